@@ -1,0 +1,268 @@
+"""What every stage shares: constants as flags, error lines, and the run folder with its records.
+
+This module and everything it imports is light, so that `--help` and a user's mistake are answered at once;
+Keras is imported only when a model is loaded.
+"""
+
+import argparse
+import ast
+import contextlib
+import csv
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import tokenize
+from pathlib import Path
+
+PACKAGES = ("tensorflow", "keras", "h5py", "numpy", "matplotlib", "scikit-learn")
+RECORDS = (  # what the stages write into a run folder, and all that --overwrite removes from it
+    *("config.json", "split.csv", "model.keras", "last.weights.h5", "history.csv", "training_curves.png"),
+    *("threshold.json", "threshold_curve.csv", "threshold_curve.png"),
+    *("metrics*.json", "per_image*.csv", "samples/*.png"),
+)
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; the text says what is wrong and what to do."""
+
+
+# ---------------------------------------------------------------------- constants as flags
+
+
+def constants(script):
+    """Read the constants of a script: UPPERCASE names bound to plain values before its first function.
+
+    Returns {name: (value, trailing comment)} in the order of the file.
+    """
+    with tokenize.open(script) as file:
+        comments = {
+            token.start[0]: token.string.lstrip("# ")
+            for token in tokenize.generate_tokens(file.readline)
+            if token.type == tokenize.COMMENT
+        }
+    found = {}
+    for node in ast.parse(Path(script).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            break
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            with contextlib.suppress(ValueError):  # not a literal: a table, not a setting
+                value = ast.literal_eval(node.value)
+                if name.isupper() and isinstance(value, bool | int | float | str | tuple):
+                    found[name] = value, comments.get(node.end_lineno, "")
+    return found
+
+
+def parse_flags(script, doc, arguments):
+    """Override the constants of `script` by command-line flags; returns {NAME: value}.
+
+    EPOCHS = 60 becomes --epochs 60. A flag has the type of its default: a whole number is taken for a float
+    but not the other way, True/False become --flag/--no-flag, and a tuple takes any number of values.
+    """
+    parser = argparse.ArgumentParser(
+        prog=Path(script).name,
+        description=doc,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=110),
+        allow_abbrev=False,
+    )
+
+    def fail(message):
+        raise UserError(f"{message} (see --help)")
+
+    parser.error = fail
+    for name, (value, comment) in constants(script).items():
+        shown = (" ".join(map(str, value)) or "none") if isinstance(value, tuple) else value
+        options = {
+            "dest": name,
+            "default": value,
+            "help": f"{comment} (default: {'none' if shown == '' else shown})".replace("%", "%%"),
+        }
+        if isinstance(value, bool):
+            options["action"] = argparse.BooleanOptionalAction
+        elif isinstance(value, tuple):
+            options |= {"nargs": "*", "type": type(value[0]) if value else str, "metavar": "VALUE"}
+        else:
+            options |= {"type": type(value), "metavar": {int: "N", float: "X", str: "TEXT"}[type(value)]}
+        parser.add_argument("--" + name.lower().replace("_", "-"), **options)
+    flags = vars(parser.parse_args(arguments))
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in flags.items()}
+
+
+def start(main):
+    """Run a script: take its flags, call `main()`, and turn a user's mistake into a line and exit status 2."""
+    script = main.__globals__
+    name = Path(script["__file__"]).name
+    sys.stdout.reconfigure(line_buffering=True)  # lines come in order when both streams go to one log
+    try:
+        script.update(parse_flags(script["__file__"], script["__doc__"], sys.argv[1:]))
+        main()
+    except UserError as error:
+        sys.exit(_complain(f"{name}: error: {error}"))
+    except OSError as error:  # a full disk, a folder that may not be written: the system's own words serve
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(_complain(f"{name}: error: {where}{error.strerror or error}"))
+    except KeyboardInterrupt:
+        print(f"\n{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _complain(line):
+    print(line, file=sys.stderr)
+    return 2
+
+
+def progress(iterable, label, total=None):
+    """Iterate with a bar on stderr; where stderr is no terminal, with a line at the end only."""
+    total = len(iterable) if total is None else total
+    began, shown, done = time.monotonic(), 0.0, 0
+    live = sys.stderr.isatty()
+    for done, item in enumerate(iterable, 1):
+        yield item
+        now = time.monotonic()
+        if live and (now - shown > 0.2 or done == total):
+            shown = now
+            left = (now - began) / done * (total - done)
+            bar = "#" * (30 * done // max(total, 1))
+            print(f"\r{label} [{bar:<30}] {done}/{total}, {left:.0f} s left ", end="", file=sys.stderr)
+    seconds = time.monotonic() - began
+    print(f"{chr(10) if live else ''}{label}: {done} in {seconds:.1f} s", file=sys.stderr)
+
+
+# ---------------------------------------------------------------------- files written whole
+
+
+@contextlib.contextmanager
+def whole(path):
+    """Yield a temporary path beside `path` that takes its place when the block ends well, and goes otherwise.
+
+    The name keeps its ending, because writers choose the format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())  # a rename that reaches the disk before the content would leave an empty file
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path, record):
+    write_text(path, json.dumps(record, indent=2, default=str) + "\n")
+
+
+def write_csv(path, header, rows):
+    """Write rows as CSV. Floats keep every digit, so that what is read back is what was written."""
+    lines = [",".join(header), *(",".join(map(str, row)) for row in rows)]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def require(path, stage):
+    """Return `path` if it exists; otherwise say which stage makes it."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path} is missing: {stage} makes it")
+    return path
+
+
+def read_csv(path, stage):
+    """Read a CSV of numbers into a list of {column: float}."""
+    with open(require(path, stage), newline="", encoding="utf-8") as file:
+        try:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path} is damaged ({error}): make it again with {stage}") from None
+
+
+# ---------------------------------------------------------------------- the run folder
+
+
+def read_json(path, stage):
+    try:
+        return json.loads(require(path, stage).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): make it again with {stage}") from None
+
+
+def open_run(results_dir, run):
+    """Return (folder, config) of a trained run, or raise UserError naming the stage that makes it."""
+    folder = Path(results_dir, run)
+    return folder, read_json(folder / "config.json", f"python train.py --run {run}")
+
+
+def clear_run(folder):
+    """Remove the records of an earlier run from its folder, and nothing else that lies there."""
+    for pattern in RECORDS:
+        for path in folder.glob(pattern):
+            path.unlink()
+
+
+def import_keras():
+    """Import Keras without TensorFlow's start-up notes, which would bury our own lines.
+
+    They come from C++ before its log level is read, so the error stream itself is closed for as long as the import
+    takes. Set TF_CPP_MIN_LOG_LEVEL to see them; a failing import raises as ever.
+    """
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        import keras
+
+        return keras
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import keras
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+    return keras
+
+
+def load_model(folder):
+    """Load `model.keras` of a run. Its first layer normalises: feed it bands as they are in the files."""
+    path = require(folder / "model.keras", f"python train.py --run {folder.name}")
+    keras = import_keras()
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever its zip, JSON and HDF5 readers raise
+        first_line = str(error).strip().splitlines()[0]
+        raise UserError(f"{path} cannot be loaded ({first_line}): train the run again") from None
+
+
+def environment():
+    """Record what a result depends on beside the constants: package versions, machine and source revision."""
+    versions = {}
+    for package in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {
+        "python": platform.python_version(),
+        "packages": versions,
+        "platform": platform.platform(),
+        "revision": revision(),
+    }
+
+
+def revision():
+    """The git commit of the source, "+" appended where files differ from it; "unknown" outside a clone."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+        status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    if commit.returncode:
+        return "unknown"
+    return commit.stdout.strip() + ("+" if status.stdout.strip() else "")

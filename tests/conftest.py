@@ -1,0 +1,64 @@
+"""Small folders of real HDF5 patches, and a way to run the scripts as a user does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def write_h5(path, key, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file.create_dataset(key, data=array)
+
+
+def make_pair(number, size=32, bands=14):
+    """A learnable patch: a bright rectangle in all bands, and its mask; every fourth patch is empty."""
+    rng = np.random.default_rng(number)
+    image = rng.normal(1.0, 0.2, (size, size, bands))
+    mask = np.zeros((size, size), np.uint8)
+    if number % 4:
+        top, left = rng.integers(0, size // 2, 2)
+        mask[top : top + size // 3, left : left + size // 3] = 1
+    image[mask > 0] += 1.5
+    return image, mask
+
+
+def write_patches(images, masks, numbers, size=32, bands=14):
+    """Write image_N.h5 and mask_N.h5 into two folders."""
+    for number in numbers:
+        image, mask = make_pair(number, size, bands)
+        write_h5(images / f"image_{number}.h5", "img", image)
+        write_h5(masks / f"mask_{number}.h5", "mask", mask)
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """A flat folder of 20 patches of 32 x 32 x 14."""
+    data = tmp_path / "data"
+    write_patches(data / "images", data / "masks", range(1, 21))
+    return data
+
+
+def run_script(script, *arguments, cwd=None, **options):
+    """Run a script of the project as from a shell; returns the finished process with its output as text."""
+    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=240, **options)
+
+
+def assert_user_error(result, *parts):
+    """The script ended with status 2 and a message that holds `parts`, without a traceback."""
+    assert result.returncode == 2, result.stderr + result.stdout
+    assert "Traceback" not in result.stderr
+    message = result.stderr[result.stderr.index(": error: ") :]
+    for part in parts:
+        assert str(part) in message, message
+    return message

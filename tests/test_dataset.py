@@ -1,0 +1,298 @@
+"""Finding, pairing, checking, caching and splitting, on files in the published layouts."""
+
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+
+import dataset
+import patch_files
+from runs import UserError
+from tests.conftest import make_pair, write_h5, write_patches
+
+
+def open_here(data, **options):
+    return dataset.open_patches(data, data.parent / "cache", **options)
+
+
+def layout_folder(root, layout):
+    """Write a folder in one of the layouts with 6 training, 3 validation and 2 test patches (flat: 11)."""
+    numbers = {"": range(1, 12), "train": range(1, 7), "validation": range(1, 4), "test": range(1, 3)}
+    for split, (images, masks) in patch_files.LAYOUTS[layout].items():
+        write_patches(root / images, root / masks, numbers[split])
+    return root
+
+
+@pytest.mark.parametrize("layout", patch_files.LAYOUTS)
+def test_layouts_are_found_and_images_meet_their_masks(tmp_path, layout):
+    patches = open_here(layout_folder(tmp_path / "data", layout))
+    assert len(patches) == 11
+    assert patches.input_shape == (32, 32, 14)
+    for i, number in enumerate(patches.numbers):
+        image, mask = make_pair(number)
+        np.testing.assert_array_equal(patches.read([i])[0], image.astype(np.float32))
+        np.testing.assert_array_equal(patches.read_masks([i])[0], mask)
+    counts = {split: list(patches.own_splits).count(split) for split in patch_files.SPLITS}
+    assert counts == (
+        {"train": 0, "validation": 0, "test": 0} if layout == "flat" else dict(train=6, validation=3, test=2)
+    )
+
+
+def test_pairs_go_by_number_not_by_position(flat):
+    """The mirror of Landslide4Sense has more masks than images: position would pair all that follow wrongly."""
+    (flat / "images" / "image_3.h5").unlink()
+    (flat / "masks" / "mask_3.h5").rename(flat / "masks" / "mask_0100.h5")
+    patches = open_here(flat)
+    assert 3 not in patches.numbers and 100 not in patches.numbers
+    i = list(patches.numbers).index(7)
+    np.testing.assert_array_equal(patches.read_masks([i])[0], make_pair(7)[1])
+
+
+def test_no_patches_and_two_layouts_are_refused(tmp_path, flat):
+    with pytest.raises(patch_files.NoPatches, match="no patches"):
+        dataset.open_patches(tmp_path / "nowhere", tmp_path / "cache")
+    layout_folder(flat, "official")
+    with pytest.raises(UserError, match="flat and official"):
+        open_here(flat)
+
+
+def test_all_faults_are_reported_together(flat):
+    images, masks = flat / "images", flat / "masks"
+    (images / "image_1.h5").write_bytes((images / "image_1.h5").read_bytes()[:5000])
+    (images / "image_2.h5").write_text("not HDF5")
+    write_h5(images / "image_3.h5", "image", np.zeros((32, 32, 14)))
+    write_h5(images / "image_4.h5", "img", np.zeros((32, 32, 12)))
+    write_h5(images / "image_5.h5", "img", np.full((32, 32, 14), np.nan))
+    write_h5(images / "image_6.h5", "img", np.zeros((16, 16, 14)))
+    write_h5(images / "image_7.h5", "img", np.zeros((32, 32)))
+    write_h5(masks / "mask_8.h5", "mask", np.full((32, 32), 255, np.uint8))
+    write_h5(masks / "mask_9.h5", "mask", np.zeros((16, 16), np.uint8))
+    (masks / "mask_10.h5").unlink()
+    shutil.copy(images / "image_11.h5", images / "image_011.h5")
+    shutil.copy(images / "image_11.h5", images / "image_last.h5")
+    expected = {
+        "images/image_1.h5: is cut short or not HDF5",
+        "images/image_2.h5: is cut short or not HDF5",
+        "images/image_3.h5: has no key 'img' (it has: image)",
+        "images/image_4.h5: has 12 bands, the other images have 14",
+        "images/image_5.h5: 'img' holds NaN or infinite values (14336 of them)",
+        "images/image_6.h5: is 16 x 16 pixels, the other images are 32 x 32",
+        "images/image_7.h5: 'img' has shape 32 x 32, not height x width x bands",
+        "masks/mask_8.h5: 'mask' holds values other than 0 and 1 (255)",
+        "masks/mask_9.h5: 'mask' has shape 16 x 16, its image 32 x 32",
+        "images/image_10.h5: its mask is missing (expected masks/mask_10.h5)",
+        "images/image_11.h5: has the same number as image_011.h5",
+        "images/image_last.h5: no number in the name",
+    }
+    with pytest.raises(UserError) as caught:
+        open_here(flat)
+    text = str(caught.value)
+    for fault in expected:
+        assert fault in text, fault
+    assert "12 files" in text
+    assert not list((flat.parent / "cache").glob("data-*/pack.json"))
+
+    patches = open_here(flat, skip_bad=True)
+    assert sorted(patches.numbers) == list(range(11, 21))
+    assert len(patches.left_out) == 12
+    assert len(open_here(flat, skip_bad=True).left_out) == 12  # from the cache, too
+    with pytest.raises(UserError, match="12 files"):
+        open_here(flat)
+
+
+def test_a_single_fault_is_one_line_and_many_are_counted(tmp_path):
+    assert "\n" not in dataset.describe_faults("data", [("images/image_1.h5", "is cut short")])
+    many = dataset.describe_faults("data", [(f"images/image_{i}.h5", "is cut short") for i in range(53)])
+    assert len(many.splitlines()) == 22
+    assert many.endswith("... and 33 more")
+
+
+def test_integer_pictures_stay_integers_and_others_become_float32(tmp_path):
+    for dtype, kept in ((np.uint8, "uint8"), (np.uint16, "uint16"), (np.float64, "float32"), (np.int32, "float32")):
+        data = tmp_path / np.dtype(dtype).name
+        for number in (1, 2):
+            write_h5(data / "images" / f"image_{number}.h5", "img", np.full((16, 16, 3), 200, dtype))
+        patches = open_here(data)
+        assert patches.images.dtype == kept
+        assert patches.read([0]).dtype == np.float32
+        assert not patches.labelled.any()
+
+
+def test_a_mixed_kind_of_numbers_is_a_fault(flat):
+    for path in (flat / "images").glob("*.h5"):
+        write_h5(path, "img", np.zeros((32, 32, 14), np.uint8))
+    write_h5(flat / "images" / "image_20.h5", "img", np.zeros((32, 32, 14)))
+    with pytest.raises(UserError, match="image_20.h5: holds float64, the other images uint8"):
+        open_here(flat)
+
+
+def test_cache_is_used_until_a_file_changes(flat, monkeypatch):
+    patches = open_here(flat)
+    reads = []
+    original = dataset.read_image
+    monkeypatch.setattr(dataset, "read_image", lambda path: reads.append(path) or original(path))
+    assert open_here(flat).digest == patches.digest
+    assert not reads
+    image, _ = make_pair(5)
+    write_h5(flat / "images" / "image_5.h5", "img", image + 1)
+    changed = open_here(flat)
+    assert len(reads) == 20 and changed.digest != patches.digest
+    np.testing.assert_allclose(changed.read([4])[0], image + 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("damage", ["cut", "no record", "bad record", "left over"])
+def test_partial_caches_are_rebuilt(flat, damage):
+    digest = open_here(flat).digest
+    (folder,) = (path for path in (flat.parent / "cache").iterdir() if path.is_dir())
+    if damage == "cut":
+        with open(folder / "images.raw", "r+b") as file:
+            file.truncate(1000)
+    elif damage == "no record":
+        (folder / "pack.json").unlink()
+    elif damage == "bad record":
+        (folder / "pack.json").write_text('{"key": ')
+    else:  # a packing that was killed
+        folder.rename(folder.with_suffix(".partial"))
+    patches = open_here(flat)
+    assert patches.digest == digest
+    np.testing.assert_array_equal(patches.read([0])[0], make_pair(1)[0].astype(np.float32))
+    assert not list((flat.parent / "cache").glob("*.partial"))
+
+
+def test_nothing_is_written_into_the_data_folder(flat):
+    before = sorted(flat.rglob("*"))
+    open_here(flat)
+    assert sorted(flat.rglob("*")) == before
+
+
+def test_a_copy_of_the_data_is_known_by_its_content(flat):
+    copy = flat.parent / "copy"
+    shutil.copytree(flat, copy)
+    assert open_here(copy).digest == open_here(flat).digest
+
+
+def test_packing_refuses_a_disk_too_small(flat, monkeypatch):
+    monkeypatch.setattr(dataset.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1e6, 1e6, 1e4))
+    with pytest.raises(UserError, match="packing needs 0.0 GB"):
+        open_here(flat)
+
+
+def test_bands_by_name_and_by_number(flat):
+    by_name = open_here(flat, bands=("B4", "slope", "dem"))
+    by_number = open_here(flat, bands=("3", "12", "13"))
+    assert by_name.bands == by_number.bands == ("B4", "slope", "dem")
+    np.testing.assert_array_equal(by_name.read([2]), by_number.read([2]))
+    np.testing.assert_array_equal(by_name.read([2])[0], make_pair(3)[0][..., [3, 12, 13]].astype(np.float32))
+    with pytest.raises(UserError, match="band B8A is not in these files"):
+        open_here(flat, bands=("B8A",))
+    with pytest.raises(UserError, match="same band twice"):
+        open_here(flat, bands=("B4", "3"))
+    assert [dataset.BANDS_L4S[i] for i in dataset.true_colour(dataset.BANDS_L4S)] == ["B4", "B3", "B2"]
+
+
+def test_statistics_agree_with_numpy(flat):
+    patches = open_here(flat, bands=("B2", "dem"))
+    mean, variance = patches.statistics([1, 4, 6])
+    pixels = np.stack([make_pair(n)[0][..., [1, 13]] for n in (2, 5, 7)]).reshape(-1, 2)
+    np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-6)
+    np.testing.assert_allclose(variance, pixels.var(0), rtol=1e-5)
+
+
+# ---------------------------------------------------------------------- split
+
+
+def many_patches(tmp_path, count=100, layout="flat", splits=("train", "validation", "test")):
+    data = tmp_path / "many"
+    for split, (images, masks) in patch_files.LAYOUTS[layout].items():
+        if split in ("", *splits):
+            write_patches(data / images, data / masks, range(1, count + 1), size=4, bands=3)
+    return open_here(data)
+
+
+def counts(assigned):
+    return {split: int((assigned == split).sum()) for split in patch_files.SPLITS}
+
+
+@pytest.mark.parametrize("method", ["random", "blocks"])
+def test_flat_folders_are_split_70_15_15_by_seed(tmp_path, method):
+    patches = many_patches(tmp_path)
+    first, notes = dataset.split_patches(patches, method, seed=1)
+    assert counts(first) == (
+        {"train": 70, "validation": 15, "test": 15} if method == "random" else dict(train=60, validation=20, test=20)
+    )
+    assert not notes
+    np.testing.assert_array_equal(first, dataset.split_patches(patches, method, seed=1)[0])
+    assert (first != dataset.split_patches(patches, method, seed=2)[0]).any()
+
+
+def test_blocks_keep_neighbours_together(tmp_path):
+    patches = many_patches(tmp_path)
+    assigned, _ = dataset.split_patches(patches, "blocks", seed=0, block=5)
+    assert counts(assigned) == {"train": 70, "validation": 15, "test": 15}
+    for start in range(0, 100, 5):
+        assert len(set(assigned[start : start + 5])) == 1
+
+
+def test_own_splits_are_kept_and_missing_ones_cut_from_training(tmp_path):
+    patches = many_patches(tmp_path, 20, "official", ("train", "validation"))
+    assigned, notes = dataset.split_patches(patches)
+    assert counts(assigned) == {"train": 17, "validation": 20, "test": 3}
+    assert (assigned[patches.own_splits == "validation"] == "validation").all()
+    assert len(notes) == 1 and "no test split" in notes[0] and "3 patches cut from training" in notes[0]
+
+
+def test_validation_can_serve_as_test(tmp_path):
+    patches = many_patches(tmp_path, 20, "official")
+    assigned, notes = dataset.split_patches(patches, test_split="validation")
+    assert (assigned[patches.own_splits == "validation"] == "test").all()
+    assert not (assigned[patches.own_splits == "test"] != "").any()
+    assert (assigned[patches.own_splits == "train"] == "validation").sum() == 3
+    assert "no validation split" in notes[0]
+
+
+def test_images_without_a_mask_folder_are_unlabelled(tmp_path):
+    """The competition's test images came without masks: such a split is not a fault, nor is it used."""
+    data = layout_folder(tmp_path / "data", "official")
+    shutil.rmtree(data / "TestData" / "mask")
+    patches = open_here(data)
+    assert counts(np.where(patches.labelled, patches.own_splits, "")) == {"train": 6, "validation": 3, "test": 0}
+    assigned, notes = dataset.split_patches(patches)
+    assert counts(assigned) == {"train": 5, "validation": 3, "test": 1}
+    assert any("2 patches without masks" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "odd"}, "neither 'random' nor 'blocks'"),
+        ({"test_split": "train"}, "neither 'validation' nor 'test'"),
+        ({"method": "blocks"}, "too few runs of 20 patches"),
+    ],
+)
+def test_bad_split_settings(flat, options, message):
+    with pytest.raises(UserError, match=message):
+        dataset.split_patches(open_here(flat), **options)
+
+
+def test_split_csv_goes_round_and_missing_patches_are_noticed(flat):
+    patches = open_here(flat)
+    assigned, _ = dataset.split_patches(patches)
+    path = flat.parent / "split.csv"
+    dataset.write_split(path, patches, assigned)
+    assert path.read_text().startswith("image,split\nimages/image_1.h5,")
+    np.testing.assert_array_equal(dataset.read_split(path, patches, "train.py"), assigned)
+    (flat / "images" / "image_4.h5").unlink()
+    with pytest.raises(UserError, match="lists 1 patches that .* lacks, images/image_4.h5"):
+        dataset.read_split(path, open_here(flat), "train.py")
+
+
+def test_record_of_the_cache_names_every_patch(flat):
+    open_here(flat)
+    (path,) = (flat.parent / "cache").glob("data-*/pack.json")
+    record = json.loads(path.read_text())
+    assert record["shape"] == [32, 32, 14] and record["dtype"] == "float32"
+    assert record["names"][0] == "images/image_1.h5" and len(record["names"]) == 20
+    with h5py.File(flat / "images" / "image_1.h5") as file:
+        assert list(file) == ["img"]

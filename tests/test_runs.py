@@ -1,0 +1,143 @@
+"""Constants as flags, files written whole, records of a run."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import runs
+from tests.conftest import ROOT
+
+SCRIPT = '''"""A script."""
+import runs
+
+EPOCHS = 60  # passes over the training split
+RATE = 1e-3  # per step, 5 % of it
+NAME = "unet"  # of the run
+FORCE = False  # replace it
+BANDS = ()  # bands to use
+SIZES = (1, 2)  # of something
+TABLE = {"a": 1}
+
+
+def main():
+    LATER = 1
+    print(EPOCHS, RATE, NAME, FORCE, BANDS, SIZES)
+
+
+if __name__ == "__main__":
+    runs.start(main)
+'''
+
+
+@pytest.fixture
+def script(tmp_path):
+    path = tmp_path / "script.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def run(script, *arguments):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, env=environment)
+
+
+def test_constants_are_flags_typed_by_their_defaults(script):
+    assert run(script).stdout == "60 0.001 unet False () (1, 2)\n"
+    flags = "--epochs 3 --rate 1 --name rgb --force --bands B4 slope --sizes 3 4 5".split()
+    assert run(script, *flags).stdout == "3 1.0 rgb True ('B4', 'slope') (3, 4, 5)\n"
+    assert run(script, "--no-force", "--bands").stdout == "60 0.001 unet False () (1, 2)\n"
+
+
+def test_help_lists_every_constant_with_comment_and_default(script):
+    text = run(script, "--help").stdout
+    for part in ("A script.", "--epochs N", "passes over the training split (default: 60)", "5 % of it", "--no-force"):
+        assert part in text
+    assert "table" not in text.lower() and "later" not in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epoch", "3"], "unrecognized arguments: --epoch 3"),
+        (["--epochs", "1.5"], "argument --epochs: invalid int value: '1.5'"),
+        (["--rate", "fast"], "argument --rate: invalid float value: 'fast'"),
+        (["stray"], "unrecognized arguments: stray"),
+    ],
+)
+def test_unknown_and_ill_typed_flags_are_one_line_and_status_2(script, arguments, message):
+    result = run(script, *arguments)
+    assert result.returncode == 2
+    assert result.stderr == f"script.py: error: {message} (see --help)\n"
+
+
+@pytest.mark.parametrize(
+    ("failure", "line"),
+    [
+        ('raise runs.UserError("the folder is empty")', "script.py: error: the folder is empty\n"),
+        ('open("/dev/full", "w").write("x" * 100000)', "script.py: error: No space left on device\n"),
+        ('open("/nowhere/x")', "script.py: error: /nowhere/x: No such file or directory\n"),
+    ],
+)
+def test_mistakes_and_a_full_disk_end_in_one_line(script, failure, line):
+    script.write_text(SCRIPT.replace("LATER = 1", failure))
+    result = run(script)
+    assert (result.returncode, result.stderr) == (2, line)
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(script):
+    script.write_text(SCRIPT.replace("LATER = 1", "1 / 0"))
+    result = run(script)
+    assert result.returncode == 1 and "ZeroDivisionError" in result.stderr
+
+
+def test_files_are_whole_or_absent(tmp_path):
+    path = tmp_path / "new" / "record.json"
+    runs.write_json(path, {"dice": 0.5})
+    with pytest.raises(RuntimeError), runs.whole(path) as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert runs.read_json(path, "train.py") == {"dice": 0.5}
+    assert os.listdir(path.parent) == ["record.json"]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
+    runs.write_text(tmp_path / "history.csv", "old")
+    code = (
+        "import os, runs\n"
+        f"with runs.whole(r'{tmp_path}/history.csv') as path:\n"
+        "    path.write_text('half')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL
+    assert (tmp_path / "history.csv").read_text() == "old"
+
+
+def test_missing_and_damaged_records_name_the_stage(tmp_path):
+    with pytest.raises(runs.UserError, match="threshold.json is missing: optimize_threshold.py makes it"):
+        runs.read_json(tmp_path / "threshold.json", "optimize_threshold.py")
+    (tmp_path / "threshold.json").write_text('{"thresh')
+    with pytest.raises(runs.UserError, match="is damaged .* make it again with optimize_threshold.py"):
+        runs.read_json(tmp_path / "threshold.json", "optimize_threshold.py")
+
+
+def test_csv_keeps_every_digit(tmp_path):
+    values = [1 / 3, 2e-17]
+    runs.write_csv(tmp_path / "a.csv", ("x", "y"), [values])
+    assert runs.read_csv(tmp_path / "a.csv", "nothing") == [dict(zip("xy", values, strict=True))]
+
+
+def test_clearing_a_run_leaves_what_is_not_a_record(tmp_path):
+    for name in ("config.json", "metrics_validation.json", "notes.txt", "samples/best.png", "samples/mine.tif"):
+        runs.write_text(tmp_path / name, "x")
+    runs.clear_run(tmp_path)
+    left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["notes.txt", "samples/mine.tif"]
+
+
+def test_environment_records_versions_and_revision():
+    record = runs.environment()
+    assert record["packages"].keys() == set(runs.PACKAGES)
+    assert record["revision"]
