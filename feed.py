@@ -1,0 +1,63 @@
+"""Batches for Keras from packed patches: seeded, augmented, the same whatever the number of workers."""
+
+import keras
+import numpy as np
+
+from augment import AUGMENTATIONS
+
+
+class PatchFeed(keras.utils.PyDataset):
+    """Batches of some patches: (images B x H x W x bands, masks B x H x W x 1), both float32.
+
+    What batch i of epoch e holds depends on seed, e and i alone, so that workers may make batches in any order and
+    a resumed run sees what an uninterrupted one would. Pass `shuffle=False` to `fit` (the feed shuffles by itself;
+    Keras would shuffle batches by an unseeded generator) and `start_epoch` as a callback:
+
+        model.fit(feed, shuffle=False, callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch)])
+
+    The patches are dealt out so that batches differ by one patch at most: no patch is dropped, and no small last
+    batch upsets the batch normalisation.
+
+    Args:
+        patches: dataset.Patches. indices: which of them.
+        batch_size: patches in a batch, at most.
+        augment: names from augment.AUGMENTATIONS, applied in order.
+        seed: of order and augmentation; None keeps the given order and does not augment.
+        workers, ...: see keras.utils.PyDataset.
+    """
+
+    def __init__(self, patches, indices, batch_size, augment=(), seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.patches = patches
+        self.indices = np.asarray(indices)
+        self.batches = -(-len(self.indices) // batch_size)
+        self.augmentations = [AUGMENTATIONS[name] for name in augment]
+        self.seed = seed
+        self.start_epoch(0)
+
+    def __len__(self):
+        return self.batches
+
+    def start_epoch(self, epoch, logs=None):
+        """Deal the patches out for an epoch, counted from 0."""
+        self.epoch = epoch
+        order = self.indices
+        if self.seed is not None:
+            order = np.random.default_rng([self.seed, epoch]).permutation(order)
+        self.dealt = np.array_split(order, self.batches)
+
+    def __getitem__(self, i):
+        images, masks = self.patches.read(self.dealt[i]), self.patches.read_masks(self.dealt[i])
+        if self.seed is not None:
+            rng = np.random.default_rng([self.seed, self.epoch, i])
+            for augmentation in self.augmentations:
+                images, masks = augmentation(images, masks, rng)
+        return images, masks[..., None].astype(np.float32)
+
+
+def predict(model, patches, indices, batch_size=32):
+    """Yield (indices, images, probabilities n x H x W float32) batch by batch; memory does not grow with the split."""
+    for start in range(0, len(indices), batch_size):
+        batch = indices[start : start + batch_size]
+        images = patches.read(batch)
+        yield batch, images, np.asarray(model.predict_on_batch(images), np.float32)[..., 0]

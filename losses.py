@@ -1,0 +1,62 @@
+"""Losses on probabilities, for masks in which landslides are a few per cent of the pixels.
+
+y_true and y_pred are B x H x W x 1 (any equal shapes will do), y_true 0/1, y_pred in [0, 1]. All are computed in
+float32, whatever the precision policy of the model, and are finite on empty masks.
+"""
+
+import keras
+from keras import ops
+
+EPSILON = 1e-7  # keeps log() off zero; float32 resolves 1 - 1e-7
+
+
+def binary_crossentropy(y_true, y_pred, positive_weight=1.0):
+    """Mean binary cross-entropy over all pixels, landslide pixels weighted by `positive_weight`."""
+    y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+    y_pred = ops.clip(y_pred, EPSILON, 1 - EPSILON)
+    found = positive_weight * y_true * ops.log(y_pred)
+    spared = (1 - y_true) * ops.log(1 - y_pred)
+    return -ops.mean(found + spared)
+
+
+def dice_loss(y_true, y_pred, smooth=1.0):
+    """1 - (2 sum(y p) + s) / (sum(y) + sum(p) + s), the soft Dice loss of V-Net (Milletari 2016, arXiv 1606.04797).
+
+    The sums run over the whole batch, not over each patch: two patches in five of Landslide4Sense are empty, and
+    a patch's own Dice jumps from 1 to nearly 0 there for a single pixel. `smooth` keeps an empty batch at 0/0 = 1.
+    """
+    y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+    overlap = ops.sum(y_true * y_pred)
+    return 1 - (2 * overlap + smooth) / (ops.sum(y_true) + ops.sum(y_pred) + smooth)
+
+
+@keras.saving.register_keras_serializable("landslide")
+class BCEDice(keras.losses.Loss):
+    """binary_crossentropy + dice_weight * dice_loss.
+
+    Cross-entropy gives every pixel a gradient from the first step; Dice aims at the score that is reported and
+    does not drown in the many easy background pixels.
+
+    Args:
+        dice_weight: weight of the Dice term against the cross-entropy's 1.
+        positive_weight: weight of landslide pixels in the cross-entropy.
+        smooth: see `dice_loss`.
+    """
+
+    def __init__(self, dice_weight=1.0, positive_weight=1.0, smooth=1.0, name="bce_dice", **kwargs):
+        super().__init__(name=name, **{"dtype": "float32", **kwargs})
+        self.dice_weight = dice_weight
+        self.positive_weight = positive_weight
+        self.smooth = smooth
+
+    def call(self, y_true, y_pred):
+        cross_entropy = binary_crossentropy(y_true, y_pred, self.positive_weight)
+        return cross_entropy + self.dice_weight * dice_loss(y_true, y_pred, self.smooth)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "dice_weight": self.dice_weight,
+            "positive_weight": self.positive_weight,
+            "smooth": self.smooth,
+        }

@@ -1,0 +1,79 @@
+"""U-Net (Ronneberger, Fischer and Brox 2015, arXiv 1505.04597) with batch normalisation, for any number of bands."""
+
+import keras
+import numpy as np
+from keras import layers
+
+
+def build_unet(input_shape=(128, 128, 14), base_filters=16, depth=4, mean=None, variance=None, name="unet"):
+    """Build a U-Net that takes bands as they are in the files and gives the probability of landslide.
+
+    Args:
+        input_shape: (height, width, bands). Height and width must be divisible by 2 ** depth; None leaves them
+            open, and then every batch fed must be divisible so.
+        base_filters: filters of the first level; each level below has twice as many.
+        depth: number of halvings between the input and the bottom of the U.
+        mean, variance: each band's mean and variance over the training split, in file units. They become the
+            first layer, so that no later stage can normalise otherwise. None leaves the bands as they are.
+
+    Returns:
+        keras.Model: B x height x width x bands -> B x height x width x 1, float32 in [0, 1].
+
+    Raises:
+        ValueError: for a height or width that 2 ** depth does not divide.
+    """
+    height, width, bands = input_shape
+    check_divisible(height, width, 2**depth)
+    image = keras.Input(input_shape, name="bands")
+    # float32 also under mixed precision: bfloat16 holds three digits, too few for 8-bit values or elevations
+    x = normalisation(bands, mean, variance)(image)
+
+    skips = []
+    for level in range(depth):
+        x = conv_block(x, base_filters * 2**level, f"down{level}")
+        skips.append(x)
+        x = layers.MaxPooling2D(name=f"down{level}_pool")(x)
+    x = conv_block(x, base_filters * 2**depth, "bottom")
+    for level in reversed(range(depth)):
+        filters = base_filters * 2**level
+        x = layers.Conv2DTranspose(filters, 2, strides=2, name=f"up{level}_resize")(x)
+        x = layers.Concatenate(name=f"up{level}_skip")([skips[level], x])
+        x = conv_block(x, filters, f"up{level}")
+
+    # float32 from here: bfloat16 would leave probabilities in steps that a threshold search runs into
+    logit = layers.Conv2D(1, 1, dtype="float32", name="logit")(x)
+    probability = layers.Activation("sigmoid", dtype="float32", name="probability")(logit)
+    return keras.Model(image, probability, name=name)
+
+
+def conv_block(x, filters, name):
+    """Two 3 x 3 convolutions, each with batch normalisation and ReLU.
+
+    Momentum 0.9: at a few dozen steps an epoch, the usual 0.99 would leave validation behind for several epochs.
+    """
+    for i in (1, 2):
+        # the bias would be taken out again by the normalisation that follows
+        x = layers.Conv2D(
+            filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv{i}"
+        )(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm{i}")(x)
+        x = layers.Activation("relu", name=f"{name}_relu{i}")(x)
+    return x
+
+
+def normalisation(bands, mean=None, variance=None):
+    """Layer that takes each band to mean 0 and variance 1; a band that never varies is only centred."""
+    mean = np.zeros(bands) if mean is None else np.asarray(mean, np.float64)
+    variance = np.ones(bands) if variance is None else np.asarray(variance, np.float64)
+    variance = np.where(variance > 0, variance, 1.0)
+    return layers.Normalization(mean=mean.tolist(), variance=variance.tolist(), dtype="float32", name="normalisation")
+
+
+def check_divisible(height, width, divisor):
+    """Raise ValueError where a given height or width (None: not given) is no multiple of `divisor`."""
+    if any(size is not None and size % divisor for size in (height, width)):
+        fitting = " x ".join(str(-(-size // divisor) * divisor) if size else "any" for size in (height, width))
+        raise ValueError(
+            f"patches of {height} x {width} pixels do not fit: height and width must be divisible by {divisor} "
+            f"(2 ** depth); pad them to {fitting}, or build the network less deep"
+        )
