@@ -1,0 +1,65 @@
+"""What training writes after every epoch: the best model, the history, and all that a resumed run needs."""
+
+import keras
+
+from runs import UserError, read_csv, whole, write_csv
+
+
+class RunRecorder(keras.callbacks.Callback):
+    """Keep a run folder up to date, stop early, and pick up where a run was cut off.
+
+    After each epoch it writes, in this order and each file whole or not at all: `model.keras` if validation Dice
+    has risen, `history.csv`, and `last.weights.h5` (weights and optimizer state). The optimizer's step count says
+    how many epochs the last file stands for, so a kill between two writes costs at most the epoch, never the
+    agreement of the three.
+
+    Args:
+        folder: the run's folder.
+        steps: batches in an epoch.
+        patience: epochs without a better validation Dice after which training stops; 0 never stops.
+    """
+
+    def __init__(self, folder, steps, patience=0):
+        super().__init__()
+        self.folder, self.steps, self.patience = folder, steps, patience
+        self.rows = []
+
+    @property
+    def best_epoch(self):
+        """Index of the row with the highest validation Dice, the first of equals."""
+        scores = [row["val_dice"] for row in self.rows]
+        return scores.index(max(scores))
+
+    @property
+    def finished(self):
+        """Whether the run has gone `patience` epochs without a better validation Dice."""
+        return bool(self.rows and self.patience and len(self.rows) - 1 - self.best_epoch >= self.patience)
+
+    def resume(self, model):
+        """Restore weights, optimizer and history of the last whole epoch; returns the number of epochs done."""
+        path = self.folder / "last.weights.h5"
+        if not path.exists():
+            return 0  # cut off within the first epoch
+        model.optimizer.build(model.trainable_variables)
+        try:
+            model.load_weights(path)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} does not fit ({error}): start again with --overwrite") from None
+        done = int(model.optimizer.iterations) // self.steps
+        rows = read_csv(self.folder / "history.csv", "train.py --overwrite")
+        self.rows = [{**row, "epoch": int(row["epoch"])} for row in rows[:done]]
+        return done
+
+    def on_epoch_end(self, epoch, logs=None):
+        rate = float(self.model.optimizer.learning_rate)
+        scores = {name: float(value) for name, value in logs.items() if name != "learning_rate"}
+        self.rows.append({"epoch": epoch + 1, "learning_rate": rate, **scores})
+        if self.best_epoch == epoch:
+            with whole(self.folder / "model.keras") as partial:
+                # the same layers without optimizer and loss: a third of the size, and it loads anywhere
+                keras.Model(self.model.inputs, self.model.outputs, name=self.model.name).save(partial)
+        write_csv(self.folder / "history.csv", self.rows[0], [row.values() for row in self.rows])
+        with whole(self.folder / "last.weights.h5") as partial:
+            self.model.save_weights(partial)
+        if self.finished:
+            self.model.stop_training = True

@@ -1,0 +1,120 @@
+"""Score a run on its test split, or on another folder of patches, at the threshold chosen on validation.
+
+    python evaluate.py                                               # run results/unet/, its test split
+    python evaluate.py --run first --split validation
+    python evaluate.py --run first --data-dir data/other --split all # patches the run has never seen
+
+Writes metrics.json and per_image.csv into the run's folder; for another split or folder their names say which.
+"""
+
+from pathlib import Path
+
+import dataset
+import runs
+
+RESULTS_DIR = "results"  # holds a folder for each run
+RUN = "unet"  # name of the run
+DATA_DIR = ""  # folder of patches to score; empty: the run's own data
+SPLIT = "test"  # train, validation, test or all; for the run's own data as its split.csv has them
+THRESHOLD = 0.0  # probability from which a pixel counts as landslide; 0: as chosen by optimize_threshold.py
+SKIP_BAD = False  # leave unusable files out instead of stopping
+BATCH_SIZE = 32  # patches predicted at once
+BOOTSTRAP = 2000  # redraws of the patches for the interval of Dice
+SEED = 0  # of those redraws
+
+
+def main():
+    folder, config = runs.open_run(RESULTS_DIR, RUN)
+    threshold = THRESHOLD or stored_threshold(folder)
+    patches, indices, own = dataset.open_for_run(
+        folder, config, SPLIT, DATA_DIR, Path(RESULTS_DIR, "cache"), SKIP_BAD or bool(config["left_out"])
+    )
+    if own and SPLIT in ("train", "all"):
+        print(f"note: the {SPLIT} split holds patches that the run was trained on")
+    model = runs.load_model(folder)
+    record, per_image = score(model, patches, indices, threshold, config["constants"])
+    record = {
+        "run": RUN,
+        "data_dir": str(patches.data_dir),
+        "data_digest": patches.digest,
+        "split": SPLIT,
+        "threshold": threshold,
+        **record,
+        "left_out": patches.left_out,
+        "revision": runs.revision(),
+    }
+    suffix = "" if own and SPLIT == "test" else f"_{SPLIT}" if own else f"_{patches.data_dir.resolve().name}_{SPLIT}"
+    header = ("image", "tp", "fp", "fn", "tn", "dice", "iou", "precision", "recall")
+    runs.write_csv(folder / f"per_image{suffix}.csv", header, per_image)
+    runs.write_json(folder / f"metrics{suffix}.json", record)
+    print(table(record))
+    print(f"written: {folder}/metrics{suffix}.json, per_image{suffix}.csv")
+
+
+def stored_threshold(folder):
+    """The threshold that optimize_threshold.py chose for the run."""
+    return runs.read_json(folder / "threshold.json", f"python optimize_threshold.py --run {RUN}")["threshold"]
+
+
+def score(model, patches, indices, threshold, constants):
+    """Predict the patches and return (record of metrics.json, rows of per_image.csv).
+
+    Scores are pooled over all pixels unless their name holds mean_image: then they are means over patches, an empty
+    patch without false alarms counting as 1. The loss is the mean over batches, weighted by their patches.
+    """
+    import numpy as np
+
+    import metrics
+    from feed import predict
+    from losses import BCEDice
+
+    loss = BCEDice(constants["DICE_WEIGHT"], constants["POSITIVE_WEIGHT"])
+    curve, counts, total_loss = metrics.ThresholdCurve(), [], 0.0
+    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
+        masks = patches.read_masks(batch)
+        curve.update(masks, probabilities)
+        counts.append(metrics.confusion(masks, probabilities >= np.float32(threshold)))
+        total_loss += len(batch) * float(loss(masks, probabilities))
+    tp, fp, fn, tn = (np.concatenate(parts) for parts in zip(*counts, strict=True))
+    pooled = metrics.scores(tp.sum(), fp.sum(), fn.sum())
+    each = metrics.scores(tp, fp, fn)
+    names = (patches.names[i] for i in indices)
+    rows = [list(row) for row in zip(names, tp, fp, fn, tn, *each.values(), strict=True)]
+    record = {
+        "images": len(indices),
+        "empty_images": int((tp + fn == 0).sum()),
+        "landslide_share": float((tp + fn).sum() / (tp + fp + fn + tn).sum()),
+        "loss": total_loss / len(indices),
+        **{name: float(value) for name, value in pooled.items()},
+        "average_precision": curve.average_precision(),
+        "dice_ci95": metrics.bootstrap_dice(tp, fp, fn, BOOTSTRAP, SEED),
+        **{f"mean_image_{name}": float(values.mean()) for name, values in each.items()},
+        **{name: int(values.sum()) for name, values in {"tp": tp, "fp": fp, "fn": fn, "tn": tn}.items()},
+    }
+    return record, rows
+
+
+def table(record):
+    """The record as a table for the terminal."""
+    low, high = record["dice_ci95"]
+    lines = [
+        f"run {record['run']}, {record['split']} split of {record['data_dir']}: {record['images']} patches, "
+        f"{record['empty_images']} of them without landslide; landslide share {record['landslide_share']:.2%}",
+        f"threshold          {record['threshold']:.3f}",
+        f"loss               {record['loss']:.4f}",
+        "                   pooled over pixels        mean over patches",
+        f"Dice               {record['dice']:.3f} ({low:.3f} to {high:.3f})    {record['mean_image_dice']:.3f}",
+    ]
+    for label, name in (("IoU", "iou"), ("precision", "precision"), ("recall", "recall")):
+        lines.append(f"{label:<18} {record[name]:.3f}                     {record[f'mean_image_{name}']:.3f}")
+    lines += [
+        f"average precision  {record['average_precision']:.3f}",
+        f"pixels             {record['tp']} found, {record['fp']} false alarms, {record['fn']} missed, "
+        f"{record['tn']} rightly left",
+        "(in brackets: 95 % bootstrap interval over patches)",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    runs.start(main)

@@ -1,0 +1,64 @@
+"""Choose the decision threshold of a run: the one of highest pooled Dice on the validation split.
+
+    python optimize_threshold.py                 # run results/unet/
+    python optimize_threshold.py --run first
+
+Writes threshold.json, threshold_curve.csv and threshold_curve.png into the run's folder.
+Next: python evaluate.py --run <run>
+"""
+
+from pathlib import Path
+
+import dataset
+import runs
+
+RESULTS_DIR = "results"  # holds a folder for each run
+RUN = "unet"  # name of the run
+DATA_DIR = ""  # where the run's data lies, if it has moved since; empty: where it was
+SPLIT = "validation"  # split to choose on; a threshold chosen on test makes the test score too good
+SKIP_BAD = False  # leave unusable files out instead of stopping
+BATCH_SIZE = 32  # patches predicted at once
+
+
+def main():
+    folder, config = runs.open_run(RESULTS_DIR, RUN)
+    patches, indices, _ = dataset.open_for_run(
+        folder, config, SPLIT, DATA_DIR, Path(RESULTS_DIR, "cache"), SKIP_BAD or bool(config["left_out"])
+    )
+    model = runs.load_model(folder)
+
+    from feed import predict
+    from metrics import THRESHOLDS, ThresholdCurve
+    from plots import threshold_curve
+
+    curve = ThresholdCurve()
+    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
+        curve.update(patches.read_masks(batch), probabilities)
+    scores, best = curve.scores(), curve.best()
+    half = list(THRESHOLDS).index(0.5)
+    record = {
+        "threshold": round(float(THRESHOLDS[best]), 3),
+        "split": SPLIT,
+        "images": len(indices),
+        "average": "pooled over pixels",
+        **{name: float(values[best]) for name, values in scores.items()},
+        "dice_at_0.5": float(scores["dice"][half]),
+        "average_precision": curve.average_precision(),
+        "revision": runs.revision(),
+    }
+    columns = [[round(float(t), 3) for t in THRESHOLDS], *curve.counts(), *scores.values()]
+    rows = zip(*columns, strict=True)
+    runs.write_csv(folder / "threshold_curve.csv", ("threshold", "tp", "fp", "fn", "tn", *scores), rows)
+    title = f"{RUN}: {SPLIT} split, {len(indices)} patches"
+    threshold_curve(THRESHOLDS, scores, best, title, folder / "threshold_curve.png")
+    runs.write_json(folder / "threshold.json", record)
+    print(
+        f"{title}\n"
+        f"threshold {record['threshold']:.3f}: pooled Dice {record['dice']:.3f}, IoU {record['iou']:.3f}, "
+        f"precision {record['precision']:.3f}, recall {record['recall']:.3f}; at 0.5 Dice {record['dice_at_0.5']:.3f}\n"
+        f"next: python evaluate.py --run {RUN}"
+    )
+
+
+if __name__ == "__main__":
+    runs.start(main)

@@ -1,0 +1,114 @@
+"""Pictures of a run: training curves, threshold curves, and panels of patches.
+
+Colours are Okabe and Ito's, which readers with any kind of colour blindness can tell apart.
+"""
+
+import matplotlib
+
+matplotlib.use("Agg")  # files only: works without a screen
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Patch
+
+from runs import whole
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#666666"
+OUTCOMES = {  # label: colour of a pixel in the overlay
+    "found (true positive)": "#0072B2",
+    "false alarm (false positive)": "#E69F00",
+    "missed (false negative)": "#F0E442",
+}
+plt.rcParams.update({"figure.dpi": 130, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+
+
+def save(figure, path):
+    """Write a figure whole or not at all, and free it."""
+    with whole(path) as partial:
+        figure.savefig(partial, bbox_inches="tight")
+    plt.close(figure)
+
+
+def training_curves(rows, path):
+    """Loss and Dice of training and validation over epochs, and the learning rate; `rows` as in history.csv."""
+    epochs = [row["epoch"] for row in rows]
+    best = max(rows, key=lambda row: row["val_dice"])
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
+    for axis, name, title in ((axes[0], "loss", "BCE + Dice loss"), (axes[1], "dice", "Dice (pooled, threshold 0.5)")):
+        axis.plot(epochs, [row[name] for row in rows], color=BLUE, marker=".", label="training")
+        axis.plot(epochs, [row[f"val_{name}"] for row in rows], color=ORANGE, marker=".", label="validation")
+        axis.axvline(best["epoch"], color=GREY, linestyle=":", label=f"kept: epoch {best['epoch']}")
+        axis.set(title=title, xlabel="epoch")
+        axis.legend(frameon=False)
+    axes[1].set_ylim(0, 1)
+    axes[2].plot(epochs, [row["learning_rate"] for row in rows], color=GREEN, marker=".")
+    axes[2].set(title="learning rate, end of epoch", xlabel="epoch", ylim=(0, None))
+    for axis in axes:
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    save(figure, path)
+
+
+def threshold_curve(thresholds, scores, chosen, title, path):
+    """Precision, recall, Dice and IoU over thresholds; `chosen` is the index of the one to mark."""
+    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+    styles = {"dice": (BLUE, "-"), "iou": (GREEN, "-"), "precision": (ORANGE, "--"), "recall": (PURPLE, "-.")}
+    for name, (colour, line) in styles.items():
+        label = {"dice": "Dice", "iou": "IoU"}.get(name, name)
+        axis.plot(thresholds, scores[name], color=colour, linestyle=line, label=label)
+    at, dice = thresholds[chosen], scores["dice"][chosen]
+    axis.axvline(at, color=GREY, linestyle=":")
+    axis.plot(at, dice, "o", color=BLUE, label=f"chosen: {at:.3f}, Dice {dice:.3f}")
+    axis.set(title=title, xlabel="threshold on the probability", ylabel="pooled score", xlim=(0, 1), ylim=(0, 1.01))
+    axis.legend(frameon=False, loc="lower center")
+    save(figure, path)
+
+
+def stretch(image):
+    """Stretch an H x W x 3 image from its 2nd to 98th percentile to 0-1, all bands alike, so that hues stay."""
+    low, high = np.percentile(image, [2, 98])
+    return np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+
+
+def overlay(colour, mask, predicted):
+    """Paint true positives, false positives and false negatives over a greyed true-colour picture (H x W x 3)."""
+    picture = np.repeat(colour.mean(2, keepdims=True), 3, axis=2) * 0.8
+    outcomes = (mask & predicted, ~mask & predicted, mask & ~predicted)
+    for pixels, shade in zip(outcomes, OUTCOMES.values(), strict=True):
+        picture[pixels] = 0.25 * picture[pixels] + 0.75 * np.array(matplotlib.colors.to_rgb(shade))
+    return picture
+
+
+def panels(rows, threshold, title, path):
+    """A row of pictures for each patch: true colour, mask, probability, and what was found and missed.
+
+    rows: list of (label, colour H x W x 3, mask H x W 0/1 or None, probability H x W); without a mask only the
+    picture, the probability and the pixels above the threshold are drawn.
+    """
+    labelled = any(mask is not None for _, _, mask, _ in rows)
+    heads = ["true colour", *(["mask"] if labelled else []), "probability"]
+    heads.append("found, false alarm, missed" if labelled else f"probability ≥ {threshold:.3f}")
+    figure, axes = plt.subplots(
+        len(rows), len(heads), figsize=(2.2 * len(heads), 2.3 * len(rows) + 0.9), squeeze=False, layout="constrained"
+    )
+    for axis, head in zip(axes[0], heads, strict=True):
+        axis.set_title(head)
+    for line, (label, colour, mask, probability) in zip(axes, rows, strict=True):
+        colour, predicted = stretch(colour), probability >= threshold
+        line[0].imshow(colour)
+        line[0].set_ylabel(label, fontsize=7)
+        shown = line[-2].imshow(probability, vmin=0, vmax=1, cmap="cividis")
+        if mask is None:
+            line[-1].imshow(overlay(colour, predicted, predicted))
+        else:
+            line[1].imshow(mask, vmin=0, vmax=1, cmap="gray", interpolation="nearest")
+            line[-1].imshow(overlay(colour, mask > 0, predicted), interpolation="nearest")
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    figure.colorbar(shown, ax=axes[:, -2], location="bottom", fraction=0.04, aspect=15, pad=0.01)
+    if labelled:
+        keys = [Patch(facecolor=shade, label=label) for label, shade in OUTCOMES.items()]
+    else:
+        keys = [Patch(facecolor=OUTCOMES["found (true positive)"], label="called landslide")]
+    figure.legend(handles=keys, loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(title)
+    save(figure, path)

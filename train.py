@@ -1,0 +1,233 @@
+"""Train a U-Net to find landslides in a folder of patches.
+
+    python train.py                                                   # patches in data/, run results/unet/
+    python train.py --data-dir data/sample --run first --epochs 12    # any constant below is also a flag
+    python train.py --run first --resume                              # go on after a crash or Ctrl-C
+
+Writes results/<run>/: config.json, split.csv, history.csv, model.keras (the best on validation) and
+training_curves.png. Next: python optimize_threshold.py --run <run>
+"""
+
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import augment
+import dataset
+import patch_files
+import runs
+
+# ---------------------------------------------------------------------- input and output
+DATA_DIR = "data"  # folder of patches, in one of the layouts that data/README.md shows
+RESULTS_DIR = "results"  # holds a folder for each run, and cache/ with the packed patches
+RUN = "unet"  # name of the run and of its folder
+RESUME = False  # go on with a run that was cut off, with the constants it was started with
+OVERWRITE = False  # replace the run of that name
+# ---------------------------------------------------------------------- data
+BANDS = ()  # bands to use, by name (B4 B3 B2 slope) or by number from 0; none given: all
+SKIP_BAD = False  # leave unusable files out and list them in config.json, instead of stopping
+SPLIT_METHOD = "random"  # how splits that the folder lacks are cut: random, or blocks of neighbouring patches
+TEST_SPLIT = "test"  # the folder's own split to hold out: test, or validation where only that has labels
+AUGMENT = ("flips",)  # augmentations of the training patches, in order: flips, dihedral
+# ---------------------------------------------------------------------- model and loss
+BASE_FILTERS = 16  # filters of the first level; each level down has twice as many
+DEPTH = 4  # halvings of the patch between the top and the bottom of the U
+DICE_WEIGHT = 1.0  # weight of the Dice loss against the cross-entropy's 1
+POSITIVE_WEIGHT = 1.0  # weight of landslide pixels in the cross-entropy
+# ---------------------------------------------------------------------- optimisation
+EPOCHS = 40  # passes over the training split, at most
+PATIENCE = 15  # stop after so many epochs without a better validation Dice; 0: never
+BATCH_SIZE = 16  # patches in a training step
+LEARNING_RATE = 1e-3  # of AdamW, at its peak
+WARMUP_EPOCHS = 2.0  # epochs of linear rise to the peak, before the cosine decay to 0
+WEIGHT_DECAY = 1e-4  # of AdamW, on convolution kernels
+# ---------------------------------------------------------------------- system
+SEED = 0  # of the split, the weights, the order of patches and the augmentation
+MIXED_PRECISION = "auto"  # bfloat16 convolutions: auto (where the hardware has them), on, off
+WORKERS = 0  # threads that prepare batches beside the main one; the batches are the same for any number
+
+
+def main():
+    folder = Path(RESULTS_DIR, RUN)
+    if RESUME:
+        config = runs.read_json(folder / "config.json", "train.py without --resume")
+        if "finished" in config:
+            print(f"run {folder} is finished; replace it with --overwrite, or choose another --run")
+            return
+        adopt_constants(config["constants"])
+    patches = open_data()
+    check_settings(patches)
+    assigned = prepare_run(folder, patches)
+    train(folder, patches, assigned)
+
+
+def adopt_constants(constants):
+    """Take the constants that the run was started with, so that it goes on as it would have."""
+    for name, value in constants.items():
+        value = tuple(value) if isinstance(value, list) else value
+        if name not in ("RESULTS_DIR", "RUN", "RESUME", "OVERWRITE") and globals().get(name) != value:
+            print(f"resuming with {name} = {value!r}, as the run was started")
+            globals()[name] = value
+
+
+def open_data():
+    """Open the training data, or say how to come by some."""
+    try:
+        return dataset.open_patches(DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD)
+    except patch_files.NoPatches as error:
+        raise runs.UserError(
+            f"{error}\n"
+            f"  real data: unzip Landslide4Sense (zenodo.org/records/10463239) into {DATA_DIR}/, see README.md\n"
+            "  sample: run python make_sample_data.py, then python train.py --data-dir data/sample"
+        ) from None
+
+
+def check_settings(patches):
+    """Find mistakes in the constants before anything is written or Keras is loaded."""
+    height, width, _ = patches.input_shape
+    unknown = [name for name in AUGMENT if name not in augment.AUGMENTATIONS]
+    problems = [
+        (unknown, f"AUGMENT: {', '.join(map(repr, unknown))} is none of {', '.join(augment.AUGMENTATIONS)}"),
+        ("dihedral" in AUGMENT and height != width, "AUGMENT: dihedral needs square patches"),
+        (min(EPOCHS, BATCH_SIZE, BASE_FILTERS, DEPTH) < 1, "EPOCHS, BATCH_SIZE, BASE_FILTERS, DEPTH start at 1"),
+        (LEARNING_RATE <= 0, "LEARNING_RATE must be above 0"),
+        (MIXED_PRECISION not in ("auto", "on", "off"), "MIXED_PRECISION is auto, on or off"),
+        (
+            height % 2**DEPTH or width % 2**DEPTH,
+            f"patches of {height} x {width} pixels are not divisible by {2**DEPTH}: lower DEPTH or pad them",
+        ),
+    ]
+    for wrong, message in problems:
+        if wrong:
+            raise runs.UserError(message)
+
+
+def prepare_run(folder, patches):
+    """Make the run's folder with config.json and split.csv; returns the split of each patch."""
+    if RESUME:
+        if runs.read_json(folder / "config.json", "train.py")["data_digest"] != patches.digest:
+            raise runs.UserError(f"{DATA_DIR} has changed since run {RUN} was started: start again with --overwrite")
+        return dataset.read_split(folder / "split.csv", patches, "train.py --overwrite")
+    assigned, notes = dataset.split_patches(patches, SPLIT_METHOD, SEED, TEST_SPLIT)
+    if (folder / "config.json").exists() and not OVERWRITE:
+        raise runs.UserError(f"run {folder} exists: go on with --resume, replace it with --overwrite, or choose --run")
+    runs.clear_run(folder)
+    for note in notes:
+        print(note)
+    for name, fault in patches.left_out:
+        print(f"left out {name}: {fault}")
+    dataset.write_split(folder / "split.csv", patches, assigned)
+    mean, variance = patches.statistics((assigned == "train").nonzero()[0])
+    config = {
+        "run": RUN,
+        "started": now(),
+        "constants": {name: globals()[name] for name in runs.constants(__file__)},
+        "data_dir": DATA_DIR,
+        "data_digest": patches.digest,
+        "bands": patches.bands,
+        "input_shape": patches.input_shape,
+        "band_mean": mean.tolist(),
+        "band_variance": variance.tolist(),
+        "seed": SEED,
+        "left_out": patches.left_out,
+        **runs.environment(),
+    }
+    runs.write_json(folder / "config.json", config)  # last: a folder with a config has all that --resume needs
+    return assigned
+
+
+def train(folder, patches, assigned):
+    """Fit the model and leave its record in `folder`."""
+    # Keras takes seconds to import: --help and a mistake in the data do not wait for it.
+    keras = runs.import_keras()
+    from callbacks import RunRecorder
+    from feed import PatchFeed
+    from plots import training_curves
+
+    config = runs.read_json(folder / "config.json", "train.py")
+    keras.utils.set_random_seed(SEED)
+    precision = "mixed_bfloat16" if use_bfloat16() else "float32"
+    keras.config.set_dtype_policy(precision)
+
+    splits = {split: (assigned == split).nonzero()[0] for split in patch_files.SPLITS}
+    feed = PatchFeed(patches, splits["train"], BATCH_SIZE, AUGMENT, SEED, workers=WORKERS)
+    validation = PatchFeed(patches, splits["validation"], BATCH_SIZE)
+    model = build(config, steps=len(feed))
+    recorder = RunRecorder(folder, len(feed), PATIENCE)
+    done = recorder.resume(model) if RESUME else 0
+    sizes = ", ".join(f"{len(indices)} {split}" for split, indices in splits.items())
+    print(f"{folder}: {sizes} patches of {patches.input_shape}, {model.count_params():,} parameters, {precision}")
+
+    began = time.monotonic()
+    try:
+        if done < EPOCHS and not recorder.finished:
+            model.fit(
+                feed,
+                validation_data=validation,
+                initial_epoch=done,
+                epochs=EPOCHS,
+                shuffle=False,  # the feed shuffles by itself
+                callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch), recorder],
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
+    except KeyboardInterrupt:
+        kept = f"the best so far is {folder}/model.keras; " if recorder.rows else ""
+        print(f"\nstopped after {len(recorder.rows)} epochs; {kept}go on with --resume")
+        sys.exit(130)
+    training_curves(recorder.rows, folder / "training_curves.png")
+    runs.write_json(folder / "config.json", config | {"finished": now(), "parameters": model.count_params()})
+    (folder / "last.weights.h5").unlink(missing_ok=True)  # only an unfinished run needs it
+    best = recorder.rows[recorder.best_epoch]
+    print(
+        f"best validation Dice {best['val_dice']:.3f} (pooled, threshold 0.5) in epoch {best['epoch']} "
+        f"of {len(recorder.rows)}, {time.monotonic() - began:.0f} s\n"
+        f"next: python optimize_threshold.py --run {RUN}"
+    )
+
+
+def build(config, steps):
+    """Build and compile the network for a run; `steps` batches make an epoch."""
+    import keras
+
+    from losses import BCEDice
+    from metrics import PooledDice, PooledIoU
+    from unet import build_unet
+
+    model = build_unet(
+        config["input_shape"], BASE_FILTERS, DEPTH, mean=config["band_mean"], variance=config["band_variance"]
+    )
+    warmup = min(round(WARMUP_EPOCHS * steps), EPOCHS * steps - 1)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=LEARNING_RATE / max(warmup, 1),
+        warmup_target=LEARNING_RATE if warmup else None,
+        warmup_steps=warmup,
+        decay_steps=EPOCHS * steps - warmup,
+    )
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    model.compile(
+        optimizer=optimizer,
+        loss=BCEDice(DICE_WEIGHT, POSITIVE_WEIGHT),
+        metrics=[PooledDice(name="dice"), PooledIoU(name="iou")],
+    )
+    return model
+
+
+def use_bfloat16():
+    """Whether convolutions run in bfloat16: on a GPU, or a CPU with AVX512-BF16 or AMX, if left to "auto"."""
+    import keras
+
+    if MIXED_PRECISION != "auto":
+        return MIXED_PRECISION == "on"
+    flags = Path("/proc/cpuinfo")  # Linux; elsewhere the safe answer is no
+    flags = flags.read_text() if flags.exists() else ""
+    return bool(keras.distribution.list_devices("gpu")) or "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def now():
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+if __name__ == "__main__":
+    runs.start(main)

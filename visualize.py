@@ -1,0 +1,95 @@
+"""Draw a run: its training curves, and what it finds on the best, the worst and random patches.
+
+    python visualize.py                                            # run results/unet/, its test split
+    python visualize.py --run first --split validation --samples 6
+    python visualize.py --run first --data-dir data/unlabelled     # patches without masks: prediction only
+
+Writes training_curves.png and samples/{best,worst,random}.png into the run's folder.
+"""
+
+from pathlib import Path
+
+import dataset
+import runs
+
+RESULTS_DIR = "results"  # holds a folder for each run
+RUN = "unet"  # name of the run
+DATA_DIR = ""  # folder of patches to draw; empty: the run's own data
+SPLIT = "test"  # train, validation, test or all; for the run's own data as its split.csv has them
+SAMPLES = 4  # patches on each picture
+SKIP_BAD = False  # leave unusable files out instead of stopping
+BATCH_SIZE = 32  # patches predicted at once
+SEED = 0  # of the choice of random patches
+
+
+def main():
+    folder, config = runs.open_run(RESULTS_DIR, RUN)
+    threshold = runs.read_json(folder / "threshold.json", f"python optimize_threshold.py --run {RUN}")["threshold"]
+    history = runs.read_csv(folder / "history.csv", f"python train.py --run {RUN}")
+    if SAMPLES < 1:
+        raise runs.UserError("SAMPLES must be 1 at least")
+    skip_bad = SKIP_BAD or bool(config["left_out"])
+    cache_dir = Path(RESULTS_DIR, "cache")
+    patches, indices, own = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, cache_dir, skip_bad, masks=False)
+    model = runs.load_model(folder)
+
+    from plots import panels, training_curves
+
+    training_curves(history, folder / "training_curves.png")
+    labelled = patches.labelled.any()
+    prefix = "" if own and SPLIT == "test" else f"{SPLIT}_" if own else f"{patches.data_dir.resolve().name}_"
+    written = [folder / "training_curves.png"]
+    for kind, chosen in choose(model, patches, indices, threshold).items():
+        path = folder / "samples" / f"{prefix}{kind}.png"
+        title = f"{RUN}: {kind} patches of {patches.data_dir}" + (f", {SPLIT} split" if labelled else "")
+        panels(draw_rows(model, patches, chosen, threshold), threshold, f"{title} (threshold {threshold:.3f})", path)
+        written.append(path)
+    print("written: " + ", ".join(map(str, written)))
+
+
+def choose(model, patches, indices, threshold):
+    """Pick patches by their own Dice: {kind: indices}, kinds best, worst and random, or random without masks.
+
+    The best are sought among patches with landslide only: an empty patch left empty is right but shows nothing. Of
+    equals (many have Dice 0) the one with more wrong pixels is worse.
+    """
+    import numpy as np
+
+    import metrics
+    from feed import predict
+
+    random = np.random.default_rng(SEED).permutation(indices)[:SAMPLES]
+    if not patches.labelled.any():
+        return {"random": np.sort(random)}
+    counts = []
+    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
+        counts.append(metrics.confusion(patches.read_masks(batch), probabilities >= np.float32(threshold)))
+    tp, fp, fn, _ = (np.concatenate(parts) for parts in zip(*counts, strict=True))
+    order = np.lexsort((-(fp + fn), metrics.dice(tp, fp, fn)))
+    with_landslide = [i for i in order if tp[i] + fn[i]]
+    return {
+        "best": indices[with_landslide[::-1][:SAMPLES]],
+        "worst": indices[order[:SAMPLES]],
+        "random": np.sort(random),
+    }
+
+
+def draw_rows(model, patches, chosen, threshold):
+    """What `plots.panels` draws of some patches: (label, true colour, mask or None, probability) for each."""
+    import metrics
+    from feed import predict
+
+    colours = dataset.true_colour(patches.file_bands)
+    rows = []
+    for batch, _, probabilities in predict(model, patches, chosen, BATCH_SIZE):
+        for i, mask, probability in zip(batch, patches.read_masks(batch), probabilities, strict=True):
+            label, mask = Path(patches.names[i]).stem, mask if patches.labelled[i] else None
+            if mask is not None:
+                tp, fp, fn, _ = metrics.confusion(mask[None], probability[None] >= threshold)
+                label += f"\nDice {metrics.dice(tp, fp, fn)[0]:.2f}"
+            rows.append((label, patches.images[i][..., colours].astype("float32"), mask, probability))
+    return rows
+
+
+if __name__ == "__main__":
+    runs.start(main)
