@@ -230,6 +230,15 @@ def import_keras():
     return keras
 
 
+def hardware_has_bfloat16():
+    """Whether bfloat16 is faster than float32 here: a GPU, or a CPU with AVX512-BF16 or AMX."""
+    if import_keras().distribution.list_devices("gpu"):
+        return True
+    flags = Path("/proc/cpuinfo")  # Linux; elsewhere the safe answer is no
+    flags = flags.read_text() if flags.exists() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
 def load_model(folder):
     """Load `model.keras` of a run. Its first layer normalises: feed it bands as they are in the files."""
     path = require(folder / "model.keras", f"python train.py --run {folder.name}")

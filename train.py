@@ -147,7 +147,8 @@ def train(folder, patches, assigned):
 
     config = runs.read_json(folder / "config.json", "train.py")
     keras.utils.set_random_seed(SEED)
-    precision = "mixed_bfloat16" if use_bfloat16() else "float32"
+    bfloat16 = MIXED_PRECISION == "on" or (MIXED_PRECISION == "auto" and runs.hardware_has_bfloat16())
+    precision = "mixed_bfloat16" if bfloat16 else "float32"
     keras.config.set_dtype_policy(precision)
 
     splits = {split: (assigned == split).nonzero()[0] for split in patch_files.SPLITS}
@@ -212,17 +213,6 @@ def build(config, steps):
         metrics=[PooledDice(name="dice"), PooledIoU(name="iou")],
     )
     return model
-
-
-def use_bfloat16():
-    """Whether convolutions run in bfloat16: on a GPU, or a CPU with AVX512-BF16 or AMX, if left to "auto"."""
-    import keras
-
-    if MIXED_PRECISION != "auto":
-        return MIXED_PRECISION == "on"
-    flags = Path("/proc/cpuinfo")  # Linux; elsewhere the safe answer is no
-    flags = flags.read_text() if flags.exists() else ""
-    return bool(keras.distribution.list_devices("gpu")) or "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def now():

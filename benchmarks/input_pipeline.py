@@ -1,0 +1,82 @@
+"""How much of the training speed the input pipeline costs: model.fit on files against train_on_batch in memory.
+
+    python benchmarks/input_pipeline.py                         # 14 bands, synthetic files made for the purpose
+    python benchmarks/input_pipeline.py --base-filters 32 --workers 2
+
+Both are timed in turn in one run, because absolute speeds drift on shared machines; the ratio is what counts.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
+
+import h5py
+import numpy as np
+
+import dataset
+import runs
+
+PATCHES = 160  # patches written and trained on
+ROUNDS = 3  # timed epochs of each way, in turn
+BASE_FILTERS = 16  # of the U-Net
+BATCH_SIZE = 16  # patches in a step
+AUGMENT = ("flips",)  # augmentations of the feed
+WORKERS = 0  # threads that prepare batches beside the main one
+
+
+def main():
+    keras = runs.import_keras()
+    from feed import PatchFeed
+    from losses import BCEDice
+    from metrics import PooledDice, PooledIoU
+    from unet import build_unet
+
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy("mixed_bfloat16" if runs.hardware_has_bfloat16() else "float32")
+    with tempfile.TemporaryDirectory() as place:
+        write_patches(Path(place, "data"))
+        patches = dataset.open_patches(Path(place, "data"), Path(place, "cache"))
+        feed = PatchFeed(patches, np.arange(PATCHES), BATCH_SIZE, AUGMENT, seed=0, workers=WORKERS)
+        model = build_unet(patches.input_shape, BASE_FILTERS)
+        model.compile(optimizer="adamw", loss=BCEDice(), metrics=[PooledDice(), PooledIoU()])
+        images, masks = feed[0]
+
+        def fit():
+            model.fit(feed, shuffle=False, verbose=0)
+
+        def in_memory():
+            for _ in range(len(feed)):
+                model.train_on_batch(images, masks)
+
+        speeds = {fit: [], in_memory: []}
+        for way in (fit, in_memory):
+            way()  # traces the graph
+        for _ in range(ROUNDS):
+            for way, measured in speeds.items():
+                began = time.perf_counter()
+                way()
+                measured.append(PATCHES / (time.perf_counter() - began))
+    ratios = [a / b for a, b in zip(speeds[fit], speeds[in_memory], strict=True)]
+    print(f"{keras.config.dtype_policy().name}, {BASE_FILTERS} filters, batch {BATCH_SIZE}, {WORKERS} workers")
+    print(f"model.fit from files      {np.median(speeds[fit]):6.1f} images/s")
+    print(f"train_on_batch in memory  {np.median(speeds[in_memory]):6.1f} images/s")
+    print(f"ratio                     {np.median(ratios):6.2f}  (rounds: {', '.join(f'{r:.2f}' for r in ratios)})")
+
+
+def write_patches(folder):
+    """Write random patches in the Landslide4Sense form."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for number in range(1, PATCHES + 1):
+        with h5py.File(folder / "images" / f"image_{number}.h5", "w") as file:
+            file["img"] = rng.normal(1, 0.5, (128, 128, 14))
+        with h5py.File(folder / "masks" / f"mask_{number}.h5", "w") as file:
+            file["mask"] = (rng.random((128, 128)) < 0.02).astype(np.uint8)
+
+
+if __name__ == "__main__":
+    runs.start(main)

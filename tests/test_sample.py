@@ -1,0 +1,132 @@
+"""The synthetic patches: the published form, plausible ground, landslides on slopes, and the seed."""
+
+import h5py
+import numpy as np
+import pytest
+
+import dataset
+import make_sample_data
+import terrain
+from tests.conftest import assert_user_error, run_script
+
+# Means and standard deviations of the released training images, bands in order (measured on the real set).
+REAL_MEAN = [
+    0.9257,
+    0.9227,
+    0.9541,
+    0.9596,
+    1.0228,
+    1.0426,
+    1.0358,
+    1.0468,
+    1.1699,
+    1.1736,
+    1.0495,
+    1.0370,
+    1.2511,
+    1.6495,
+]
+REAL_STD = [0.141, 0.221, 0.318, 0.572, 0.460, 0.447, 0.465, 0.495, 0.513, 0.684, 0.532, 0.663, 0.678, 1.073]
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
+    """80 patches, 20 of each region, written by the script."""
+    place = tmp_path_factory.mktemp("sample")
+    result = run_script("make_sample_data.py", "--patches", 80, cwd=place)
+    assert result.returncode == 0, result.stderr
+    return place / "data" / "sample"
+
+
+@pytest.fixture(scope="module")
+def arrays(sample):
+    images, masks = [], []
+    for number in range(1, 81):
+        with h5py.File(sample / "images" / f"image_{number}.h5") as file:
+            images.append(file["img"][()])
+        with h5py.File(sample / "masks" / f"mask_{number}.h5") as file:
+            masks.append(file["mask"][()])
+    return np.stack(images), np.stack(masks)
+
+
+def test_files_have_the_released_form(sample, arrays):
+    images, masks = arrays
+    assert images.shape == (80, 128, 128, 14) and images.dtype == np.float64
+    assert masks.shape == (80, 128, 128) and masks.dtype == np.uint8
+    numbers = images * dataset.SCALE_L4S  # whole digital numbers, degrees and metres, as in the real files
+    np.testing.assert_allclose(numbers, np.rint(numbers), atol=1e-6)
+    patches = dataset.open_patches(sample, sample.parent.parent / "cache")
+    assert len(patches) == 80 and patches.labelled.all()
+
+
+def test_bands_have_nearly_the_real_mean_and_spread(arrays):
+    pixels = arrays[0].reshape(-1, 14)
+    np.testing.assert_allclose(pixels.mean(0), REAL_MEAN, atol=0.35)
+    ratio = pixels.std(0) / REAL_STD
+    assert (ratio > 0.5).all() and (ratio < 2).all(), ratio
+
+
+def test_landslides_are_rare_and_lie_on_slopes(arrays):
+    images, masks = arrays
+    slope = images[..., 12] * dataset.SCALE_L4S[12]
+    assert 0.01 < masks.mean() < 0.035
+    assert 0.2 < (masks.max((1, 2)) == 0).mean() < 0.55
+    assert np.median(slope[masks > 0]) > np.median(slope[masks == 0]) + 5
+
+
+def test_bare_ground_alone_does_not_give_landslides_away(arrays):
+    """Of the pixels as bright in red over near infrared as a landslide, most are something else, and flatter."""
+    images, masks = arrays
+    red, near_infrared = images[..., 3] * 445.2, images[..., 7] * 1941.3
+    bare = red / near_infrared
+    alike = bare > np.median(bare[masks > 0])
+    assert masks[alike].mean() < 0.5
+
+
+def test_slope_of_a_plane_is_exact():
+    rows, cols = np.mgrid[:20, :20] * terrain.PIXEL
+    down, right = terrain.gradient(0.3 * rows - 0.4 * cols)
+    np.testing.assert_allclose(down, 0.3)
+    np.testing.assert_allclose(right, -0.4)
+
+
+def test_same_seed_same_bytes_however_many_patches(sample, tmp_path):
+    for arguments, same in ((("--patches", 3), True), (("--patches", 3, "--seed", 1), False)):
+        out = tmp_path / str(same)
+        assert run_script("make_sample_data.py", "--out-dir", out, *arguments).returncode == 0
+        names = [f"{kind}s/{kind}_{number}.h5" for kind in ("image", "mask") for number in (1, 2, 3)]
+        equal = [(out / name).read_bytes() == (sample / name).read_bytes() for name in names]
+        assert all(equal) if same else not all(equal)
+
+
+def test_patches_are_replaced_on_request_only(tmp_path):
+    def make(*flags):
+        return run_script("make_sample_data.py", "--out-dir", "out", *flags, cwd=tmp_path)
+
+    assert make("--patches", 3).returncode == 0
+    (tmp_path / "out" / "images" / "notes.txt").write_text("mine")
+    assert_user_error(make(), "already holds 6 .h5 files", "--overwrite")
+    assert make("--patches", 2, "--overwrite", "--region", "dry_plateau").returncode == 0
+    assert sorted(path.name for path in (tmp_path / "out" / "images").iterdir()) == [
+        "image_1.h5",
+        "image_2.h5",
+        "notes.txt",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--region", "moon"), "no region 'moon': choose all, humid_hills"),
+        (("--patches", 0), "ask for at least 1"),
+        (("--seed", -1), "choose 0 or more"),
+    ],
+)
+def test_bad_settings(tmp_path, flags, message):
+    assert_user_error(run_script("make_sample_data.py", *flags, cwd=tmp_path), message)
+
+
+def test_every_region_makes_patches():
+    for name, region in make_sample_data.REGIONS.items():
+        image, mask = make_sample_data.make_patch(region, np.random.default_rng(0))
+        assert np.isfinite(image).all() and set(np.unique(mask)) <= {0, 1}, name
