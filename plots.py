@@ -36,7 +36,7 @@ def training_curves(rows, path):
     for axis, name, title in ((axes[0], "loss", "BCE + Dice loss"), (axes[1], "dice", "Dice (pooled, threshold 0.5)")):
         axis.plot(epochs, [row[name] for row in rows], color=BLUE, marker=".", label="training")
         axis.plot(epochs, [row[f"val_{name}"] for row in rows], color=ORANGE, marker=".", label="validation")
-        axis.axvline(best["epoch"], color=GREY, linestyle=":", label=f"kept: epoch {best['epoch']}")
+        axis.axvline(best["epoch"], color=GREY, linestyle=":", label=f"kept: epoch {best['epoch']:.0f}")
         axis.set(title=title, xlabel="epoch")
         axis.legend(frameon=False)
     axes[1].set_ylim(0, 1)
@@ -87,7 +87,11 @@ def panels(rows, threshold, title, path):
     heads = ["true colour", *(["mask"] if labelled else []), "probability"]
     heads.append("found, false alarm, missed" if labelled else f"probability ≥ {threshold:.3f}")
     figure, axes = plt.subplots(
-        len(rows), len(heads), figsize=(2.2 * len(heads), 2.3 * len(rows) + 0.9), squeeze=False, layout="constrained"
+        len(rows),
+        len(heads),
+        figsize=(2.2 * len(heads) + 0.9, 2.25 * len(rows) + 0.8),
+        squeeze=False,
+        layout="constrained",
     )
     for axis, head in zip(axes[0], heads, strict=True):
         axis.set_title(head)
@@ -104,7 +108,7 @@ def panels(rows, threshold, title, path):
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    figure.colorbar(shown, ax=axes[:, -2], location="bottom", fraction=0.04, aspect=15, pad=0.01)
+    figure.colorbar(shown, ax=axes, location="right", shrink=min(1, 2 / len(rows)), aspect=25, label="probability")
     if labelled:
         keys = [Patch(facecolor=shade, label=label) for label, shade in OUTCOMES.items()]
     else:

@@ -45,7 +45,7 @@ WEIGHT_DECAY = 1e-4  # of AdamW, on convolution kernels
 # ---------------------------------------------------------------------- system
 SEED = 0  # of the split, the weights, the order of patches and the augmentation
 MIXED_PRECISION = "auto"  # bfloat16 convolutions: auto (where the hardware has them), on, off
-WORKERS = 0  # threads that prepare batches beside the main one; the batches are the same for any number
+WORKERS = 2  # threads that prepare batches beside the main one; the batches are the same for any number
 
 
 def main():
