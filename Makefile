@@ -19,7 +19,7 @@ demo: .venv/installed
 test: .venv/installed-test
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m pytest -q tests
+	$(PY) -m pytest -q -n 2 --dist loadfile tests
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -4,15 +4,27 @@ Landslide4Sense: Ghorbanzadeh et al. 2022 (doi 10.1109/JSTARS.2022.3220845); dat
 """
 
 import contextlib
+import csv
 import hashlib
 import json
+import mmap
 import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 
-from patch_files import SPLITS, Fault, check_form, common_form, find_patches, read_image, read_mask, size_text
+from patch_files import (
+    SPLITS,
+    Fault,
+    NoPatches,
+    check_form,
+    common_form,
+    find_patches,
+    read_image,
+    read_mask,
+    size_text,
+)
 from runs import UserError, progress, require, write_csv, write_json
 
 try:
@@ -30,6 +42,8 @@ SCALE_L4S = (
 )
 BANDS_RGB = ("red", "green", "blue")
 
+SPLIT_METHODS = ("random", "blocks")
+TEST_SPLITS = ("validation", "test")
 PACK_FORMAT = 1  # raise it when the content of a cache changes: caches of another format are rebuilt
 FAULTS_SHOWN = 20
 UNLABELLED = 255  # fills the mask of a patch that has none
@@ -57,8 +71,11 @@ class Patches:
         self.own_splits, self.labelled = np.array(record["splits"]), np.array(record["labelled"])
         self.left_out, self.digest = record["faults"], record["digest"]
         shape = (len(self.names), *record["shape"])
-        self.images = np.memmap(folder / "images.raw", record["dtype"], "r", shape=shape)
-        self.masks = np.memmap(folder / "masks.raw", np.uint8, "r", shape=shape[:3])
+        with open(folder / "images.raw", "rb") as images, open(folder / "masks.raw", "rb") as masks:
+            self._pages = mmap.mmap(images.fileno(), 0, access=mmap.ACCESS_READ)
+            mask_pages = mmap.mmap(masks.fileno(), 0, access=mmap.ACCESS_READ)
+        self.images = np.frombuffer(self._pages, record["dtype"]).reshape(shape)
+        self.masks = np.frombuffer(mask_pages, np.uint8).reshape(shape[:3])
         self.file_bands = band_names(shape[3])
         self._columns = band_columns(bands, self.file_bands, data_dir)
         self.bands = tuple(self.file_bands[i] for i in self._columns)
@@ -74,6 +91,10 @@ class Patches:
     def read(self, indices):
         """Chosen bands of some patches: n x H x W x bands, float32, in file units."""
         images = self.images[indices]
+        if hasattr(self._pages, "madvise"):
+            # What was read stays in the system's cache, but no longer counts as memory of this process: it would
+            # otherwise grow to the size of the data set.
+            self._pages.madvise(mmap.MADV_DONTNEED)
         if self.bands != self.file_bands:
             images = images[..., self._columns]
         return images.astype(np.float32, copy=False)
@@ -143,10 +164,10 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False):
     with _locked(folder.with_suffix(".lock")):
         record = _read_record(folder)
         if record.get("key") != key:
-            record = _pack(entries, faults, folder, key, skip_bad)
-    if record["faults"] and not skip_bad:
-        raise UserError(describe_faults(data_dir, record["faults"]))
-    return Patches(data_dir, folder, record, bands)
+            record = _pack(data_dir, entries, faults, folder, key, skip_bad)
+        if record["faults"] and not skip_bad:
+            raise UserError(describe_faults(data_dir, record["faults"]))
+        return Patches(data_dir, folder, record, bands)
 
 
 def describe_faults(data_dir, faults):
@@ -166,8 +187,9 @@ def _fingerprint(entries, faults):
     digest = hashlib.sha256(repr((PACK_FORMAT, faults)).encode())
     for entry in entries:
         for path in filter(None, (entry.image, entry.mask)):
-            state = path.stat()
-            digest.update(repr((entry.name, path.name, state.st_size, state.st_mtime_ns)).encode())
+            with contextlib.suppress(OSError):  # a broken link: reading it will tell
+                state = path.stat()
+                digest.update(repr((entry.name, path.name, state.st_size, state.st_mtime_ns)).encode())
     return digest.hexdigest()
 
 
@@ -183,7 +205,7 @@ def _read_record(folder):
     return record if complete else {}
 
 
-def _pack(entries, faults, folder, key, skip_bad):
+def _pack(data_dir, entries, faults, folder, key, skip_bad):
     """Read and check every file and write the cache; without `skip_bad` only if there is no fault."""
     shape, dtype = common_form(entries)
     needed = len(entries) * int(np.prod(shape)) * dtype.itemsize if shape else 0
@@ -201,7 +223,7 @@ def _pack(entries, faults, folder, key, skip_bad):
                 try:
                     image = read_image(entry.image)
                     check_form(image, shape or image.shape, dtype or image.dtype)
-                    at_fault = entry.mask and f"{entry.mask.parent.name}/{entry.mask.name}"
+                    at_fault = entry.mask and entry.mask.relative_to(data_dir).as_posix()
                     mask = (
                         read_mask(entry.mask, image.shape[:2])
                         if entry.mask
@@ -235,7 +257,7 @@ def _pack(entries, faults, folder, key, skip_bad):
             shutil.rmtree(folder, ignore_errors=True)
             partial.rename(folder)
         elif skip_bad:
-            raise UserError(describe_faults(folder.name, faults) + "\n  no usable patch is left")
+            raise UserError(describe_faults(data_dir, faults) + "\n  no usable patch is left")
         return record
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -253,7 +275,7 @@ def _locked(path):
 # ---------------------------------------------------------------------- split
 
 
-def split_patches(patches, method="random", seed=0, test_split="test", fractions=(0.70, 0.15, 0.15), block=20):
+def split_patches(patches, method="random", seed=0, test_split="test", block=20, fractions=(0.70, 0.15, 0.15)):
     """Assign every labelled patch to train, validation or test.
 
     The folder's own splits are kept; of validation and test, what the folder lacks is cut from its training
@@ -266,8 +288,8 @@ def split_patches(patches, method="random", seed=0, test_split="test", fractions
         seed: the same seed gives the same split on every machine.
         test_split: the folder's own split that is held out as test. "validation" serves a folder whose test labels
             are not at hand; validation is then cut from training.
-        fractions: shares of train, validation and test where they are cut.
         block: patches in a run, for "blocks".
+        fractions: shares of train, validation and test where they are cut.
 
     Returns:
         (assigned, notes): array of N split names ("" for unlabelled patches); lines that say what was cut.
@@ -275,20 +297,20 @@ def split_patches(patches, method="random", seed=0, test_split="test", fractions
     Raises:
         UserError: no masks, no training patches, or too few to cut.
     """
-    if method not in ("random", "blocks"):
-        raise UserError(f"split method {method!r} is neither 'random' nor 'blocks'")
-    if test_split not in ("validation", "test"):
-        raise UserError(f"test split {test_split!r} is neither 'validation' nor 'test'")
+    if method not in SPLIT_METHODS or test_split not in TEST_SPLITS:
+        raise ValueError(f"method {method!r} is none of {SPLIT_METHODS}, or test_split {test_split!r} of {TEST_SPLITS}")
     labelled = patches.labelled
     if not labelled.any():
         raise UserError(f"{patches.data_dir}: no masks beside the images; training and scoring need them")
     assigned = np.where(labelled, patches.own_splits, "").astype("U10")
-    if test_split == "validation":
-        assigned[assigned == "test"] = ""
-        assigned[assigned == "validation"] = "test"
-
     notes = []
-    flat = not patches.own_splits.any()
+    if test_split == "validation":
+        unused = assigned == "test"
+        assigned[unused] = ""
+        assigned[assigned == "validation"] = "test"
+        notes.append(f"the validation split of {patches.data_dir} serves as test; {unused.sum()} of its own are unused")
+
+    flat = not (patches.own_splits != "").any()
     pool = np.flatnonzero(labelled if flat else assigned == "train")
     if not len(pool):
         raise UserError(f"{patches.data_dir}: holds no training patches with masks")
@@ -305,7 +327,7 @@ def split_patches(patches, method="random", seed=0, test_split="test", fractions
             taken.extend(pool[groups.pop()])
         assigned[taken] = split
         if not flat:
-            notes.append(f"no {split} split in {patches.data_dir}: {len(taken)} patches cut from training ({method})")
+            notes.append(f"no {split} split to keep: {len(taken)} patches cut from training ({method})")
     if (~labelled).any():
         notes.append(f"{(~labelled).sum()} patches without masks are not used")
     return assigned, notes
@@ -324,8 +346,10 @@ def write_split(path, patches, assigned):
 
 def read_split(path, patches, stage):
     """Read split.csv into an array of N split names, "" for patches that it does not list."""
-    lines = require(path, stage).read_text(encoding="utf-8").splitlines()[1:]
-    recorded = dict(line.rsplit(",", 1) for line in lines)
+    with open(require(path, stage), newline="", encoding="utf-8") as file:
+        recorded = {row.get("image"): row.get("split") for row in csv.DictReader(file)}
+    if not recorded or None in recorded or not set(recorded.values()) <= set(SPLITS):
+        raise UserError(f"{path} is damaged (image,split with {', '.join(SPLITS)}): make it again with {stage}")
     gone = recorded.keys() - set(patches.names)
     if gone:
         raise UserError(f"{path} lists {len(gone)} patches that {patches.data_dir} lacks, {min(gone)} for one")
@@ -345,16 +369,32 @@ def open_for_run(folder, config, split, data_dir="", cache_dir="results/cache", 
 
     Returns:
         (patches, indices, own): indices of the labelled patches of the split; own: whether it is the run's data.
+
+    Raises:
+        UserError: as `open_patches`; or the run's data has changed, or other data does not fit the run.
     """
-    if split not in (*SPLITS, "all"):
-        raise UserError(f"split {split!r} is none of {', '.join(SPLITS)}, all")
-    patches = open_patches(data_dir or config["data_dir"], cache_dir, config["bands"], skip_bad)
-    own = patches.digest == config["data_digest"]
-    if not (own or data_dir):
-        raise UserError(
-            f"{patches.data_dir} has changed since the run was trained: train again, or score it as another folder "
-            f"with --data-dir {patches.data_dir}"
+    try:
+        # faults that training left out are left out again; whether these are the same is told by the digest
+        patches = open_patches(
+            data_dir or config["data_dir"], cache_dir, config["bands"], skip_bad or bool(config["left_out"])
         )
+    except NoPatches as error:
+        raise UserError(f"{error}; where run {folder.name}'s data lies now is said by --data-dir") from None
+    own = patches.digest == config["data_digest"]
+    if not own and Path(patches.data_dir).resolve() == Path(config["data_dir"]).resolve():
+        raise UserError(
+            f"{patches.data_dir} has changed since run {folder.name} was trained, so which patches it has seen is "
+            "unknown: train again"
+        )
+    if not own and patches.left_out and not skip_bad:
+        raise UserError(describe_faults(patches.data_dir, patches.left_out))
+    if len(patches.file_bands) != config["file_bands"] and set(config["bands"]) <= set(map(str, range(1000))):
+        raise UserError(
+            f"{patches.data_dir}: files of {len(patches.file_bands)} bands, but run {folder.name} was trained on "
+            f"numbered bands of {config['file_bands']}"
+        )
+    for name, fault in patches.left_out:
+        print(f"left out {name}: {fault}")
     if patches.input_shape[:2] != tuple(config["input_shape"][:2]):
         raise UserError(
             f"{patches.data_dir}: patches of {size_text(patches.input_shape[:2])} pixels, but run {folder.name} was "

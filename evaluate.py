@@ -24,17 +24,18 @@ SEED = 0  # of those redraws
 
 
 def main():
+    runs.check_ranges(globals(), BATCH_SIZE=(1, None), BOOTSTRAP=(1, None), SEED=(0, None), THRESHOLD=(0, 1))
+    runs.check_choices(globals(), SPLIT=(*dataset.SPLITS, "all"))
     folder, config = runs.open_run(RESULTS_DIR, RUN)
     threshold = THRESHOLD or stored_threshold(folder)
-    patches, indices, own = dataset.open_for_run(
-        folder, config, SPLIT, DATA_DIR, Path(RESULTS_DIR, "cache"), SKIP_BAD or bool(config["left_out"])
-    )
+    cache_dir = Path(RESULTS_DIR, "cache")
+    patches, indices, own = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
     if own and SPLIT in ("train", "all"):
         print(f"note: the {SPLIT} split holds patches that the run was trained on")
     model = runs.load_model(folder)
     record, per_image = score(model, patches, indices, threshold, config["constants"])
     record = {
-        "run": RUN,
+        "run": folder.name,
         "data_dir": str(patches.data_dir),
         "data_digest": patches.digest,
         "split": SPLIT,
@@ -43,7 +44,7 @@ def main():
         "left_out": patches.left_out,
         "revision": runs.revision(),
     }
-    suffix = "" if own and SPLIT == "test" else f"_{SPLIT}" if own else f"_{patches.data_dir.resolve().name}_{SPLIT}"
+    suffix = record_suffix(patches, own)
     header = ("image", "tp", "fp", "fn", "tn", "dice", "iou", "precision", "recall")
     runs.write_csv(folder / f"per_image{suffix}.csv", header, per_image)
     runs.write_json(folder / f"metrics{suffix}.json", record)
@@ -53,7 +54,16 @@ def main():
 
 def stored_threshold(folder):
     """The threshold that optimize_threshold.py chose for the run."""
-    return runs.read_json(folder / "threshold.json", f"python optimize_threshold.py --run {RUN}")["threshold"]
+    stage = f"python optimize_threshold.py --run {folder.name}"
+    return runs.read_json(folder / "threshold.json", stage)["threshold"]
+
+
+def record_suffix(patches, own):
+    """What sets a record apart from metrics.json, the run's own test split at its own threshold."""
+    parts = [] if own else [patches.data_dir.resolve().name, patches.digest[:6]]
+    parts += [SPLIT] if SPLIT != "test" or not own else []
+    parts += [f"at{THRESHOLD:g}"] if THRESHOLD else []
+    return "".join(f"_{part}" for part in parts)
 
 
 def score(model, patches, indices, threshold, constants):

@@ -304,12 +304,8 @@ def write_h5(path, key, array):
 
 
 def main():
-    if PATCHES < 1:
-        raise runs.UserError(f"PATCHES is {PATCHES}: ask for at least 1")
-    if SEED < 0:
-        raise runs.UserError(f"SEED is {SEED}: choose 0 or more")
-    if REGION != "all" and REGION not in REGIONS:
-        raise runs.UserError(f"no region '{REGION}': choose all, {', '.join(REGIONS)}")
+    runs.check_ranges(globals(), PATCHES=(1, None), SEED=(0, None))
+    runs.check_choices(globals(), REGION=("all", *REGIONS))
     folder = Path(OUT_DIR)
     prepare(folder)
     slid, empty = 0, 0

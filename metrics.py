@@ -136,7 +136,7 @@ class PooledScore(keras.metrics.Metric):
         self.counts.assign(self.counts + batch)
 
     def result(self):
-        numerator, denominator = self.parts(*ops.unstack(self.counts, 3))
+        numerator, denominator = self.parts(self.counts[0], self.counts[1], self.counts[2])
         return ops.where(denominator > 0, numerator / ops.maximum(denominator, 1.0), 1.0)
 
     def get_config(self):

@@ -16,15 +16,16 @@ RESULTS_DIR = "results"  # holds a folder for each run
 RUN = "unet"  # name of the run
 DATA_DIR = ""  # where the run's data lies, if it has moved since; empty: where it was
 SPLIT = "validation"  # split to choose on; a threshold chosen on test makes the test score too good
-SKIP_BAD = False  # leave unusable files out instead of stopping
 BATCH_SIZE = 32  # patches predicted at once
 
 
 def main():
+    runs.check_ranges(globals(), BATCH_SIZE=(1, None))
+    runs.check_choices(globals(), SPLIT=dataset.SPLITS)
     folder, config = runs.open_run(RESULTS_DIR, RUN)
-    patches, indices, _ = dataset.open_for_run(
-        folder, config, SPLIT, DATA_DIR, Path(RESULTS_DIR, "cache"), SKIP_BAD or bool(config["left_out"])
-    )
+    patches, indices, own = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, Path(RESULTS_DIR, "cache"))
+    if not own:
+        raise runs.UserError(f"{DATA_DIR} is not the data of run {folder.name}: a run's threshold is chosen on its own")
     model = runs.load_model(folder)
 
     from feed import predict
@@ -39,6 +40,7 @@ def main():
     record = {
         "threshold": round(float(THRESHOLDS[best]), 3),
         "split": SPLIT,
+        "data_digest": patches.digest,
         "images": len(indices),
         "average": "pooled over pixels",
         **{name: float(values[best]) for name, values in scores.items()},
@@ -49,14 +51,14 @@ def main():
     columns = [[round(float(t), 3) for t in THRESHOLDS], *curve.counts(), *scores.values()]
     rows = zip(*columns, strict=True)
     runs.write_csv(folder / "threshold_curve.csv", ("threshold", "tp", "fp", "fn", "tn", *scores), rows)
-    title = f"{RUN}: {SPLIT} split, {len(indices)} patches"
+    title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
     threshold_curve(THRESHOLDS, scores, best, title, folder / "threshold_curve.png")
     runs.write_json(folder / "threshold.json", record)
     print(
         f"{title}\n"
         f"threshold {record['threshold']:.3f}: pooled Dice {record['dice']:.3f}, IoU {record['iou']:.3f}, "
         f"precision {record['precision']:.3f}, recall {record['recall']:.3f}; at 0.5 Dice {record['dice_at_0.5']:.3f}\n"
-        f"next: python evaluate.py --run {RUN}"
+        f"next: python evaluate.py --run {folder.name}"
     )
 
 

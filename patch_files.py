@@ -53,7 +53,7 @@ def find_patches(data_dir):
     """
     data_dir = Path(data_dir)
     layouts = [
-        (layout, [split for split, (images, _) in folders.items() if _numbered(data_dir / images, [])])
+        (layout, [split for split, (images, _) in folders.items() if _numbered(data_dir, images, [])])
         for layout, folders in LAYOUTS.items()
     ]
     layouts = [(layout, splits) for layout, splits in layouts if splits]
@@ -69,29 +69,27 @@ def find_patches(data_dir):
 
     entries, faults = [], []
     for split in splits:
-        image_folder, mask_folder = (data_dir / folder for folder in LAYOUTS[layout][split])
-        images, masks = _numbered(image_folder, faults), _numbered(mask_folder, faults)
+        image_folder, mask_folder = LAYOUTS[layout][split]
+        images, masks = _numbered(data_dir, image_folder, faults), _numbered(data_dir, mask_folder, faults)
         for number, image in images.items():
             name = image.relative_to(data_dir).as_posix()
             if masks and number not in masks:
-                mask_name = f"{mask_folder.relative_to(data_dir).as_posix()}/mask_{number}.h5"
-                faults.append((name, f"its mask is missing (expected {mask_name})"))
+                faults.append((name, f"its mask is missing (expected {mask_folder}/mask_{number}.h5)"))
             else:
                 entries.append(Entry(name, number, split, image, masks.get(number)))
     return entries, faults
 
 
-def _numbered(folder, faults):
+def _numbered(data_dir, folder, faults):
     """Files of a folder by the last number in their names, in its order; doubles are added to `faults`."""
     found = {}
-    files = [path for path in folder.glob("*.h5") if not path.name.startswith(".")]
+    files = [path for path in (data_dir / folder).glob("*.h5") if not path.name.startswith(".")]
     for path in sorted(files):
-        numbers = re.findall(r"\d+", path.stem)
+        name, numbers = f"{folder}/{path.name}", re.findall(r"\d+", path.stem)
         if not numbers:
-            faults.append((f"{folder.name}/{path.name}", "no number in the name to pair image and mask by"))
+            faults.append((name, "no number in the name to pair image and mask by"))
         elif int(numbers[-1]) in found:
-            other = found[int(numbers[-1])].name
-            faults.append((f"{folder.name}/{path.name}", f"has the same number as {other}"))
+            faults.append((name, f"has the same number as {found[int(numbers[-1])].name}"))
         else:
             found[int(numbers[-1])] = path
     return dict(sorted(found.items()))
@@ -104,34 +102,43 @@ class Fault(Exception):
     """What is wrong with one file."""
 
 
+# h5py answers damage within a file with any of these, depending on which bytes are hit
+H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError)
+
+
 def read_array(path, key):
     """Read dataset `key` of an HDF5 file, or raise Fault."""
     try:
         with h5py.File(path) as file:
-            if key not in file:
-                raise Fault(f"has no key '{key}' (it has: {', '.join(file) or 'nothing'})")
+            if not isinstance(file.get(key), h5py.Dataset):
+                raise Fault(f"has no array '{key}' (it has: {', '.join(file) or 'nothing'})")
             return file[key][()]
-    except OSError:
+    except H5_ERRORS:
         raise Fault("is cut short or not HDF5: fetch or write it again") from None
 
 
 def read_image(path):
-    """Read and check the `img` of a file: height x width x bands, finite; or raise Fault."""
+    """Read and check the `img` of a file, height x width x bands, finite: integers as they are, else float32."""
     image = read_array(path, "img")
-    if image.ndim != 3:
-        raise Fault(f"'img' has shape {size_text(image.shape)}, not height x width x bands")
+    if np.ndim(image) != 3:
+        raise Fault(f"'img' has shape {size_text(np.shape(image)) or 'none'}, not height x width x bands")
     if image.dtype.kind not in "uif":
         raise Fault(f"'img' holds {image.dtype}, not numbers")
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise Fault(f"'img' holds NaN or infinite values ({np.count_nonzero(~np.isfinite(image))} of them)")
+    if image.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # what float32 cannot hold (a float64 nodata value, say) becomes infinite
+            image = image.astype(np.float32)
+        if not np.isfinite(image).all():
+            raise Fault(f"'img' holds NaN or infinite values ({np.count_nonzero(~np.isfinite(image))} of them)")
     return image
 
 
 def read_mask(path, size):
     """Read and check the `mask` of a file: of the image's (height, width), 0 or 1; or raise Fault."""
     mask = read_array(path, "mask")
-    if mask.shape != size:
-        raise Fault(f"'mask' has shape {size_text(mask.shape)}, its image {size_text(size)}")
+    if np.shape(mask) != size:
+        raise Fault(f"'mask' has shape {size_text(np.shape(mask)) or 'none'}, its image {size_text(size)}")
+    if mask.dtype.kind not in "buif":
+        raise Fault(f"'mask' holds {mask.dtype}, not numbers")
     values = np.unique(mask)
     if not np.isin(values, (0, 1)).all():
         shown = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
@@ -145,17 +152,21 @@ def size_text(shape):
 
 
 def common_form(entries):
-    """(shape, dtype to keep) that most images have, judged by at most 25 headers spread over the folder."""
+    """(shape, dtype to keep) that most images have, judged by some 25 headers spread over the folder.
+
+    If none of those can be read, by all; (None, None) if there is none at all.
+    """
     forms = Counter()
-    for entry in entries[:: -(-len(entries) // 25)]:
-        with contextlib.suppress(OSError, KeyError), h5py.File(entry.image) as file:
-            forms[file["img"].shape, file["img"].dtype] += 1
-    forms = {form: count for form, count in forms.items() if len(form[0]) == 3}
-    if not forms:
-        return None, None
-    shape, dtype = max(forms, key=forms.get)
-    # 8- and 16-bit pictures stay as they are; float64 digits beyond float32 are of no use to a network
-    return shape, dtype if dtype.kind in "ui" and dtype.itemsize <= 2 else np.dtype(np.float32)
+    for sample in (entries[:: max(1, len(entries) // 25)], entries):
+        for entry in sample:
+            with contextlib.suppress(*H5_ERRORS, AttributeError), h5py.File(entry.image) as file:
+                if len(file["img"].shape) == 3:
+                    forms[file["img"].shape, file["img"].dtype] += 1
+        if forms:
+            shape, dtype = max(forms, key=forms.get)
+            # 8- and 16-bit pictures stay as they are; float64 digits beyond float32 are of no use to a network
+            return shape, dtype if dtype.kind in "ui" and dtype.itemsize <= 2 else np.dtype(np.float32)
+    return None, None
 
 
 def check_form(image, shape, dtype):
@@ -165,4 +176,4 @@ def check_form(image, shape, dtype):
     if image.shape != shape:
         raise Fault(f"is {size_text(image.shape[:2])} pixels, the other images are {size_text(shape[:2])}")
     if dtype != np.float32 and not np.can_cast(image.dtype, dtype):
-        raise Fault(f"holds {image.dtype}, the other images {dtype}")
+        raise Fault(f"'img' holds {image.dtype}, the other images {dtype}")

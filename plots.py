@@ -63,9 +63,12 @@ def threshold_curve(thresholds, scores, chosen, title, path):
 
 
 def stretch(image):
-    """Stretch an H x W x 3 image from its 2nd to 98th percentile to 0-1, all bands alike, so that hues stay."""
-    low, high = np.percentile(image, [2, 98])
-    return np.clip((image - low) / max(high - low, 1e-6), 0, 1)
+    """Stretch each band of an H x W x 3 image from its 2nd to 98th percentile to 0-1.
+
+    Band by band, because the released bands of Landslide4Sense are scaled each by its own constant.
+    """
+    low, high = np.percentile(image, [2, 98], axis=(0, 1))
+    return np.clip((image - low) / np.maximum(high - low, 1e-6), 0, 1)
 
 
 def overlay(colour, mask, predicted):

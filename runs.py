@@ -9,6 +9,7 @@ import ast
 import contextlib
 import csv
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -19,11 +20,12 @@ import tokenize
 from pathlib import Path
 
 PACKAGES = ("tensorflow", "keras", "h5py", "numpy", "matplotlib", "scikit-learn")
-RECORDS = (  # what the stages write into a run folder, and all that --overwrite removes from it
-    *("config.json", "split.csv", "model.keras", "last.weights.h5", "history.csv", "training_curves.png"),
-    *("threshold.json", "threshold_curve.csv", "threshold_curve.png"),
-    *("metrics*.json", "per_image*.csv", "samples/*.png"),
-)
+# What the stages write into a run folder: the record of training, and what is derived from its model.
+TRAINED = ("config.json", "split.csv", "model.keras", "last.weights.h5", "history.csv", "training_curves.png")
+DERIVED = ("threshold.json", "threshold_curve.*", "metrics*.json", "per_image*.csv", "samples/*.png")
+NOT_RUNS = ("", ".", "..", "cache", "figures")  # folders of results/ that are no runs
+
+given = set()  # names of the constants that stood on the command line
 
 
 class UserError(Exception):
@@ -34,40 +36,45 @@ class UserError(Exception):
 
 
 def constants(script):
-    """Read the constants of a script: UPPERCASE names bound to plain values before its first function.
+    """The constants of a script: UPPERCASE names before its first function that hold plain values.
 
-    Returns {name: (value, trailing comment)} in the order of the file.
+    Args:
+        script: globals of the script; values are taken from there, so what is computed or edited counts as it is.
+
+    Returns:
+        {name: (value, trailing comment)} in the order of the file. Lists come as tuples.
     """
-    with tokenize.open(script) as file:
-        comments = {
-            token.start[0]: token.string.lstrip("# ")
-            for token in tokenize.generate_tokens(file.readline)
-            if token.type == tokenize.COMMENT
-        }
+    with tokenize.open(script["__file__"]) as file:
+        source = file.read()
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
     found = {}
-    for node in ast.parse(Path(script).read_text(encoding="utf-8")).body:
+    for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             break
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
             name = node.targets[0].id
-            with contextlib.suppress(ValueError):  # not a literal: a table, not a setting
-                value = ast.literal_eval(node.value)
-                if name.isupper() and isinstance(value, bool | int | float | str | tuple):
-                    found[name] = value, comments.get(node.end_lineno, "")
+            value = tuple(script[name]) if isinstance(script[name], list) else script[name]
+            if isinstance(value, bool | int | float | str | tuple):
+                found[name] = value, comments.get(node.end_lineno, "")
     return found
 
 
-def parse_flags(script, doc, arguments):
-    """Override the constants of `script` by command-line flags; returns {NAME: value}.
+def parse_flags(script, arguments):
+    """Read the constants of a script (its globals) that the command line overrides; returns {NAME: value}.
 
     EPOCHS = 60 becomes --epochs 60. A flag has the type of its default: a whole number is taken for a float
     but not the other way, True/False become --flag/--no-flag, and a tuple takes any number of values.
     """
     parser = argparse.ArgumentParser(
-        prog=Path(script).name,
-        description=doc,
+        prog=Path(script["__file__"]).name,
+        description=script["__doc__"],
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=110),
         allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
     )
 
     def fail(message):
@@ -75,12 +82,8 @@ def parse_flags(script, doc, arguments):
 
     parser.error = fail
     for name, (value, comment) in constants(script).items():
-        shown = (" ".join(map(str, value)) or "none") if isinstance(value, tuple) else value
-        options = {
-            "dest": name,
-            "default": value,
-            "help": f"{comment} (default: {'none' if shown == '' else shown})".replace("%", "%%"),
-        }
+        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+        options = {"dest": name, "help": f"{comment} (default: {'none' if shown == '' else shown})".replace("%", "%%")}
         if isinstance(value, bool):
             options["action"] = argparse.BooleanOptionalAction
         elif isinstance(value, tuple):
@@ -98,7 +101,9 @@ def start(main):
     name = Path(script["__file__"]).name
     sys.stdout.reconfigure(line_buffering=True)  # lines come in order when both streams go to one log
     try:
-        script.update(parse_flags(script["__file__"], script["__doc__"], sys.argv[1:]))
+        flags = parse_flags(script, sys.argv[1:])
+        given.update(flags)
+        script.update(flags)
         main()
     except UserError as error:
         sys.exit(_complain(f"{name}: error: {error}"))
@@ -113,6 +118,23 @@ def start(main):
 def _complain(line):
     print(line, file=sys.stderr)
     return 2
+
+
+def check_ranges(script, **ranges):
+    """Raise UserError for a constant outside its range; ranges: NAME=(lowest, highest or None)."""
+    for name, (low, high) in ranges.items():
+        if not low <= script[name] <= (script[name] if high is None else high):  # NaN fails, too
+            allowed = f"at least {low}" if high is None else f"between {low} and {high}"
+            raise UserError(f"{name} is {script[name]}: it must be {allowed}")
+
+
+def check_choices(script, **choices):
+    """Raise UserError for a constant that is none of its choices; a tuple must hold nothing else."""
+    for name, allowed in choices.items():
+        values = script[name] if isinstance(script[name], tuple | list) else [script[name]]
+        wrong = [value for value in values if value not in allowed]
+        if wrong:
+            raise UserError(f"{name}: {', '.join(map(repr, wrong))} is none of {', '.join(allowed)}")
 
 
 def progress(iterable, label, total=None):
@@ -195,15 +217,25 @@ def read_json(path, stage):
         raise UserError(f"{path} is damaged ({error}): make it again with {stage}") from None
 
 
+def run_folder(results_dir, run):
+    """Folder of a run. A path to it, as a shell completes it, is taken for its name."""
+    name = run.rstrip("/").removeprefix(f"{results_dir}/")
+    if name in NOT_RUNS or Path(name).name != name:
+        raise UserError(
+            f"--run {run or repr(run)}: a run is named like a folder, without slashes, and not cache or figures"
+        )
+    return Path(results_dir, name)
+
+
 def open_run(results_dir, run):
     """Return (folder, config) of a trained run, or raise UserError naming the stage that makes it."""
-    folder = Path(results_dir, run)
-    return folder, read_json(folder / "config.json", f"python train.py --run {run}")
+    folder = run_folder(results_dir, run)
+    return folder, read_json(folder / "config.json", f"python train.py --run {folder.name}")
 
 
-def clear_run(folder):
-    """Remove the records of an earlier run from its folder, and nothing else that lies there."""
-    for pattern in RECORDS:
+def clear_run(folder, records):
+    """Remove some records (TRAINED, DERIVED) of an earlier training from a run's folder, and nothing else there."""
+    for pattern in records:
         for path in folder.glob(pattern):
             path.unlink()
 
@@ -232,7 +264,14 @@ def import_keras():
 
 def hardware_has_bfloat16():
     """Whether bfloat16 is faster than float32 here: a GPU, or a CPU with AVX512-BF16 or AMX."""
-    if import_keras().distribution.list_devices("gpu"):
+    keras = import_keras()
+    if keras.backend.backend() == "torch":  # Keras lists no devices there
+        import torch
+
+        gpu = torch.cuda.is_available()
+    else:
+        gpu = any(device.startswith("gpu") for device in keras.distribution.list_devices())
+    if gpu:
         return True
     flags = Path("/proc/cpuinfo")  # Linux; elsewhere the safe answer is no
     flags = flags.read_text() if flags.exists() else ""

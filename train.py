@@ -28,6 +28,7 @@ OVERWRITE = False  # replace the run of that name
 BANDS = ()  # bands to use, by name (B4 B3 B2 slope) or by number from 0; none given: all
 SKIP_BAD = False  # leave unusable files out and list them in config.json, instead of stopping
 SPLIT_METHOD = "random"  # how splits that the folder lacks are cut: random, or blocks of neighbouring patches
+BLOCK = 20  # neighbouring patches in a block
 TEST_SPLIT = "test"  # the folder's own split to hold out: test, or validation where only that has labels
 AUGMENT = ("flips",)  # augmentations of the training patches, in order: flips, dihedral
 # ---------------------------------------------------------------------- model and loss
@@ -49,15 +50,17 @@ WORKERS = 2  # threads that prepare batches beside the main one; the batches are
 
 
 def main():
-    folder = Path(RESULTS_DIR, RUN)
+    folder = runs.run_folder(RESULTS_DIR, RUN)
     if RESUME:
         config = runs.read_json(folder / "config.json", "train.py without --resume")
         if "finished" in config:
             print(f"run {folder} is finished; replace it with --overwrite, or choose another --run")
             return
         adopt_constants(config["constants"])
+    elif (folder / "config.json").exists() and not OVERWRITE:
+        raise runs.UserError(f"run {folder} exists: go on with --resume, replace it with --overwrite, or choose --run")
+    check_settings()
     patches = open_data()
-    check_settings(patches)
     assigned = prepare_run(folder, patches)
     train(folder, patches, assigned)
 
@@ -66,9 +69,14 @@ def adopt_constants(constants):
     """Take the constants that the run was started with, so that it goes on as it would have."""
     for name, value in constants.items():
         value = tuple(value) if isinstance(value, list) else value
-        if name not in ("RESULTS_DIR", "RUN", "RESUME", "OVERWRITE") and globals().get(name) != value:
+        if name in ("RESULTS_DIR", "RUN", "RESUME", "OVERWRITE") or globals().get(name) == value:
+            continue
+        if name not in runs.given:
             print(f"resuming with {name} = {value!r}, as the run was started")
             globals()[name] = value
+        elif name not in ("DATA_DIR", "WORKERS"):  # data may have moved; neither changes what is learnt
+            flag = "--" + name.lower().replace("_", "-")
+            raise runs.UserError(f"a resumed run keeps {name} = {value!r}: leave {flag} out, or start with --overwrite")
 
 
 def open_data():
@@ -83,36 +91,37 @@ def open_data():
         ) from None
 
 
-def check_settings(patches):
-    """Find mistakes in the constants before anything is written or Keras is loaded."""
-    height, width, _ = patches.input_shape
-    unknown = [name for name in AUGMENT if name not in augment.AUGMENTATIONS]
-    problems = [
-        (unknown, f"AUGMENT: {', '.join(map(repr, unknown))} is none of {', '.join(augment.AUGMENTATIONS)}"),
-        ("dihedral" in AUGMENT and height != width, "AUGMENT: dihedral needs square patches"),
-        (min(EPOCHS, BATCH_SIZE, BASE_FILTERS, DEPTH) < 1, "EPOCHS, BATCH_SIZE, BASE_FILTERS, DEPTH start at 1"),
-        (LEARNING_RATE <= 0, "LEARNING_RATE must be above 0"),
-        (MIXED_PRECISION not in ("auto", "on", "off"), "MIXED_PRECISION is auto, on or off"),
-        (
-            height % 2**DEPTH or width % 2**DEPTH,
-            f"patches of {height} x {width} pixels are not divisible by {2**DEPTH}: lower DEPTH or pad them",
-        ),
-    ]
-    for wrong, message in problems:
-        if wrong:
-            raise runs.UserError(message)
+def check_settings():
+    """Find mistakes in the constants before the data is read, anything is written or Keras is loaded."""
+    runs.check_ranges(globals(), EPOCHS=(1, None), BATCH_SIZE=(1, None), BASE_FILTERS=(1, None), DEPTH=(1, 8))
+    runs.check_ranges(globals(), PATIENCE=(0, None), WORKERS=(0, None), SEED=(0, 2**32 - 1), BLOCK=(1, None))
+    runs.check_ranges(globals(), LEARNING_RATE=(1e-12, None), WARMUP_EPOCHS=(0, None), WEIGHT_DECAY=(0, None))
+    runs.check_ranges(globals(), DICE_WEIGHT=(0, None), POSITIVE_WEIGHT=(0, None))
+    runs.check_choices(globals(), AUGMENT=augment.AUGMENTATIONS, MIXED_PRECISION=("auto", "on", "off"))
+    runs.check_choices(globals(), SPLIT_METHOD=dataset.SPLIT_METHODS, TEST_SPLIT=dataset.TEST_SPLITS)
+
+
+def check_size(height, width):
+    """Find patches that the network or the augmentation cannot take."""
+    if height % 2**DEPTH or width % 2**DEPTH:
+        raise runs.UserError(
+            f"patches of {height} x {width} pixels are not divisible by {2**DEPTH}: lower DEPTH or pad them"
+        )
+    if "dihedral" in AUGMENT and height != width:
+        raise runs.UserError(f"AUGMENT: dihedral needs square patches, not {height} x {width}")
 
 
 def prepare_run(folder, patches):
     """Make the run's folder with config.json and split.csv; returns the split of each patch."""
+    check_size(*patches.input_shape[:2])
     if RESUME:
         if runs.read_json(folder / "config.json", "train.py")["data_digest"] != patches.digest:
             raise runs.UserError(f"{DATA_DIR} has changed since run {RUN} was started: start again with --overwrite")
-        return dataset.read_split(folder / "split.csv", patches, "train.py --overwrite")
-    assigned, notes = dataset.split_patches(patches, SPLIT_METHOD, SEED, TEST_SPLIT)
-    if (folder / "config.json").exists() and not OVERWRITE:
-        raise runs.UserError(f"run {folder} exists: go on with --resume, replace it with --overwrite, or choose --run")
-    runs.clear_run(folder)
+        assigned = dataset.read_split(folder / "split.csv", patches, "train.py --overwrite")
+        runs.clear_run(folder, runs.DERIVED)  # a threshold or scores of the unfinished model
+        return assigned
+    assigned, notes = dataset.split_patches(patches, SPLIT_METHOD, SEED, TEST_SPLIT, BLOCK)
+    runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
     for note in notes:
         print(note)
     for name, fault in patches.left_out:
@@ -122,10 +131,11 @@ def prepare_run(folder, patches):
     config = {
         "run": RUN,
         "started": now(),
-        "constants": {name: globals()[name] for name in runs.constants(__file__)},
+        "constants": {name: globals()[name] for name in runs.constants(globals())},
         "data_dir": DATA_DIR,
         "data_digest": patches.digest,
         "bands": patches.bands,
+        "file_bands": len(patches.file_bands),
         "input_shape": patches.input_shape,
         "band_mean": mean.tolist(),
         "band_variance": variance.tolist(),
@@ -147,8 +157,11 @@ def train(folder, patches, assigned):
 
     config = runs.read_json(folder / "config.json", "train.py")
     keras.utils.set_random_seed(SEED)
-    bfloat16 = MIXED_PRECISION == "on" or (MIXED_PRECISION == "auto" and runs.hardware_has_bfloat16())
-    precision = "mixed_bfloat16" if bfloat16 else "float32"
+    if "precision" not in config:  # a resumed run keeps what it had, whatever this machine would choose
+        bfloat16 = MIXED_PRECISION == "on" or (MIXED_PRECISION == "auto" and runs.hardware_has_bfloat16())
+        config["precision"] = "mixed_bfloat16" if bfloat16 else "float32"
+        runs.write_json(folder / "config.json", config)
+    precision = config["precision"]
     keras.config.set_dtype_policy(precision)
 
     splits = {split: (assigned == split).nonzero()[0] for split in patch_files.SPLITS}
@@ -177,6 +190,7 @@ def train(folder, patches, assigned):
         print(f"\nstopped after {len(recorder.rows)} epochs; {kept}go on with --resume")
         sys.exit(130)
     training_curves(recorder.rows, folder / "training_curves.png")
+    runs.clear_run(folder, runs.DERIVED)  # of the model as it was at some earlier epoch
     runs.write_json(folder / "config.json", config | {"finished": now(), "parameters": model.count_params()})
     (folder / "last.weights.h5").unlink(missing_ok=True)  # only an unfinished run needs it
     best = recorder.rows[recorder.best_epoch]

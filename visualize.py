@@ -23,25 +23,28 @@ SEED = 0  # of the choice of random patches
 
 
 def main():
+    runs.check_ranges(globals(), SAMPLES=(1, 50), BATCH_SIZE=(1, None), SEED=(0, None))
+    runs.check_choices(globals(), SPLIT=(*dataset.SPLITS, "all"))
     folder, config = runs.open_run(RESULTS_DIR, RUN)
-    threshold = runs.read_json(folder / "threshold.json", f"python optimize_threshold.py --run {RUN}")["threshold"]
-    history = runs.read_csv(folder / "history.csv", f"python train.py --run {RUN}")
-    if SAMPLES < 1:
-        raise runs.UserError("SAMPLES must be 1 at least")
-    skip_bad = SKIP_BAD or bool(config["left_out"])
+    threshold = runs.read_json(folder / "threshold.json", f"python optimize_threshold.py --run {folder.name}")[
+        "threshold"
+    ]
+    history = runs.read_csv(folder / "history.csv", f"python train.py --run {folder.name}")
     cache_dir = Path(RESULTS_DIR, "cache")
-    patches, indices, own = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, cache_dir, skip_bad, masks=False)
+    patches, indices, own = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, cache_dir, SKIP_BAD, masks=False)
     model = runs.load_model(folder)
 
     from plots import panels, training_curves
 
     training_curves(history, folder / "training_curves.png")
     labelled = patches.labelled.any()
-    prefix = "" if own and SPLIT == "test" else f"{SPLIT}_" if own else f"{patches.data_dir.resolve().name}_"
+    parts = [] if own else [patches.data_dir.resolve().name]
+    parts += [SPLIT] if labelled and not (own and SPLIT == "test") else []
+    prefix = "".join(f"{part}_" for part in parts)
     written = [folder / "training_curves.png"]
     for kind, chosen in choose(model, patches, indices, threshold).items():
         path = folder / "samples" / f"{prefix}{kind}.png"
-        title = f"{RUN}: {kind} patches of {patches.data_dir}" + (f", {SPLIT} split" if labelled else "")
+        title = f"{folder.name}: {kind} patches of {patches.data_dir}" + (f", {SPLIT} split" if labelled else "")
         panels(draw_rows(model, patches, chosen, threshold), threshold, f"{title} (threshold {threshold:.3f})", path)
         written.append(path)
     print("written: " + ", ".join(map(str, written)))
@@ -67,11 +70,8 @@ def choose(model, patches, indices, threshold):
     tp, fp, fn, _ = (np.concatenate(parts) for parts in zip(*counts, strict=True))
     order = np.lexsort((-(fp + fn), metrics.dice(tp, fp, fn)))
     with_landslide = [i for i in order if tp[i] + fn[i]]
-    return {
-        "best": indices[with_landslide[::-1][:SAMPLES]],
-        "worst": indices[order[:SAMPLES]],
-        "random": np.sort(random),
-    }
+    best = {"best": indices[with_landslide[::-1][:SAMPLES]]} if with_landslide else {}
+    return {**best, "worst": indices[order[:SAMPLES]], "random": np.sort(random)}
 
 
 def draw_rows(model, patches, chosen, threshold):

@@ -1,5 +1,7 @@
 """Small folders of real HDF5 patches, and a way to run the scripts as a user does."""
 
+import csv
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +11,10 @@ import h5py
 import numpy as np
 import pytest
 
+import patch_files
+
 ROOT = Path(__file__).parent.parent
+SMALL = "--base-filters 4 --depth 2 --batch-size 8 --learning-rate 0.01".split()  # a network for tiny patches
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -62,3 +67,22 @@ def assert_user_error(result, *parts):
     for part in parts:
         assert str(part) in message, message
     return message
+
+
+def layout_folder(root, layout):
+    """Write a folder in one of the layouts with 6 training, 3 validation and 2 test patches (flat: 11)."""
+    numbers = {"": range(1, 12), "train": range(1, 7), "validation": range(1, 4), "test": range(1, 3)}
+    for split, (images, masks) in patch_files.LAYOUTS[layout].items():
+        write_patches(root / images, root / masks, numbers[split])
+    return root
+
+
+def rows(path):
+    """The rows of a CSV as dicts of text."""
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def record(place, name, run="small"):
+    """A JSON record of a run."""
+    return json.loads((place / "results" / run / name).read_text())

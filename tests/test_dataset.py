@@ -10,19 +10,11 @@ import pytest
 import dataset
 import patch_files
 from runs import UserError
-from tests.conftest import make_pair, write_h5, write_patches
+from tests.conftest import layout_folder, make_pair, write_h5, write_patches
 
 
 def open_here(data, **options):
     return dataset.open_patches(data, data.parent / "cache", **options)
-
-
-def layout_folder(root, layout):
-    """Write a folder in one of the layouts with 6 training, 3 validation and 2 test patches (flat: 11)."""
-    numbers = {"": range(1, 12), "train": range(1, 7), "validation": range(1, 4), "test": range(1, 3)}
-    for split, (images, masks) in patch_files.LAYOUTS[layout].items():
-        write_patches(root / images, root / masks, numbers[split])
-    return root
 
 
 @pytest.mark.parametrize("layout", patch_files.LAYOUTS)
@@ -75,7 +67,7 @@ def test_all_faults_are_reported_together(flat):
     expected = {
         "images/image_1.h5: is cut short or not HDF5",
         "images/image_2.h5: is cut short or not HDF5",
-        "images/image_3.h5: has no key 'img' (it has: image)",
+        "images/image_3.h5: has no array 'img' (it has: image)",
         "images/image_4.h5: has 12 bands, the other images have 14",
         "images/image_5.h5: 'img' holds NaN or infinite values (14336 of them)",
         "images/image_6.h5: is 16 x 16 pixels, the other images are 32 x 32",
@@ -102,6 +94,85 @@ def test_all_faults_are_reported_together(flat):
         open_here(flat)
 
 
+@pytest.mark.parametrize("layout", patch_files.LAYOUTS)
+def test_faults_name_the_file_inside_the_data_folder(tmp_path, layout):
+    data = layout_folder(tmp_path / "data", layout)
+    images, masks = (data / folder for folder in list(patch_files.LAYOUTS[layout].values())[-1])
+    write_h5(masks / "mask_1.h5", "mask", np.full((32, 32), 255))
+    shutil.copy(images / "image_2.h5", images / "image_02.h5")
+    patches = open_here(data, skip_bad=True)
+    assert [(data / name).exists() for name, _ in patches.left_out] == [True, True]
+
+
+def test_a_folder_without_a_single_pair(tmp_path):
+    write_patches(tmp_path / "data" / "images", tmp_path / "elsewhere", range(1, 4))
+    write_patches(tmp_path / "elsewhere", tmp_path / "data" / "masks", range(101, 104))
+    with pytest.raises(UserError, match="3 files cannot be used"):
+        open_here(tmp_path / "data")
+
+
+def test_groups_dead_links_and_overflow_are_faults(flat):
+    images, masks = flat / "images", flat / "masks"
+    for path, key in ((images / "image_1.h5", "img"), (masks / "mask_2.h5", "mask")):
+        with h5py.File(path, "w") as file:
+            file.create_group(key)
+    (images / "image_3.h5").unlink()
+    (images / "image_3.h5").symlink_to(flat / "nowhere.h5")
+    image, _ = make_pair(4)
+    image[0, 0, 0] = np.finfo(np.float64).min  # the usual nodata of float64 rasters; -inf in float32
+    write_h5(images / "image_4.h5", "img", image)
+    with pytest.raises(UserError) as caught:
+        open_here(flat)
+    for part in ("image_1.h5: has no array", "mask_2.h5: has no array", "image_3.h5: is cut", "infinite values (1 of"):
+        assert part in str(caught.value)
+
+
+def test_any_damage_within_a_file_is_a_fault(tmp_path):
+    """Bytes overwritten at random must be read as numbers or told as a Fault, whatever h5py raises."""
+    write_h5(tmp_path / "image_1.h5", "img", np.zeros((8, 8, 3)))
+    whole, rng = (tmp_path / "image_1.h5").read_bytes(), np.random.default_rng(0)
+    faults = 0
+    for _ in range(300):
+        damaged = bytearray(whole)
+        at = rng.integers(0, 2048)
+        damaged[at : at + 4] = rng.bytes(4)
+        (tmp_path / "image_2.h5").write_bytes(damaged)
+        try:
+            patch_files.read_image(tmp_path / "image_2.h5")
+        except patch_files.Fault:
+            faults += 1
+        patch_files.common_form([patch_files.Entry("", 2, "", tmp_path / "image_2.h5", None)])
+    assert faults > 10
+
+
+def test_good_files_are_found_where_the_first_sample_is_all_bad(tmp_path):
+    data = tmp_path / "data"
+    write_patches(data / "images", data / "masks", range(1, 61), size=8, bands=3)
+    for number in range(1, 61, 2):  # every file that a spread of 25 in 60 looks at
+        (data / "images" / f"image_{number}.h5").write_text("no")
+    assert len(open_here(data, skip_bad=True)) == 30
+
+
+def test_memory_does_not_grow_with_the_data_read(tmp_path):
+    """Pages of the memory map must not pile up as resident memory: full Landslide4Sense has 3.5 GB of them."""
+    resource = pytest.importorskip("resource")
+    del resource  # POSIX only
+    data = tmp_path / "data"
+    for number in range(1, 4):
+        write_h5(data / "images" / f"image_{number}.h5", "img", np.full((1024, 1024, 6), number, np.float32))
+    patches = open_here(data)
+
+    def resident():
+        with open("/proc/self/smaps") as file:
+            text = file.read()
+        section = text[text.index("images.raw") :]
+        return int(section[section.index("Rss:") + 4 :].split()[0]) * 1024
+
+    for i in range(3):
+        assert patches.read([i])[0, 0, 0, 0] == i + 1
+    assert resident() < 4e6
+
+
 def test_a_single_fault_is_one_line_and_many_are_counted(tmp_path):
     assert "\n" not in dataset.describe_faults("data", [("images/image_1.h5", "is cut short")])
     many = dataset.describe_faults("data", [(f"images/image_{i}.h5", "is cut short") for i in range(53)])
@@ -124,7 +195,7 @@ def test_a_mixed_kind_of_numbers_is_a_fault(flat):
     for path in (flat / "images").glob("*.h5"):
         write_h5(path, "img", np.zeros((32, 32, 14), np.uint8))
     write_h5(flat / "images" / "image_20.h5", "img", np.zeros((32, 32, 14)))
-    with pytest.raises(UserError, match="image_20.h5: holds float64, the other images uint8"):
+    with pytest.raises(UserError, match="image_20.h5: 'img' holds float32, the other images uint8"):
         open_here(flat)
 
 
@@ -241,6 +312,8 @@ def test_own_splits_are_kept_and_missing_ones_cut_from_training(tmp_path):
     assert counts(assigned) == {"train": 17, "validation": 20, "test": 3}
     assert (assigned[patches.own_splits == "validation"] == "validation").all()
     assert len(notes) == 1 and "no test split" in notes[0] and "3 patches cut from training" in notes[0]
+    with pytest.raises(ValueError, match="'odd' is none of"):
+        dataset.split_patches(patches, "odd")
 
 
 def test_validation_can_serve_as_test(tmp_path):
@@ -249,7 +322,8 @@ def test_validation_can_serve_as_test(tmp_path):
     assert (assigned[patches.own_splits == "validation"] == "test").all()
     assert not (assigned[patches.own_splits == "test"] != "").any()
     assert (assigned[patches.own_splits == "train"] == "validation").sum() == 3
-    assert "no validation split" in notes[0]
+    assert "validation split of" in notes[0] and "serves as test; 20 of its own are unused" in notes[0]
+    assert "no validation split to keep: 3 patches cut" in notes[1]
 
 
 def test_images_without_a_mask_folder_are_unlabelled(tmp_path):
@@ -266,9 +340,8 @@ def test_images_without_a_mask_folder_are_unlabelled(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "odd"}, "neither 'random' nor 'blocks'"),
-        ({"test_split": "train"}, "neither 'validation' nor 'test'"),
         ({"method": "blocks"}, "too few runs of 20 patches"),
+        ({"method": "blocks", "block": 10}, "too few runs of 10 patches"),
     ],
 )
 def test_bad_split_settings(flat, options, message):
@@ -283,9 +356,19 @@ def test_split_csv_goes_round_and_missing_patches_are_noticed(flat):
     dataset.write_split(path, patches, assigned)
     assert path.read_text().startswith("image,split\nimages/image_1.h5,")
     np.testing.assert_array_equal(dataset.read_split(path, patches, "train.py"), assigned)
+    path.write_text(path.read_text() + "\n")  # a blank last line does no harm
+    np.testing.assert_array_equal(dataset.read_split(path, patches, "train.py"), assigned)
     (flat / "images" / "image_4.h5").unlink()
     with pytest.raises(UserError, match="lists 1 patches that .* lacks, images/image_4.h5"):
         dataset.read_split(path, open_here(flat), "train.py")
+
+
+def test_damaged_split_csv_is_told(flat):
+    path = flat.parent / "split.csv"
+    for text in ("", "image,split\nimages/image_1.h5,val\n", "a,b\n1,2\n"):
+        path.write_text(text)
+        with pytest.raises(UserError, match="is damaged"):
+            dataset.read_split(path, open_here(flat), "train.py")
 
 
 def test_record_of_the_cache_names_every_patch(flat):

@@ -51,6 +51,13 @@ def test_constants_are_flags_typed_by_their_defaults(script):
     assert run(script, "--no-force", "--bands").stdout == "60 0.001 unet False () (1, 2)\n"
 
 
+def test_edited_constants_count_as_they_are(script):
+    script.write_text(SCRIPT.replace("EPOCHS = 60", "EPOCHS = 2 * 30").replace("BANDS = ()", 'BANDS = ["B4"]'))
+    assert run(script, "--rate", "2").stdout == "60 2.0 unet False ['B4'] (1, 2)\n"
+    text = run(script, "--help").stdout
+    assert "(default: 60)" in text and "bands to use (default: B4)" in text
+
+
 def test_help_lists_every_constant_with_comment_and_default(script):
     text = run(script, "--help").stdout
     for part in ("A script.", "--epochs N", "passes over the training split (default: 60)", "5 % of it", "--no-force"):
@@ -132,7 +139,7 @@ def test_csv_keeps_every_digit(tmp_path):
 def test_clearing_a_run_leaves_what_is_not_a_record(tmp_path):
     for name in ("config.json", "metrics_validation.json", "notes.txt", "samples/best.png", "samples/mine.tif"):
         runs.write_text(tmp_path / name, "x")
-    runs.clear_run(tmp_path)
+    runs.clear_run(tmp_path, runs.TRAINED + runs.DERIVED)
     left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert left == ["notes.txt", "samples/mine.tif"]
 
