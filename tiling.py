@@ -1,0 +1,357 @@
+"""Tiles over a scene: where they lie, how their predictions blend, and who computes them.
+
+The unit of work is a strip: one row of tiles, all of it computed by one call with the same batches, here or on a Dask
+worker, so that the result has the same bytes wherever it was computed. Strips are added up in order by one hand.
+"""
+
+import contextlib
+import functools
+import hashlib
+import logging
+import threading
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from rasterio.enums import Resampling
+
+from runs import UserError, load_model
+from scene import Recipe, Scene
+
+BLOCK = 256  # pixels a side of the blocks of written rasters; whole rows of blocks are written, each block once
+MODULES = ("runs", "patch_files", "dataset", "ground", "scene", "tiling")  # what a worker at an address needs of ours
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Overlapping tiles that cover a scene, and beyond its edges half an overlap, where it is mirrored.
+
+    Attributes:
+        height, width: of the scene. tile: (height, width) of a tile. overlap: pixels that neighbours share, at most
+            half a tile. shift: pixels by which all tiles lie further up and left.
+    """
+
+    height: int
+    width: int
+    tile: tuple
+    overlap: int
+    shift: int = 0
+
+    @property
+    def tops(self):
+        """First row of each strip; negative where it begins above the scene."""
+        return _starts(self.height, self.tile[0], self.overlap, self.shift)
+
+    @property
+    def lefts(self):
+        """First column of each tile of a strip."""
+        return _starts(self.width, self.tile[1], self.overlap, self.shift)
+
+    @property
+    def window(self):
+        """Weight of each pixel of a tile, above 0: flat, falling to the edges as a raised cosine over the overlap.
+
+        Over an overlap the weights of two neighbours add up to 1, so that no seam shows.
+        """
+        down, right = (_ramp(size, self.overlap) for size in self.tile)
+        return np.outer(down, right).astype(np.float32)
+
+    @property
+    def totals(self):
+        """Sums of all weights over the rows and over the columns of the scene: their outer product is each pixel's."""
+        sums = []
+        for size, tile, starts in zip((self.height, self.width), self.tile, (self.tops, self.lefts), strict=True):
+            total = np.zeros(size)
+            for start in starts:
+                first, last = max(start, 0), min(start + tile, size)
+                total[first:last] += _ramp(tile, self.overlap)[first - start : last - start]
+            sums.append(total.astype(np.float32))
+        return sums
+
+
+def _starts(size, tile, overlap, shift):
+    first = -(overlap // 2) - shift
+    stride = tile - overlap
+    count = max(1, -(-(size + overlap // 2 - first - tile) // stride) + 1)
+    return [first + stride * i for i in range(count)]
+
+
+def _ramp(size, overlap):
+    rise = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / overlap) ** 2 if overlap else np.ones(0)
+    return np.concatenate([rise, np.ones(size - 2 * overlap), rise[::-1]])
+
+
+def mirrored(first, last, size):
+    """Indices first ... last - 1 of a line of `size` pixels, mirrored at its ends as often as needed."""
+    period = max(2 * size - 2, 1)
+    at = np.abs(np.arange(first, last)) % period
+    return np.where(at < size, at, period - at)
+
+
+# ---------------------------------------------------------------------- a strip
+
+
+@dataclass
+class Strip:
+    """What the tiles of one strip see: values bands x tile height x width of all tiles; valid, of the scene's width.
+
+    lefts: columns of `values` where those tiles begin that hold any data.
+    """
+
+    values: np.ndarray
+    valid: np.ndarray
+    lefts: list
+
+
+def read_strip(scene, grid, index, fill):
+    """Read strip `index`; None where it has no data at all. Gaps are filled with `fill`, a value for each band."""
+    tile_height, tile_width = grid.tile
+    top, lefts = grid.tops[index], grid.lefts
+    rows = mirrored(top, top + tile_height, grid.height)
+    columns = mirrored(lefts[0], lefts[-1] + tile_width, grid.width)
+    values, valid = scene.read(int(rows.min()), int(rows.max()) + 1)
+    if not valid.any():
+        return None
+    if not valid.all():  # the mean of training is what the network takes for nothing in particular
+        np.copyto(values, np.asarray(fill, np.float32)[:, None, None], where=~valid)
+    rows = rows - rows.min()
+    valid = valid[rows]
+    wide = valid[:, columns]
+    values = np.take(np.take(values, rows, axis=1), columns, axis=2)
+    begins = [left - lefts[0] for left in lefts]
+    return Strip(values, valid, [left for left in begins if wide[:, left : left + tile_width].any()])
+
+
+def predict_strip(model, grid, strip, batch_size, tta=False):
+    """Weighted probabilities of a strip, summed over its tiles: tile height x scene width, float32."""
+    tile_height, tile_width = grid.tile
+    window = grid.window
+    sums = np.zeros((tile_height, strip.values.shape[2]), np.float32)
+    for lefts in batches(strip.lefts, batch_size):
+        tiles = np.stack([strip.values[:, :, left : left + tile_width] for left in lefts])
+        found = probabilities(model, np.ascontiguousarray(np.moveaxis(tiles, 1, -1)), tta)
+        for left, probability in zip(lefts, found, strict=True):
+            sums[:, left : left + tile_width] += window * probability
+    return sums[:, -grid.lefts[0] :][:, : grid.width]
+
+
+def batches(items, batch_size):
+    """Cut a list into batches of `batch_size` and, for the rest, of halves of it: few shapes to compile for."""
+    start = 0
+    while start < len(items):
+        while batch_size > len(items) - start:
+            batch_size = max(batch_size // 2, 1)
+        yield items[start : start + batch_size]
+        start += batch_size
+
+
+def probabilities(model, images, tta=False):
+    """Probabilities n x H x W float32 of images n x H x W x bands; with `tta` the mean over flips and turns."""
+    if not tta:
+        return np.asarray(model.predict_on_batch(images), np.float32)[..., 0]
+    turns = range(4) if images.shape[1] == images.shape[2] else (0, 2)
+    total = np.zeros(images.shape[:3], np.float32)
+    for turn in turns:
+        for step in (1, -1):
+            seen = np.ascontiguousarray(np.rot90(images, turn, axes=(1, 2))[:, :, ::step])
+            total += np.rot90(probabilities(model, seen)[:, :, ::step], -turn, axes=(1, 2))
+    return total / (2 * len(turns))
+
+
+# ---------------------------------------------------------------------- all strips, here or on a cluster
+
+
+@dataclass(frozen=True)
+class Job:
+    """All it takes to compute any strip of a scene, in plain values that can be sent to another process."""
+
+    run: str  # folder of the run
+    recipe: Recipe
+    grid: Grid
+    fill: tuple  # stands in for missing data, a value for each band
+    batch_size: int
+    tta: bool = False
+
+
+def ahead(function, items):
+    """Yield function(item) for each item, the next one being worked out in a thread meanwhile."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque()
+        for item in items:
+            waiting.append(thread.submit(function, item))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+class Behind:
+    """Calls `function` in a thread, one call after the other; a call waits for the one before it, and so do errors."""
+
+    def __init__(self, function):
+        self.function, self.thread, self.last = function, ThreadPoolExecutor(1), None
+
+    def __enter__(self):
+        return self
+
+    def __call__(self, *arguments):
+        if self.last:
+            self.last.result()
+        self.last = self.thread.submit(self.function, *arguments)
+
+    def __exit__(self, kind, error, trace):
+        self.thread.shutdown()
+        if self.last and kind is None:
+            self.last.result()
+
+
+def strips_here(job, model, scene):
+    """Yield (sums, valid) of each strip in order, or None for strips without data; reading goes on meanwhile."""
+    read = functools.partial(read_strip, scene, job.grid)
+    for strip in ahead(lambda index: read(index, job.fill), range(len(job.grid.tops))):
+        yield strip and (predict_strip(model, job.grid, strip, job.batch_size, job.tta), strip.valid)
+
+
+def strips_on_cluster(job, scheduler):
+    """Yield what `strips_here` yields, computed by the workers of a Dask cluster.
+
+    A strip whose worker is lost is computed again by another; each is taken over once, in order, so nothing is lost
+    or doubled. Only a few strips are under way at a time, so that finished ones do not pile up.
+
+    Args:
+        scheduler: "local:2" for that many processes on this machine, or the address of a scheduler, whose workers
+            must see the run and the scene under the same paths.
+    """
+    try:
+        import distributed
+    except ImportError:
+        raise UserError("a scheduler needs Dask: pip install -r requirements-scheduler.txt") from None
+    with open_client(distributed, scheduler) as client:
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        name = hashlib.sha256(repr(job).encode()).hexdigest()[:12]  # of other jobs on the same cluster
+        waiting = deque()
+        for index in range(len(job.grid.tops)):
+            waiting.append(client.submit(compute_strip, job, index, key=f"strip-{index}-{name}"))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@contextlib.contextmanager
+def open_client(distributed, scheduler):
+    """A client of a local cluster, which goes with it, or of the cluster at an address."""
+    kind, _, count = scheduler.partition(":")
+    try:
+        if kind == "local" and count.isdigit() and int(count):
+            with (
+                distributed.LocalCluster(
+                    n_workers=int(count), threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
+                ) as cluster,
+                distributed.Client(cluster) as client,
+            ):
+                yield client
+            return
+        client = distributed.Client(scheduler, timeout=10)
+        client.wait_for_workers(1, timeout=30)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"scheduler {scheduler!r} does not answer ({error}): give local:N or an address like tcp://host:8786"
+        ) from None
+    with client:
+        for module in MODULES:
+            client.upload_file(str(Path(__file__).with_name(f"{module}.py")))
+        yield client
+
+
+_one_at_a_time = threading.Lock()  # GDAL's files do not bear two threads, which a worker may have
+
+
+def compute_strip(job, index):
+    """Compute a strip on a worker: (sums, valid) or None."""
+    with _one_at_a_time:
+        model, scene = _equipment(job)
+        strip = read_strip(scene, job.grid, index, job.fill)
+        return strip and (predict_strip(model, job.grid, strip, job.batch_size, job.tta), strip.valid)
+
+
+@functools.lru_cache(maxsize=1)
+def _equipment(job):
+    return load_model(Path(job.run)), Scene(job.recipe)
+
+
+# ---------------------------------------------------------------------- from strips to rasters
+
+
+class Blend:
+    """Adds strips up, in order, to finished rows; holds no more of the scene than a strip and a row of blocks."""
+
+    def __init__(self, grid):
+        self.grid, self.next, self.top = grid, 0, 0
+        self.down, self.right = grid.totals
+        self.sums, self.valid = np.zeros((0, grid.width), np.float32), np.zeros((0, grid.width), bool)
+
+    def add(self, strip):
+        """Take the next strip, (sums, valid) or None.
+
+        Returns (first row, probability H x W float32, valid H x W) of rows that are finished by it, in whole rows of
+        blocks; H may be 0.
+        """
+        tops, height = self.grid.tops, self.grid.height
+        start, last = tops[self.next], self.next + 1 == len(tops)
+        first, end = max(start, 0), min(start + self.grid.tile[0], height)
+        self.next += 1
+        lacking = end - self.top - len(self.sums)
+        if lacking > 0:
+            self.sums = np.pad(self.sums, [(0, lacking), (0, 0)])
+            self.valid = np.pad(self.valid, [(0, lacking), (0, 0)])
+        if strip:
+            sums, valid = strip
+            self.sums[first - self.top : end - self.top] += sums[first - start : end - start]
+            self.valid[first - self.top : end - self.top] = valid[first - start : end - start]
+        finished = height if last else max(min(tops[self.next], height), 0)
+        count = finished - self.top if last else (finished - self.top) // BLOCK * BLOCK
+        top, self.top = self.top, self.top + count
+        done, self.sums = self.sums[:count], self.sums[count:]
+        valid, self.valid = self.valid[:count], self.valid[count:]
+        weights = np.outer(self.down[top : self.top], self.right)
+        return top, np.clip(done / weights, 0, 1), valid
+
+
+@contextlib.contextmanager
+def raster(path, scene, tags, dtype, nodata):
+    """Open a one-band tiled, compressed GeoTIFF on a scene's grid for writing; reduced copies are added at the end.
+
+    Raises:
+        UserError: where it cannot be written whole.
+    """
+    try:
+        with rasterio.open(
+            path,
+            "w",
+            driver="GTiff",
+            height=scene.height,
+            width=scene.width,
+            count=1,
+            dtype=dtype,
+            nodata=nodata,
+            crs=scene.crs,
+            transform=scene.transform,
+            tiled=True,
+            blockxsize=BLOCK,
+            blockysize=BLOCK,
+            compress="deflate",
+            predictor=3 if dtype == "float32" else 2,
+            bigtiff="if_safer",
+        ) as file:
+            file.update_tags(**tags)
+            yield file
+        factors = [2**i for i in range(1, 8) if max(scene.shape) > BLOCK * 2**i]
+        if factors:  # a viewer opens a large map at once
+            with rasterio.open(path, "r+") as file:
+                file.build_overviews(factors, Resampling.nearest)
+    except rasterio.errors.RasterioError as error:
+        raise UserError(f"{path} cannot be written, is the disk full? ({error})") from None
