@@ -132,7 +132,11 @@ def write(table, path, metadata, date):
 
     The format asks for the date of the last change; a given `date` (datetime) makes the same map the same bytes.
     """
-    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": date.strftime("%Y-%m-%dT%H:%M:%S.000Z")})
+    options = {
+        "OGR_CURRENT_DATE": date.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "OGR_GPKG_ALLOW_THREADED_RTREE": "NO",  # timing must have no say in the layout of the spatial index
+    }
+    pyogrio.set_gdal_config_options(options)
     try:
         pyogrio.write_dataframe(
             table,
@@ -144,4 +148,4 @@ def write(table, path, metadata, date):
             dataset_metadata=metadata,
         )
     finally:
-        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": None})
+        pyogrio.set_gdal_config_options(dict.fromkeys(options))

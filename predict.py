@@ -10,6 +10,8 @@ Writes into results/<run>/maps/: mask_N.h5 of patches; of a scene <scene>_probab
 """
 
 import contextlib
+import os
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -157,6 +159,8 @@ def write_patch(path, key, array, metadata):
 
 def map_scene(folder, config, threshold, out_dir, metadata):
     """Write the four maps of a scene; they take their names together when all of them are whole."""
+    # before TensorFlow, whose own SQLite would be taken for GDAL's and leaves the GeoPackage without spatial index
+    import polygons
     import scene
     from tiling import Grid, Job
 
@@ -169,7 +173,7 @@ def map_scene(folder, config, threshold, out_dir, metadata):
     tell_about(opened, config)
     grid = Grid(opened.height, opened.width, tuple(config["input_shape"][:2]), OVERLAP)
     job = Job(str(folder), recipe, grid, tuple(config["band_mean"]), BATCH_SIZE, TTA)
-    name = Path(INPUT[recipe.reference]).stem
+    name = scene_name(INPUT)
     metadata |= {"scene": name, "scaling": SCALING}
     targets = {
         kind: out_dir / f"{name}_{kind}{ending}"
@@ -180,14 +184,20 @@ def map_scene(folder, config, threshold, out_dir, metadata):
         for path in partial.values():
             path.unlink(missing_ok=True)  # of a run that was killed
         found = write_rasters(job, opened, threshold, partial, metadata)
-        import polygons
-
         table = polygons.landslides(partial["mask"], partial["probability"], MIN_AREA, slope_of(opened))
         date = datetime.fromtimestamp(Path(INPUT[recipe.reference]).stat().st_mtime, UTC)
         polygons.write(table, partial["landslides"], metadata, date)
         draw(opened, table, partial["quicklook"], bands, threshold, metadata)
     report(opened, table, found, threshold, time.monotonic() - began)
     print("written: " + ", ".join(map(str, targets.values())))
+
+
+def scene_name(paths):
+    """What a scene is called: its file's name; of files of one band each what their names have in common."""
+    if len(paths) == 1:
+        return Path(paths[0]).stem
+    common = os.path.commonprefix([Path(path).stem for path in paths])
+    return re.sub(r"[_.-]+(B\d*)?$", "", common) or Path(paths[0]).stem
 
 
 def tell_about(opened, config):
