@@ -72,4 +72,5 @@ def horn_slope(elevation, dx, dy):
     west = neighbour(-1, -1) + 2 * neighbour(0, -1) + neighbour(1, -1)
     south = neighbour(1, -1) + 2 * neighbour(1, 0) + neighbour(1, 1)
     north = neighbour(-1, -1) + 2 * neighbour(-1, 0) + neighbour(-1, 1)
-    return np.degrees(np.arctan(np.hypot((east - west) / (8 * dx), (south - north) / (8 * dy)))).astype(np.float32)
+    slope = np.degrees(np.arctan(np.hypot((east - west) / (8 * dx), (south - north) / (8 * dy))))
+    return np.where(np.isnan(centre), np.nan, slope).astype(np.float32)

@@ -211,7 +211,8 @@ class Scene:
             windows = [(top, min(top + 256, self.height), 0, self.width) for top in range(0, self.height, 256)]
         else:
             count = 2 * int(np.sqrt(SAMPLE_PIXELS / 4)) // side
-            tops, lefts = (np.linspace(0, max(size - side, 0), count).astype(int) for size in self.shape)
+            middles = (np.arange(count) + 0.5) / count
+            tops, lefts = ((middles * size - side / 2).clip(0).astype(int) for size in self.shape)
             windows = [
                 (top, min(top + side, self.height), left, min(left + side, self.width))
                 for top in np.unique(tops).tolist()
