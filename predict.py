@@ -36,7 +36,7 @@ NODATA = ""  # value that means no data where the files do not say so: 0 for Sen
 # ---------------------------------------------------------------------- mapping
 THRESHOLD = 0.0  # probability from which a pixel counts as landslide; 0: as chosen by optimize_threshold.py
 TTA = False  # average over the eight flips and turns: eight times the work
-OVERLAP = 32  # pixels that neighbouring tiles share and blend over
+OVERLAP = 0.25  # share of a tile over which neighbouring tiles overlap and blend: 0 to 0.5
 MIN_AREA = 0.0  # m2 (pixels, where the scene has no coordinate system) below which a polygon is dropped
 BATCH_SIZE = 32  # tiles predicted at once
 SCHEDULER = ""  # who computes: empty: this process; local:2: two processes here; an address: a Dask cluster
@@ -45,7 +45,7 @@ SCHEDULER = ""  # who computes: empty: this process; local:2: two processes here
 def main():
     folder, config = runs.open_run(RESULTS_DIR, RUN)
     threshold = THRESHOLD or stored_threshold(folder)
-    check_settings(config)
+    check_settings()
     out_dir = Path(OUT_DIR) if OUT_DIR else folder / "maps"
     runs.require(folder / "model.keras", f"python train.py --run {RUN}")
     metadata = {"run": RUN, "threshold": f"{threshold:.3f}", "revision": runs.revision()}
@@ -61,9 +61,8 @@ def stored_threshold(folder):
     return runs.read_json(folder / "threshold.json", f"python optimize_threshold.py --run {RUN}")["threshold"]
 
 
-def check_settings(config):
+def check_settings():
     """Find mistakes in the constants before anything is read."""
-    tile = min(config["input_shape"][:2])
     try:
         float(NODATA or 0)
     except ValueError:
@@ -72,7 +71,7 @@ def check_settings(config):
         (not INPUT, "nothing to map: give patches, a GeoTIFF or files of one band each with --input"),
         (PROBABILITY not in ("uint8", "float32"), "PROBABILITY is uint8 or float32"),
         (not 0 <= THRESHOLD <= 1, "THRESHOLD lies between 0 and 1"),
-        (not 0 <= OVERLAP <= tile // 2, f"OVERLAP lies between 0 and half a tile ({tile // 2})"),
+        (not 0 <= OVERLAP <= 0.5, "OVERLAP lies between 0 and 0.5"),
         (BATCH_SIZE < 1 or MIN_AREA < 0, "BATCH_SIZE starts at 1, MIN_AREA at 0"),
     ]
     for wrong, message in problems:
@@ -171,7 +170,8 @@ def map_scene(folder, config, threshold, out_dir, metadata):
     recipe = scene.scaled(recipe, SCALING, bands)
     opened = scene.Scene(recipe)
     tell_about(opened, config)
-    grid = Grid(opened.height, opened.width, tuple(config["input_shape"][:2]), OVERLAP)
+    tile = tuple(config["input_shape"][:2])
+    grid = Grid(opened.height, opened.width, tile, round(OVERLAP * min(tile)))
     job = Job(str(folder), recipe, grid, tuple(config["band_mean"]), BATCH_SIZE, TTA)
     name = scene_name(INPUT)
     metadata |= {"scene": name, "scaling": SCALING}

@@ -272,9 +272,10 @@ def plan(paths, model_bands, scene_bands=(), dem="", nodata=None, offset=0.0):
     columns = tuple(i for i in range(len(model_bands)) if i not in dict(terrain).values())
     if len(chosen) != len(columns):
         wanted = [model_bands[i] for i in columns]
+        lacking = [] if dem else [name for name in wanted if name in TERRAIN]
         hint = "choose them, in this order, with --scene-bands"
-        if not dem and [name for name in wanted if name not in TERRAIN] == wanted[: len(chosen)]:
-            hint = "give an elevation raster with --dem"
+        if lacking and len(chosen) + len(lacking) == len(wanted):
+            hint = f"give an elevation raster with --dem for {' and '.join(lacking)}"
         where = paths[0] if len(paths) == 1 else f"{len(paths)} files"
         raise UserError(f"{where}: {len(chosen)} bands, but the run takes {len(wanted)} ({' '.join(wanted)}): {hint}")
     sizes = [abs(file.transform.determinant) if file.crs == files[0].crs else np.inf for file in files]
