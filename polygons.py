@@ -3,6 +3,7 @@
 import geopandas
 import numpy as np
 import pyogrio
+import pyogrio.errors
 import rasterio
 import shapely
 from affine import Affine
@@ -11,6 +12,8 @@ from rasterio.windows import Window
 
 from ground import to_geodetic
 
+# what pyogrio raises where it cannot write
+ERRORS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError)
 LAYER = "landslides"
 STRIP = 512  # rows looked at together
 

@@ -158,7 +158,9 @@ def write_patch(path, key, array, metadata):
 
 def map_scene(folder, config, threshold, out_dir, metadata):
     """Write the four maps of a scene; they take their names together when all of them are whole."""
-    # before TensorFlow, whose own SQLite would be taken for GDAL's and leaves the GeoPackage without spatial index
+    import rasterio.errors
+
+    # before TensorFlow, whose own SQLite would be taken for GDAL's and leave the GeoPackage without spatial index
     import polygons
     import scene
     from tiling import Grid, Job
@@ -179,15 +181,21 @@ def map_scene(folder, config, threshold, out_dir, metadata):
         kind: out_dir / f"{name}_{kind}{ending}"
         for kind, ending in (("probability", ".tif"), ("mask", ".tif"), ("landslides", ".gpkg"), ("quicklook", ".png"))
     }
-    with contextlib.ExitStack() as stack:
-        partial = {kind: stack.enter_context(runs.whole(path)) for kind, path in targets.items()}
-        for path in partial.values():
-            path.unlink(missing_ok=True)  # of a run that was killed
-        found = write_rasters(job, opened, threshold, partial, metadata)
-        table = polygons.landslides(partial["mask"], partial["probability"], MIN_AREA, slope_of(opened))
-        date = datetime.fromtimestamp(Path(INPUT[recipe.reference]).stat().st_mtime, UTC)
-        polygons.write(table, partial["landslides"], metadata, date)
-        draw(opened, table, partial["quicklook"], bands, threshold, metadata)
+    try:
+        with rasterio.Env(), contextlib.ExitStack() as stack:
+            partial = {kind: stack.enter_context(runs.whole(path)) for kind, path in targets.items()}
+            for path in partial.values():
+                path.unlink(missing_ok=True)  # of a run that was killed
+            found = write_rasters(job, opened, threshold, partial, metadata)
+            # all of both rasters is read back here, which a full disk would not let pass
+            table = polygons.landslides(partial["mask"], partial["probability"], MIN_AREA, slope_of(opened))
+            date = datetime.fromtimestamp(Path(INPUT[recipe.reference]).stat().st_mtime, UTC)
+            polygons.write(table, partial["landslides"], metadata, date)
+            draw(opened, table, partial["quicklook"], bands, threshold, metadata)
+    except (OSError, rasterio.errors.RasterioError, *polygons.ERRORS) as error:
+        if getattr(error, "filename", None):  # the system says which, and what is wrong with it
+            raise
+        raise runs.UserError(f"{out_dir}/ cannot be written to: is the disk full?") from None
     report(opened, table, found, threshold, time.monotonic() - began)
     print("written: " + ", ".join(map(str, targets.values())))
 
@@ -220,6 +228,7 @@ def tell_about(opened, config):
 def write_rasters(job, opened, threshold, paths, metadata):
     """Compute and write probability and mask; returns (pixels called landslide, pixels with data)."""
     import numpy as np
+    from rasterio.env import ensure_env
 
     import tiling
 
@@ -235,6 +244,7 @@ def write_rasters(job, opened, threshold, paths, metadata):
         tiling.raster(paths["mask"], opened, metadata, dtype="uint8", nodata=255) as masks,
     ):
 
+        @ensure_env  # in this thread too, or GDAL prints what it has to say
         def write(strip):
             top, probability, valid = blend.add(strip)
             if not len(valid):

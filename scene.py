@@ -14,6 +14,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.enums import ColorInterp, Resampling
+from rasterio.env import ensure_env
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
@@ -138,6 +139,7 @@ class Scene:
         self.scale(values)
         return values, valid
 
+    @ensure_env  # in every thread, or GDAL prints what it has to say
     def _read_files(self, window, bands=None, shape=None):
         """Bands of the files in a window, with the offset but not scaled: (bands x H x W float32, valid H x W).
 
@@ -171,6 +173,7 @@ class Scene:
         values += np.float32(self.recipe.offset)
         return values, valid
 
+    @ensure_env
     def read_terrain(self, window):
         """Slope in degrees and elevation in metres of a window: {name: H x W float32}, NaN where there is none."""
         grown = Window(window.col_off, window.row_off, window.width + 2, window.height + 2)

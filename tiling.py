@@ -22,6 +22,7 @@ from runs import UserError, load_model
 from scene import Recipe, Scene
 
 BLOCK = 256  # pixels a side of the blocks of written rasters; whole rows of blocks are written, each block once
+PATIENCE = 15  # seconds within which a cluster must answer and show a worker
 MODULES = ("runs", "patch_files", "dataset", "ground", "scene", "tiling")  # what a worker at an address needs of ours
 
 
@@ -255,8 +256,8 @@ def open_client(distributed, scheduler):
             ):
                 yield client
             return
-        client = distributed.Client(scheduler, timeout=10)
-        client.wait_for_workers(1, timeout=30)
+        client = distributed.Client(scheduler, timeout=PATIENCE)
+        client.wait_for_workers(1, timeout=PATIENCE)
     except (OSError, ValueError) as error:
         raise UserError(
             f"scheduler {scheduler!r} does not answer ({error}): give local:N or an address like tcp://host:8786"
@@ -323,35 +324,28 @@ class Blend:
 
 @contextlib.contextmanager
 def raster(path, scene, tags, dtype, nodata):
-    """Open a one-band tiled, compressed GeoTIFF on a scene's grid for writing; reduced copies are added at the end.
-
-    Raises:
-        UserError: where it cannot be written whole.
-    """
-    try:
-        with rasterio.open(
-            path,
-            "w",
-            driver="GTiff",
-            height=scene.height,
-            width=scene.width,
-            count=1,
-            dtype=dtype,
-            nodata=nodata,
-            crs=scene.crs,
-            transform=scene.transform,
-            tiled=True,
-            blockxsize=BLOCK,
-            blockysize=BLOCK,
-            compress="deflate",
-            predictor=3 if dtype == "float32" else 2,
-            bigtiff="if_safer",
-        ) as file:
-            file.update_tags(**tags)
-            yield file
-        factors = [2**i for i in range(1, 8) if max(scene.shape) > BLOCK * 2**i]
-        if factors:  # a viewer opens a large map at once
-            with rasterio.open(path, "r+") as file:
-                file.build_overviews(factors, Resampling.nearest)
-    except rasterio.errors.RasterioError as error:
-        raise UserError(f"{path} cannot be written, is the disk full? ({error})") from None
+    """Open a one-band tiled, compressed GeoTIFF on a scene's grid for writing; reduced copies are added at the end."""
+    with rasterio.open(
+        path,
+        "w",
+        driver="GTiff",
+        height=scene.height,
+        width=scene.width,
+        count=1,
+        dtype=dtype,
+        nodata=nodata,
+        crs=scene.crs,
+        transform=scene.transform,
+        tiled=True,
+        blockxsize=BLOCK,
+        blockysize=BLOCK,
+        compress="deflate",
+        predictor=3 if dtype == "float32" else 2,
+        bigtiff="if_safer",
+    ) as file:
+        file.update_tags(**tags)
+        yield file
+    factors = [2**i for i in range(1, 8) if max(scene.shape) > BLOCK * 2**i]
+    if factors:  # a viewer opens a large map at once
+        with rasterio.open(path, "r+") as file:
+            file.build_overviews(factors, Resampling.nearest)

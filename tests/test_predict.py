@@ -345,3 +345,142 @@ def test_what_cannot_be_mapped_is_told_in_one_line(place, flags, message):
     text = assert_user_error(result, message)
     assert "\n" not in text.strip() and result.stderr.startswith("predict.py: error: ")
     assert not list(place.glob("results/*/maps/*"))
+
+
+# ---------------------------------------------------------------------- cut off, full, spread over workers
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_that_looks_finished(place):
+    """A limit on file size stands in for the full disk: writing fails the same way."""
+    bands = np.random.default_rng(0).normal(1, 0.5, (3, 300, 300)).astype(np.float32)
+    write_raster(place / "scene.tif", bands)
+    write_h5(place / "image_1.h5", "img", np.ones((TILE, TILE, 3)))
+    for flags, limit in (("--input scene.tif --probability float32", 100_000), ("--input image_1.h5", 1000)):
+        result = run_script(
+            *f"predict.py --run pixel --out-dir maps {flags}".split(),
+            cwd=place,
+            preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        )
+        assert_user_error(result, "maps/")
+        assert result.stderr.splitlines()[-1].startswith("predict.py: error: ")
+        assert not (place / "maps").exists() or written(place) == []
+
+
+def test_kill_9_leaves_no_file_that_looks_finished(call, place):
+    bands = np.tile(make_bands(400, 400), (1, 3, 1))
+    write_raster(place / "scene.tif", bands)
+    command = f"{sys.executable} {ROOT / 'predict.py'} --run unet --input scene.tif --out-dir maps --tta"
+    process = subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    partial, deadline = place / "maps" / ".partial-scene_mask.tif", time.monotonic() + 60
+    while not (partial.exists() and partial.stat().st_size > 0):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert all(name.startswith(".partial-") for name in written(place))
+    call("scene.tif", OVERLAP=0.0)
+    assert written(place) == sorted(f"scene_{kind}" for kind in KINDS)
+
+
+def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, monkeypatch):
+    """Strips on two local processes, one of them killed after the second strip, against none."""
+    psutil = pytest.importorskip("psutil")
+    bands = make_bands(300, 200)
+    bands[:, 60:140, 40:] = -1
+    write_raster(place / "scene.tif", bands, nodata=-1)
+    call("scene.tif", RUN="unet", PROBABILITY="float32", OUT_DIR="here")
+    real, killed = tiling.strips_on_cluster, []
+
+    def losing_a_worker(job, scheduler):
+        for number, strip in enumerate(real(job, scheduler)):
+            yield strip
+            if number == 1:
+                workers = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+                assert len(workers) == 2
+                workers[0].kill()
+                killed.append(number)
+
+    monkeypatch.setattr(tiling, "strips_on_cluster", losing_a_worker)
+    call("scene.tif", RUN="unet", PROBABILITY="float32", SCHEDULER="local:2")
+    assert killed
+    for kind in KINDS:
+        assert (place / "maps" / f"scene_{kind}").read_bytes() == (place / "here" / f"scene_{kind}").read_bytes(), kind
+
+
+def test_a_scheduler_that_is_not_there_is_told(call, place, monkeypatch):
+    write_raster(place / "scene.tif", make_bands())
+    for scheduler in ("local:none", "tcp://127.0.0.1:1"):
+        monkeypatch.setattr(tiling, "PATIENCE", 1)
+        with pytest.raises(UserError, match="does not answer"):
+            call("scene.tif", SCHEDULER=scheduler)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UserError, match="pip install -r requirements-scheduler.txt"):
+        call("scene.tif", SCHEDULER="local:2")
+    assert written(place) == []
+
+
+# ---------------------------------------------------------------------- patches
+
+
+def write_image(path, number=0):
+    """A patch whose red band holds two bright squares; returns its expected mask under run `pixel`."""
+    image = np.moveaxis(make_bands(TILE, TILE, number), 0, -1).astype(np.float64)
+    write_h5(path, "img", image)
+    return sigmoid(image[..., 0]) >= 0.7
+
+
+def h5(path, key):
+    with h5py.File(path) as file:
+        assert set(file) == {key}
+        return file[key][()]
+
+
+def test_patches_get_masks_in_the_competitions_form(call, place):
+    expected = {number: write_image(place / "patches" / f"image_{number}.h5", number) for number in (1, 2, 10)}
+    call("patches", PROBABILITIES=True, BATCH_SIZE=2)
+    assert written(place) == sorted(f"{kind}_{n}.h5" for n in (1, 2, 10) for kind in ("mask", "probability"))
+    for number, mask in expected.items():
+        found = h5(place / "maps" / f"mask_{number}.h5", "mask")
+        assert found.dtype == np.uint8 and found.shape == (TILE, TILE) and np.array_equal(found, mask)
+        probability = h5(place / "maps" / f"probability_{number}.h5", "probability")
+        assert probability.dtype == np.float32 and np.array_equal(probability >= np.float32(0.7), mask)
+    shutil.rmtree(place / "maps")
+    call("patches/image_10.h5", TTA=True)
+    assert written(place) == ["mask_10.h5"]
+    assert np.array_equal(h5(place / "maps/mask_10.h5", "mask"), expected[10])
+    with h5py.File("maps/mask_10.h5") as file:
+        assert file.attrs["run"] == "pixel" and file.attrs["threshold"] == "0.700" and file.attrs["revision"]
+
+
+def test_data_folders_are_mapped_split_by_split(call, place):
+    for split in ("TrainData", "TestData"):
+        write_image(place / split / "img" / "image_1.h5")
+    write_h5(place / "TrainData" / "mask" / "mask_7.h5", "mask", np.zeros((TILE, TILE), np.uint8))
+    call(place)
+    assert written(place) == ["test", "train"]
+    assert (place / "maps" / "train" / "mask_1.h5").exists() and (place / "maps" / "test" / "mask_1.h5").exists()
+    shutil.rmtree(place / "maps")
+    write_image(place / "flat" / "images" / "image_4.h5")
+    call("flat")
+    assert written(place) == ["mask_4.h5"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "constants", "message"),
+    [
+        ((64, 64, 3), {}, "image_2.h5: 64 x 64 pixels, but run pixel was trained on 32 x 32"),
+        ((TILE, TILE, 5), {}, "image_2.h5: band red is not in these files"),
+        ((TILE, TILE), {}, "image_2.h5: 'img' has shape 32 x 32, not height x width x bands"),
+        ((TILE, TILE, 3), {"SCALING": "l4s"}, "scene settings do not apply"),
+    ],
+)
+def test_patches_that_do_not_fit_are_named(call, place, shape, constants, message):
+    write_image(place / "patches" / "image_1.h5")
+    write_h5(place / "patches" / "image_2.h5", "img", np.ones(shape))
+    with pytest.raises(UserError, match=message):
+        call("patches", **constants)
+    with pytest.raises(UserError, match="nothing.h5 does not exist"):
+        call("nothing.h5")
+    (place / "void").mkdir()
+    with pytest.raises(UserError, match="void: no patches"):
+        call("void")
