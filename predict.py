@@ -10,6 +10,7 @@ Writes into results/<run>/maps/: mask_N.h5 of patches; of a scene <scene>_probab
 """
 
 import contextlib
+import io
 import os
 import re
 import time
@@ -146,11 +147,18 @@ def read_patch(entry, config, shape=None):
 
 
 def write_patch(path, key, array, metadata):
+    """Write an array as HDF5, made in memory: on a full disk the library would crash in the middle of a file."""
     import h5py
 
-    with runs.whole(path) as partial, h5py.File(partial, "w") as file:
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         file[key] = array
         file.attrs.update(metadata)
+    try:
+        with runs.whole(path) as partial:
+            partial.write_bytes(content.getvalue())
+    except OSError as error:
+        raise runs.UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 # ---------------------------------------------------------------------- a scene
