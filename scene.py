@@ -66,10 +66,10 @@ class Scene:
     """
 
     def __init__(self, recipe):
-        # GDAL would take a twentieth of the machine's memory. This holds a row of blocks of all bands of a scene.
-        os.environ.setdefault("GDAL_CACHEMAX", "512")
         self.recipe = recipe
         files = [open_raster(path) for path in recipe.paths]
+        # GDAL would take a twentieth of the machine's memory; it reads this once, before its first block
+        os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(two_rows_of_blocks(files) / 2**20)))
         grid = files[recipe.reference]
         self.height, self.width, self.transform, self.crs = grid.height, grid.width, grid.transform, grid.crs
         self.files = [self._on_grid(file) for file in files]
@@ -229,6 +229,15 @@ class Scene:
             complete += valid.sum()
             kept.append(values[:, valid])
         return np.concatenate(kept, axis=1), complete / imaged if imaged else 1.0
+
+
+def two_rows_of_blocks(files):
+    """Bytes of what must stay in memory so that rows read one after the other decode no block twice."""
+    return sum(
+        2 * file.block_shapes[i][0] * file.width * np.dtype(file.dtypes[i]).itemsize
+        for file in files
+        for i in range(file.count)
+    )
 
 
 # ---------------------------------------------------------------------- choosing files and bands
