@@ -93,7 +93,8 @@ def map_patches(folder, config, threshold, out_dir, metadata):
 
     import numpy as np
 
-    from tiling import Behind, ahead, probabilities
+    from tiling import probabilities
+    from workers import Behind, ahead
 
     def write(entry, probability):
         target = out_dir / entry.split
@@ -170,15 +171,17 @@ def map_scene(folder, config, threshold, out_dir, metadata):
 
     # before TensorFlow, whose own SQLite would be taken for GDAL's and leave the GeoPackage without spatial index
     import polygons
-    import scene
-    from tiling import Grid, Job
+    import recipes
+    from scene import Scene
+    from tiling import Grid
+    from workers import Job
 
     began = time.monotonic()
     bands = tuple(config["bands"])
     nodata = float(NODATA) if NODATA else None
-    recipe = scene.plan(INPUT, bands, SCENE_BANDS, DEM, nodata, OFFSET)
-    recipe = scene.scaled(recipe, SCALING, bands)
-    opened = scene.Scene(recipe)
+    recipe = recipes.plan(INPUT, bands, SCENE_BANDS, DEM, nodata, OFFSET)
+    recipe = recipes.scaled(recipe, SCALING, bands)
+    opened = Scene(recipe)
     tell_about(opened, config)
     tile = tuple(config["input_shape"][:2])
     grid = Grid(opened.height, opened.width, tile, round(OVERLAP * min(tile)))
@@ -218,7 +221,7 @@ def scene_name(paths):
 
 def tell_about(opened, config):
     """Say what of a scene the user should know before waiting for it: no CRS, little elevation, strange values."""
-    import scene
+    import recipes
 
     if opened.crs is None:
         print("note: the scene has no coordinate system: areas and MIN_AREA are in pixels, positions too")
@@ -227,7 +230,7 @@ def tell_about(opened, config):
         raise runs.UserError(f"{DEM} does not lie under the scene: there is no elevation for any of its pixels")
     if dem_share < 0.999:
         print(f"warning: {DEM} covers {dem_share:.1%} of the scene; the rest is left without data")
-    far = scene.far_bands(pixels, config["band_mean"], config["band_variance"])
+    far = recipes.far_bands(pixels, config["band_mean"], config["band_variance"])
     if far:
         names = ", ".join(config["bands"][i] for i in far)
         print(f"warning: far from what the run was trained on, in mean or spread: {names} (is --scaling right?)")
@@ -239,11 +242,12 @@ def write_rasters(job, opened, threshold, paths, metadata):
     from rasterio.env import ensure_env
 
     import tiling
+    import workers
 
     if SCHEDULER:
-        strips = tiling.strips_on_cluster(job, SCHEDULER)
+        strips = workers.strips_on_cluster(job, SCHEDULER)
     else:
-        strips = tiling.strips_here(job, runs.load_model(Path(job.run)), opened)
+        strips = workers.strips_here(job, runs.load_model(Path(job.run)), opened)
     blend, counts = tiling.Blend(job.grid), np.zeros(2, np.int64)
     percent = PROBABILITY == "uint8"
     probability_form = {"dtype": "uint8", "nodata": 255} if percent else {"dtype": "float32", "nodata": np.nan}
@@ -267,7 +271,7 @@ def write_rasters(job, opened, threshold, paths, metadata):
             masks.write(mask, 1, window=window)
             counts[:] += (mask == 1).sum(), valid.sum()
 
-        with tiling.Behind(write) as writer:
+        with workers.Behind(write) as writer:
             for strip in runs.progress(strips, "mapping", len(job.grid.tops)):
                 writer(strip)
     return counts

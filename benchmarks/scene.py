@@ -78,12 +78,14 @@ def write_scene(path, height, width):
 
 def open_job(place, overlap, batch_size):
     """The scene, its job, and the model after a first prediction."""
-    import scene
+    import recipes
     from dataset import BANDS_L4S
-    from tiling import Grid, Job
+    from scene import Scene
+    from tiling import Grid
+    from workers import Job
 
-    recipe = scene.plan([Path(place, "scene.tif")], BANDS_L4S)
-    opened = scene.Scene(recipe)
+    recipe = recipes.plan([Path(place, "scene.tif")], BANDS_L4S)
+    opened = Scene(recipe)
     grid = Grid(opened.height, opened.width, (128, 128), overlap)
     return opened, Job(place, recipe, grid, (1.0,) * 14, batch_size), runs.load_model(Path(place))
 
@@ -96,6 +98,7 @@ def peak():
 def strips(place, overlap, batch_size):
     """Map as predict.py does; returns (seconds, peak memory in kB)."""
     import tiling
+    import workers
 
     opened, job, model = open_job(place, overlap, batch_size)
     for cut in tiling.batches(job.grid.lefts, batch_size):
@@ -108,8 +111,8 @@ def strips(place, overlap, batch_size):
             if len(valid):
                 file.write(probability, 1, window=((top, top + len(valid)), (0, opened.width)))
 
-        with tiling.Behind(write) as writer:
-            for strip in tiling.strips_here(job, model, opened):
+        with workers.Behind(write) as writer:
+            for strip in workers.strips_here(job, model, opened):
                 writer(strip)
     return time.perf_counter() - began, peak()
 

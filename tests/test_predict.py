@@ -22,8 +22,11 @@ from PIL import Image
 from rasterio.transform import from_origin
 
 import predict
+import recipes
 import runs
+import scene
 import tiling
+import workers
 from dataset import BANDS_L4S
 from runs import UserError
 from tests.conftest import ROOT, assert_user_error, make_pair, run_script, write_h5
@@ -179,14 +182,14 @@ def test_the_tile_grid_leaves_no_trace(place):
     """Shifted by half a tile, the map of a network that sees tile edges stays the same within 0.01."""
     bands = make_bands(100, 150)
     path = write_raster(place / "scene.tif", bands)
-    opened = tiling.Scene(predict_recipe(path))
+    opened = scene.Scene(predict_recipe(path))
     model = runs.load_model(place / "results" / "unet")
     maps = []
     for shift in (0, TILE // 2):
         grid = tiling.Grid(100, 150, (TILE, TILE), 8, shift)
-        job = tiling.Job("results/unet", opened.recipe, grid, (1.0,) * 3, 8)
+        job = workers.Job("results/unet", opened.recipe, grid, (1.0,) * 3, 8)
         blend = tiling.Blend(grid)
-        maps.append(np.concatenate([blend.add(strip)[1] for strip in tiling.strips_here(job, model, opened)]))
+        maps.append(np.concatenate([blend.add(strip)[1] for strip in workers.strips_here(job, model, opened)]))
     assert maps[0].shape == (100, 150) and maps[0].std() > 0.02
     assert np.abs(maps[0] - maps[1]).mean() < 0.01
     alone = tiling.probabilities(model, np.moveaxis(bands, 0, -1)[None, 30:62, 50:82])[0]
@@ -195,9 +198,7 @@ def test_the_tile_grid_leaves_no_trace(place):
 
 
 def predict_recipe(path):
-    import scene
-
-    return scene.plan([path], ("red", "green", "blue"))
+    return recipes.plan([path], ("red", "green", "blue"))
 
 
 def test_flips_and_turns_are_averaged(place):
@@ -223,11 +224,11 @@ def test_gaps_do_not_bleed_and_empty_tiles_cost_nothing(place, monkeypatch):
     for filling in (-1.0, -1e6):
         bands = make_bands(96, 96)
         bands[:, :64], bands[:, 64:, 80:] = filling, filling
-        opened = tiling.Scene(predict_recipe(write_raster(place / "scene.tif", bands, nodata=filling)))
+        opened = scene.Scene(predict_recipe(write_raster(place / "scene.tif", bands, nodata=filling)))
         grid = tiling.Grid(96, 96, (TILE, TILE), 0)
-        job = tiling.Job("results/unet", opened.recipe, grid, (1.0,) * 3, 8)
+        job = workers.Job("results/unet", opened.recipe, grid, (1.0,) * 3, 8)
         blend = tiling.Blend(grid)
-        added = [blend.add(strip) for strip in tiling.strips_here(job, model, opened)]
+        added = [blend.add(strip) for strip in workers.strips_here(job, model, opened)]
         valid = np.concatenate([part[2] for part in added])
         assert valid.sum() == 32 * 80
         maps.append(np.concatenate([part[1] for part in added])[valid])
@@ -389,18 +390,18 @@ def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, mo
     bands[:, 60:140, 40:] = -1
     write_raster(place / "scene.tif", bands, nodata=-1)
     call("scene.tif", RUN="unet", PROBABILITY="float32", OUT_DIR="here")
-    real, killed = tiling.strips_on_cluster, []
+    real, killed = workers.strips_on_cluster, []
 
     def losing_a_worker(job, scheduler):
         for number, strip in enumerate(real(job, scheduler)):
             yield strip
             if number == 1:
-                workers = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
-                assert len(workers) == 2
-                workers[0].kill()
+                processes = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+                assert len(processes) == 2
+                processes[0].kill()
                 killed.append(number)
 
-    monkeypatch.setattr(tiling, "strips_on_cluster", losing_a_worker)
+    monkeypatch.setattr(workers, "strips_on_cluster", losing_a_worker)
     call("scene.tif", RUN="unet", PROBABILITY="float32", SCHEDULER="local:2")
     assert killed
     for kind in KINDS:
@@ -410,7 +411,7 @@ def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, mo
 def test_a_scheduler_that_is_not_there_is_told(call, place, monkeypatch):
     write_raster(place / "scene.tif", make_bands())
     for scheduler in ("local:none", "tcp://127.0.0.1:1"):
-        monkeypatch.setattr(tiling, "PATIENCE", 1)
+        monkeypatch.setattr(workers, "PATIENCE", 1)
         with pytest.raises(UserError, match="does not answer"):
             call("scene.tif", SCHEDULER=scheduler)
     monkeypatch.setitem(sys.modules, "distributed", None)

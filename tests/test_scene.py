@@ -15,6 +15,7 @@ from rasterio.transform import from_origin
 
 import ground
 import polygons
+import recipes
 import scene
 import tiling
 from dataset import BANDS_L4S, SCALE_L4S
@@ -85,7 +86,7 @@ def test_pixels_are_measured_on_the_ground(crs):
 
 
 def terrain_recipe(path, dem):
-    return scene.plan([path], (*RGB, "slope", "dem"), dem=str(dem))
+    return recipes.plan([path], (*RGB, "slope", "dem"), dem=str(dem))
 
 
 @pytest.mark.parametrize("dem_crs", [UTM, "EPSG:4326"])
@@ -146,14 +147,14 @@ def test_bands_are_chosen_by_number_and_by_name(tmp_path):
     names = ("B4 red", "B3 green", "B02", "nir")
     path = write_raster(tmp_path / "scene.tif", bands, descriptions=names)
     for chosen in (("3", "2", "1"), ("B2", "green", "b4"), ("B02", "B3 green", "red")):
-        values, _ = scene.Scene(scene.plan([path], RGB, chosen)).read(0, 5)
+        values, _ = scene.Scene(recipes.plan([path], RGB, chosen)).read(0, 5)
         assert values[:, 0, 0].tolist() == [12, 11, 10]
     with pytest.raises(UserError, match="band B8 is not in the scene .*bands 1 to 4, named: B4 red, B3 green"):
-        scene.plan([path], RGB, ("B8", "1", "2"))
+        recipes.plan([path], RGB, ("B8", "1", "2"))
     with pytest.raises(UserError, match="band 5 is not in the scene"):
-        scene.plan([path], RGB, ("5", "1", "2"))
+        recipes.plan([path], RGB, ("5", "1", "2"))
     with pytest.raises(UserError, match="4 bands, but the run takes 3"):
-        scene.plan([path], RGB)
+        recipes.plan([path], RGB)
 
 
 def test_files_of_other_resolutions_are_brought_onto_the_finest_grid(tmp_path):
@@ -164,7 +165,7 @@ def test_files_of_other_resolutions_are_brought_onto_the_finest_grid(tmp_path):
         x, y = centres(grid, count, count)
         band = (x - 300000) + 2 * (1500000 - y)
         paths.append(write_raster(tmp_path / f"T51_{name}.tif", [band.astype(np.float32)], grid))
-    opened = scene.Scene(scene.plan(paths, RGB))
+    opened = scene.Scene(recipes.plan(paths, RGB))
     assert opened.transform.a == 10 and opened.shape == (60, 60)
     values, valid = opened.read(0, 60)
     x, y = centres(opened.transform, 60, 60)
@@ -172,17 +173,17 @@ def test_files_of_other_resolutions_are_brought_onto_the_finest_grid(tmp_path):
     for band in values:
         assert np.abs(band - (x - 300000) - 2 * (1500000 - y))[inside].max() < 0.5
     assert valid.all()
-    by_name = scene.Scene(scene.plan(paths, RGB, ("B5", "B1", "B2"))).read(7, 9)[0]
+    by_name = scene.Scene(recipes.plan(paths, RGB, ("B5", "B1", "B2"))).read(7, 9)[0]
     assert np.array_equal(by_name, values[[2, 0, 1], 7:9])
     two = write_raster(tmp_path / "two.tif", np.ones((2, 5, 5), np.float32))
     with pytest.raises(UserError, match="two.tif has 2 bands: of several files each must hold a single one"):
-        scene.plan([paths[0], two], RGB)
+        recipes.plan([paths[0], two], RGB)
 
 
 def test_nodata_of_any_band_and_nan_are_no_data(tmp_path):
     bands = np.ones((3, 6, 6), np.float32)
     bands[0, 0, 0], bands[1, 1, 1], bands[2, 2, 2] = -9, np.nan, 7
-    opened = scene.Scene(scene.plan([write_raster(tmp_path / "a.tif", bands, nodata=-9)], RGB, nodata=7.0))
+    opened = scene.Scene(recipes.plan([write_raster(tmp_path / "a.tif", bands, nodata=-9)], RGB, nodata=7.0))
     valid = opened.read(0, 6)[1]
     assert np.argwhere(~valid).tolist() == [[0, 0], [1, 1], [2, 2]]
 
@@ -191,7 +192,7 @@ def test_an_alpha_channel_is_a_mask_and_no_band(tmp_path):
     bands = np.full((4, 6, 6), 200, np.uint8)
     bands[3, 2:] = 0
     path = write_raster(tmp_path / "a.tif", bands, photometric="RGB", alpha="YES")
-    values, valid = scene.Scene(scene.plan([path], RGB)).read(0, 6)
+    values, valid = scene.Scene(recipes.plan([path], RGB)).read(0, 6)
     assert len(values) == 3 and valid.sum() == 12
 
 
@@ -199,31 +200,31 @@ def test_scalings(tmp_path):
     rng = np.random.default_rng(0)
     raw = rng.integers(1, 4000, (14, 30, 40)).astype(np.uint16)
     raw[:, :, :5] = 0
-    recipe = scene.plan([write_raster(tmp_path / "a.tif", raw, nodata=0)], BANDS_L4S, offset=-1000.0)
-    values, valid = scene.Scene(scene.scaled(recipe, "l4s", BANDS_L4S)).read(0, 30)
+    recipe = recipes.plan([write_raster(tmp_path / "a.tif", raw, nodata=0)], BANDS_L4S, offset=-1000.0)
+    values, valid = scene.Scene(recipes.scaled(recipe, "l4s", BANDS_L4S)).read(0, 30)
     expected = (raw - 1000.0) / np.array(SCALE_L4S)[:, None, None]
     assert values[:, valid] == pytest.approx(expected[:, valid], rel=1e-5)
-    values, _ = scene.Scene(scene.scaled(recipe, "stretch", BANDS_L4S)).read(0, 30)
+    values, _ = scene.Scene(recipes.scaled(recipe, "stretch", BANDS_L4S)).read(0, 30)
     for band, stretched in zip(raw[:, valid], values[:, valid], strict=True):
         low, high = np.percentile(band, [2, 98])
         assert stretched == pytest.approx(np.clip((band - low) / (high - low), 0, 1) * 255, abs=0.01)
-    assert np.array_equal(scene.scaled(recipe, "none", BANDS_L4S), recipe)
+    assert np.array_equal(recipes.scaled(recipe, "none", BANDS_L4S), recipe)
     with pytest.raises(UserError, match="scaling l4s knows .*; the run's band red is none of them"):
-        scene.scaled(recipe, "l4s", RGB)
+        recipes.scaled(recipe, "l4s", RGB)
     with pytest.raises(UserError, match="scaling 'l5s' is none of none, l4s, stretch"):
-        scene.scaled(recipe, "l5s", RGB)
+        recipes.scaled(recipe, "l5s", RGB)
 
 
 def test_bands_far_from_training_are_found():
     pixels = np.random.default_rng(0).normal([[0.0], [5.0], [0.0], [0.0]], [[1.0], [1.0], [5.0], [0.2]], (4, 5000))
-    assert scene.far_bands(pixels, np.zeros(4), np.ones(4)) == [1, 2, 3]
-    assert scene.far_bands(np.zeros((4, 0)), np.zeros(4), np.ones(4)) == []
+    assert recipes.far_bands(pixels, np.zeros(4), np.ones(4)) == [1, 2, 3]
+    assert recipes.far_bands(np.zeros((4, 0)), np.zeros(4), np.ones(4)) == []
 
 
 def test_a_large_scene_is_judged_by_windows_spread_over_it(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     bands = rng.normal(np.linspace(0, 9, 700)[:, None], 1, (3, 700, 500)).astype(np.float32)
-    opened = scene.Scene(scene.plan([write_raster(tmp_path / "a.tif", bands)], RGB))
+    opened = scene.Scene(recipes.plan([write_raster(tmp_path / "a.tif", bands)], RGB))
     whole, _ = opened.sample()
     monkeypatch.setattr(scene, "SAMPLE_PIXELS", 200_000)
     part, _ = opened.sample()
