@@ -22,11 +22,11 @@ import numpy as np
 
 import runs
 
-WIDTH = 2048  # columns of the scene
+WIDTH = 1024  # columns of the scene
 HEIGHTS = (1024, 4096)  # rows of the scene, smaller first
 NAIVE_LIMIT = 4096  # rows up to which the naive way is tried
 BASE_FILTERS = 16  # of the U-Net
-OVERLAP = 32  # pixels that tiles of 128 pixels share
+OVERLAP = 64  # pixels that tiles of 128 pixels share
 BATCH_SIZE = 32  # tiles predicted at once by the strips
 
 
