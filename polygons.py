@@ -1,5 +1,7 @@
 """Polygons of a mask, measured on the ground, as a GeoPackage. The mask is read by strips, never as a whole."""
 
+import warnings
+
 import geopandas
 import numpy as np
 import pyogrio
@@ -141,14 +143,16 @@ def write(table, path, metadata, date):
     }
     pyogrio.set_gdal_config_options(options)
     try:
-        pyogrio.write_dataframe(
-            table,
-            path,
-            layer=LAYER,
-            driver="GPKG",
-            geometry_type="Polygon",
-            layer_metadata=metadata,
-            dataset_metadata=metadata,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'crs' was not provided")  # known, and said
+            pyogrio.write_dataframe(
+                table,
+                path,
+                layer=LAYER,
+                driver="GPKG",
+                geometry_type="Polygon",
+                layer_metadata=metadata,
+                dataset_metadata=metadata,
+            )
     finally:
         pyogrio.set_gdal_config_options(dict.fromkeys(options))

@@ -7,6 +7,7 @@ recipe (recipes.py).
 import functools
 import logging
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import rasterio
 from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.env import ensure_env
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
@@ -25,6 +26,7 @@ SAMPLE_PIXELS = 4_000_000  # a scene of no more is judged by all its pixels, a l
 
 # What GDAL has to say comes to us as exceptions; its log would put lines of its own before ours.
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.py says so in our words
 
 
 def open_raster(path):

@@ -5,11 +5,13 @@ The unit of work is a strip: one row of tiles, all of it computed by one call wi
 """
 
 import contextlib
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import rasterio
 from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning
 
 BLOCK = 256  # pixels a side of the blocks of written rasters; whole rows of blocks are written, each block once
 
@@ -191,24 +193,26 @@ class Blend:
 @contextlib.contextmanager
 def raster(path, scene, tags, dtype, nodata):
     """Open a one-band tiled, compressed GeoTIFF on a scene's grid for writing; reduced copies are added at the end."""
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        height=scene.height,
-        width=scene.width,
-        count=1,
-        dtype=dtype,
-        nodata=nodata,
-        crs=scene.crs,
-        transform=scene.transform,
-        tiled=True,
-        blockxsize=BLOCK,
-        blockysize=BLOCK,
-        compress="deflate",
-        predictor=3 if dtype == "float32" else 2,
-        bigtiff="if_safer",
-    ) as file:
+    form = {
+        "driver": "GTiff",
+        "height": scene.height,
+        "width": scene.width,
+        "count": 1,
+        "dtype": dtype,
+        "nodata": nodata,
+        "crs": scene.crs,
+        "transform": scene.transform,
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "deflate",
+        "predictor": 3 if dtype == "float32" else 2,
+        "bigtiff": "if_safer",
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # predict.py says so in our words
+        opened = rasterio.open(path, "w", **form)
+    with opened as file:
         file.update_tags(**tags)
         yield file
     factors = [2**i for i in range(1, 8) if max(scene.shape) > BLOCK * 2**i]

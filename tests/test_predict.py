@@ -370,7 +370,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_looks_finished(place):
 def test_kill_9_leaves_no_file_that_looks_finished(call, place):
     bands = np.tile(make_bands(400, 400), (1, 3, 1))
     write_raster(place / "scene.tif", bands)
-    command = f"{sys.executable} {ROOT / 'predict.py'} --run unet --input scene.tif --out-dir maps --tta"
+    command = f"{sys.executable} {ROOT / 'predict.py'} --run unet --input scene.tif --out-dir maps --overlap 0.25 --tta"
     process = subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     partial, deadline = place / "maps" / ".partial-scene_mask.tif", time.monotonic() + 60
     while not (partial.exists() and partial.stat().st_size > 0):
@@ -389,7 +389,7 @@ def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, mo
     bands = make_bands(300, 200)
     bands[:, 60:140, 40:] = -1
     write_raster(place / "scene.tif", bands, nodata=-1)
-    call("scene.tif", RUN="unet", PROBABILITY="float32", OUT_DIR="here")
+    call("scene.tif", RUN="unet", PROBABILITY="float32", OVERLAP=0.25, OUT_DIR="here")
     real, killed = workers.strips_on_cluster, []
 
     def losing_a_worker(job, scheduler):
@@ -402,7 +402,7 @@ def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, mo
                 killed.append(number)
 
     monkeypatch.setattr(workers, "strips_on_cluster", losing_a_worker)
-    call("scene.tif", RUN="unet", PROBABILITY="float32", SCHEDULER="local:2")
+    call("scene.tif", RUN="unet", PROBABILITY="float32", OVERLAP=0.25, SCHEDULER="local:2")
     assert killed
     for kind in KINDS:
         assert (place / "maps" / f"scene_{kind}").read_bytes() == (place / "here" / f"scene_{kind}").read_bytes(), kind
