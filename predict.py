@@ -88,7 +88,7 @@ def map_patches(folder, config, threshold, out_dir, metadata):
     if len(INPUT) > 1 or DEM or SCENE_BANDS or SCALING != "none" or SCHEDULER:
         raise runs.UserError("patches are taken as they are, one file or folder: scene settings do not apply to them")
     entries = list_patches(Path(INPUT[0]))
-    first = read_patch(entries[0], config)  # a mistake is told before Keras is loaded
+    read_patch(entries[0], config)  # a mistake is told before Keras is loaded
     model = runs.load_model(folder)
 
     import numpy as np
@@ -105,7 +105,7 @@ def map_patches(folder, config, threshold, out_dir, metadata):
             write_patch(target / f"{key}_{entry.number}.h5", key, array, metadata)
 
     batches = [entries[i : i + BATCH_SIZE] for i in range(0, len(entries), BATCH_SIZE)]
-    images = ahead(lambda batch: np.stack([read_patch(entry, config, first.shape) for entry in batch]), batches)
+    images = ahead(lambda batch: np.stack([read_patch(entry, config) for entry in batch]), batches)
     with Behind(write) as writer:
         for batch, patches in zip(runs.progress(batches, "mapping"), images, strict=True):
             for entry, probability in zip(batch, probabilities(model, patches, TTA), strict=True):
@@ -129,7 +129,7 @@ def list_patches(path):
     return entries
 
 
-def read_patch(entry, config, shape=None):
+def read_patch(entry, config):
     """The model's bands of a patch: H x W x bands, float32."""
     import numpy as np
 

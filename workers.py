@@ -30,6 +30,7 @@ class Job:
     fill: tuple  # stands in for missing data, a value for each band
     batch_size: int
     tta: bool = False
+    stamps: tuple = ()  # when the files were changed: a worker may have kept what it opened for an earlier job
 
 
 def ahead(function, items):
@@ -86,7 +87,9 @@ def strips_on_cluster(job, scheduler):
     except ImportError:
         raise UserError("a scheduler needs Dask: pip install -r requirements-scheduler.txt") from None
     recipe = replace(job.recipe, paths=_absolute(job.recipe.paths), dem="".join(_absolute([job.recipe.dem])))
-    job = replace(job, run=str(Path(job.run).resolve()), recipe=recipe)
+    files = [Path(job.run, "model.keras"), *recipe.paths, *filter(None, [recipe.dem])]
+    stamps = tuple(Path(path).stat().st_mtime_ns for path in files)
+    job = replace(job, run=str(Path(job.run).resolve()), recipe=recipe, stamps=stamps)
     with open_client(distributed, scheduler) as client:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         name = hashlib.sha256(repr(job).encode()).hexdigest()[:12]  # of other jobs on the same cluster
@@ -110,25 +113,21 @@ def _absolute(paths):
 def open_client(distributed, scheduler):
     """A client of a local cluster, which goes with it, or of the cluster at an address."""
     kind, _, count = scheduler.partition(":")
-    try:
-        if kind == "local" and count.isdigit() and int(count):
-            with (
-                distributed.LocalCluster(
-                    n_workers=int(count), threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
-                ) as cluster,
-                distributed.Client(cluster) as client,
-            ):
-                yield client
-            return
-        client = distributed.Client(scheduler, timeout=PATIENCE)
-        client.wait_for_workers(1, timeout=PATIENCE)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"scheduler {scheduler!r} does not answer ({error}): give local:N or an address like tcp://host:8786"
-        ) from None
-    with client:
-        for module in MODULES:
-            client.upload_file(str(Path(__file__).with_name(f"{module}.py")))
+    local = kind == "local" and count.isdigit() and int(count) > 0
+    with contextlib.ExitStack() as stack:
+        try:
+            if local:
+                form = {"n_workers": int(count), "threads_per_worker": 1, "dashboard_address": None}
+                scheduler = stack.enter_context(distributed.LocalCluster(silence_logs=logging.CRITICAL, **form))
+            client = stack.enter_context(distributed.Client(scheduler, timeout=PATIENCE))
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"scheduler {scheduler!r} does not answer ({error}): give local:N or an address like tcp://host:8786"
+            ) from None
+        if not local:
+            for module in MODULES:
+                client.upload_file(str(Path(__file__).with_name(f"{module}.py")))
         yield client
 
 
