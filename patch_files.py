@@ -45,15 +45,17 @@ class Entry:
 # ---------------------------------------------------------------------- find and pair
 
 
-def find_patches(data_dir):
+def find_patches(data_dir, with_masks=True):
     """List the patches of a folder, whichever of the LAYOUTS it has, by split and number.
+
+    Without `with_masks` images are listed whether they have a mask or not, and none is named.
 
     Returns (entries, faults): faults is a list of (name, what is wrong). A split whose mask folder is absent (the
     competition's test images, say) comes without masks; a mask without an image is nobody's fault.
     """
     data_dir = Path(data_dir)
     layouts = [
-        (layout, [split for split, (images, _) in folders.items() if _numbered(data_dir, images, [])])
+        (layout, [split for split, (images, _) in folders.items() if numbered(data_dir, images, [])])
         for layout, folders in LAYOUTS.items()
     ]
     layouts = [(layout, splits) for layout, splits in layouts if splits]
@@ -70,7 +72,8 @@ def find_patches(data_dir):
     entries, faults = [], []
     for split in splits:
         image_folder, mask_folder = LAYOUTS[layout][split]
-        images, masks = _numbered(data_dir, image_folder, faults), _numbered(data_dir, mask_folder, faults)
+        images = numbered(data_dir, image_folder, faults)
+        masks = numbered(data_dir, mask_folder, faults) if with_masks else {}
         for number, image in images.items():
             name = image.relative_to(data_dir).as_posix()
             if masks and number not in masks:
@@ -80,12 +83,12 @@ def find_patches(data_dir):
     return entries, faults
 
 
-def _numbered(data_dir, folder, faults):
+def numbered(data_dir, folder, faults):
     """Files of a folder by the last number in their names, in its order; doubles are added to `faults`."""
     found = {}
     files = [path for path in (data_dir / folder).glob("*.h5") if not path.name.startswith(".")]
     for path in sorted(files):
-        name, numbers = f"{folder}/{path.name}", re.findall(r"\d+", path.stem)
+        name, numbers = Path(folder, path.name).as_posix(), re.findall(r"\d+", path.stem)
         if not numbers:
             faults.append((name, "no number in the name to pair image and mask by"))
         elif int(numbers[-1]) in found:

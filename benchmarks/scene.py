@@ -1,0 +1,149 @@
+"""Speed and memory of mapping a 14-band scene by strips, side by side with the naive way, at two heights.
+
+    python benchmarks/scene.py
+    python benchmarks/scene.py --width 10980 --heights 1024 10980 --naive-limit 1024     # a Sentinel-2 scene
+
+Naive: the whole scene in memory, model.predict tile by tile. Both ways predict the same overlapping tiles, blend them
+alike and write the same raster. Each is measured in a process of its own, after a first prediction, because that one
+compiles; absolute speeds drift on shared machines, so the ratio is what counts.
+"""
+
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
+
+import numpy as np
+
+import runs
+
+WIDTH = 1024  # columns of the scene
+HEIGHTS = (1024, 4096)  # rows of the scene, smaller first
+NAIVE_LIMIT = 4096  # rows up to which the naive way is tried
+BASE_FILTERS = 16  # of the U-Net
+OVERLAP = 64  # pixels that tiles of 128 pixels share
+BATCH_SIZE = 32  # tiles predicted at once by the strips
+
+
+def main():
+    with tempfile.TemporaryDirectory() as place:
+        alone(build_run, place, BASE_FILTERS)
+        print(f"{WIDTH} columns, 14 bands, U-Net of {BASE_FILTERS} filters, tiles of 128 sharing {OVERLAP} pixels")
+        print("rows     way       MP/s     peak memory")
+        for height in HEIGHTS:
+            write_scene(Path(place, "scene.tif"), height, WIDTH)
+            speeds = {}
+            for way in (strips, naive):
+                if way is strips or height <= NAIVE_LIMIT:
+                    seconds, peak = alone(way, place, OVERLAP, BATCH_SIZE)
+                    speeds[way.__name__] = height * WIDTH / 1e6 / seconds
+                    print(f"{height:<8} {way.__name__:<8} {speeds[way.__name__]:6.3f}   {peak / 1e6:8.2f} GB")
+            if len(speeds) == 2:
+                print(f"{height:<8} ratio    {speeds['strips'] / speeds['naive']:6.2f}")
+
+
+def alone(function, *arguments):
+    """Call a function in a fresh process, so that memory and caches are its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def build_run(place, base_filters):
+    """Save a model with random weights, in the precision that training would choose here."""
+    keras = runs.import_keras()
+    from unet import build_unet
+
+    keras.config.set_dtype_policy("mixed_bfloat16" if runs.hardware_has_bfloat16() else "float32")
+    model = build_unet((128, 128, 14), base_filters, mean=np.ones(14), variance=np.ones(14))
+    model.save(Path(place, "model.keras"))
+
+
+def write_scene(path, height, width):
+    """Write random digital numbers, a row of blocks at a time."""
+    import rasterio
+
+    rng = np.random.default_rng(0)
+    form = {"height": height, "width": width, "count": 14, "dtype": "uint16", "crs": "EPSG:32651"}
+    transform = rasterio.transform.from_origin(300000, 1500000, 10, 10)
+    with rasterio.open(path, "w", transform=transform, tiled=True, compress="deflate", zlevel=1, **form) as file:
+        for top in range(0, height, 256):
+            rows = min(256, height - top)
+            file.write(rng.integers(1, 4, (14, rows, width)).astype(np.uint16), window=((top, top + rows), (0, width)))
+
+
+def open_job(place, overlap, batch_size):
+    """The scene, its job, and the model after a first prediction."""
+    import recipes
+    from dataset import BANDS_L4S
+    from scene import Scene
+    from tiling import Grid
+    from workers import Job
+
+    recipe = recipes.plan([Path(place, "scene.tif")], BANDS_L4S)
+    opened = Scene(recipe)
+    grid = Grid(opened.height, opened.width, (128, 128), overlap)
+    return opened, Job(place, recipe, grid, (1.0,) * 14, batch_size), runs.load_model(Path(place))
+
+
+def peak():
+    """Peak resident memory of this process in kB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def strips(place, overlap, batch_size):
+    """Map as predict.py does; returns (seconds, peak memory in kB)."""
+    import tiling
+    import workers
+
+    opened, job, model = open_job(place, overlap, batch_size)
+    for cut in tiling.batches(job.grid.lefts, batch_size):
+        model.predict_on_batch(np.ones((len(cut), 128, 128, 14), np.float32))
+    blend, began = tiling.Blend(job.grid), time.perf_counter()
+    with tiling.raster(Path(place, "map.tif"), opened, {}, "float32", np.nan) as file:
+
+        def write(strip):
+            top, probability, valid = blend.add(strip)
+            if len(valid):
+                file.write(probability, 1, window=((top, top + len(valid)), (0, opened.width)))
+
+        with workers.Behind(write) as writer:
+            for strip in workers.strips_here(job, model, opened):
+                writer(strip)
+    return time.perf_counter() - began, peak()
+
+
+def naive(place, overlap, batch_size):
+    """Map with the scene in memory, one model.predict for each tile; returns (seconds, peak memory in kB)."""
+    import rasterio
+
+    import tiling
+
+    opened, job, model = open_job(place, overlap, batch_size)
+    model.predict(np.ones((1, 128, 128, 14), np.float32), verbose=0)
+    began = time.perf_counter()
+    with rasterio.open(Path(place, "scene.tif")) as file:
+        image = np.moveaxis(file.read(out_dtype=np.float32), 0, -1)
+    grid, window = job.grid, job.grid.window
+    before = -grid.tops[0], -grid.lefts[0]
+    after = grid.tops[-1] + 128 - grid.height, grid.lefts[-1] + 128 - grid.width
+    image = np.pad(image, [(before[0], after[0]), (before[1], after[1]), (0, 0)], mode="reflect")
+    sums, weights = np.zeros(image.shape[:2], np.float32), np.zeros(image.shape[:2], np.float32)
+    for top in grid.tops:
+        for left in grid.lefts:
+            row, column = top + before[0], left + before[1]
+            at = np.s_[row : row + 128, column : column + 128]
+            sums[at] += window * model.predict(image[at][None], verbose=0)[0, ..., 0]
+            weights[at] += window
+    found = (sums / weights)[before[0] : before[0] + grid.height, before[1] : before[1] + grid.width]
+    with tiling.raster(Path(place, "naive.tif"), opened, {}, "float32", np.nan) as file:
+        file.write(found, 1)
+    return time.perf_counter() - began, peak()
+
+
+if __name__ == "__main__":
+    runs.start(main)

@@ -1,0 +1,310 @@
+"""Map landslides with a trained run: in patches, or over a whole satellite scene.
+
+    python predict.py --run first --input image_7.h5                     # a patch; also a folder of patches
+    python predict.py --run first --input scene.tif --dem dem.tif --scaling l4s
+    python predict.py --run first --input T51PWP_*_B??.jp2 --dem dem.tif --scaling l4s --nodata 0
+    python predict.py --run rgb --input scene.tif --scene-bands 3 2 1 --scaling stretch --scheduler local:2
+
+Writes into results/<run>/maps/: mask_N.h5 of patches; of a scene <scene>_probability.tif, <scene>_mask.tif,
+<scene>_landslides.gpkg and <scene>_quicklook.png.
+"""
+
+import contextlib
+import io
+import os
+import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dataset
+import patch_files
+import runs
+
+# ---------------------------------------------------------------------- input and output
+RESULTS_DIR = "results"  # holds a folder for each run
+RUN = "unet"  # name of the run
+INPUT = ()  # patches (file or folder), a GeoTIFF, or files of one band each in the order of the model's bands
+OUT_DIR = ""  # where the maps are written; empty: maps/ in the run's folder
+PROBABILITIES = False  # for patches: write probability_N.h5 beside the masks
+PROBABILITY = "uint8"  # form of a scene's probabilities: uint8 (percent) or float32 (0 to 1)
+# ---------------------------------------------------------------------- what the model is shown
+SCENE_BANDS = ()  # bands of the scene in the model's order, by number from 1 or by name; none given: all
+DEM = ""  # elevation raster in metres, in any projection; gives the model's bands slope and dem
+SCALING = "none"  # none; l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255
+OFFSET = 0.0  # added to the files' values before scaling: -1000 for Sentinel-2 of processing baseline 04.00 on
+NODATA = ""  # value that means no data where the files do not say so: 0 for Sentinel-2 as delivered
+# ---------------------------------------------------------------------- mapping
+THRESHOLD = 0.0  # probability from which a pixel counts as landslide; 0: as chosen by optimize_threshold.py
+TTA = False  # average over the eight flips and turns: eight times the work
+OVERLAP = 0.5  # share of a tile over which neighbours blend: 0.5 is the smoothest, 0.25 twice as fast
+MIN_AREA = 0.0  # m2 (pixels, where the scene has no coordinate system) below which a polygon is dropped
+BATCH_SIZE = 32  # tiles predicted at once
+SCHEDULER = ""  # who computes: empty: this process; local:2: two processes here; an address: a Dask cluster
+
+
+def main():
+    folder, config = runs.open_run(RESULTS_DIR, RUN)
+    threshold = THRESHOLD or stored_threshold(folder)
+    check_settings()
+    out_dir = Path(OUT_DIR) if OUT_DIR else folder / "maps"
+    runs.require(folder / "model.keras", f"python train.py --run {folder.name}")
+    metadata = {"run": folder.name, "threshold": f"{threshold:.3f}", "revision": runs.revision()}
+    first = Path(INPUT[0])
+    if first.is_dir() or first.suffix in (".h5", ".hdf5"):
+        map_patches(folder, config, threshold, out_dir, metadata)
+    else:
+        map_scene(folder, config, threshold, out_dir, metadata)
+
+
+def stored_threshold(folder):
+    """The threshold that optimize_threshold.py chose for the run."""
+    return runs.read_json(folder / "threshold.json", f"python optimize_threshold.py --run {folder.name}")["threshold"]
+
+
+def check_settings():
+    """Find mistakes in the constants before anything is read."""
+    try:
+        float(NODATA or 0)
+    except ValueError:
+        raise runs.UserError(f"NODATA {NODATA!r} is not a number") from None
+    if not INPUT:
+        raise runs.UserError("nothing to map: give patches, a GeoTIFF or files of one band each with --input")
+    runs.check_choices(globals(), PROBABILITY=("uint8", "float32"))
+    runs.check_ranges(globals(), THRESHOLD=(0, 1), OVERLAP=(0, 0.5), BATCH_SIZE=(1, None), MIN_AREA=(0, None))
+
+
+# ---------------------------------------------------------------------- patches
+
+
+def map_patches(folder, config, threshold, out_dir, metadata):
+    """Write mask_N.h5 for every patch; a folder with splits gets a folder for each."""
+    if len(INPUT) > 1 or DEM or SCENE_BANDS or SCALING != "none" or SCHEDULER:
+        raise runs.UserError("patches are taken as they are, one file or folder: scene settings do not apply to them")
+    entries = list_patches(Path(INPUT[0]))
+    read_patch(entries[0], config)  # a mistake is told before Keras is loaded
+    model = runs.load_model(folder)
+
+    import numpy as np
+
+    from tiling import probabilities
+    from workers import Behind, ahead
+
+    def write(entry, probability):
+        target = out_dir / entry.split
+        outputs = {"mask": (probability >= np.float32(threshold)).astype(np.uint8)}
+        if PROBABILITIES:
+            outputs["probability"] = probability
+        for key, array in outputs.items():
+            write_patch(target / f"{key}_{entry.number}.h5", key, array, metadata)
+
+    batches = [entries[i : i + BATCH_SIZE] for i in range(0, len(entries), BATCH_SIZE)]
+    images = ahead(lambda batch: np.stack([read_patch(entry, config) for entry in batch]), batches)
+    with Behind(write) as writer:
+        for batch, patches in zip(runs.progress(batches, "mapping"), images, strict=True):
+            for entry, probability in zip(batch, probabilities(model, patches, TTA), strict=True):
+                writer(entry, probability)
+    print(f"{len(entries)} patches mapped at threshold {threshold:.3f}: {out_dir}/")
+
+
+def list_patches(path):
+    """Entries of a patch, of a folder of patches, or of a data folder in one of the known layouts."""
+    if not path.exists():
+        raise runs.UserError(f"{path} does not exist")
+    if path.is_file():
+        return [patch_files.Entry(path.name, path.stem.rsplit("_", 1)[-1], "", path, None)]
+    faults = []
+    files = patch_files.numbered(path, ".", faults)
+    entries = [patch_files.Entry(file.name, number, "", file, None) for number, file in files.items()]
+    if not files:
+        entries, faults = patch_files.find_patches(path, with_masks=False)
+    if faults:
+        raise runs.UserError(f"{path}: {faults[0][0]} {faults[0][1]}")
+    return entries
+
+
+def read_patch(entry, config):
+    """The model's bands of a patch: H x W x bands, float32."""
+    import numpy as np
+
+    try:
+        image = patch_files.read_image(entry.image)
+    except patch_files.Fault as fault:
+        raise runs.UserError(f"{entry.image}: {fault}") from None
+    size = tuple(config["input_shape"][:2])
+    if image.shape[:2] != size:
+        raise runs.UserError(
+            f"{entry.image}: {patch_files.size_text(image.shape[:2])} pixels, but run {Path(RUN).name} was trained on "
+            f"{patch_files.size_text(size)}"
+        )
+    columns = dataset.band_columns(config["bands"], dataset.band_names(image.shape[2]), entry.image)
+    return image[..., columns].astype(np.float32)
+
+
+def write_patch(path, key, array, metadata):
+    """Write an array as HDF5, made in memory: on a full disk the library would crash in the middle of a file."""
+    import h5py
+
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        file[key] = array
+        file.attrs.update(metadata)
+    try:
+        with runs.whole(path) as partial:
+            partial.write_bytes(content.getvalue())
+    except OSError as error:
+        raise runs.UserError(f"{path} cannot be written: {error.strerror}") from None
+
+
+# ---------------------------------------------------------------------- a scene
+
+
+def map_scene(folder, config, threshold, out_dir, metadata):
+    """Write the four maps of a scene; they take their names together when all of them are whole."""
+    import rasterio.errors
+
+    # before TensorFlow, whose own SQLite would be taken for GDAL's and leave the GeoPackage without spatial index
+    import polygons
+    import recipes
+    from scene import Scene
+    from tiling import Grid
+    from workers import Job
+
+    began = time.monotonic()
+    bands = tuple(config["bands"])
+    nodata = float(NODATA) if NODATA else None
+    recipe = recipes.plan(INPUT, bands, SCENE_BANDS, DEM, nodata, OFFSET)
+    recipe = recipes.scaled(recipe, SCALING, bands)
+    opened = Scene(recipe)
+    tell_about(opened, config)
+    tile = tuple(config["input_shape"][:2])
+    grid = Grid(opened.height, opened.width, tile, round(OVERLAP * min(tile)))
+    job = Job(str(folder), recipe, grid, tuple(config["band_mean"]), BATCH_SIZE, TTA)
+    name = scene_name(INPUT)
+    metadata |= {"scene": name, "scaling": SCALING}
+    targets = {
+        kind: out_dir / f"{name}_{kind}{ending}"
+        for kind, ending in (("probability", ".tif"), ("mask", ".tif"), ("landslides", ".gpkg"), ("quicklook", ".png"))
+    }
+    try:
+        with rasterio.Env(), contextlib.ExitStack() as stack:
+            partial = {kind: stack.enter_context(runs.whole(path)) for kind, path in targets.items()}
+            for path in partial.values():
+                path.unlink(missing_ok=True)  # of a run that was killed
+            found = write_rasters(job, opened, threshold, partial, metadata)
+            # all of both rasters is read back here, which a full disk would not let pass
+            table = polygons.landslides(partial["mask"], partial["probability"], MIN_AREA, slope_of(opened))
+            date = datetime.fromtimestamp(Path(INPUT[recipe.reference]).stat().st_mtime, UTC)
+            polygons.write(table, partial["landslides"], metadata, date)
+            draw(opened, table, partial["quicklook"], bands, threshold, metadata)
+    except (OSError, rasterio.errors.RasterioError, *polygons.ERRORS) as error:
+        if getattr(error, "filename", None):  # the system says which, and what is wrong with it
+            raise
+        raise runs.UserError(f"{out_dir}/ cannot be written to: is the disk full?") from None
+    report(opened, table, found, threshold, time.monotonic() - began)
+    print("written: " + ", ".join(map(str, targets.values())))
+
+
+def scene_name(paths):
+    """What a scene is called: its file's name; of files of one band each what their names have in common."""
+    if len(paths) == 1:
+        return Path(paths[0]).stem
+    common = os.path.commonprefix([Path(path).stem for path in paths])
+    return re.sub(r"[_.-]+(B\d*)?$", "", common) or Path(paths[0]).stem
+
+
+def tell_about(opened, config):
+    """Say what of a scene the user should know before waiting for it: no CRS, little elevation, strange values."""
+    import recipes
+
+    if opened.crs is None:
+        print("note: the scene has no coordinate system: areas and MIN_AREA are in pixels, positions too")
+    pixels, dem_share = opened.sample()
+    if DEM and dem_share == 0:
+        raise runs.UserError(f"{DEM} does not lie under the scene: there is no elevation for any of its pixels")
+    if dem_share < 0.999:
+        print(f"warning: {DEM} covers {dem_share:.1%} of the scene; the rest is left without data")
+    far = recipes.far_bands(pixels, config["band_mean"], config["band_variance"])
+    if far:
+        names = ", ".join(config["bands"][i] for i in far)
+        print(f"warning: far from what the run was trained on, in mean or spread: {names} (is --scaling right?)")
+
+
+def write_rasters(job, opened, threshold, paths, metadata):
+    """Compute and write probability and mask; returns (pixels called landslide, pixels with data)."""
+    import numpy as np
+    from rasterio.env import ensure_env
+
+    import tiling
+    import workers
+
+    if SCHEDULER:
+        strips = workers.strips_on_cluster(job, SCHEDULER)
+    else:
+        strips = workers.strips_here(job, runs.load_model(Path(job.run)), opened)
+    blend, counts = tiling.Blend(job.grid), np.zeros(2, np.int64)
+    percent = PROBABILITY == "uint8"
+    probability_form = {"dtype": "uint8", "nodata": 255} if percent else {"dtype": "float32", "nodata": np.nan}
+    with (
+        tiling.raster(paths["probability"], opened, metadata, **probability_form) as probabilities,
+        tiling.raster(paths["mask"], opened, metadata, dtype="uint8", nodata=255) as masks,
+    ):
+
+        @ensure_env  # in this thread too, or GDAL prints what it has to say
+        def write(strip):
+            top, probability, valid = blend.add(strip)
+            if not len(valid):
+                return
+            mask = np.where(valid, probability >= np.float32(threshold), 255).astype(np.uint8)
+            if percent:
+                shown = np.where(valid, np.round(probability * 100), 255).astype(np.uint8)
+            else:
+                shown = np.where(valid, probability, np.float32(np.nan))
+            window = ((top, top + len(valid)), (0, job.grid.width))
+            probabilities.write(shown, 1, window=window)
+            masks.write(mask, 1, window=window)
+            counts[:] += (mask == 1).sum(), valid.sum()
+
+        with workers.Behind(write) as writer:
+            for strip in runs.progress(strips, "mapping", len(job.grid.tops)):
+                writer(strip)
+    return counts
+
+
+def slope_of(opened):
+    """A function that gives the slope of some rows of the scene, or None without elevation."""
+    if not opened.dem:
+        return None
+
+    from rasterio.windows import Window
+
+    return lambda top, bottom: opened.read_terrain(Window(0, top, opened.width, bottom - top))["slope"]
+
+
+def draw(opened, table, path, bands, threshold, metadata):
+    """Draw the quick-look."""
+    import quick_look
+
+    title = f"{metadata['scene']}: run {metadata['run']}, probability ≥ {threshold:.3f}"
+    notes = [f"source {metadata['revision']}; bands stretched for the eye, each from its 2nd to 98th percentile"]
+    colours = dataset.true_colour(bands)
+    quick_look.draw(path, opened, colours, table.geometry.to_numpy(), title, notes, metadata)
+
+
+def report(opened, table, counts, threshold, seconds):
+    """Say what was found, and how long it took."""
+    called, pixels = counts
+    megapixels = opened.height * opened.width / 1e6
+    if not pixels:
+        print("note: the scene holds no data at all; the maps are empty")
+    area = f"{table['area_m2'].sum() / 1e6:.3f} km2" if opened.crs else f"{table['pixels'].sum()} pixels"
+    print(
+        f"{opened.height} x {opened.width} pixels, {pixels / (megapixels * 1e6):.0%} with data, in {seconds:.0f} s "
+        f"({megapixels / seconds:.2f} MP/s)\n"
+        f"landslide at threshold {threshold:.3f}: {called / max(pixels, 1):.2%} of the pixels with data; "
+        f"{len(table)} polygons, {area}"
+    )
+
+
+if __name__ == "__main__":
+    runs.start(main)

@@ -1,0 +1,96 @@
+"""A picture of a mapped scene: what the model found drawn on it, with a scale bar and a legend."""
+
+import numpy as np
+import shapely
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import to_rgba
+from matplotlib.lines import Line2D
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
+
+from plots import ORANGE, plt
+
+NODATA = 0.93  # grey where there is no scene
+LONGEST = 1400  # pixels to which the longer side of the scene is reduced, at most
+INCHES = 8.0  # of the longer side of the picture
+
+
+def draw(path, scene, bands, polygons, title, notes, metadata):
+    """Draw the part of a scene that holds data, and the polygons found on it.
+
+    Args:
+        path: of the PNG. scene: scene.Scene. bands: places of red, green and blue among the model's bands.
+        polygons: in the scene's CRS (without one, in pixels). title, notes: above and below the picture.
+        metadata: written into the PNG as text.
+    """
+    image, valid, factor = scene.thumbnail(bands, LONGEST)
+    picture = stretch_bands(image, valid)
+    left, right, top, bottom = extent(valid)
+    # a metre is as long on the picture down as across, in degrees too
+    dx, dy = (float(np.median(plane)) * factor for plane in scene.pixel_size) if scene.crs else (factor, factor)
+    across, down = (right - left) * dx, (bottom - top) * dy
+    scale = INCHES / max(across, down)
+    size = max(across * scale, 4.5) + 0.2, max(down * scale, 1.5) + 1.2
+    figure, axis = plt.subplots(figsize=size, layout="constrained")
+    axis.imshow(picture, aspect=dy / dx, interpolation="nearest", extent=(0, picture.shape[1], picture.shape[0], 0))
+
+    if scene.crs:
+        back = ~scene.transform
+        polygons = shapely.transform(polygons, lambda xy: np.column_stack(back @ (xy[:, 0], xy[:, 1])))
+    outlines = [PathPatch(Path.make_compound_path(*rings(polygon, factor))) for polygon in polygons]
+    axis.add_collection(PatchCollection(outlines, facecolor=to_rgba(ORANGE, 0.2), edgecolor=ORANGE, linewidth=0.6))
+    add_scale_bar(axis, (right - left) * dx, dx, "m" if scene.crs else "px")
+    axis.set(xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top))
+    axis.spines[:].set_visible(False)
+    north_up = scene.crs and scene.transform.b == scene.transform.d == 0 and scene.transform.e < 0
+    axis.set_xlabel("\n".join([*notes, *(["north is up"] if north_up else [])]), fontsize=7)
+    figure.suptitle(title, fontsize=9)
+    keys = [Line2D([], [], color=ORANGE, linewidth=2, label=f"called landslide ({len(outlines)} polygons)")]
+    if not valid.all():
+        keys.append(Rectangle((0, 0), 1, 1, facecolor=str(NODATA), edgecolor="grey", label="no data"))
+    figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False)
+    figure.savefig(path, metadata=metadata)
+    plt.close(figure)
+
+
+def stretch_bands(image, valid):
+    """Stretch each band of H x W x 3 from its 2nd to 98th percentile over valid pixels to 0-1; grey elsewhere."""
+    picture = np.full(image.shape, NODATA, np.float32)
+    if valid.any():
+        low, high = np.percentile(image[valid], [2, 98], axis=0)
+        picture[valid] = np.clip((image[valid] - low) / np.maximum(high - low, 1e-6), 0, 1)
+    return picture
+
+
+def extent(valid):
+    """(left, right, top, bottom) of what is worth showing: the pixels with data and a little around them."""
+    height, width = valid.shape
+    if not valid.any():
+        return 0, width, 0, height
+    rows, columns = np.flatnonzero(valid.any(1)), np.flatnonzero(valid.any(0))
+    margin = max(height, width) // 50
+    return (
+        max(columns[0] - margin, 0),
+        min(columns[-1] + 1 + margin, width),
+        max(rows[0] - margin, 0),
+        min(rows[-1] + 1 + margin, height),
+    )
+
+
+def rings(polygon, factor):
+    """Outline and holes of a polygon as matplotlib paths, `factor` pixels to a pixel of the picture."""
+    return [Path(np.array(ring.coords) / factor, closed=True) for ring in (polygon.exterior, *polygon.interiors)]
+
+
+def add_scale_bar(axis, across, unit, name):
+    """A bar of a round length, up to a quarter of the picture's width `across`; `unit` is the size of a pixel."""
+    power = 10.0 ** np.floor(np.log10(across / 4))
+    length = max(step * power for step in (1, 2, 5) if step * power <= across / 4)
+    label = f"{length / 1000:g} km" if name == "m" and length >= 1000 else f"{length:g} {name}"
+    bar = AnchoredSizeBar(
+        axis.transData, length / unit, label, "lower left", borderpad=0.6, sep=3, size_vertical=across / unit / 150
+    )
+    bar.size_bar.get_children()[0].set_facecolor("black")
+    bar.patch.set(alpha=0.8, edgecolor="none")
+    axis.add_artist(bar)

@@ -1,0 +1,159 @@
+"""What of a scene a model is shown: where each of its bands comes from, and how it is scaled."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rasterio.enums import ColorInterp
+
+from dataset import BANDS_L4S, SCALE_L4S
+from runs import UserError
+from scene import Scene, open_raster
+
+SCALINGS = ("none", "l4s", "stretch")
+TERRAIN = ("slope", "dem")  # bands that --dem gives, by the names that models know them by
+FAR_MEAN, FAR_DEVIATION = 2.0, 3.0  # a band is far off whose mean is off by 2 deviations, or its deviation by 3 times
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All it takes to read a scene, in plain values that can be sent to another process.
+
+    Attributes:
+        paths: of the files. bands: for each band that comes from them (index of the file, number from 1).
+        columns: places of those bands among the model's. reference: index of the file whose grid is the scene's.
+        dem: path of an elevation raster or "". terrain: ((name, place among the model's bands), ...), if so.
+        nodata: value that means no data where the files do not say, or None. offset: added to what files hold.
+        gain, bias: one for each band of the model: scaled = gain * value + bias. clip: whether to keep it in 0-255.
+    """
+
+    paths: tuple
+    bands: tuple
+    columns: tuple
+    reference: int
+    dem: str
+    terrain: tuple
+    nodata: float | None
+    offset: float
+    gain: tuple
+    bias: tuple
+    clip: bool = False
+
+
+def plan(paths, model_bands, scene_bands=(), dem="", nodata=None, offset=0.0):
+    """Find out where each band of a model comes from.
+
+    Args:
+        paths: one raster, or several of one band each in the model's order; the grid is that of the first among
+            those with the smallest pixels.
+        model_bands: names of the model's bands. Slope and dem come from `dem` if it is given, all others (in the
+            model's order) from the files.
+        scene_bands: bands to take, by number from 1 or by name (GDAL's description of the band, a word of it, or
+            what the file is called after: B4 is found in T33UVP_B04.jp2); empty for all in order.
+        dem, nodata, offset: see Recipe.
+
+    Raises:
+        UserError: for bands that are missing, too many or too few.
+    """
+    files = [open_raster(path) for path in paths]
+    if len(files) > 1:
+        for file in files:
+            if file.count > 1:
+                raise UserError(f"{file.name} has {file.count} bands: of several files each must hold a single one")
+    found = [  # an alpha channel is a mask, not a band
+        (index, number, file.descriptions[number - 1] or (Path(file.name).stem if len(files) > 1 else ""))
+        for index, file in enumerate(files)
+        for number in file.indexes
+        if file.colorinterp[number - 1] != ColorInterp.alpha
+    ]
+    chosen = [find_band(band, found, paths[0]) for band in scene_bands] if scene_bands else found
+    terrain = terrain_columns(model_bands, dem)
+    columns = tuple(i for i in range(len(model_bands)) if i not in dict(terrain).values())
+    if len(chosen) != len(columns):
+        wanted = [model_bands[i] for i in columns]
+        lacking = [] if dem else [name for name in wanted if name in TERRAIN]
+        hint = "choose them, in this order, with --scene-bands"
+        if lacking and len(chosen) + len(lacking) == len(wanted):
+            hint = f"give an elevation raster with --dem for {' and '.join(lacking)}"
+        where = paths[0] if len(paths) == 1 else f"{len(paths)} files"
+        raise UserError(f"{where}: {len(chosen)} bands, but the run takes {len(wanted)} ({' '.join(wanted)}): {hint}")
+    sizes = [abs(file.transform.determinant) if file.crs == files[0].crs else np.inf for file in files]
+    return Recipe(
+        paths=tuple(map(str, paths)),
+        bands=tuple((index, number) for index, number, _ in chosen),
+        columns=columns,
+        reference=int(np.argmin(np.round(np.array(sizes) / sizes[0], 6))),
+        dem=str(dem),
+        terrain=terrain,
+        nodata=nodata,
+        offset=offset,
+        gain=(1.0,) * len(model_bands),
+        bias=(0.0,) * len(model_bands),
+    )
+
+
+def find_band(wanted, found, path):
+    """The one of `found` (index, number, label) that is called `wanted`; B4 and B04 are the same."""
+
+    def plain(name):
+        return re.sub(r"^B0*(?=\d)", "B", name.upper())
+
+    if wanted.isdigit() and 1 <= int(wanted) <= len(found):
+        return found[int(wanted) - 1]
+    named = [entry for entry in found if plain(wanted) == plain(entry[2])] or [
+        entry for entry in found if plain(wanted) in map(plain, re.split(r"[^A-Za-z0-9]+", entry[2]))
+    ]
+    if len(named) != 1:
+        have = ", ".join(filter(None, (label for _, _, label in found))) or "no names"
+        what = "is not in the scene" if not named else "is there more than once"
+        raise UserError(f"{path}: band {wanted} {what} (it has bands 1 to {len(found)}, named: {have})")
+    return named[0]
+
+
+def terrain_columns(model_bands, dem):
+    """((name, place), ...) of slope and elevation among the model's bands; none without `dem`."""
+    if not dem:
+        return ()
+    columns = tuple((name, model_bands.index(name)) for name in TERRAIN if name in model_bands)
+    if not columns and len(model_bands) > 2 and all(name.isdigit() for name in model_bands):
+        columns = tuple(zip(TERRAIN, range(len(model_bands) - 2, len(model_bands)), strict=True))  # unnamed: the last
+    if not columns:
+        raise UserError(f"the run takes neither slope nor dem (its bands: {' '.join(model_bands)}): leave --dem out")
+    return columns
+
+
+# ---------------------------------------------------------------------- scaling
+
+
+def scaled(recipe, scaling, model_bands):
+    """The recipe with the scaling set: "l4s" by the data set's constants, "stretch" by the scene's percentiles."""
+    if scaling not in SCALINGS:
+        raise UserError(f"scaling {scaling!r} is none of {', '.join(SCALINGS)}")
+    if scaling == "l4s":
+        constants = dict(zip(BANDS_L4S, SCALE_L4S, strict=True))
+        unknown = [name for name in model_bands if name not in constants]
+        if unknown:
+            raise UserError(f"scaling l4s knows {' '.join(BANDS_L4S)}; the run's band {unknown[0]} is none of them")
+        return replace(recipe, gain=tuple(1 / constants[name] for name in model_bands))
+    if scaling == "stretch":
+        pixels, _ = Scene(recipe).sample()
+        if pixels.size:
+            low, high = np.percentile(pixels, [2, 98], axis=1).astype(float)
+            gain = 255 / np.maximum(high - low, 1e-6)
+            return replace(recipe, gain=tuple(gain.tolist()), bias=tuple((-low * gain).tolist()), clip=True)
+    return recipe
+
+
+def far_bands(pixels, mean, variance):
+    """Which bands of a sample (bands x pixels) lie far from the mean and variance that the model was trained on.
+
+    Returns the places of bands whose mean differs by more than 2 of the training's standard deviations, or whose
+    standard deviation differs by more than 3 times.
+    """
+    if not pixels.size:
+        return []
+    deviation = np.sqrt(np.where(np.asarray(variance) > 0, variance, 1.0))
+    off = np.abs(pixels.mean(1, dtype=np.float64) - mean) / deviation
+    spread = pixels.std(1, dtype=np.float64) / deviation
+    return np.flatnonzero((off > FAR_MEAN) | (spread > FAR_DEVIATION) | (spread < 1 / FAR_DEVIATION)).tolist()

@@ -1,0 +1,222 @@
+"""A scene as a model reads it: the bands of its files on one grid, slope and elevation beside them, scaled.
+
+Rows are read as they are asked for, so memory does not grow with the scene. Where each band comes from is written in a
+recipe (recipes.py).
+"""
+
+import functools
+import logging
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.enums import Resampling
+from rasterio.env import ensure_env
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
+
+from ground import ground_lattice, horn_slope, interpolate
+from runs import UserError
+
+SAMPLE_PIXELS = 4_000_000  # a scene of no more is judged by all its pixels, a larger one by windows spread over it
+
+# What GDAL has to say comes to us as exceptions; its log would put lines of its own before ours.
+logging.getLogger("rasterio").addHandler(logging.NullHandler())
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.py says so in our words
+
+
+def open_raster(path):
+    """Open a raster, or raise UserError."""
+    try:
+        return rasterio.open(path)
+    except RasterioError as error:
+        if not Path(path).exists():
+            raise UserError(f"{path} does not exist") from None
+        raise UserError(f"{path} cannot be opened as a raster, it may be cut short ({error})") from None
+
+
+def two_rows_of_blocks(files):
+    """Bytes of what must stay in memory so that rows read one after the other decode no block twice."""
+    return sum(
+        2 * file.block_shapes[i][0] * file.width * np.dtype(file.dtypes[i]).itemsize
+        for file in files
+        for i in range(file.count)
+    )
+
+
+class Scene:
+    """An open scene. Not to be used from two threads at once (GDAL's rule), but from any one at a time.
+
+    Attributes:
+        height, width, transform, crs: of the grid; crs is None where the file has none.
+        recipe: what it was opened by.
+    """
+
+    def __init__(self, recipe):
+        self.recipe = recipe
+        files = [open_raster(path) for path in recipe.paths]
+        # GDAL would take a twentieth of the machine's memory; it reads this once, before its first block
+        os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(two_rows_of_blocks(files) / 2**20)))
+        grid = files[recipe.reference]
+        self.height, self.width, self.transform, self.crs = grid.height, grid.width, grid.transform, grid.crs
+        self.files = [self._on_grid(file) for file in files]
+        self.dem = self._open_dem() if recipe.dem else None
+
+    @property
+    def shape(self):
+        return self.height, self.width
+
+    @functools.cached_property
+    def pixel_size(self):
+        """(dx, dy) of a pixel in metres on the ground, as lattices (see ground.py)."""
+        return ground_lattice(self.transform, self.crs, self.height, self.width)
+
+    def _on_grid(self, file):
+        """The file itself where it has the scene's grid, otherwise a view of it that is warped to the grid."""
+        same_place = file.transform.almost_equals(self.transform, 1e-3 * abs(self.transform.a))
+        if file.shape == self.shape and file.crs == self.crs and (same_place or self.crs is None):
+            return file
+        if self.crs is None or file.crs is None:
+            raise UserError(f"{file.name}: without a coordinate system it cannot be brought onto the scene's grid")
+        return self._warped(file, self.transform, self.width, self.height, self.recipe.nodata)
+
+    def _warped(self, file, transform, width, height, nodata=None):
+        return WarpedVRT(
+            file,
+            crs=self.crs,
+            transform=transform,
+            width=width,
+            height=height,
+            resampling=Resampling.bilinear,
+            src_nodata=nodata if file.nodata is None else file.nodata,
+            nodata=np.nan,
+            dtype="float32",
+        )
+
+    def _open_dem(self):
+        file = open_raster(self.recipe.dem)
+        if self.crs is None or file.crs is None:
+            blank = self.recipe.dem if self.crs else self.recipe.paths[self.recipe.reference]
+            raise UserError(f"{blank}: without a coordinate system the elevation cannot be laid over the scene")
+        # a pixel more on every side, which Horn's method looks at
+        grown = self.transform @ Affine.translation(-1, -1)
+        return self._warped(file, grown, self.width + 2, self.height + 2)
+
+    # ------------------------------------------------------------------ reading
+
+    def read(self, top, bottom, left=0, right=None):
+        """Read a window as the model takes it.
+
+        Returns:
+            (values, valid): model's bands x height x width, float32, scaled; height x width, bool, False where any
+            band has no data. Values there are not to be used.
+
+        Raises:
+            UserError: naming the file that cannot be read.
+        """
+        window = Window.from_slices((top, bottom), (left, self.width if right is None else right))
+        image, valid = self._read_files(window)
+        values = np.empty((len(self.recipe.gain), *valid.shape), np.float32)
+        values[list(self.recipe.columns)] = image
+        if self.dem:
+            terrain = self.read_terrain(window)
+            for name, column in self.recipe.terrain:
+                values[column] = terrain[name]
+            valid &= np.isfinite(terrain["dem"])
+        self.scale(values)
+        return values, valid
+
+    @ensure_env  # in every thread, or GDAL prints what it has to say
+    def _read_files(self, window, bands=None, shape=None):
+        """Bands of the files in a window, with the offset but not scaled: (bands x H x W float32, valid H x W).
+
+        `bands` are places in recipe.bands. With a `shape` (H, W), averages over blocks of pixels.
+        """
+        chosen = [self.recipe.bands[i] for i in bands] if bands else self.recipe.bands
+        shape = shape or (int(window.height), int(window.width))
+        values = np.empty((len(chosen), *shape), np.float32)
+        valid = np.ones(shape, bool)
+        for index, file in enumerate(self.files):
+            places = [i for i, (source, _) in enumerate(chosen) if source == index]
+            if not places:
+                continue
+            numbers = [chosen[i][1] for i in places]
+            try:
+                part = file.read(
+                    numbers, window=window, out_shape=(len(numbers), *shape), masked=True, resampling=Resampling.average
+                )
+            except RasterioError:
+                rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height)}"
+                raise UserError(
+                    f"{self.recipe.paths[index]} cannot be read at {rows}: cut short or damaged, fetch it again"
+                ) from None
+            valid &= ~np.ma.getmaskarray(part).any(0)
+            data = part.data
+            if data.dtype.kind == "f":
+                valid &= np.isfinite(data).all(0)
+            if self.recipe.nodata is not None:
+                valid &= (data != self.recipe.nodata).all(0)
+            values[places] = data
+        values += np.float32(self.recipe.offset)
+        return values, valid
+
+    @ensure_env
+    def read_terrain(self, window):
+        """Slope in degrees and elevation in metres of a window: {name: H x W float32}, NaN where there is none."""
+        grown = Window(window.col_off, window.row_off, window.width + 2, window.height + 2)
+        try:
+            elevation = self.dem.read(1, window=grown)
+        except RasterioError:
+            raise UserError(f"{self.recipe.dem} cannot be read: cut short or damaged, fetch it again") from None
+        rows = np.arange(window.row_off, window.row_off + window.height)
+        columns = np.arange(window.col_off, window.col_off + window.width)
+        dx, dy = (interpolate(plane, self.shape, rows, columns) for plane in self.pixel_size)
+        return {"slope": horn_slope(elevation, dx, dy), "dem": elevation[1:-1, 1:-1]}
+
+    def scale(self, values):
+        """Scale bands x H x W in place."""
+        for band, gain, bias in zip(values, self.recipe.gain, self.recipe.bias, strict=True):
+            band *= np.float32(gain)
+            band += np.float32(bias)
+        if self.recipe.clip:
+            np.clip(values, 0, 255, out=values)
+
+    def thumbnail(self, bands, longest):
+        """Some of the model's bands (by place) reduced to `longest` pixels: (H x W x bands, valid H x W, factor)."""
+        factor = max(1.0, max(self.height, self.width) / longest)
+        shape = max(1, round(self.height / factor)), max(1, round(self.width / factor))
+        places = [self.recipe.columns.index(band) if band in self.recipe.columns else 0 for band in bands]
+        values, valid = self._read_files(Window(0, 0, self.width, self.height), places, shape)
+        return np.moveaxis(values, 0, -1), valid, factor
+
+    def sample(self):
+        """Pixels that stand for the scene.
+
+        Returns:
+            (values, dem_share): model's bands x pixels with data, float32, scaled; the share of pixels with image
+            data where there is elevation too (1 without --dem).
+        """
+        side = 64
+        if self.height * self.width <= SAMPLE_PIXELS:
+            windows = [(top, min(top + 256, self.height), 0, self.width) for top in range(0, self.height, 256)]
+        else:
+            count = 2 * int(np.sqrt(SAMPLE_PIXELS / 4)) // side
+            middles = (np.arange(count) + 0.5) / count
+            tops, lefts = ((middles * size - side / 2).clip(0).astype(int) for size in self.shape)
+            windows = [
+                (top, min(top + side, self.height), left, min(left + side, self.width))
+                for top in np.unique(tops).tolist()
+                for left in np.unique(lefts).tolist()
+            ]
+        kept, imaged, complete = [], 0, 0
+        for top, bottom, left, right in windows:
+            values, valid = self.read(top, bottom, left, right)
+            if self.dem:
+                imaged += self._read_files(Window.from_slices((top, bottom), (left, right)))[1].sum()
+            complete += valid.sum()
+            kept.append(values[:, valid])
+        return np.concatenate(kept, axis=1), complete / imaged if imaged else 1.0

@@ -1,0 +1,487 @@
+"""predict.py as a user runs it: on patches and scenes, killed, spread over workers, and given what it cannot use.
+
+The runs are tiny. `pixel` gives sigmoid(4 (red - 1)) of each pixel by itself, so that every map is known beforehand;
+`unet` is a U-Net, shortly trained, which sees its neighbourhood and the edges of its tile.
+"""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import geopandas
+import h5py
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from rasterio.transform import from_origin
+
+import predict
+import recipes
+import runs
+import scene
+import tiling
+import workers
+from dataset import BANDS_L4S
+from runs import UserError
+from tests.conftest import ROOT, assert_user_error, make_pair, run_script, write_h5
+from tests.test_scene import UTM, write_raster
+
+TILE = 32
+DEFAULTS = {name: value for name, (value, _) in runs.constants(vars(predict)).items()}
+KINDS = ("probability.tif", "mask.tif", "landslides.gpkg", "quicklook.png")
+
+
+def write_run(results, name, model, bands, threshold):
+    """Write what predict.py reads of a run."""
+    folder = results / name
+    folder.mkdir(parents=True)
+    model.save(folder / "model.keras")
+    config = {
+        "bands": bands,
+        "input_shape": [TILE, TILE, len(bands)],
+        "band_mean": [1.0] * len(bands),
+        "band_variance": [0.25] * len(bands),
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "threshold.json").write_text(json.dumps({"threshold": threshold}))
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A results folder with the runs `pixel` (red green blue), `terrain` (14 bands, by slope) and `unet` (3 bands)."""
+    import keras
+
+    from unet import build_unet
+
+    results = tmp_path_factory.mktemp("place") / "results"
+    for name, bands, which, gain, bias in (
+        ("pixel", ("red", "green", "blue"), 0, 4.0, -4.0),
+        ("terrain", BANDS_L4S, 12, 0.2, -5.0),
+    ):
+        image = keras.Input((TILE, TILE, len(bands)))
+        model = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid", name="c")(image))
+        kernel = np.zeros((1, 1, len(bands), 1), np.float32)
+        kernel[0, 0, which] = gain
+        model.get_layer("c").set_weights([kernel, np.array([bias], np.float32)])
+        write_run(results, name, model, bands, 0.7)
+    keras.utils.set_random_seed(1)
+    model = build_unet((TILE, TILE, 3), 4, 2, mean=[1.0] * 3, variance=[0.25] * 3)
+    images, masks = (np.stack(arrays) for arrays in zip(*(make_pair(i, TILE, 3) for i in range(64)), strict=True))
+    model.compile("adam", "binary_crossentropy")
+    model.optimizer.learning_rate = 0.01
+    model.fit(images, masks[..., None], batch_size=8, epochs=5, verbose=0)
+    write_run(results, "unet", model, ("red", "green", "blue"), 0.5)
+    return results
+
+
+@pytest.fixture
+def place(tmp_path, results, monkeypatch):
+    """An empty folder to work in, from which the runs can be reached."""
+    (tmp_path / "results").mkdir()
+    for run in results.iterdir():
+        (tmp_path / "results" / run.name).symlink_to(run)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def call(place, monkeypatch):
+    """Run predict.main() in this process, which has Keras loaded, with some constants set."""
+
+    def run(*inputs, **constants):
+        chosen = {"INPUT": tuple(map(str, inputs)), "OUT_DIR": "maps", "RUN": "pixel", **constants}
+        for name, value in (DEFAULTS | chosen).items():
+            monkeypatch.setattr(predict, name, value)
+        predict.main()
+
+    return run
+
+
+def make_bands(height=70, width=83, seed=0):
+    """A scene of three bands around 1 with a few bright patches in red."""
+    rng = np.random.default_rng(seed)
+    bands = rng.normal(1, 0.1, (3, height, width)).astype(np.float32)
+    for _ in range(max(1, height * width // 600)):
+        top, left = rng.integers(0, height), rng.integers(0, width)
+        bands[0, top : top + 9, left : left + 7] += 1.0
+    return bands
+
+
+def sigmoid(red):
+    return 1 / (1 + np.exp(-4.0 * (red.astype(np.float64) - 1)))
+
+
+def read(path):
+    with rasterio.open(path) as file:
+        return file.read(1)
+
+
+def written(place):
+    return sorted(path.name for path in (place / "maps").iterdir())
+
+
+# ---------------------------------------------------------------------- scenes
+
+
+@pytest.mark.parametrize(("height", "width"), [(70, 83), (64, 64), (20, 17), (1, 40), (33, 300)])
+@pytest.mark.parametrize("form", ["uint8", "float32"])
+def test_a_map_is_right_to_the_pixel_whatever_the_size(call, place, height, width, form):
+    bands = make_bands(height, width)
+    bands[:, : height // 3, : width // 2] = -1
+    write_raster(place / "scene.tif", bands, nodata=-1)
+    call("scene.tif", PROBABILITY=form, OVERLAP=0.375)
+    assert written(place) == sorted(f"scene_{kind}" for kind in KINDS)
+    expected, gone = sigmoid(bands[0]), bands[0] == -1
+    with rasterio.open("maps/scene_probability.tif") as file, rasterio.open("scene.tif") as source:
+        assert file.transform == source.transform and file.crs == source.crs and file.shape == source.shape
+        assert file.is_tiled and file.compression.name == "deflate"
+        probability = file.read(1, masked=True)
+        assert file.tags()["run"] == "pixel" and file.tags()["threshold"] == "0.700" and file.tags()["revision"]
+    assert np.array_equal(np.ma.getmaskarray(probability), gone)
+    unit, step = (100, 0.0051) if form == "uint8" else (1, 1e-5)
+    assert np.abs(probability / unit - expected)[~gone].max() < step
+    mask = read("maps/scene_mask.tif")
+    clear = ~gone & (np.abs(expected - 0.7) > 1e-4)
+    assert np.array_equal(mask[clear], expected[clear] >= 0.7) and (mask[gone] == 255).all()
+    table = geopandas.read_file("maps/scene_landslides.gpkg")
+    assert table.crs == UTM and table["pixels"].sum() == (mask == 1).sum()
+    picture = Image.open("maps/scene_quicklook.png")
+    assert picture.text["run"] == "pixel" and picture.text["threshold"] == "0.700"
+
+
+def test_predict_as_from_a_shell(place):
+    """Flags, metadata and GDAL's own tools on what is written."""
+    write_raster(place / "scene.tif", make_bands(), descriptions=("B4 red", "B3", "B2"))
+    result = run_script(
+        *"predict.py --run pixel --input scene.tif --scene-bands red 2 B2 --min-area 1000".split(), cwd=place
+    )
+    assert result.returncode == 0, result.stderr
+    assert "polygons" in result.stdout and "results/pixel/maps/scene_mask.tif" in result.stdout
+    maps = place / "results" / "pixel" / "maps"
+    table = geopandas.read_file(maps / "scene_landslides.gpkg")
+    assert len(table) and table["area_m2"].min() >= 1000
+    if shutil.which("gdalinfo") and shutil.which("ogrinfo"):
+        info = json.loads(subprocess.run(["gdalinfo", "-json", maps / "scene_mask.tif"], stdout=subprocess.PIPE).stdout)
+        assert info["geoTransform"] == [300000, 10, 0, 1500000, 0, -10] and info["size"] == [83, 70]
+        assert info["bands"][0]["noDataValue"] == 255 and info["metadata"][""]["run"] == "pixel"
+        command = ["ogrinfo", "-so", "-al", maps / "scene_landslides.gpkg"]
+        info = subprocess.run(command, capture_output=True, text=True).stdout
+        assert f"Feature Count: {len(table)}" in info and "threshold=0.700" in info
+        command = ["ogrinfo", maps / "scene_landslides.gpkg", "-sql", "SELECT HasSpatialIndex('landslides', 'geom')"]
+        assert "(Integer) = 1" in subprocess.run(command, capture_output=True, text=True).stdout
+    shutil.rmtree(maps)
+
+
+def test_the_tile_grid_leaves_no_trace(place):
+    """Shifted by half a tile, the map of a network that sees tile edges stays the same within 0.01."""
+    bands = make_bands(100, 150)
+    path = write_raster(place / "scene.tif", bands)
+    opened = scene.Scene(predict_recipe(path))
+    model = runs.load_model(place / "results" / "unet")
+    maps = []
+    for shift in (0, TILE // 2):
+        grid = tiling.Grid(100, 150, (TILE, TILE), 8, shift)
+        job = workers.Job("results/unet", opened.recipe, grid, (1.0,) * 3, 8)
+        blend = tiling.Blend(grid)
+        maps.append(np.concatenate([blend.add(strip)[1] for strip in workers.strips_here(job, model, opened)]))
+    assert maps[0].shape == (100, 150) and maps[0].std() > 0.02
+    assert np.abs(maps[0] - maps[1]).mean() < 0.01
+    alone = tiling.probabilities(model, np.moveaxis(bands, 0, -1)[None, 30:62, 50:82])[0]
+    inner = np.s_[8:-8, 8:-8]
+    assert np.abs(alone - maps[0][30:62, 50:82])[inner].mean() < 0.01
+
+
+def predict_recipe(path):
+    return recipes.plan([path], ("red", "green", "blue"))
+
+
+def test_flips_and_turns_are_averaged(place):
+    model = runs.load_model(place / "results" / "unet")
+    image = np.moveaxis(make_bands(TILE, TILE), 0, -1)
+    expected = np.zeros((TILE, TILE))
+    for turn in range(4):
+        for flip in (np.asarray, np.flipud):
+            p = tiling.probabilities(model, flip(np.rot90(image, turn))[None])[0]
+            expected += np.rot90(flip(p), -turn) / 8
+    assert tiling.probabilities(model, image[None], tta=True)[0] == pytest.approx(expected, abs=1e-5)
+    assert np.abs(expected - tiling.probabilities(model, image[None])[0]).max() > 0.01
+
+
+def test_gaps_do_not_bleed_and_empty_tiles_cost_nothing(place, monkeypatch):
+    """Values under nodata have no say in the map, and tiles without data are not predicted."""
+    model = runs.load_model(place / "results" / "unet")
+    maps, seen = [], []
+    real = tiling.probabilities
+    monkeypatch.setattr(
+        tiling, "probabilities", lambda m, images, tta: seen.append(len(images)) or real(m, images, tta)
+    )
+    for filling in (-1.0, -1e6):
+        bands = make_bands(96, 96)
+        bands[:, :64], bands[:, 64:, 80:] = filling, filling
+        opened = scene.Scene(predict_recipe(write_raster(place / "scene.tif", bands, nodata=filling)))
+        grid = tiling.Grid(96, 96, (TILE, TILE), 0)
+        job = workers.Job("results/unet", opened.recipe, grid, (1.0,) * 3, 8)
+        blend = tiling.Blend(grid)
+        added = [blend.add(strip) for strip in workers.strips_here(job, model, opened)]
+        valid = np.concatenate([part[2] for part in added])
+        assert valid.sum() == 32 * 80
+        maps.append(np.concatenate([part[1] for part in added])[valid])
+    assert np.array_equal(*maps)
+    assert sum(seen) == 2 * 3  # of nine tiles
+
+
+def test_elevation_and_scaling_reach_the_model(call, place, capsys):
+    """Run `terrain` gives sigmoid(0.2 slope - 5): the slope of a plane DEM is known."""
+    write_raster(place / "scene.tif", np.ones((12, 40, 40), np.float32))
+    x = np.arange(60) * 30.0
+    dem = np.broadcast_to(0.5 * x, (60, 60)).astype(np.float32)
+    write_raster(place / "dem.tif", [dem], from_origin(299700, 1500300, 30, 30))
+    call("scene.tif", RUN="terrain", DEM="dem.tif", PROBABILITY="float32")
+    expected = 1 / (1 + np.exp(5 - 0.2 * np.degrees(np.arctan(0.5))))
+    assert read("maps/scene_probability.tif") == pytest.approx(expected, abs=0.002)
+    table = geopandas.read_file("maps/scene_landslides.gpkg")
+    assert "mean_slope_deg" in table.columns
+    output = capsys.readouterr().out
+    assert "warning: far from what the run was trained on" in output and "slope, dem" in output
+    assert "--scaling" in output
+    call("scene.tif", RUN="terrain", DEM="dem.tif", THRESHOLD=0.3)
+    table = geopandas.read_file("maps/scene_landslides.gpkg")
+    assert len(table) == 1 and table["mean_slope_deg"][0] == pytest.approx(26.565, abs=0.05)
+
+
+def test_a_scene_like_the_training_data_gets_no_warning(call, place, capsys):
+    bands = np.random.default_rng(0).normal(1, 0.5, (3, 50, 50)).astype(np.float32)
+    write_raster(place / "scene.tif", bands)
+    call("scene.tif")
+    assert "warning" not in capsys.readouterr().out
+    bands[1] += 3
+    write_raster(place / "scene.tif", bands)
+    call("scene.tif")
+    assert "in mean or spread: green (is --scaling right?)" in capsys.readouterr().out
+
+
+def test_single_band_files_are_mapped_under_their_common_name(call, place):
+    bands = make_bands(60, 60)
+    paths = [write_raster(place / f"T51_2020_B0{i + 2}.tif", bands[i : i + 1]) for i in (2, 1, 0)]
+    call(*paths[::-1])
+    assert "T51_2020_mask.tif" in written(place)
+    assert np.abs(read("maps/T51_2020_probability.tif") / 100 - sigmoid(bands[0])).max() < 0.006
+
+
+# ---------------------------------------------------------------------- odd and bad input
+
+
+def test_without_a_coordinate_system_it_works_in_pixels_and_says_so(call, place, capsys):
+    bands = make_bands()
+    write_raster(place / "scene.tif", bands, crs=None)
+    call("scene.tif", MIN_AREA=10.0)
+    assert "no coordinate system: areas and MIN_AREA are in pixels" in capsys.readouterr().out
+    table = geopandas.read_file("maps/scene_landslides.gpkg")
+    assert "area_m2" not in table.columns and table["pixels"].min() >= 10 and table.crs is None
+    part = read("maps/scene_mask.tif")[table.bounds.miny.astype(int)[0] :, :]
+    assert part[0].any() and {"centroid_column", "centroid_row"} <= set(table.columns)
+    write_raster(place / "dem.tif", np.ones((1, 90, 90), np.float32))
+    write_raster(place / "twelve.tif", np.ones((12, 40, 40), np.float32), crs=None)
+    with pytest.raises(UserError, match="twelve.tif: without a coordinate system the elevation cannot be laid"):
+        call("twelve.tif", RUN="terrain", DEM="dem.tif")
+
+
+def test_a_scene_without_any_data_gives_empty_maps(call, place, capsys):
+    for crs in (UTM, None):
+        write_raster(place / "scene.tif", np.zeros((3, 70, 80), np.uint16), nodata=0, crs=crs)
+        for scaling in ("none", "stretch"):
+            call("scene.tif", SCALING=scaling)
+            assert "holds no data at all" in capsys.readouterr().out
+            assert (read("maps/scene_mask.tif") == 255).all() and (read("maps/scene_probability.tif") == 255).all()
+            assert len(geopandas.read_file("maps/scene_landslides.gpkg")) == 0
+
+
+def test_a_dem_under_part_of_the_scene_leaves_the_rest_without_data(call, place, capsys):
+    write_raster(place / "scene.tif", np.ones((12, 40, 40), np.float32))
+    write_raster(place / "dem.tif", [np.ones((60, 20), np.float32)], from_origin(299900, 1500100, 10, 10))
+    call("scene.tif", RUN="terrain", DEM="dem.tif")
+    assert "dem.tif covers 25.0% of the scene; the rest is left without data" in capsys.readouterr().out
+    mask = read("maps/scene_mask.tif")
+    assert (mask[:, :10] != 255).all() and (mask[:, 10:] == 255).all()
+    write_raster(place / "far.tif", [np.ones((60, 20), np.float32)], from_origin(400000, 1500100, 10, 10))
+    with pytest.raises(UserError, match="far.tif does not lie under the scene"):
+        call("scene.tif", RUN="terrain", DEM="far.tif")
+    with pytest.raises(UserError, match="the run takes neither slope nor dem"):
+        call("scene.tif", RUN="pixel", DEM="dem.tif")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--input twelve.tif --run terrain", "twelve.tif: 12 bands, but the run takes 14 (B1 B2 "),
+        ("--input twelve.tif --run pixel", "12 bands, but the run takes 3 (red green blue): choose them"),
+        ("--input twelve.tif --scene-bands 1 2 13 --run pixel", "band 13 is not in the scene (it has bands 1 to 12"),
+        ("--input none.tif --run pixel", "none.tif does not exist"),
+        ("--input short.tif --run pixel", "short.tif cannot be read at rows 0 to 200: cut short"),
+        ("--input stub.tif --run pixel", "stub.tif cannot be opened as a raster"),
+        ("--input rgb.tif --run pixel --out-dir short.tif/maps", "short.tif"),
+        ("--input rgb.tif --run pixel --scaling l4s", "scaling l4s knows B1"),
+        ("--input rgb.tif --run pixel --overlap 0.6", "OVERLAP is 0.6: it must be between 0 and 0.5"),
+        ("--input rgb.tif --run pixel --nodata none", "NODATA 'none' is not a number"),
+        ("--input rgb.tif --run pixel --probability int", "PROBABILITY: 'int' is none of uint8, float32"),
+        ("--run pixel", "nothing to map"),
+        ("--run none --input rgb.tif", "results/none/config.json is missing"),
+    ],
+    ids=lambda value: value if value.startswith("--") else "",
+)
+def test_what_cannot_be_mapped_is_told_in_one_line(place, flags, message):
+    write_raster(place / "rgb.tif", make_bands())
+    write_raster(place / "twelve.tif", np.ones((12, 40, 40), np.uint8))
+    write_raster(place / "short.tif", make_bands(200, 200))
+    os.truncate(place / "short.tif", (place / "short.tif").stat().st_size // 2)
+    write_raster(place / "stub.tif", make_bands(50, 50))
+    os.truncate(place / "stub.tif", 90)
+    result = run_script("predict.py", *flags.split(), cwd=place)
+    text = assert_user_error(result, message)
+    assert "\n" not in text.strip() and result.stderr.startswith("predict.py: error: ")
+    assert not list(place.glob("results/*/maps/*"))
+
+
+# ---------------------------------------------------------------------- cut off, full, spread over workers
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_that_looks_finished(place):
+    """A limit on file size stands in for the full disk: writing fails the same way."""
+    bands = np.random.default_rng(0).normal(1, 0.5, (3, 300, 300)).astype(np.float32)
+    write_raster(place / "scene.tif", bands)
+    write_h5(place / "image_1.h5", "img", np.ones((TILE, TILE, 3)))
+    for flags, limit in (("--input scene.tif --probability float32", 100_000), ("--input image_1.h5", 1000)):
+        result = run_script(
+            *f"predict.py --run pixel --out-dir maps {flags}".split(),
+            cwd=place,
+            preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        )
+        assert_user_error(result, "maps/")
+        assert result.stderr.splitlines()[-1].startswith("predict.py: error: ")
+        assert not (place / "maps").exists() or written(place) == []
+
+
+def test_kill_9_leaves_no_file_that_looks_finished(call, place):
+    bands = np.tile(make_bands(400, 400), (1, 3, 1))
+    write_raster(place / "scene.tif", bands)
+    command = f"{sys.executable} {ROOT / 'predict.py'} --run unet --input scene.tif --out-dir maps --overlap 0.25 --tta"
+    process = subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    partial, deadline = place / "maps" / ".partial-scene_mask.tif", time.monotonic() + 60
+    while not (partial.exists() and partial.stat().st_size > 0):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert all(name.startswith(".partial-") for name in written(place))
+    call("scene.tif", OVERLAP=0.0)
+    assert written(place) == sorted(f"scene_{kind}" for kind in KINDS)
+
+
+def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, monkeypatch):
+    """Strips on two local processes, one of them killed after the second strip, against none."""
+    psutil = pytest.importorskip("psutil")
+    bands = make_bands(300, 200)
+    bands[:, 60:140, 40:] = -1
+    write_raster(place / "scene.tif", bands, nodata=-1)
+    call("scene.tif", RUN="unet", PROBABILITY="float32", OVERLAP=0.25, OUT_DIR="here")
+    real, killed = workers.strips_on_cluster, []
+
+    def losing_a_worker(job, scheduler):
+        for number, strip in enumerate(real(job, scheduler)):
+            yield strip
+            if number == 1:
+                processes = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
+                assert len(processes) == 2
+                processes[0].kill()
+                killed.append(number)
+
+    monkeypatch.setattr(workers, "strips_on_cluster", losing_a_worker)
+    call("scene.tif", RUN="unet", PROBABILITY="float32", OVERLAP=0.25, SCHEDULER="local:2")
+    assert killed
+    for kind in KINDS:
+        assert (place / "maps" / f"scene_{kind}").read_bytes() == (place / "here" / f"scene_{kind}").read_bytes(), kind
+
+
+def test_a_scheduler_that_is_not_there_is_told(call, place, monkeypatch):
+    write_raster(place / "scene.tif", make_bands())
+    for scheduler in ("local:none", "tcp://127.0.0.1:1"):
+        monkeypatch.setattr(workers, "PATIENCE", 1)
+        with pytest.raises(UserError, match="does not answer"):
+            call("scene.tif", SCHEDULER=scheduler)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UserError, match="pip install -r requirements-scheduler.txt"):
+        call("scene.tif", SCHEDULER="local:2")
+    assert written(place) == []
+
+
+# ---------------------------------------------------------------------- patches
+
+
+def write_image(path, number=0):
+    """A patch whose red band holds two bright squares; returns its expected mask under run `pixel`."""
+    image = np.moveaxis(make_bands(TILE, TILE, number), 0, -1).astype(np.float64)
+    write_h5(path, "img", image)
+    return sigmoid(image[..., 0]) >= 0.7
+
+
+def h5(path, key):
+    with h5py.File(path) as file:
+        assert set(file) == {key}
+        return file[key][()]
+
+
+def test_patches_get_masks_in_the_competitions_form(call, place):
+    expected = {number: write_image(place / "patches" / f"image_{number}.h5", number) for number in (1, 2, 10)}
+    call("patches", PROBABILITIES=True, BATCH_SIZE=2)
+    assert written(place) == sorted(f"{kind}_{n}.h5" for n in (1, 2, 10) for kind in ("mask", "probability"))
+    for number, mask in expected.items():
+        found = h5(place / "maps" / f"mask_{number}.h5", "mask")
+        assert found.dtype == np.uint8 and found.shape == (TILE, TILE) and np.array_equal(found, mask)
+        probability = h5(place / "maps" / f"probability_{number}.h5", "probability")
+        assert probability.dtype == np.float32 and np.array_equal(probability >= np.float32(0.7), mask)
+    shutil.rmtree(place / "maps")
+    call("patches/image_10.h5", TTA=True)
+    assert written(place) == ["mask_10.h5"]
+    assert np.array_equal(h5(place / "maps/mask_10.h5", "mask"), expected[10])
+    with h5py.File("maps/mask_10.h5") as file:
+        assert file.attrs["run"] == "pixel" and file.attrs["threshold"] == "0.700" and file.attrs["revision"]
+
+
+def test_data_folders_are_mapped_split_by_split(call, place):
+    for split in ("TrainData", "TestData"):
+        write_image(place / split / "img" / "image_1.h5")
+    write_h5(place / "TrainData" / "mask" / "mask_7.h5", "mask", np.zeros((TILE, TILE), np.uint8))
+    call(place)
+    assert written(place) == ["test", "train"]
+    assert (place / "maps" / "train" / "mask_1.h5").exists() and (place / "maps" / "test" / "mask_1.h5").exists()
+    shutil.rmtree(place / "maps")
+    write_image(place / "flat" / "images" / "image_4.h5")
+    call("flat")
+    assert written(place) == ["mask_4.h5"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "constants", "message"),
+    [
+        ((64, 64, 3), {}, "image_2.h5: 64 x 64 pixels, but run pixel was trained on 32 x 32"),
+        ((TILE, TILE, 5), {}, "image_2.h5: band red is not in these files"),
+        ((TILE, TILE), {}, "image_2.h5: 'img' has shape 32 x 32, not height x width x bands"),
+        ((TILE, TILE, 3), {"SCALING": "l4s"}, "scene settings do not apply"),
+    ],
+)
+def test_patches_that_do_not_fit_are_named(call, place, shape, constants, message):
+    write_image(place / "patches" / "image_1.h5")
+    write_h5(place / "patches" / "image_2.h5", "img", np.ones(shape))
+    with pytest.raises(UserError, match=message):
+        call("patches", **constants)
+    with pytest.raises(UserError, match="nothing.h5 does not exist"):
+        call("nothing.h5")
+    (place / "void").mkdir()
+    with pytest.raises(UserError, match="void: no patches"):
+        call("void")

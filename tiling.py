@@ -1,0 +1,221 @@
+"""Tiles over a scene: where they lie, how their predictions blend, and the rasters that come of them.
+
+The unit of work is a strip: one row of tiles, all of it computed by one call with the same batches, in whatever process
+(workers.py), so that the result has the same bytes. Strips are added up in order by one hand.
+"""
+
+import contextlib
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import rasterio
+from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning
+
+BLOCK = 256  # pixels a side of the blocks of written rasters; whole rows of blocks are written, each block once
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Overlapping tiles that cover a scene, and beyond its edges half an overlap, where it is mirrored.
+
+    Attributes:
+        height, width: of the scene. tile: (height, width) of a tile. overlap: pixels that neighbours share, at most
+            half a tile. shift: pixels by which all tiles lie further up and left.
+    """
+
+    height: int
+    width: int
+    tile: tuple
+    overlap: int
+    shift: int = 0
+
+    @property
+    def tops(self):
+        """First row of each strip; negative where it begins above the scene."""
+        return _starts(self.height, self.tile[0], self.overlap, self.shift)
+
+    @property
+    def lefts(self):
+        """First column of each tile of a strip."""
+        return _starts(self.width, self.tile[1], self.overlap, self.shift)
+
+    @property
+    def window(self):
+        """Weight of each pixel of a tile, above 0: flat, falling to the edges as a raised cosine over the overlap.
+
+        Over an overlap the weights of two neighbours add up to 1, so that no seam shows.
+        """
+        down, right = (_ramp(size, self.overlap) for size in self.tile)
+        return np.outer(down, right).astype(np.float32)
+
+    @property
+    def totals(self):
+        """Sums of all weights over the rows and over the columns of the scene: their outer product is each pixel's."""
+        sums = []
+        for size, tile, starts in zip((self.height, self.width), self.tile, (self.tops, self.lefts), strict=True):
+            total = np.zeros(size)
+            for start in starts:
+                first, last = max(start, 0), min(start + tile, size)
+                total[first:last] += _ramp(tile, self.overlap)[first - start : last - start]
+            sums.append(total.astype(np.float32))
+        return sums
+
+
+def _starts(size, tile, overlap, shift):
+    first = -(overlap // 2) - shift
+    stride = tile - overlap
+    count = max(1, -(-(size + overlap // 2 - first - tile) // stride) + 1)
+    return [first + stride * i for i in range(count)]
+
+
+def _ramp(size, overlap):
+    rise = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / overlap) ** 2 if overlap else np.ones(0)
+    return np.concatenate([rise, np.ones(size - 2 * overlap), rise[::-1]])
+
+
+def mirrored(first, last, size):
+    """Indices first ... last - 1 of a line of `size` pixels, mirrored at its ends as often as needed."""
+    period = max(2 * size - 2, 1)
+    at = np.abs(np.arange(first, last)) % period
+    return np.where(at < size, at, period - at)
+
+
+# ---------------------------------------------------------------------- a strip
+
+
+@dataclass
+class Strip:
+    """What the tiles of one strip see: values bands x tile height x width of all tiles; valid, of the scene's width.
+
+    lefts: columns of `values` where those tiles begin that hold any data.
+    """
+
+    values: np.ndarray
+    valid: np.ndarray
+    lefts: list
+
+
+def read_strip(scene, grid, index, fill):
+    """Read strip `index`; None where it has no data at all. Gaps are filled with `fill`, a value for each band."""
+    tile_height, tile_width = grid.tile
+    top, lefts = grid.tops[index], grid.lefts
+    rows = mirrored(top, top + tile_height, grid.height)
+    columns = mirrored(lefts[0], lefts[-1] + tile_width, grid.width)
+    values, valid = scene.read(int(rows.min()), int(rows.max()) + 1)
+    if not valid.any():
+        return None
+    if not valid.all():  # the mean of training is what the network takes for nothing in particular
+        np.copyto(values, np.asarray(fill, np.float32)[:, None, None], where=~valid)
+    rows = rows - rows.min()
+    valid = valid[rows]
+    wide = valid[:, columns]
+    values = np.take(np.take(values, rows, axis=1), columns, axis=2)
+    begins = [left - lefts[0] for left in lefts]
+    return Strip(values, valid, [left for left in begins if wide[:, left : left + tile_width].any()])
+
+
+def predict_strip(model, grid, strip, batch_size, tta=False):
+    """Weighted probabilities of a strip, summed over its tiles: tile height x scene width, float32."""
+    tile_height, tile_width = grid.tile
+    window = grid.window
+    sums = np.zeros((tile_height, strip.values.shape[2]), np.float32)
+    for lefts in batches(strip.lefts, batch_size):
+        tiles = np.stack([strip.values[:, :, left : left + tile_width] for left in lefts])
+        found = probabilities(model, np.ascontiguousarray(np.moveaxis(tiles, 1, -1)), tta)
+        for left, probability in zip(lefts, found, strict=True):
+            sums[:, left : left + tile_width] += window * probability
+    return sums[:, -grid.lefts[0] :][:, : grid.width]
+
+
+def batches(items, batch_size):
+    """Cut a list into batches of `batch_size` and, for the rest, of halves of it: few shapes to compile for."""
+    start = 0
+    while start < len(items):
+        while batch_size > len(items) - start:
+            batch_size = max(batch_size // 2, 1)
+        yield items[start : start + batch_size]
+        start += batch_size
+
+
+def probabilities(model, images, tta=False):
+    """Probabilities n x H x W float32 of images n x H x W x bands; with `tta` the mean over flips and turns."""
+    if not tta:
+        return np.asarray(model.predict_on_batch(images), np.float32)[..., 0]
+    turns = range(4) if images.shape[1] == images.shape[2] else (0, 2)
+    total = np.zeros(images.shape[:3], np.float32)
+    for turn in turns:
+        for step in (1, -1):
+            seen = np.ascontiguousarray(np.rot90(images, turn, axes=(1, 2))[:, :, ::step])
+            total += np.rot90(probabilities(model, seen)[:, :, ::step], -turn, axes=(1, 2))
+    return total / (2 * len(turns))
+
+
+# ---------------------------------------------------------------------- from strips to rasters
+
+
+class Blend:
+    """Adds strips up, in order, to finished rows; holds no more of the scene than a strip and a row of blocks."""
+
+    def __init__(self, grid):
+        self.grid, self.next, self.top = grid, 0, 0
+        self.down, self.right = grid.totals
+        self.sums, self.valid = np.zeros((0, grid.width), np.float32), np.zeros((0, grid.width), bool)
+
+    def add(self, strip):
+        """Take the next strip, (sums, valid) or None.
+
+        Returns (first row, probability H x W float32, valid H x W) of rows that are finished by it, in whole rows of
+        blocks; H may be 0.
+        """
+        tops, height = self.grid.tops, self.grid.height
+        start, last = tops[self.next], self.next + 1 == len(tops)
+        first, end = max(start, 0), min(start + self.grid.tile[0], height)
+        self.next += 1
+        lacking = end - self.top - len(self.sums)
+        if lacking > 0:
+            self.sums = np.pad(self.sums, [(0, lacking), (0, 0)])
+            self.valid = np.pad(self.valid, [(0, lacking), (0, 0)])
+        if strip:
+            sums, valid = strip
+            self.sums[first - self.top : end - self.top] += sums[first - start : end - start]
+            self.valid[first - self.top : end - self.top] = valid[first - start : end - start]
+        finished = height if last else max(min(tops[self.next], height), 0)
+        count = finished - self.top if last else (finished - self.top) // BLOCK * BLOCK
+        top, self.top = self.top, self.top + count
+        done, self.sums = self.sums[:count], self.sums[count:]
+        valid, self.valid = self.valid[:count], self.valid[count:]
+        weights = np.outer(self.down[top : self.top], self.right)
+        return top, np.clip(done / weights, 0, 1), valid
+
+
+@contextlib.contextmanager
+def raster(path, scene, tags, dtype, nodata):
+    """Open a one-band tiled, compressed GeoTIFF on a scene's grid for writing; reduced copies are added at the end."""
+    form = {
+        "driver": "GTiff",
+        "height": scene.height,
+        "width": scene.width,
+        "count": 1,
+        "dtype": dtype,
+        "nodata": nodata,
+        "crs": scene.crs,
+        "transform": scene.transform,
+        "tiled": True,
+        "blockxsize": BLOCK,
+        "blockysize": BLOCK,
+        "compress": "deflate",
+        "predictor": 3 if dtype == "float32" else 2,
+        "bigtiff": "if_safer",
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # predict.py says so in our words
+        opened = rasterio.open(path, "w", **form)
+    with opened as file:
+        file.update_tags(**tags)
+        yield file
+    factors = [2**i for i in range(1, 8) if max(scene.shape) > BLOCK * 2**i]
+    if factors:  # a viewer opens a large map at once
+        with rasterio.open(path, "r+") as file:
+            file.build_overviews(factors, Resampling.nearest)
