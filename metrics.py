@@ -15,7 +15,7 @@ THRESHOLDS = (np.arange(1001) / 1000).astype(np.float32)
 
 def ratio(numerator, denominator):
     """numerator / denominator with 0/0 = 1 (see above), as float64, elementwise."""
-    numerator, denominator = np.broadcast_arrays(np.float64(numerator), np.float64(denominator))
+    numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
     return np.divide(numerator, denominator, out=np.ones(numerator.shape), where=denominator > 0)[()]
 
 
