@@ -2,7 +2,7 @@
 
     python predict.py --run first --input image_7.h5                     # a patch; also a folder of patches
     python predict.py --run first --input scene.tif --dem dem.tif --scaling l4s
-    python predict.py --run first --input T51PWP_*_B??.jp2 --dem dem.tif --scaling l4s --nodata 0
+    python predict.py --run first --input T51PWP_*_B[01]?.jp2 --dem dem.tif --scaling l4s --nodata 0
     python predict.py --run rgb --input scene.tif --scene-bands 3 2 1 --scaling stretch --scheduler local:2
 
 Writes into results/<run>/maps/: mask_N.h5 of patches; of a scene <scene>_probability.tif, <scene>_mask.tif,
