@@ -27,7 +27,7 @@ def main():
     runs.check_ranges(globals(), BATCH_SIZE=(1, None), BOOTSTRAP=(1, None), SEED=(0, None), THRESHOLD=(0, 1))
     runs.check_choices(globals(), SPLIT=(*dataset.SPLITS, "all"))
     folder, config = runs.open_run(RESULTS_DIR, RUN)
-    threshold = THRESHOLD or stored_threshold(folder)
+    threshold = THRESHOLD or runs.stored_threshold(folder)
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, own = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
     if own and SPLIT in ("train", "all"):
@@ -50,12 +50,6 @@ def main():
     runs.write_json(folder / f"metrics{suffix}.json", record)
     print(table(record))
     print(f"written: {folder}/metrics{suffix}.json, per_image{suffix}.csv")
-
-
-def stored_threshold(folder):
-    """The threshold that optimize_threshold.py chose for the run."""
-    stage = f"python optimize_threshold.py --run {folder.name}"
-    return runs.read_json(folder / "threshold.json", stage)["threshold"]
 
 
 def record_suffix(patches, own):

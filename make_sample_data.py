@@ -18,11 +18,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 import runs
 from dataset import BANDS_L4S, SCALE_L4S
+from patch_files import write_array
 from terrain import COLS, PIXEL, ROWS, SIZE, blur, distance_to_zero, fractal, gradient, step, terrain
 
 # ----------------------------------------------------------------------------------------------
@@ -297,12 +297,6 @@ def prepare(folder):
             path.unlink()
 
 
-def write_h5(path, key, array):
-    """Write one array whole or not at all."""
-    with runs.whole(path) as beside, h5py.File(beside, "w") as file:
-        file.create_dataset(key, data=array)
-
-
 def main():
     runs.check_ranges(globals(), PATCHES=(1, None), SEED=(0, None))
     runs.check_choices(globals(), REGION=("all", *REGIONS))
@@ -312,8 +306,8 @@ def main():
     todo = enumerate(plan(REGION, PATCHES, SEED), 1)
     for n, (region, rng) in runs.progress(todo, "patches", total=PATCHES):
         img, mask = make_patch(region, rng)
-        write_h5(folder / "images" / f"image_{n}.h5", "img", img)
-        write_h5(folder / "masks" / f"mask_{n}.h5", "mask", mask)
+        write_array(folder / "images" / f"image_{n}.h5", "img", img)
+        write_array(folder / "masks" / f"mask_{n}.h5", "mask", mask)
         slid, empty = slid + int(mask.sum()), empty + int(not mask.any())
     share = slid / (PATCHES * SIZE**2)
     print(f"{PATCHES} patches in {folder}: {share:.2%} of pixels are landslide, {empty} patches have none")

@@ -5,6 +5,7 @@ width, 0/1); they belong together by the number in their names. What is wrong wi
 """
 
 import contextlib
+import io
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from runs import UserError
+from runs import UserError, whole
 
 SPLITS = ("train", "validation", "test")
 LAYOUTS = {  # layout: {split: (image folder, mask folder)}; split "" is a folder without splits of its own
@@ -152,6 +153,22 @@ def read_mask(path, size):
 def size_text(shape):
     """A shape as people write it."""
     return " x ".join(map(str, shape))
+
+
+def write_array(path, key, array, attributes=None):
+    """Write one array as HDF5, whole or not at all, with `attributes` of the file.
+
+    It is made in memory first: on a full disk the library would crash in the middle of a file.
+    """
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        file[key] = array
+        file.attrs.update(attributes or {})
+    try:
+        with whole(path) as partial:
+            partial.write_bytes(content.getvalue())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def common_form(entries):

@@ -10,7 +10,6 @@ Writes into results/<run>/maps/: mask_N.h5 of patches; of a scene <scene>_probab
 """
 
 import contextlib
-import io
 import os
 import re
 import time
@@ -45,7 +44,7 @@ SCHEDULER = ""  # who computes: empty: this process; local:2: two processes here
 
 def main():
     folder, config = runs.open_run(RESULTS_DIR, RUN)
-    threshold = THRESHOLD or stored_threshold(folder)
+    threshold = THRESHOLD or runs.stored_threshold(folder)
     check_settings()
     out_dir = Path(OUT_DIR) if OUT_DIR else folder / "maps"
     runs.require(folder / "model.keras", f"python train.py --run {folder.name}")
@@ -55,11 +54,6 @@ def main():
         map_patches(folder, config, threshold, out_dir, metadata)
     else:
         map_scene(folder, config, threshold, out_dir, metadata)
-
-
-def stored_threshold(folder):
-    """The threshold that optimize_threshold.py chose for the run."""
-    return runs.read_json(folder / "threshold.json", f"python optimize_threshold.py --run {folder.name}")["threshold"]
 
 
 def check_settings():
@@ -96,7 +90,7 @@ def map_patches(folder, config, threshold, out_dir, metadata):
         if PROBABILITIES:
             outputs["probability"] = probability
         for key, array in outputs.items():
-            write_patch(target / f"{key}_{entry.number}.h5", key, array, metadata)
+            patch_files.write_array(target / f"{key}_{entry.number}.h5", key, array, metadata)
 
     batches = [entries[i : i + BATCH_SIZE] for i in range(0, len(entries), BATCH_SIZE)]
     images = ahead(lambda batch: np.stack([read_patch(entry, config) for entry in batch]), batches)
@@ -139,21 +133,6 @@ def read_patch(entry, config):
         )
     columns = dataset.band_columns(config["bands"], dataset.band_names(image.shape[2]), entry.image)
     return image[..., columns].astype(np.float32)
-
-
-def write_patch(path, key, array, metadata):
-    """Write an array as HDF5, made in memory: on a full disk the library would crash in the middle of a file."""
-    import h5py
-
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
-        file[key] = array
-        file.attrs.update(metadata)
-    try:
-        with runs.whole(path) as partial:
-            partial.write_bytes(content.getvalue())
-    except OSError as error:
-        raise runs.UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 # ---------------------------------------------------------------------- a scene

@@ -233,6 +233,11 @@ def open_run(results_dir, run):
     return folder, read_json(folder / "config.json", f"python train.py --run {folder.name}")
 
 
+def stored_threshold(folder):
+    """The threshold that optimize_threshold.py chose for a run."""
+    return read_json(folder / "threshold.json", f"python optimize_threshold.py --run {folder.name}")["threshold"]
+
+
 def clear_run(folder, records):
     """Remove some records (TRAINED, DERIVED) of an earlier training from a run's folder, and nothing else there."""
     for pattern in records:

@@ -26,9 +26,7 @@ def main():
     runs.check_ranges(globals(), SAMPLES=(1, 50), BATCH_SIZE=(1, None), SEED=(0, None))
     runs.check_choices(globals(), SPLIT=(*dataset.SPLITS, "all"))
     folder, config = runs.open_run(RESULTS_DIR, RUN)
-    threshold = runs.read_json(folder / "threshold.json", f"python optimize_threshold.py --run {folder.name}")[
-        "threshold"
-    ]
+    threshold = runs.stored_threshold(folder)
     history = runs.read_csv(folder / "history.csv", f"python train.py --run {folder.name}")
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, own = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, cache_dir, SKIP_BAD, masks=False)
