@@ -2,6 +2,7 @@
 
 import keras
 
+from fused_norm import portable
 from runs import UserError, read_csv, whole, write_csv
 
 
@@ -57,7 +58,7 @@ class RunRecorder(keras.callbacks.Callback):
         if self.best_epoch == epoch:
             with whole(self.folder / "model.keras") as partial:
                 # the same layers without optimizer and loss: a third of the size, and it loads anywhere
-                keras.Model(self.model.input, self.model.output, name=self.model.name).save(partial)
+                portable(keras.Model(self.model.input, self.model.output, name=self.model.name)).save(partial)
         write_csv(self.folder / "history.csv", self.rows[0], [row.values() for row in self.rows])
         with whole(self.folder / "last.weights.h5") as partial:
             self.model.save_weights(partial)

@@ -5,6 +5,8 @@ import numpy as np
 
 from augment import AUGMENTATIONS
 
+TERRAIN = ("slope", "dem")  # bands that hold no light
+
 
 class PatchFeed(keras.utils.PyDataset):
     """Batches of some patches: (images B x H x W x bands, masks B x H x W x 1), both float32.
@@ -32,6 +34,7 @@ class PatchFeed(keras.utils.PyDataset):
         self.indices = np.asarray(indices)
         self.batches = -(-len(self.indices) // batch_size)
         self.augmentations = [AUGMENTATIONS[name] for name in augment]
+        self.photometric = [i for i, band in enumerate(patches.bands) if band not in TERRAIN]
         self.seed = seed
         self.start_epoch(0)
 
@@ -51,7 +54,7 @@ class PatchFeed(keras.utils.PyDataset):
         if self.seed is not None:
             rng = np.random.default_rng([self.seed, self.epoch, i])
             for augmentation in self.augmentations:
-                images, masks = augmentation(images, masks, rng)
+                images, masks = augmentation(images, masks, rng, self.photometric)
         return images, masks[..., None].astype(np.float32)
 
 

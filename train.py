@@ -34,6 +34,14 @@ AUGMENT = ("flips",)  # augmentations of the training patches, in order: flips, 
 # ---------------------------------------------------------------------- model and loss
 BASE_FILTERS = 16  # filters of the first level; each level down has twice as many
 DEPTH = 4  # halvings of the patch between the top and the bottom of the U
+MAX_FILTERS = 256  # filters of a level, at most
+CONV_BLOCK = "plain"  # plain, residual, or se
+DROPOUT = 0.0  # share of channels
+SCALES = False  # add up the answers of several scales
+STEM = 1  # 2: work at half the resolution
+RESIZE = False  # bilinear resizing instead of transposed convolutions
+LOSS = "bce_dice"  # bce_dice, focal_dice, bce_lovasz, bce_tversky
+LABEL_SMOOTHING = 0.0  # of the cross-entropy
 DICE_WEIGHT = 1.0  # weight of the Dice loss against the cross-entropy's 1
 POSITIVE_WEIGHT = 1.0  # weight of landslide pixels in the cross-entropy
 # ---------------------------------------------------------------------- optimisation
@@ -44,7 +52,8 @@ LEARNING_RATE = 1e-3  # of AdamW, at its peak
 WARMUP_EPOCHS = 2.0  # epochs of linear rise to the peak, before the cosine decay to 0
 WEIGHT_DECAY = 1e-4  # of AdamW, on convolution kernels
 # ---------------------------------------------------------------------- system
-SEED = 0  # of the split, the weights, the order of patches and the augmentation
+SPLIT_SEED = 0  # of the split
+SEED = 0  # of the weights, the order of patches and the augmentation
 MIXED_PRECISION = "auto"  # bfloat16 convolutions: auto (where the hardware has them), on, off
 WORKERS = 2  # threads that prepare batches beside the main one; the batches are the same for any number
 
@@ -120,7 +129,7 @@ def prepare_run(folder, patches):
         assigned = dataset.read_split(folder / "split.csv", patches, "train.py --overwrite")
         runs.clear_run(folder, runs.DERIVED)  # a threshold or scores of the unfinished model
         return assigned
-    assigned, notes = dataset.split_patches(patches, SPLIT_METHOD, SEED, TEST_SPLIT, BLOCK)
+    assigned, notes = dataset.split_patches(patches, SPLIT_METHOD, SPLIT_SEED, TEST_SPLIT, BLOCK)
     runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
     for note in notes:
         print(note)
@@ -205,13 +214,25 @@ def build(config, steps):
     """Build and compile the network for a run; `steps` batches make an epoch."""
     import keras
 
+    from fused_norm import fused
     from losses import BCEDice
     from metrics import PooledDice, PooledIoU
     from unet import build_unet
 
     model = build_unet(
-        config["input_shape"], BASE_FILTERS, DEPTH, mean=config["band_mean"], variance=config["band_variance"]
+        config["input_shape"],
+        BASE_FILTERS,
+        DEPTH,
+        MAX_FILTERS,
+        CONV_BLOCK,
+        DROPOUT,
+        SCALES,
+        STEM,
+        RESIZE,
+        mean=config["band_mean"],
+        variance=config["band_variance"],
     )
+    model = fused(model)
     warmup = min(round(WARMUP_EPOCHS * steps), EPOCHS * steps - 1)
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=LEARNING_RATE / max(warmup, 1),
@@ -223,7 +244,7 @@ def build(config, steps):
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(
         optimizer=optimizer,
-        loss=BCEDice(DICE_WEIGHT, POSITIVE_WEIGHT),
+        loss=BCEDice(DICE_WEIGHT, POSITIVE_WEIGHT, kind=LOSS, smoothing=LABEL_SMOOTHING),
         metrics=[PooledDice(name="dice"), PooledIoU(name="iou")],
     )
     return model

@@ -1,18 +1,35 @@
-"""U-Net (Ronneberger, Fischer and Brox 2015, arXiv 1505.04597) with batch normalisation, for any number of bands."""
+"""The network: a U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with batch normalisation and variants of it."""
 
 import keras
 import numpy as np
 from keras import layers
 
+BLOCKS = ("plain", "residual", "se")
 
-def build_unet(input_shape=(128, 128, 14), base_filters=16, depth=4, mean=None, variance=None, name="unet"):
+
+def build_unet(
+    input_shape=(128, 128, 14),
+    base_filters=16,
+    depth=4,
+    max_filters=1024,
+    block="plain",
+    dropout=0.0,
+    scales=False,
+    stem=1,
+    resize=False,
+    mean=None,
+    variance=None,
+    name="unet",
+):
     """Build a U-Net that takes bands as they are in the files and gives the probability of landslide.
 
     Args:
         input_shape: (height, width, bands). Height and width must be divisible by 2 ** depth; None leaves them
             open, and then every batch fed must be divisible so.
-        base_filters: filters of the first level; each level below has twice as many.
+        base_filters: filters of the first level; each level below has twice as many, up to max_filters.
         depth: number of halvings between the input and the bottom of the U.
+        block: one of BLOCKS, see `conv_block`.
+        dropout: share of the channels dropped (spatial dropout) at the bottom and in the decoder below full size.
         mean, variance: each band's mean and variance over the training split, in file units. They become the
             first layer, so that no later stage can normalise otherwise. None leaves the bands as they are.
 
@@ -27,36 +44,74 @@ def build_unet(input_shape=(128, 128, 14), base_filters=16, depth=4, mean=None, 
     image = keras.Input(input_shape, name="bands")
     # float32 also under mixed precision: bfloat16 holds three digits, too few for 8-bit values or elevations
     x = normalisation(bands, mean, variance)(image)
+    full = x
+    filters = [min(base_filters * 2**level, max_filters) for level in range(depth + 1)]
+    if stem == 2:
+        x = layers.Conv2D(filters[0], 4, strides=2, padding="same", name="stem")(x)
+        depth -= 1
+        filters = filters[: depth + 1]
 
     skips = []
     for level in range(depth):
-        x = conv_block(x, base_filters * 2**level, f"down{level}")
+        x = conv_block(x, filters[level], block, f"down{level}")
         skips.append(x)
         x = layers.MaxPooling2D(name=f"down{level}_pool")(x)
-    x = conv_block(x, base_filters * 2**depth, "bottom")
+    x = conv_block(x, filters[depth], block, "bottom")
+    if dropout:
+        x = layers.SpatialDropout2D(dropout, name="bottom_dropout")(x)
+    sides = []
     for level in reversed(range(depth)):
-        filters = base_filters * 2**level
-        x = layers.Conv2DTranspose(filters, 2, strides=2, name=f"up{level}_resize")(x)
+        if resize:
+            x = layers.UpSampling2D(interpolation="bilinear", name=f"up{level}_resize")(x)
+        else:
+            x = layers.Conv2DTranspose(filters[level], 2, strides=2, name=f"up{level}_resize")(x)
         x = layers.Concatenate(name=f"up{level}_skip")([skips[level], x])
-        x = conv_block(x, filters, f"up{level}")
+        x = conv_block(x, filters[level], block, f"up{level}")
+        if scales and level:
+            side = layers.Conv2D(1, 1, name=f"up{level}_logit", dtype="float32")(x)
+            side = layers.UpSampling2D(
+                2 ** (level + stem - 1), interpolation="bilinear", dtype="float32", name=f"up{level}_side"
+            )(side)
+            sides.append(side)
 
+    if stem == 2:
+        x = layers.Conv2DTranspose(16, 2, strides=2, name="full_resize")(x)
+        y = layers.Conv2D(16, 3, padding="same", name="full_detail")(full)
+        x = layers.Concatenate(name="full_skip")([y, x])
+        x = conv_block(x, 16, "plain", "full")
     # float32 from here: bfloat16 would leave probabilities in steps that a threshold search runs into
     logit = layers.Conv2D(1, 1, dtype="float32", name="logit")(x)
+    if sides:
+        logit = layers.Add(dtype="float32", name="logit_sum")([logit, *sides])
     probability = layers.Activation("sigmoid", dtype="float32", name="probability")(logit)
     return keras.Model(image, probability, name=name)
 
 
-def conv_block(x, filters, name):
+def conv_block(x, filters, block, name):
     """Two 3 x 3 convolutions, each with batch normalisation and ReLU.
+
+    plain: no more than that. residual: the input, through a 1 x 1 convolution where the number of channels changes,
+    is added before the last ReLU (He et al. 2016, arXiv 1512.03385). se: residual, its branch weighted channel by
+    channel by squeeze and excitation (Hu et al. 2018, arXiv 1709.01507).
 
     Momentum 0.9: at a few dozen steps an epoch, the usual 0.99 would leave validation behind for several epochs.
     """
+    entering = x
     for i in (1, 2):
         # the bias would be taken out again by the normalisation that follows
         x = layers.Conv2D(
             filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv{i}"
         )(x)
         x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm{i}")(x)
+        if i == 2 and block == "se":
+            weight = layers.GlobalAveragePooling2D(keepdims=True, name=f"{name}_squeeze")(x)
+            weight = layers.Conv2D(max(filters // 8, 4), 1, activation="relu", name=f"{name}_excite1")(weight)
+            weight = layers.Conv2D(filters, 1, activation="sigmoid", name=f"{name}_excite2")(weight)
+            x = layers.Multiply(name=f"{name}_excited")([x, weight])
+        if i == 2 and block != "plain":
+            if entering.shape[-1] != filters:
+                entering = layers.Conv2D(filters, 1, name=f"{name}_shortcut")(entering)
+            x = layers.Add(name=f"{name}_sum")([x, entering])
         x = layers.Activation("relu", name=f"{name}_relu{i}")(x)
     return x
 
