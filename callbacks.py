@@ -2,7 +2,7 @@
 
 import keras
 
-from fused_norm import portable
+from model_files import save_model
 from runs import UserError, read_csv, whole, write_csv
 
 
@@ -56,9 +56,7 @@ class RunRecorder(keras.callbacks.Callback):
         scores = {name: float(value) for name, value in logs.items() if name != "learning_rate"}
         self.rows.append({"epoch": epoch + 1, "learning_rate": rate, **scores})
         if self.best_epoch == epoch:
-            with whole(self.folder / "model.keras") as partial:
-                # the same layers without optimizer and loss: a third of the size, and it loads anywhere
-                portable(keras.Model(self.model.input, self.model.output, name=self.model.name)).save(partial)
+            save_model(self.model, self.folder / "model.keras")
         write_csv(self.folder / "history.csv", self.rows[0], [row.values() for row in self.rows])
         with whole(self.folder / "last.weights.h5") as partial:
             self.model.save_weights(partial)

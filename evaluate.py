@@ -10,12 +10,14 @@ Writes metrics.json and per_image.csv into the run's folder; for another split o
 from pathlib import Path
 
 import dataset
+import model_files
 import runs
 
 RESULTS_DIR = "results"  # holds a folder for each run
 RUN = "unet"  # name of the run
 DATA_DIR = ""  # folder of patches to score; empty: the run's own data
 SPLIT = "test"  # train, validation, test or all; for the run's own data as its split.csv has them
+TTA = False  # average over the eight flips and turns: eight times the work; has a threshold of its own
 THRESHOLD = 0.0  # probability from which a pixel counts as landslide; 0: as chosen by optimize_threshold.py
 SKIP_BAD = False  # leave unusable files out instead of stopping
 BATCH_SIZE = 32  # patches predicted at once
@@ -27,19 +29,23 @@ def main():
     runs.check_ranges(globals(), BATCH_SIZE=(1, None), BOOTSTRAP=(1, None), SEED=(0, None), THRESHOLD=(0, 1))
     runs.check_choices(globals(), SPLIT=(*dataset.SPLITS, "all"))
     folder, config = runs.open_run(RESULTS_DIR, RUN)
-    threshold = THRESHOLD or runs.stored_threshold(folder)
+    threshold = THRESHOLD or runs.stored_threshold(folder, TTA)
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, own = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
     if own and SPLIT in ("train", "all"):
         print(f"note: the {SPLIT} split holds patches that the run was trained on")
-    model = runs.load_model(folder)
-    record, per_image = score(model, patches, indices, threshold, config["constants"])
+    model = model_files.load_model(folder)
+
+    from plots import reliability_diagram
+
+    record, per_image, by_size, curve = score(model, patches, indices, threshold, config["constants"])
     record = {
         "run": folder.name,
         "data_dir": str(patches.data_dir),
         "data_digest": patches.digest,
         "split": SPLIT,
         "threshold": threshold,
+        "tta": TTA,
         **record,
         "left_out": patches.left_out,
         "revision": runs.revision(),
@@ -47,21 +53,31 @@ def main():
     suffix = record_suffix(patches, own)
     header = ("image", "tp", "fp", "fn", "tn", "dice", "iou", "precision", "recall")
     runs.write_csv(folder / f"per_image{suffix}.csv", header, per_image)
+    rows = [["" if value is None else value for value in row.values()] for row in by_size]
+    runs.write_csv(folder / f"objects{suffix}.csv", by_size[0], rows)
+    reliability = list(zip(*curve.reliability(), strict=True))
+    runs.write_csv(folder / f"reliability{suffix}.csv", ("mean_probability", "landslide_share", "pixels"), reliability)
+    reliability_diagram(
+        *curve.reliability(),
+        f"{folder.name}: {SPLIT} split, {len(indices)} patches",
+        folder / f"reliability{suffix}.png",
+    )
     runs.write_json(folder / f"metrics{suffix}.json", record)
-    print(table(record))
-    print(f"written: {folder}/metrics{suffix}.json, per_image{suffix}.csv")
+    print(table(record, by_size))
+    print(f"written: {folder}/metrics{suffix}.json, and per_image, objects, reliability beside it")
 
 
 def record_suffix(patches, own):
     """What sets a record apart from metrics.json, the run's own test split at its own threshold."""
     parts = [] if own else [patches.data_dir.resolve().name, patches.digest[:6]]
     parts += [SPLIT] if SPLIT != "test" or not own else []
+    parts += ["tta"] if TTA else []
     parts += [f"at{THRESHOLD:g}"] if THRESHOLD else []
     return "".join(f"_{part}" for part in parts)
 
 
 def score(model, patches, indices, threshold, constants):
-    """Predict the patches and return (record of metrics.json, rows of per_image.csv).
+    """Predict the patches; returns (record of metrics.json, rows of per_image.csv, rows of objects.csv, curve).
 
     Scores are pooled over all pixels unless their name holds mean_image: then they are means over patches, an empty
     patch without false alarms counting as 1. The loss is the mean over batches, weighted by their patches.
@@ -69,15 +85,19 @@ def score(model, patches, indices, threshold, constants):
     import numpy as np
 
     import metrics
-    from feed import predict
+    import objects
+    from inference import predict
     from losses import BCEDice
 
     loss = BCEDice(constants["DICE_WEIGHT"], constants["POSITIVE_WEIGHT"])
-    curve, counts, total_loss = metrics.ThresholdCurve(), [], 0.0
-    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
+    curve, counts, outlined, total_loss = metrics.ThresholdCurve(), [], [], 0.0
+    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE, TTA):
         masks = patches.read_masks(batch)
         curve.update(masks, probabilities)
-        counts.append(metrics.confusion(masks, probabilities >= np.float32(threshold)))
+        called = probabilities >= np.float32(threshold)
+        counts.append(metrics.confusion(masks, called))
+        for pair in zip(masks, called, strict=True):
+            outlined.extend(objects.outline(*pair))
         total_loss += len(batch) * float(loss(masks, probabilities))
     tp, fp, fn, tn = (np.concatenate(parts) for parts in zip(*counts, strict=True))
     pooled = metrics.scores(tp.sum(), fp.sum(), fn.sum())
@@ -91,15 +111,16 @@ def score(model, patches, indices, threshold, constants):
         "loss": total_loss / len(indices),
         **{name: float(value) for name, value in pooled.items()},
         "average_precision": curve.average_precision(),
+        "calibration_error": curve.calibration_error(),
         "dice_ci95": metrics.bootstrap_dice(tp, fp, fn, BOOTSTRAP, SEED),
         **{f"mean_image_{name}": float(values.mean()) for name, values in each.items()},
         **{name: int(values.sum()) for name, values in {"tp": tp, "fp": fp, "fn": fn, "tn": tn}.items()},
     }
-    return record, rows
+    return record, rows, objects.by_size(outlined), curve
 
 
-def table(record):
-    """The record as a table for the terminal."""
+def table(record, by_size):
+    """The record and the scores by size of landslide as tables for the terminal."""
     low, high = record["dice_ci95"]
     lines = [
         f"run {record['run']}, {record['split']} split of {record['data_dir']}: {record['images']} patches, "
@@ -113,10 +134,17 @@ def table(record):
         lines.append(f"{label:<18} {record[name]:.3f}                     {record[f'mean_image_{name}']:.3f}")
     lines += [
         f"average precision  {record['average_precision']:.3f}",
+        f"calibration error  {record['calibration_error']:.4f}",
         f"pixels             {record['tp']} found, {record['fp']} false alarms, {record['fn']} missed, "
         f"{record['tn']} rightly left",
         "(in brackets: 95 % bootstrap interval over patches)",
+        "landslides by size   number   half found   touched   Dice    false objects",
     ]
+    for row in by_size:
+        to = f"to {row['pixels_to']}" if row["pixels_to"] else "or more"
+        size = f"{row['pixels_from']} {to} pixels"
+        shown = f"{row['found']:>8.0%}   {row['touched']:>9.0%}   {row['dice']:>6.3f}" if row["objects"] else " " * 29
+        lines.append(f"{size:<20} {row['objects']:>6}   {shown}   {row['false_objects']:>12}")
     return "\n".join(lines)
 
 

@@ -56,11 +56,3 @@ class PatchFeed(keras.utils.PyDataset):
             for augmentation in self.augmentations:
                 images, masks = augmentation(images, masks, rng, self.photometric)
         return images, masks[..., None].astype(np.float32)
-
-
-def predict(model, patches, indices, batch_size=32):
-    """Yield (indices, images, probabilities n x H x W float32) batch by batch; memory does not grow with the split."""
-    for start in range(0, len(indices), batch_size):
-        batch = indices[start : start + batch_size]
-        images = patches.read(batch)
-        yield batch, images, np.asarray(model.predict_on_batch(images), np.float32)[..., 0]

@@ -96,6 +96,29 @@ class ThresholdCurve:
         gained = -np.diff(curve["recall"], append=0.0)
         return float((gained * curve["precision"]).sum())
 
+    def reliability(self, bins=10):
+        """Mean probability, share of landslide and number of pixels in `bins` equal ranges of probability.
+
+        Returns three arrays of `bins`; means and shares of an empty range are NaN. The probability of a pixel is
+        taken as the middle of its step of 0.001.
+        """
+        middles = np.minimum(THRESHOLDS.astype(np.float64) + 0.0005, 1)
+        group = np.minimum((middles * bins).astype(int), bins - 1)
+        pixels = np.bincount(group, self.positive + self.negative, bins)
+        with np.errstate(invalid="ignore"):
+            mean = np.bincount(group, middles * (self.positive + self.negative), bins) / pixels
+            share = np.bincount(group, self.positive, bins) / pixels
+        return mean, share, pixels.astype(np.int64)
+
+    def calibration_error(self, bins=10):
+        """Expected calibration error: sum over ranges of pixels / all pixels * |mean probability - share of landslide|.
+
+        Naeini et al. 2015 (AAAI), Guo et al. 2017 (arXiv 1706.04599), for the probability of landslide. Most pixels are
+        easy background, so that it is small wherever landslides are rare; look at the diagram, too.
+        """
+        mean, share, pixels = self.reliability(bins)
+        return float(np.nansum(np.abs(mean - share) * pixels) / pixels.sum())
+
     def best(self):
         """Index of the threshold of highest Dice; of a plateau, its middle, which is least sensitive."""
         values = self.scores()["dice"]

@@ -3,19 +3,21 @@
     python optimize_threshold.py                 # run results/unet/
     python optimize_threshold.py --run first
 
-Writes threshold.json, threshold_curve.csv and threshold_curve.png into the run's folder.
+Writes threshold.json, threshold_curve.csv and .png into the run's folder; with --tta threshold_tta.json and so on.
 Next: python evaluate.py --run <run>
 """
 
 from pathlib import Path
 
 import dataset
+import model_files
 import runs
 
 RESULTS_DIR = "results"  # holds a folder for each run
 RUN = "unet"  # name of the run
 DATA_DIR = ""  # where the run's data lies, if it has moved since; empty: where it was
 SPLIT = "validation"  # split to choose on; a threshold chosen on test makes the test score too good
+TTA = False  # choose the one for evaluate.py --tta and predict.py --tta: the mean over the eight flips and turns
 BATCH_SIZE = 32  # patches predicted at once
 
 
@@ -26,21 +28,23 @@ def main():
     patches, indices, own = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, Path(RESULTS_DIR, "cache"))
     if not own:
         raise runs.UserError(f"{DATA_DIR} is not the data of run {folder.name}: a run's threshold is chosen on its own")
-    model = runs.load_model(folder)
+    model = model_files.load_model(folder)
 
-    from feed import predict
+    from inference import predict
     from metrics import THRESHOLDS, ThresholdCurve
     from plots import threshold_curve
 
     curve = ThresholdCurve()
-    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
+    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE, TTA):
         curve.update(patches.read_masks(batch), probabilities)
     scores, best = curve.scores(), curve.best()
     half = list(THRESHOLDS).index(0.5)
+    suffix = "_tta" if TTA else ""
     record = {
         "threshold": round(float(THRESHOLDS[best]), 3),
         "split": SPLIT,
         "data_digest": patches.digest,
+        "tta": TTA,
         "images": len(indices),
         "average": "pooled over pixels",
         **{name: float(values[best]) for name, values in scores.items()},
@@ -50,15 +54,15 @@ def main():
     }
     columns = [[round(float(t), 3) for t in THRESHOLDS], *curve.counts(), *scores.values()]
     rows = zip(*columns, strict=True)
-    runs.write_csv(folder / "threshold_curve.csv", ("threshold", "tp", "fp", "fn", "tn", *scores), rows)
+    runs.write_csv(folder / f"threshold_curve{suffix}.csv", ("threshold", "tp", "fp", "fn", "tn", *scores), rows)
     title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
-    threshold_curve(THRESHOLDS, scores, best, title, folder / "threshold_curve.png")
-    runs.write_json(folder / "threshold.json", record)
+    threshold_curve(THRESHOLDS, scores, best, title, folder / f"threshold_curve{suffix}.png")
+    runs.write_json(folder / f"threshold{suffix}.json", record)
     print(
         f"{title}\n"
         f"threshold {record['threshold']:.3f}: pooled Dice {record['dice']:.3f}, IoU {record['iou']:.3f}, "
         f"precision {record['precision']:.3f}, recall {record['recall']:.3f}; at 0.5 Dice {record['dice_at_0.5']:.3f}\n"
-        f"next: python evaluate.py --run {folder.name}"
+        f"next: python evaluate.py --run {folder.name}{' --tta' if TTA else ''}"
     )
 
 

@@ -62,6 +62,43 @@ def threshold_curve(thresholds, scores, chosen, title, path):
     save(figure, path)
 
 
+def ablation(rows, path):
+    """Validation Dice of each factor (`rows` as in ablation.csv, best first) with the spread over its seeds.
+
+    The band is the baseline, as wide as its own seeds lie apart: what stays within it has not been shown to matter.
+    """
+    figure, axis = plt.subplots(figsize=(7, 1 + 0.24 * len(rows)), layout="constrained")
+    for place, row in enumerate(reversed(rows)):
+        spread = row["sd"] or 0
+        axis.errorbar(row["validation_dice"], place, xerr=spread, fmt="o", color=BLUE, capsize=3 if spread else 0)
+        if row["factor"] == "baseline":
+            middle = row["validation_dice"]
+            axis.axvspan(middle - spread, middle + spread, color=GREY, alpha=0.2, linewidth=0)
+            axis.axvline(middle, color=GREY, linestyle=":")
+    labels = [f"{row['factor']} ({row['seeds']})" for row in reversed(rows)]
+    axis.set_yticks(range(len(rows)), labels)
+    axis.set(
+        xlabel=f"validation Dice after {rows[0]['epochs']} epochs; in brackets: seeds", ylim=(-0.6, len(rows) - 0.4)
+    )
+    axis.grid(axis="x", alpha=0.3)
+    save(figure, path)
+
+
+def reliability_diagram(mean, share, pixels, title, path):
+    """Share of landslide against the probability given, and how many pixels were given each (`metrics.reliability`)."""
+    figure, (top, bottom) = plt.subplots(
+        2, 1, figsize=(4.5, 5), sharex=True, height_ratios=(3, 1), layout="constrained"
+    )
+    top.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
+    top.plot(mean, share, color=BLUE, marker="o", label="measured")
+    top.set(title=title, ylabel="share that is landslide", xlim=(0, 1), ylim=(0, 1))
+    top.legend(frameon=False)
+    edges = np.linspace(0, 1, len(pixels) + 1)
+    bottom.bar(edges[:-1], np.maximum(pixels, 0.5), np.diff(edges), align="edge", color=ORANGE, edgecolor="white")
+    bottom.set(xlabel="probability of landslide", ylabel="pixels", yscale="log")
+    save(figure, path)
+
+
 def stretch(image):
     """Stretch each band of an H x W x 3 image from its 2nd to 98th percentile to 0-1.
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dataset
+import model_files
 import patch_files
 import runs
 
@@ -44,7 +45,7 @@ SCHEDULER = ""  # who computes: empty: this process; local:2: two processes here
 
 def main():
     folder, config = runs.open_run(RESULTS_DIR, RUN)
-    threshold = THRESHOLD or runs.stored_threshold(folder)
+    threshold = THRESHOLD or runs.stored_threshold(folder, TTA)
     check_settings()
     out_dir = Path(OUT_DIR) if OUT_DIR else folder / "maps"
     runs.require(folder / "model.keras", f"python train.py --run {folder.name}")
@@ -77,11 +78,11 @@ def map_patches(folder, config, threshold, out_dir, metadata):
         raise runs.UserError("patches are taken as they are, one file or folder: scene settings do not apply to them")
     entries = list_patches(Path(INPUT[0]))
     read_patch(entries[0], config)  # a mistake is told before Keras is loaded
-    model = runs.load_model(folder)
+    model = model_files.load_model(folder)
 
     import numpy as np
 
-    from tiling import probabilities
+    from inference import probabilities
     from workers import Behind, ahead
 
     def write(entry, probability):
@@ -220,7 +221,7 @@ def write_rasters(job, opened, threshold, paths, metadata):
     if SCHEDULER:
         strips = workers.strips_on_cluster(job, SCHEDULER)
     else:
-        strips = workers.strips_here(job, runs.load_model(Path(job.run)), opened)
+        strips = workers.strips_here(job, model_files.load_model(Path(job.run)), opened)
     blend, counts = tiling.Blend(job.grid), np.zeros(2, np.int64)
     percent = PROBABILITY == "uint8"
     probability_form = {"dtype": "uint8", "nodata": 255} if percent else {"dtype": "float32", "nodata": np.nan}

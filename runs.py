@@ -22,7 +22,10 @@ from pathlib import Path
 PACKAGES = ("tensorflow", "keras", "h5py", "numpy", "matplotlib", "scikit-learn")
 # What the stages write into a run folder: the record of training, and what is derived from its model.
 TRAINED = ("config.json", "split.csv", "model.keras", "last.weights.h5", "history.csv", "training_curves.png")
-DERIVED = ("threshold.json", "threshold_curve.*", "metrics*.json", "per_image*.csv", "samples/*.png")
+DERIVED = (
+    *("threshold*.json", "threshold_curve*", "metrics*.json", "per_image*.csv"),
+    *("objects*.csv", "reliability*.csv", "reliability*.png", "samples/*.png"),
+)
 NOT_RUNS = ("", ".", "..", "cache", "figures")  # folders of results/ that are no runs
 
 given = set()  # names of the constants that stood on the command line
@@ -233,9 +236,10 @@ def open_run(results_dir, run):
     return folder, read_json(folder / "config.json", f"python train.py --run {folder.name}")
 
 
-def stored_threshold(folder):
-    """The threshold that optimize_threshold.py chose for a run."""
-    return read_json(folder / "threshold.json", f"python optimize_threshold.py --run {folder.name}")["threshold"]
+def stored_threshold(folder, tta=False):
+    """The threshold that optimize_threshold.py chose for a run, with or without test-time augmentation."""
+    name, flag = ("threshold_tta.json", " --tta") if tta else ("threshold.json", "")
+    return read_json(folder / name, f"python optimize_threshold.py --run {folder.name}{flag}")["threshold"]
 
 
 def clear_run(folder, records):
@@ -281,17 +285,6 @@ def hardware_has_bfloat16():
     flags = Path("/proc/cpuinfo")  # Linux; elsewhere the safe answer is no
     flags = flags.read_text() if flags.exists() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags
-
-
-def load_model(folder):
-    """Load `model.keras` of a run. Its first layer normalises: feed it bands as they are in the files."""
-    path = require(folder / "model.keras", f"python train.py --run {folder.name}")
-    keras = import_keras()
-    try:
-        return keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises whatever its zip, JSON and HDF5 readers raise
-        first_line = str(error).strip().splitlines()[0]
-        raise UserError(f"{path} cannot be loaded ({first_line}): train the run again") from None
 
 
 def environment():

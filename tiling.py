@@ -13,6 +13,8 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
+from inference import probabilities
+
 BLOCK = 256  # pixels a side of the blocks of written rasters; whole rows of blocks are written, each block once
 
 
@@ -137,19 +139,6 @@ def batches(items, batch_size):
             batch_size = max(batch_size // 2, 1)
         yield items[start : start + batch_size]
         start += batch_size
-
-
-def probabilities(model, images, tta=False):
-    """Probabilities n x H x W float32 of images n x H x W x bands; with `tta` the mean over flips and turns."""
-    if not tta:
-        return np.asarray(model.predict_on_batch(images), np.float32)[..., 0]
-    turns = range(4) if images.shape[1] == images.shape[2] else (0, 2)
-    total = np.zeros(images.shape[:3], np.float32)
-    for turn in turns:
-        for step in (1, -1):
-            seen = np.ascontiguousarray(np.rot90(images, turn, axes=(1, 2))[:, :, ::step])
-            total += np.rot90(probabilities(model, seen)[:, :, ::step], -turn, axes=(1, 2))
-    return total / (2 * len(turns))
 
 
 # ---------------------------------------------------------------------- from strips to rasters

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import augment
 import dataset
+import model_files
 import patch_files
 import runs
 
@@ -30,27 +31,27 @@ SKIP_BAD = False  # leave unusable files out and list them in config.json, inste
 SPLIT_METHOD = "random"  # how splits that the folder lacks are cut: random, or blocks of neighbouring patches
 BLOCK = 20  # neighbouring patches in a block
 TEST_SPLIT = "test"  # the folder's own split to hold out: test, or validation where only that has labels
-AUGMENT = ("flips",)  # augmentations of the training patches, in order: flips, dihedral
+AUGMENT = ("dihedral", "affine", "colour")  # of the training patches, in order; augment.py has them all
 # ---------------------------------------------------------------------- model and loss
-BASE_FILTERS = 16  # filters of the first level; each level down has twice as many
+BASE_FILTERS = 48  # filters of the first level; each level down has twice as many
+MAX_FILTERS = 192  # filters of a level, at most
 DEPTH = 4  # halvings of the patch between the top and the bottom of the U
-MAX_FILTERS = 256  # filters of a level, at most
-CONV_BLOCK = "plain"  # plain, residual, or se
-DROPOUT = 0.0  # share of channels
-SCALES = False  # add up the answers of several scales
-STEM = 1  # 2: work at half the resolution
-RESIZE = False  # bilinear resizing instead of transposed convolutions
-LOSS = "bce_dice"  # bce_dice, focal_dice, bce_lovasz, bce_tversky
-LABEL_SMOOTHING = 0.0  # of the cross-entropy
-DICE_WEIGHT = 1.0  # weight of the Dice loss against the cross-entropy's 1
+STEM = 2  # 1: all levels alike; 2: the first works at half the resolution, a light one adds detail: a third of the time
+CONV_BLOCK = "residual"  # plain, residual, or se: residual with squeeze and excitation
+DROPOUT = 0.0  # share of the channels that are dropped at the bottom of the U
+SCALES = False  # add up logits of all levels of the decoder, instead of the last one's alone
+RESIZE = False  # bilinear resizing in the decoder, instead of transposed convolutions
+LOSS = "bce_dice"  # bce_dice, focal_dice, bce_tversky, bce_lovasz
+DICE_WEIGHT = 1.0  # weight of the Dice loss (or what stands in its place) against the cross-entropy's 1
 POSITIVE_WEIGHT = 1.0  # weight of landslide pixels in the cross-entropy
+LABEL_SMOOTHING = 0.0  # the cross-entropy's targets are this and 1 minus this
 # ---------------------------------------------------------------------- optimisation
-EPOCHS = 40  # passes over the training split, at most
-PATIENCE = 15  # stop after so many epochs without a better validation Dice; 0: never
+EPOCHS = 120  # passes over the training split, at most
+PATIENCE = 0  # stop after so many epochs without a better validation Dice; 0: never
 BATCH_SIZE = 16  # patches in a training step
 LEARNING_RATE = 1e-3  # of AdamW, at its peak
 WARMUP_EPOCHS = 2.0  # epochs of linear rise to the peak, before the cosine decay to 0
-WEIGHT_DECAY = 1e-4  # of AdamW, on convolution kernels
+WEIGHT_DECAY = 1e-2  # of AdamW, on convolution kernels
 # ---------------------------------------------------------------------- system
 SPLIT_SEED = 0  # of the split
 SEED = 0  # of the weights, the order of patches and the augmentation
@@ -105,7 +106,10 @@ def check_settings():
     runs.check_ranges(globals(), EPOCHS=(1, None), BATCH_SIZE=(1, None), BASE_FILTERS=(1, None), DEPTH=(1, 8))
     runs.check_ranges(globals(), PATIENCE=(0, None), WORKERS=(0, None), SEED=(0, 2**32 - 1), BLOCK=(1, None))
     runs.check_ranges(globals(), LEARNING_RATE=(1e-12, None), WARMUP_EPOCHS=(0, None), WEIGHT_DECAY=(0, None))
-    runs.check_ranges(globals(), DICE_WEIGHT=(0, None), POSITIVE_WEIGHT=(0, None))
+    runs.check_ranges(globals(), DICE_WEIGHT=(0, None), POSITIVE_WEIGHT=(0, None), LABEL_SMOOTHING=(0, 0.5))
+    runs.check_ranges(globals(), MAX_FILTERS=(1, None), STEM=(1, 2), DROPOUT=(0, 0.9), SPLIT_SEED=(0, 2**32 - 1))
+    runs.check_choices(globals(), CONV_BLOCK=("plain", "residual", "se"))
+    runs.check_choices(globals(), LOSS=("bce_dice", "focal_dice", "bce_tversky", "bce_lovasz"))
     runs.check_choices(globals(), AUGMENT=augment.AUGMENTATIONS, MIXED_PRECISION=("auto", "on", "off"))
     runs.check_choices(globals(), SPLIT_METHOD=dataset.SPLIT_METHODS, TEST_SPLIT=dataset.TEST_SPLITS)
 
@@ -160,6 +164,7 @@ def train(folder, patches, assigned):
     """Fit the model and leave its record in `folder`."""
     # Keras takes seconds to import: --help and a mistake in the data do not wait for it.
     keras = runs.import_keras()
+    from calibration import calibrate
     from callbacks import RunRecorder
     from feed import PatchFeed
     from plots import training_curves
@@ -200,12 +205,25 @@ def train(folder, patches, assigned):
         sys.exit(130)
     training_curves(recorder.rows, folder / "training_curves.png")
     runs.clear_run(folder, runs.DERIVED)  # of the model as it was at some earlier epoch
-    runs.write_json(folder / "config.json", config | {"finished": now(), "parameters": model.count_params()})
+    best_model = model_files.load_model(folder)
+    temperature, before, after = calibrate(best_model, patches, splits["validation"])
+    model_files.save_model(best_model, folder / "model.keras")  # once more after a crash here, it finds about 1
+    record = {
+        "finished": now(),
+        "parameters": model.count_params(),
+        "training_patches": len(splits["train"]),
+        "temperature": temperature,
+        "validation_cross_entropy": {"before": before, "after": after},
+        "epochs_done": len(recorder.rows) - done,
+        "seconds": time.monotonic() - began,
+    }
+    runs.write_json(folder / "config.json", config | record)
     (folder / "last.weights.h5").unlink(missing_ok=True)  # only an unfinished run needs it
     best = recorder.rows[recorder.best_epoch]
     print(
         f"best validation Dice {best['val_dice']:.3f} (pooled, threshold 0.5) in epoch {best['epoch']} "
         f"of {len(recorder.rows)}, {time.monotonic() - began:.0f} s\n"
+        f"logits divided by {temperature:.2f}: validation cross-entropy {before:.4f} -> {after:.4f}\n"
         f"next: python optimize_threshold.py --run {RUN}"
     )
 
@@ -214,9 +232,9 @@ def build(config, steps):
     """Build and compile the network for a run; `steps` batches make an epoch."""
     import keras
 
-    from fused_norm import fused
-    from losses import BCEDice
+    from losses import named_loss
     from metrics import PooledDice, PooledIoU
+    from model_files import fused
     from unet import build_unet
 
     model = build_unet(
@@ -244,7 +262,7 @@ def build(config, steps):
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(
         optimizer=optimizer,
-        loss=BCEDice(DICE_WEIGHT, POSITIVE_WEIGHT, kind=LOSS, smoothing=LABEL_SMOOTHING),
+        loss=named_loss(LOSS, DICE_WEIGHT, POSITIVE_WEIGHT, LABEL_SMOOTHING),
         metrics=[PooledDice(name="dice"), PooledIoU(name="iou")],
     )
     return model

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-BLOCKS = ("plain", "residual", "se")
+DETAIL_FILTERS = 16  # of the level at full resolution where the stem halves
 
 
 def build_unet(
@@ -28,8 +28,14 @@ def build_unet(
             open, and then every batch fed must be divisible so.
         base_filters: filters of the first level; each level below has twice as many, up to max_filters.
         depth: number of halvings between the input and the bottom of the U.
-        block: one of BLOCKS, see `conv_block`.
-        dropout: share of the channels dropped (spatial dropout) at the bottom and in the decoder below full size.
+        max_filters: filters of a level, at most.
+        block: plain, residual or se, see `conv_block`.
+        dropout: share of the channels that are dropped at the bottom (spatial dropout).
+        scales: add up logits of all levels of the decoder instead of the last one's alone.
+        stem: 1: all levels alike. 2: a convolution of stride 2 comes first, so that the U works at half the
+            resolution, with one level less; a light level at the end joins its answer with detail of the input. Most
+            of the work of a U-Net lies in its top level, where it has the fewest filters.
+        resize: bilinear resizing in the decoder instead of transposed convolutions.
         mean, variance: each band's mean and variance over the training split, in file units. They become the
             first layer, so that no later stage can normalise otherwise. None leaves the bands as they are.
 
@@ -44,7 +50,7 @@ def build_unet(
     image = keras.Input(input_shape, name="bands")
     # float32 also under mixed precision: bfloat16 holds three digits, too few for 8-bit values or elevations
     x = normalisation(bands, mean, variance)(image)
-    full = x
+    normalised = x
     filters = [min(base_filters * 2**level, max_filters) for level in range(depth + 1)]
     if stem == 2:
         x = layers.Conv2D(filters[0], 4, strides=2, padding="same", name="stem")(x)
@@ -75,10 +81,10 @@ def build_unet(
             sides.append(side)
 
     if stem == 2:
-        x = layers.Conv2DTranspose(16, 2, strides=2, name="full_resize")(x)
-        y = layers.Conv2D(16, 3, padding="same", name="full_detail")(full)
-        x = layers.Concatenate(name="full_skip")([y, x])
-        x = conv_block(x, 16, "plain", "full")
+        x = layers.Conv2DTranspose(DETAIL_FILTERS, 2, strides=2, name="full_resize")(x)
+        detail = layers.Conv2D(DETAIL_FILTERS, 3, padding="same", name="full_detail")(normalised)
+        x = layers.Concatenate(name="full_skip")([detail, x])
+        x = conv_block(x, DETAIL_FILTERS, "plain", "full")
     # float32 from here: bfloat16 would leave probabilities in steps that a threshold search runs into
     logit = layers.Conv2D(1, 1, dtype="float32", name="logit")(x)
     if sides:

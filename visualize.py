@@ -10,6 +10,7 @@ Writes training_curves.png and samples/{best,worst,random}.png into the run's fo
 from pathlib import Path
 
 import dataset
+import model_files
 import runs
 
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -27,19 +28,22 @@ def main():
     runs.check_choices(globals(), SPLIT=(*dataset.SPLITS, "all"))
     folder, config = runs.open_run(RESULTS_DIR, RUN)
     threshold = runs.stored_threshold(folder)
-    history = runs.read_csv(folder / "history.csv", f"python train.py --run {folder.name}")
+    history = None  # an ensemble has none
+    if "members" not in config:
+        history = runs.read_csv(folder / "history.csv", f"python train.py --run {folder.name}")
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, own = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, cache_dir, SKIP_BAD, masks=False)
-    model = runs.load_model(folder)
+    model = model_files.load_model(folder)
 
     from plots import panels, training_curves
 
-    training_curves(history, folder / "training_curves.png")
+    if history:
+        training_curves(history, folder / "training_curves.png")
     labelled = patches.labelled.any()
     parts = [] if own else [patches.data_dir.resolve().name]
     parts += [SPLIT] if labelled and not (own and SPLIT == "test") else []
     prefix = "".join(f"{part}_" for part in parts)
-    written = [folder / "training_curves.png"]
+    written = [folder / "training_curves.png"] if history else []
     for kind, chosen in choose(model, patches, indices, threshold).items():
         path = folder / "samples" / f"{prefix}{kind}.png"
         title = f"{folder.name}: {kind} patches of {patches.data_dir}" + (f", {SPLIT} split" if labelled else "")
@@ -57,7 +61,7 @@ def choose(model, patches, indices, threshold):
     import numpy as np
 
     import metrics
-    from feed import predict
+    from inference import predict
 
     random = np.random.default_rng(SEED).permutation(indices)[:SAMPLES]
     if not patches.labelled.any():
@@ -75,7 +79,7 @@ def choose(model, patches, indices, threshold):
 def draw_rows(model, patches, chosen, threshold):
     """What `plots.panels` draws of some patches: (label, true colour, mask or None, probability) for each."""
     import metrics
-    from feed import predict
+    from inference import predict
 
     colours = dataset.true_colour(patches.file_bands)
     rows = []

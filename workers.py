@@ -10,14 +10,26 @@ from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from model_files import load_model
 from recipes import Recipe
-from runs import UserError, load_model
+from runs import UserError
 from scene import Scene
 from tiling import Grid, predict_strip, read_strip
 
 PATIENCE = 15  # seconds within which a cluster must answer and show a worker
 # what a worker at an address needs of ours, each after what it needs itself
-MODULES = ("runs", "patch_files", "dataset", "ground", "scene", "recipes", "tiling", "workers")
+MODULES = (
+    "runs",
+    "model_files",
+    "patch_files",
+    "dataset",
+    "ground",
+    "scene",
+    "recipes",
+    "inference",
+    "tiling",
+    "workers",
+)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, o
 
 import numpy as np
 
+import model_files
 import runs
 
 WIDTH = 1024  # columns of the scene
@@ -87,7 +88,7 @@ def open_job(place, overlap, batch_size):
     recipe = recipes.plan([Path(place, "scene.tif")], BANDS_L4S)
     opened = Scene(recipe)
     grid = Grid(opened.height, opened.width, (128, 128), overlap)
-    return opened, Job(place, recipe, grid, (1.0,) * 14, batch_size), runs.load_model(Path(place))
+    return opened, Job(place, recipe, grid, (1.0,) * 14, batch_size), model_files.load_model(Path(place))
 
 
 def peak():

@@ -6,7 +6,8 @@ import pytest
 
 import augment
 import dataset
-from feed import PatchFeed, predict
+from feed import PatchFeed
+from inference import predict
 
 
 @pytest.fixture

@@ -3,8 +3,18 @@
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import jaccard_score
 
-from losses import BCEDice, binary_crossentropy, dice_loss
+from losses import (
+    LOSSES,
+    BCEDice,
+    binary_crossentropy,
+    dice_loss,
+    focal_crossentropy,
+    lovasz_loss,
+    named_loss,
+    tversky_loss,
+)
 
 
 @pytest.fixture
@@ -61,3 +71,32 @@ def test_a_compiled_model_loads_without_custom_objects(tmp_path, batch):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     assert loaded.loss.get_config() == model.loss.get_config()
     assert loaded.evaluate(images, masks, verbose=0) == pytest.approx(expected)
+
+
+def test_tversky_is_dice_at_a_half_and_else_weighs_what_is_missed(batch):
+    assert float(tversky_loss(*batch, missed=0.5)) == pytest.approx(float(dice_loss(*batch, smooth=2.0)), rel=1e-5)
+    expected = float(keras.losses.tversky(*batch, alpha=0.7, beta=0.3))  # Keras's alpha goes with what is missed
+    assert float(tversky_loss(*batch, missed=0.7, smooth=1e-7)) == pytest.approx(expected, abs=1e-4)
+
+
+def test_focal_agrees_with_keras(batch):
+    expected = np.mean(keras.losses.binary_focal_crossentropy(*batch, gamma=2.0))
+    assert float(focal_crossentropy(*batch)) == pytest.approx(float(expected), rel=1e-4)
+    assert float(focal_crossentropy(*batch, gamma=0.0)) == pytest.approx(float(binary_crossentropy(*batch)), rel=1e-5)
+
+
+def test_lovasz_is_the_jaccard_loss_of_hard_masks(batch):
+    masks, probabilities = batch
+    hard = (probabilities > 0.4).astype(np.float32)
+    expected = 1 - jaccard_score(masks.ravel(), hard.ravel())
+    assert float(lovasz_loss(masks, hard)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_named_loss_tells_right_from_wrong(batch, name):
+    masks, _ = batch
+    loss = named_loss(name, label_smoothing=0.02)
+    right, unsure, wrong = (float(loss(masks, p)) for p in (masks, np.full_like(masks, 0.5), 1 - masks))
+    assert right < unsure < wrong
+    assert np.isfinite([right, unsure, wrong]).all()
+    assert float(loss(masks * 0, masks * 0)) < 0.5

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
 
 import metrics
 
@@ -106,3 +107,24 @@ def test_bootstrap_interval_covers_as_often_as_it_says():
         assert low < high
         held += low <= truth <= high
     assert 87 <= held <= 100
+
+
+def test_reliability_agrees_with_scikit_learn(pixels):
+    masks, probabilities = pixels
+    curve = metrics.ThresholdCurve()
+    curve.update(masks, probabilities)
+    mean, share, count = curve.reliability(10)
+    expected_share, expected_mean = calibration_curve(masks.ravel(), probabilities.ravel(), n_bins=10)
+    np.testing.assert_allclose(share[count > 0], expected_share, atol=0.01)
+    np.testing.assert_allclose(mean[count > 0], expected_mean, atol=0.001)
+    assert count.sum() == masks.size
+    error = np.average(np.abs(mean - share)[count > 0], weights=count[count > 0])
+    assert curve.calibration_error(10) == pytest.approx(error)
+
+
+def test_a_perfectly_calibrated_forecast_has_no_error():
+    rng = np.random.default_rng(0)
+    probabilities = rng.random(400_000).astype(np.float32)
+    curve = metrics.ThresholdCurve()
+    curve.update(rng.random(probabilities.shape) < probabilities, probabilities)
+    assert curve.calibration_error() < 0.003

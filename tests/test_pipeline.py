@@ -30,7 +30,8 @@ def test_a_run_holds_its_whole_record(workplace):
     folder = workplace / "results" / "small"
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == sorted(
         "config.json split.csv model.keras history.csv training_curves.png threshold.json threshold_curve.csv "
-        "threshold_curve.png metrics.json per_image.csv samples/best.png samples/worst.png samples/random.png".split()
+        "threshold_curve.png metrics.json per_image.csv objects.csv reliability.csv reliability.png "
+        "samples/best.png samples/worst.png samples/random.png".split()
     )
     config = record(workplace, "config.json")
     assert config["constants"]["EPOCHS"] == 8 and config["constants"]["BASE_FILTERS"] == 4
@@ -75,10 +76,58 @@ def test_threshold_is_the_best_of_its_curve_and_is_what_evaluate_applies(workpla
     assert record(workplace, "metrics.json")["threshold"] == chosen["threshold"]
 
 
-@pytest.mark.parametrize("name", "training_curves threshold_curve samples/best samples/worst samples/random".split())
+@pytest.mark.parametrize(
+    "name", "training_curves threshold_curve reliability samples/best samples/worst samples/random".split()
+)
 def test_pictures_are_pictures(workplace, name):
     picture = imread(workplace / "results" / "small" / f"{name}.png")
     assert min(picture.shape[:2]) > 300 and picture.std() > 0.05
+
+
+def test_test_time_augmentation_has_a_threshold_and_a_record_of_its_own(workplace):
+    before = record(workplace, "metrics.json")
+    result = run_script("evaluate.py", "--run", "small", "--tta", cwd=workplace)
+    assert_user_error(result, "threshold_tta.json is missing: python optimize_threshold.py --run small --tta makes it")
+    for stage in ("optimize_threshold.py", "evaluate.py"):
+        result = run_script(stage, "--run", "small", "--tta", cwd=workplace)
+        assert result.returncode == 0, result.stderr
+    after = record(workplace, "metrics_tta.json")
+    assert after["threshold"] == record(workplace, "threshold_tta.json")["threshold"]
+    assert after["loss"] != before["loss"] and after["dice"] > 0.8
+    assert record(workplace, "metrics.json") == before
+
+
+def test_an_ensemble_is_a_run_that_gives_the_mean_of_its_members(workplace):
+    flags = ("--run", "second", "--seed", 1, "--epochs", 4, *SMALL)
+    assert run_script("train.py", *flags, cwd=workplace).returncode == 0
+    result = run_script("ensemble.py", "--members", "small", "second", "--run", "both", cwd=workplace)
+    assert result.returncode == 0, result.stderr
+    for stage in ("optimize_threshold.py", "evaluate.py", "visualize.py"):
+        result = run_script(stage, "--run", "both", cwd=workplace)
+        assert result.returncode == 0, result.stderr
+    assert record(workplace, "metrics.json", "both")["images"] == 9
+    code = (
+        "import keras, numpy as np\n"
+        "x = np.random.default_rng(0).normal(1, 0.5, (3, 32, 32, 14))\n"
+        "p = {n: np.asarray(keras.models.load_model(f'results/{n}/model.keras').predict(x, verbose=0))\n"
+        "     for n in ('small', 'second', 'both')}\n"
+        "assert abs(p['small'] - p['second']).max() > 0.01\n"
+        "assert abs((p['small'] + p['second']) / 2 - p['both']).max() < 1e-3\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    result = run_script("ensemble.py", "--members", "small", "second", "--run", "both", cwd=workplace)
+    assert_user_error(result, "run results/both exists", "--overwrite")
+    result = run_script("ensemble.py", "--members", "small", "both", "--run", "small", cwd=workplace)
+    assert_user_error(result, "--run small is one of the members")
+
+
+def test_runs_of_different_splits_are_not_joined(workplace):
+    flags = ("--run", "resplit", "--split-seed", 1, "--epochs", 1, *SMALL)
+    assert run_script("train.py", *flags, cwd=workplace).returncode == 0
+    result = run_script("ensemble.py", "--members", "small", "resplit", "--run", "mixed", cwd=workplace)
+    assert_user_error(result, "runs small and resplit have different splits")
+    assert not (workplace / "results" / "mixed").exists()
 
 
 def test_other_splits_and_folders_do_not_overwrite_the_test_record(workplace):

@@ -21,6 +21,7 @@ import rasterio
 from PIL import Image
 from rasterio.transform import from_origin
 
+import model_files
 import predict
 import recipes
 import runs
@@ -183,7 +184,7 @@ def test_the_tile_grid_leaves_no_trace(place):
     bands = make_bands(100, 150)
     path = write_raster(place / "scene.tif", bands)
     opened = scene.Scene(predict_recipe(path))
-    model = runs.load_model(place / "results" / "unet")
+    model = model_files.load_model(place / "results" / "unet")
     maps = []
     for shift in (0, TILE // 2):
         grid = tiling.Grid(100, 150, (TILE, TILE), 8, shift)
@@ -202,7 +203,7 @@ def predict_recipe(path):
 
 
 def test_flips_and_turns_are_averaged(place):
-    model = runs.load_model(place / "results" / "unet")
+    model = model_files.load_model(place / "results" / "unet")
     image = np.moveaxis(make_bands(TILE, TILE), 0, -1)
     expected = np.zeros((TILE, TILE))
     for turn in range(4):
@@ -215,7 +216,7 @@ def test_flips_and_turns_are_averaged(place):
 
 def test_gaps_do_not_bleed_and_empty_tiles_cost_nothing(place, monkeypatch):
     """Values under nodata have no say in the map, and tiles without data are not predicted."""
-    model = runs.load_model(place / "results" / "unet")
+    model = model_files.load_model(place / "results" / "unet")
     maps, seen = [], []
     real = tiling.probabilities
     monkeypatch.setattr(

@@ -34,8 +34,8 @@ def test_no_script_is_imported(name):
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_only_fused_norm_knows_tensorflow(name):
-    assert ("tensorflow" in set(imports(FILES[name]))) == (name == "fused_norm")
+def test_only_one_module_knows_tensorflow(name):
+    assert ("tensorflow" in set(imports(FILES[name]))) == (name == "model_files")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

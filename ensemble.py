@@ -1,0 +1,71 @@
+"""Join runs into one whose model gives the mean of their probabilities.
+
+    python ensemble.py --members a b c --run abc
+    python optimize_threshold.py --run abc && python evaluate.py --run abc      # like any other run
+
+The members must have been trained on the same data, bands and split. Writes results/<run>/: config.json, split.csv and
+model.keras, which holds the members' models. Next: python optimize_threshold.py --run <run>
+"""
+
+import shutil
+
+import model_files
+import runs
+
+RESULTS_DIR = "results"  # holds a folder for each run
+MEMBERS = ()  # names of the runs to join
+RUN = ""  # name of the new run
+OVERWRITE = False  # replace the run of that name
+
+
+def main():
+    if len(MEMBERS) < 2:
+        raise runs.UserError("name two runs or more with --members")
+    folder = runs.run_folder(RESULTS_DIR, RUN)
+    opened = [runs.open_run(RESULTS_DIR, member) for member in MEMBERS]
+    if folder in [member for member, _ in opened]:
+        raise runs.UserError(f"--run {RUN} is one of the members: choose another name")
+    if (folder / "config.json").exists() and not OVERWRITE:
+        raise runs.UserError(f"run {folder} exists: replace it with --overwrite, or choose another --run")
+    check_members(opened)
+    models = [model_files.load_model(member) for member, _ in opened]
+    (first, config), names = opened[0], [member.name for member, _ in opened]
+    runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
+    model_files.save_model(mean_model(models, names), folder / "model.keras")
+    shutil.copyfile(first / "split.csv", folder / "split.csv")
+    kept = ("constants", "data_dir", "data_digest", "bands", "file_bands", "input_shape", "band_mean", "band_variance")
+    config = {"run": folder.name, "members": names, **{key: config[key] for key in (*kept, "left_out")}}
+    config["parameters"] = sum(model.count_params() for model in models)
+    runs.write_json(folder / "config.json", config | runs.environment())
+    print(f"{folder}: mean of {', '.join(names)}\nnext: python optimize_threshold.py --run {folder.name}")
+
+
+def check_members(opened):
+    """Raise UserError where runs were not trained on the same thing: their mean could not be scored fairly."""
+    (first, config), *others = opened
+    split = runs.require(first / "split.csv", f"python train.py --run {first.name}").read_text()
+    for folder, other in others:
+        for key in ("data_digest", "bands", "input_shape"):
+            if other[key] != config[key]:
+                raise runs.UserError(f"runs {first.name} and {folder.name} differ in {key}: they cannot be joined")
+        if runs.require(folder / "split.csv", f"python train.py --run {folder.name}").read_text() != split:
+            raise runs.UserError(
+                f"runs {first.name} and {folder.name} have different splits: one has seen what the other is tested on"
+            )
+
+
+def mean_model(models, names):
+    """One model that gives the mean of several with the same input."""
+    import keras
+
+    image = keras.Input(models[0].input_shape[1:], name="bands")
+    members = [
+        keras.Model(model.input, model.output, name=f"member{i}_{name}")
+        for i, (model, name) in enumerate(zip(models, names, strict=True))
+    ]
+    mean = keras.layers.Average(dtype="float32", name="mean")([member(image) for member in members])
+    return keras.Model(image, mean, name="ensemble")
+
+
+if __name__ == "__main__":
+    runs.start(main)

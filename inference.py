@@ -1,0 +1,24 @@
+"""What a model says of patches: probabilities, with or without test-time augmentation. NumPy only."""
+
+import numpy as np
+
+
+def probabilities(model, images, tta=False):
+    """Probabilities n x H x W float32 of images n x H x W x bands; with `tta` the mean over flips and turns."""
+    if not tta:
+        return np.asarray(model.predict_on_batch(images), np.float32)[..., 0]
+    turns = range(4) if images.shape[1] == images.shape[2] else (0, 2)
+    total = np.zeros(images.shape[:3], np.float32)
+    for turn in turns:
+        for step in (1, -1):
+            seen = np.ascontiguousarray(np.rot90(images, turn, axes=(1, 2))[:, :, ::step])
+            total += np.rot90(probabilities(model, seen)[:, :, ::step], -turn, axes=(1, 2))
+    return total / (2 * len(turns))
+
+
+def predict(model, patches, indices, batch_size=32, tta=False):
+    """Yield (indices, images, probabilities n x H x W float32) batch by batch; memory does not grow with the split."""
+    for start in range(0, len(indices), batch_size):
+        batch = indices[start : start + batch_size]
+        images = patches.read(batch)
+        yield batch, images, probabilities(model, images, tta)

@@ -1,0 +1,106 @@
+"""A model in its two forms: on Keras's own layers, as it is stored, and arranged for the machine it runs on.
+
+Light to import; Keras is imported when a function is called.
+"""
+
+import functools
+import zipfile
+
+from runs import UserError, hardware_has_bfloat16, import_keras, require, whole
+
+
+def save_model(model, path):
+    """Store a model so that it loads anywhere, without optimizer and loss, and as small as it goes.
+
+    Kernels that are used in bfloat16 are rounded to it, which changes no answer; the zeros that this leaves in
+    float32 are compressed away: half the size.
+    """
+    import ml_dtypes
+
+    keras = import_keras()
+    model = portable(keras.Model(model.input, model.output, name=model.name))
+    for layer in _layers(model):
+        if layer.compute_dtype == "bfloat16" and not isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([w.astype(ml_dtypes.bfloat16).astype("float32") for w in layer.get_weights()])
+    with whole(path) as partial:
+        model.save(partial)
+        with zipfile.ZipFile(partial) as stored:
+            parts = {name: stored.read(name) for name in stored.namelist()}
+        with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as packed:
+            for name, content in parts.items():
+                packed.writestr(name, content)
+
+
+def load_model(folder):
+    """Load `model.keras` of a run. Its first layer normalises: feed it bands as they are in the files.
+
+    Where the hardware has no bfloat16, float32 is used: slower by less than bfloat16 in software would be.
+    """
+    path = require(folder / "model.keras", f"python train.py --run {folder.name}")
+    keras = import_keras()
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever its zip, JSON and HDF5 readers raise
+        first_line = str(error).strip().splitlines()[0]
+        raise UserError(f"{path} cannot be loaded ({first_line}): train the run again") from None
+    return fused(model, None if hardware_has_bfloat16() else "float32")
+
+
+def fused(model, dtype=None):
+    """The same model with batch normalisation by TensorFlow's fused kernel, if TensorFlow is the backend.
+
+    Keras computes it in float32 from a dozen elementary operations; training is half as fast again without them.
+    `dtype` replaces the precision policy of all layers.
+    """
+    if import_keras().backend.backend() != "tensorflow":
+        return model if dtype is None else _rebuilt(model, {}, dtype)
+    return _rebuilt(model, {import_keras().layers.BatchNormalization: _fused_layer()}, dtype)
+
+
+def portable(model):
+    """The same model on Keras's own layers alone."""
+    keras = import_keras()
+    if keras.backend.backend() != "tensorflow":
+        return model
+    return _rebuilt(model, {_fused_layer(): keras.layers.BatchNormalization})
+
+
+def _layers(model):
+    """All layers of a model, those of models within it too."""
+    for layer in model.layers:
+        yield from _layers(layer) if hasattr(layer, "layers") else [layer]
+
+
+def _rebuilt(model, exchange, dtype=None):
+    """A copy of a model, its weights too, with some classes of layers exchanged."""
+
+    def clone(layer):
+        config = layer.get_config() | ({"dtype": dtype} if dtype else {})
+        return exchange.get(type(layer), type(layer)).from_config(config)
+
+    copy = import_keras().models.clone_model(model, clone_function=clone, recursive=True)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+@functools.cache
+def _fused_layer():
+    """The layer's class, made when first asked for: TensorFlow is not imported under another backend."""
+    import tensorflow as tf
+
+    keras = import_keras()
+
+    class FusedBatchNormalization(keras.layers.BatchNormalization):
+        """Normalises over batch, height and width; statistics in float32, also of bfloat16 (Ioffe & Szegedy 2015)."""
+
+        def call(self, inputs, training=None, mask=None):
+            kernel = tf.compat.v1.nn.fused_batch_norm
+            if not training:
+                statistics = {"mean": self.moving_mean, "variance": self.moving_variance}
+                return kernel(inputs, self.gamma, self.beta, **statistics, epsilon=self.epsilon, is_training=False)[0]
+            outputs, mean, variance = kernel(inputs, self.gamma, self.beta, epsilon=self.epsilon)
+            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+                moving.assign(moving * self.momentum + batch * (1 - self.momentum))
+            return outputs
+
+    return FusedBatchNormalization

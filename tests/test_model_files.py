@@ -1,0 +1,63 @@
+"""A model's two forms: the same answers stored and on this machine, for training too."""
+
+import keras
+import numpy as np
+import pytest
+
+from model_files import fused, load_model, portable, save_model
+from unet import build_unet
+
+
+@pytest.fixture(params=["float32", "mixed_bfloat16"])
+def trained(request):
+    """A small network after some steps on noise, so that its statistics are none of the initial ones."""
+    keras.utils.set_random_seed(0)
+    keras.config.set_dtype_policy(request.param)
+    try:
+        model = fused(build_unet((32, 32, 3), 8, 2, block="residual", mean=[0.5] * 3, variance=[0.1] * 3))
+        rng = np.random.default_rng(0)
+        images, masks = rng.random((8, 32, 32, 3)), rng.random((8, 32, 32, 1)) > 0.8
+        model.compile("adam", "binary_crossentropy")
+        model.fit(images, masks.astype(np.float32), epochs=5, verbose=0)
+        yield model, images
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_stored_model_gives_the_same_answers_on_keras_alone(trained, tmp_path):
+    model, images = trained
+    save_model(model, tmp_path / "model.keras")
+    stored = keras.models.load_model(tmp_path / "model.keras")
+    assert {type(layer).__module__.split(".")[0] for layer in stored.layers} == {"keras"}
+    expected = model.predict_on_batch(images)
+    # bfloat16 resolves 1/128 of a value; the fused kernel rounds once where Keras rounds elsewhere
+    tolerance = 1e-5 if stored.layers[2].compute_dtype == "float32" else 0.02
+    np.testing.assert_allclose(stored.predict_on_batch(images), expected, atol=tolerance)
+    np.testing.assert_array_equal(load_model(tmp_path).predict_on_batch(images), expected)
+
+
+def test_bfloat16_halves_the_file(tmp_path):
+    sizes = []
+    for policy in ("float32", "mixed_bfloat16"):
+        keras.config.set_dtype_policy(policy)
+        try:
+            save_model(build_unet((32, 32, 3), 16, 3), tmp_path / f"{policy}.keras")
+        finally:
+            keras.config.set_dtype_policy("float32")
+        sizes.append((tmp_path / f"{policy}.keras").stat().st_size)
+    assert sizes[1] < 0.6 * sizes[0]
+
+
+def test_fused_normalisation_trains_like_that_of_keras():
+    """One step in float32: the same loss, gradients and moving statistics, but for N - 1 in the variance."""
+    images = np.random.default_rng(0).random((8, 16, 16, 3))
+    masks = (images.mean(3, keepdims=True) > 0.5).astype(np.float32)
+    keras.utils.set_random_seed(0)
+    plain = build_unet((16, 16, 3), 4, 2)
+    losses = []
+    for model in (plain, quick := fused(portable(plain))):
+        model.compile(keras.optimizers.SGD(0.1), "binary_crossentropy")
+        losses.append(model.train_on_batch(images, masks))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    for ours, theirs in zip(quick.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=5e-4, rtol=5e-3)
