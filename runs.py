@@ -302,11 +302,11 @@ def environment():
 
 
 def revision():
-    """The git commit of the source, "+" appended where files differ from it; "unknown" outside a clone."""
+    """The git commit of the source, "+" appended where a script differs from it; "unknown" outside a clone."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
-        status = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True)
+        status = subprocess.run([*git, "status", "--porcelain", "-uno", "--", "*.py"], capture_output=True, text=True)
     except OSError:
         return "unknown"
     if commit.returncode:
