@@ -31,7 +31,7 @@ SKIP_BAD = False  # leave unusable files out and list them in config.json, inste
 SPLIT_METHOD = "random"  # how splits that the folder lacks are cut: random, or blocks of neighbouring patches
 BLOCK = 20  # neighbouring patches in a block
 TEST_SPLIT = "test"  # the folder's own split to hold out: test, or validation where only that has labels
-AUGMENT = ("dihedral", "affine", "colour")  # of the training patches, in order; augment.py has them all
+AUGMENT = ("dihedral", "affine")  # of the training patches, in order; augment.py has them all
 # ---------------------------------------------------------------------- model and loss
 BASE_FILTERS = 48  # filters of the first level; each level down has twice as many
 MAX_FILTERS = 192  # filters of a level, at most
