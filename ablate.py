@@ -25,9 +25,9 @@ TEST_SPLIT = "test"  # see train.py
 RESULTS_DIR = "results"  # the table is written here, the runs into ablation/
 FACTORS = ()  # names of the changes to try, see CHANGES below; none given: all
 SEEDS = (0,)  # of each factor
-EPOCHS = 20  # of every run
+EPOCHS = 20  # of every run that is not a change of that
 JOBS = 2  # runs at a time, each on its share of the processor
-TIMED_BATCHES = 20  # batches of 32 patches over which the speed of prediction is measured
+TIMED_STEPS = 10  # steps over which speeds are measured, in this process, when all runs are done; 0: not measured
 
 # Flags of train.py: the baseline's, and what each factor changes of them.
 CHANGES = {
@@ -36,8 +36,8 @@ CHANGES = {
     ),
     "plain blocks": "--conv-block plain",
     "squeeze and excitation": "--conv-block se",
-    "32 filters, at most 128": "--base-filters 32 --max-filters 128",
-    "half resolution, 48 filters": "--stem 2 --base-filters 48 --max-filters 192",
+    "32 filters up to 128": "--base-filters 32 --max-filters 128",
+    "half resolution with 48 filters": "--stem 2 --base-filters 48 --max-filters 192",
     "sum of scales": "--scales",
     "flips only": "--augment flips",
     "colour": "--augment dihedral colour",
@@ -55,13 +55,14 @@ CHANGES = {
     "weight decay 0.02": "--weight-decay 0.02",
     "learning rate 0.003": "--learning-rate 0.003",
     "batches of 8": "--batch-size 8",
+    "60 epochs": "--epochs 60",
 }
 
 
 def main():
     names = FACTORS or tuple(CHANGES)
     runs.check_choices({"FACTORS": names}, FACTORS=tuple(CHANGES))
-    runs.check_ranges(globals(), EPOCHS=(1, None), JOBS=(1, None), TIMED_BATCHES=(0, None))
+    runs.check_ranges(globals(), EPOCHS=(1, None), JOBS=(1, None), TIMED_STEPS=(0, None))
     wanted = [(name, seed) for seed in SEEDS for name in names]
     with ThreadPoolExecutor(JOBS) as pool:
         for name, seed, said in pool.map(lambda pair: (*pair, train(*pair)), wanted):
@@ -76,7 +77,7 @@ def main():
     runs.write_csv(path, table[0], [row.values() for row in table])
     for row in table:
         sd, gain = (f"{row[key]:.3f}" if row[key] != "" else "  -  " for key in ("sd", "gain"))
-        print(f"{row['factor']:<28} {row['validation_dice']:.3f} ({sd}) {gain:>7} {row['parameters']:>10,}")
+        print(f"{row['factor']:<32} {row['validation_dice']:.3f} ({sd}) {gain:>7} {row['parameters']:>10,}")
     ablation(table, path.with_suffix(".png"))
     print(f"written: {path}, ablation.png")
 
@@ -87,23 +88,52 @@ def run_name(name, seed):
 
 
 def train(name, seed):
-    """Train a run and choose its threshold, unless that was done before; returns what to say of it."""
+    """Train a run and choose its threshold, as far as that was not done before; returns what to say of it."""
     folder = Path(RESULTS_DIR, "ablation", run_name(name, seed))
-    if (folder / "threshold.json").exists():
-        return "stands already"
-    common = ["--results-dir", str(folder.parent), "--run", folder.name]
-    flags = f"--data-dir {DATA_DIR} --test-split {TEST_SPLIT} --epochs {EPOCHS} --seed {seed}".split()
-    changes = f"{CHANGES['baseline']} {CHANGES[name]}".split()  # of a flag given twice the last one counts
-    began = "--resume" if (folder / "last.weights.h5").exists() else "--overwrite"
+    flags = flags_of(name, seed)
+    exists = (folder / "config.json").exists()
+    if exists:
+        check_same(folder, flags)
+        if (folder / "threshold.json").exists():
+            return "stands already"
     environment = dict(os.environ)
     for library in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
         environment[library] = str(max(1, os.cpu_count() // JOBS))
-    for script, arguments in (("train.py", [*flags, *changes, began]), ("optimize_threshold.py", [])):
-        command = [sys.executable, str(Path(__file__).parent / script), *common, *arguments]
+    arguments = [part for flag, values in flags.items() for part in (flag, *values)]
+    if exists:
+        arguments.append("--resume")
+    for script, more in (("train.py", arguments), ("optimize_threshold.py", [])):
+        command = [sys.executable, str(Path(__file__).parent / script)]
+        command += ["--results-dir", str(folder.parent), "--run", folder.name, *more]
         result = subprocess.run(command, env=environment, capture_output=True, text=True)
         if result.returncode:
             raise runs.UserError(f"{' '.join(command)} failed:\n{result.stderr.strip()}")
-    return result.stdout.splitlines()[1]
+    return next(line for line in result.stdout.splitlines() if line.startswith("threshold"))
+
+
+def flags_of(name, seed):
+    """The flags of train.py of a run: {flag: its values}. A factor's own take the place of the baseline's."""
+    flags = {"--data-dir": [DATA_DIR], "--test-split": [TEST_SPLIT], "--epochs": [str(EPOCHS)], "--seed": [str(seed)]}
+    for word in f"{CHANGES['baseline']} {CHANGES[name]}".split():
+        if word.startswith("--"):
+            values = flags[word] = []
+        else:
+            values.append(word)
+    return flags
+
+
+def check_same(folder, flags):
+    """Raise UserError where a run that stands already was not trained with these flags."""
+    constants = runs.read_json(folder / "config.json", "ablate.py")["constants"]
+    for flag, values in flags.items():
+        constant = flag.removeprefix("--").replace("-", "_").upper()
+        value = constants.get(constant)
+        stored = [] if value is True else [str(part) for part in (value if isinstance(value, list) else [value])]
+        if stored != values:
+            raise runs.UserError(
+                f"{folder} was trained with {constant} = {value!r}, not {' '.join(values)}: remove it, or use another "
+                "--results-dir"
+            )
 
 
 def summary(name, baseline):
@@ -112,7 +142,7 @@ def summary(name, baseline):
     if not dice:
         return None
     gains = [dice[seed] - baseline[seed] for seed in dice if seed in baseline]
-    images = sum(config["epochs_done"] * config["training_patches"] for config in configs)
+    trained, predicted = speeds(run_name(name, min(dice)))
     return {
         "factor": name,
         "flags": CHANGES[name],
@@ -122,8 +152,9 @@ def summary(name, baseline):
         "sd": statistics.stdev(dice.values()) if len(dice) > 1 else "",
         "gain": statistics.mean(gains) if gains else "",
         "parameters": configs[0]["parameters"],
-        "training_images_per_s": images / sum(config["seconds"] for config in configs),
-        "predicted_images_per_s": prediction_speed(name) if TIMED_BATCHES else "",
+        "trained_patches_per_s": trained,
+        "predicted_patches_per_s": predicted,
+        "revisions": " ".join(sorted({config["revision"] for config in configs})),
     }
 
 
@@ -138,18 +169,33 @@ def finished(name):
     return dice, configs
 
 
-def prediction_speed(name):
-    """Images a second of `predict_on_batch`, in batches of 32."""
+def speeds(run):
+    """Patches a second, (trained on, predicted), of a run's network, loss and batch size in memory; or blanks."""
+    if not TIMED_STEPS:
+        return "", ""
+    keras = runs.import_keras()
     import numpy as np
 
-    folder = next(Path(RESULTS_DIR, "ablation").glob(run_name(name, "*")))
+    from losses import named_loss
+
+    folder = Path(RESULTS_DIR, "ablation", run)
+    constants = runs.read_json(folder / "config.json", "ablate.py")["constants"]
+    settings = [constants[name] for name in ("LOSS", "DICE_WEIGHT", "POSITIVE_WEIGHT", "LABEL_SMOOTHING")]
+    keras.utils.set_random_seed(0)
     model = model_files.load_model(folder)
-    images = np.zeros((32, *model.input_shape[1:]), np.float32)
-    model.predict_on_batch(images)
-    began = time.perf_counter()
-    for _ in range(TIMED_BATCHES):
-        model.predict_on_batch(images)
-    return 32 * TIMED_BATCHES / (time.perf_counter() - began)
+    model.compile(optimizer="adamw", loss=named_loss(*settings))
+    size = constants["BATCH_SIZE"]
+    images = np.random.default_rng(0).normal(size=(size, *model.input_shape[1:])).astype(np.float32)
+    masks = (images[..., :1] > 2).astype(np.float32)
+    found = []
+    for step in (lambda: model.train_on_batch(images, masks), lambda: model.predict_on_batch(images)):
+        for _ in range(3):
+            step()
+        began = time.perf_counter()
+        for _ in range(TIMED_STEPS):
+            step()
+        found.append(round(size * TIMED_STEPS / (time.perf_counter() - began), 1))
+    return found
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ model.keras, which holds the members' models. Next: python optimize_threshold.py
 """
 
 import shutil
+from datetime import UTC, datetime
 
 import model_files
 import runs
@@ -19,22 +20,23 @@ OVERWRITE = False  # replace the run of that name
 
 
 def main():
-    if len(MEMBERS) < 2:
-        raise runs.UserError("name two runs or more with --members")
     folder = runs.run_folder(RESULTS_DIR, RUN)
     opened = [runs.open_run(RESULTS_DIR, member) for member in MEMBERS]
+    if len({member for member, _ in opened}) < max(2, len(MEMBERS)):
+        raise runs.UserError("name two runs or more with --members, each once")
     if folder in [member for member, _ in opened]:
         raise runs.UserError(f"--run {RUN} is one of the members: choose another name")
     if (folder / "config.json").exists() and not OVERWRITE:
         raise runs.UserError(f"run {folder} exists: replace it with --overwrite, or choose another --run")
     check_members(opened)
-    models = [model_files.load_model(member) for member, _ in opened]
+    models = [model_files.load_model(member, to_store=True) for member, _ in opened]
     (first, config), names = opened[0], [member.name for member, _ in opened]
     runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
-    model_files.save_model(mean_model(models, names), folder / "model.keras")
+    model_files.save_model(mean_model(models), folder / "model.keras")
     shutil.copyfile(first / "split.csv", folder / "split.csv")
     kept = ("constants", "data_dir", "data_digest", "bands", "file_bands", "input_shape", "band_mean", "band_variance")
     config = {"run": folder.name, "members": names, **{key: config[key] for key in (*kept, "left_out")}}
+    config["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     config["parameters"] = sum(model.count_params() for model in models)
     runs.write_json(folder / "config.json", config | runs.environment())
     print(f"{folder}: mean of {', '.join(names)}\nnext: python optimize_threshold.py --run {folder.name}")
@@ -44,6 +46,9 @@ def check_members(opened):
     """Raise UserError where runs were not trained on the same thing: their mean could not be scored fairly."""
     (first, config), *others = opened
     split = runs.require(first / "split.csv", f"python train.py --run {first.name}").read_text()
+    for folder, other in opened:
+        if "finished" not in other:
+            raise runs.UserError(f"run {folder.name} is not finished: python train.py --run {folder.name} --resume")
     for folder, other in others:
         for key in ("data_digest", "bands", "input_shape"):
             if other[key] != config[key]:
@@ -54,15 +59,12 @@ def check_members(opened):
             )
 
 
-def mean_model(models, names):
+def mean_model(models):
     """One model that gives the mean of several with the same input."""
     import keras
 
     image = keras.Input(models[0].input_shape[1:], name="bands")
-    members = [
-        keras.Model(model.input, model.output, name=f"member{i}_{name}")
-        for i, (model, name) in enumerate(zip(models, names, strict=True))
-    ]
+    members = [keras.Model(model.input, model.output, name=f"member{i}") for i, model in enumerate(models)]
     mean = keras.layers.Average(dtype="float32", name="mean")([member(image) for member in members])
     return keras.Model(image, mean, name="ensemble")
 

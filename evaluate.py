@@ -87,9 +87,10 @@ def score(model, patches, indices, threshold, constants):
     import metrics
     import objects
     from inference import predict
-    from losses import BCEDice
+    from losses import named_loss
 
-    loss = BCEDice(constants["DICE_WEIGHT"], constants["POSITIVE_WEIGHT"])
+    settings = (constants[name] for name in ("LOSS", "DICE_WEIGHT", "POSITIVE_WEIGHT", "LABEL_SMOOTHING"))
+    loss = named_loss(*settings)
     curve, counts, outlined, total_loss = metrics.ThresholdCurve(), [], [], 0.0
     for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE, TTA):
         masks = patches.read_masks(batch)

@@ -69,13 +69,16 @@ class ThresholdCurve:
     def __init__(self):
         self.positive = np.zeros(len(THRESHOLDS), np.int64)
         self.negative = np.zeros(len(THRESHOLDS), np.int64)
+        self.sums = np.zeros(len(THRESHOLDS))  # of the probabilities in each bin, for `reliability` alone
 
     def update(self, masks, probabilities):
         """Add pixels: masks 0/1 and probabilities in [0, 1], of one shape."""
         masks = np.asarray(masks).ravel() > 0
-        bins = np.searchsorted(THRESHOLDS, np.asarray(probabilities, np.float32).ravel(), side="right") - 1
+        probabilities = np.asarray(probabilities, np.float32).ravel()
+        bins = np.searchsorted(THRESHOLDS, probabilities, side="right") - 1
         self.positive += np.bincount(bins[masks], minlength=len(THRESHOLDS))
         self.negative += np.bincount(bins[~masks], minlength=len(THRESHOLDS))
+        self.sums += np.bincount(bins, probabilities, len(THRESHOLDS))
 
     def counts(self):
         """tp, fp, fn, tn: int64 arrays of 1001 counts, one a threshold."""
@@ -99,14 +102,12 @@ class ThresholdCurve:
     def reliability(self, bins=10):
         """Mean probability, share of landslide and number of pixels in `bins` equal ranges of probability.
 
-        Returns three arrays of `bins`; means and shares of an empty range are NaN. The probability of a pixel is
-        taken as the middle of its step of 0.001.
+        Returns three arrays of `bins`, which must divide 1000; means and shares of an empty range are NaN.
         """
-        middles = np.minimum(THRESHOLDS.astype(np.float64) + 0.0005, 1)
-        group = np.minimum((middles * bins).astype(int), bins - 1)
+        group = np.minimum(np.arange(len(THRESHOLDS)) * bins // 1000, bins - 1)
         pixels = np.bincount(group, self.positive + self.negative, bins)
         with np.errstate(invalid="ignore"):
-            mean = np.bincount(group, middles * (self.positive + self.negative), bins) / pixels
+            mean = np.bincount(group, self.sums, bins) / pixels
             share = np.bincount(group, self.positive, bins) / pixels
         return mean, share, pixels.astype(np.int64)
 

@@ -18,7 +18,7 @@ def save_model(model, path):
     import ml_dtypes
 
     keras = import_keras()
-    model = portable(keras.Model(model.input, model.output, name=model.name))
+    model = portable(model)
     for layer in _layers(model):
         if layer.compute_dtype == "bfloat16" and not isinstance(layer, keras.layers.BatchNormalization):
             layer.set_weights([w.astype(ml_dtypes.bfloat16).astype("float32") for w in layer.get_weights()])
@@ -31,10 +31,11 @@ def save_model(model, path):
                 packed.writestr(name, content)
 
 
-def load_model(folder):
+def load_model(folder, to_store=False):
     """Load `model.keras` of a run. Its first layer normalises: feed it bands as they are in the files.
 
-    Where the hardware has no bfloat16, float32 is used: slower by less than bfloat16 in software would be.
+    Where the hardware has no bfloat16, float32 is used: slower by less than bfloat16 in software would be. A model that
+    is `to_store` again keeps the precision it has.
     """
     path = require(folder / "model.keras", f"python train.py --run {folder.name}")
     keras = import_keras()
@@ -43,26 +44,27 @@ def load_model(folder):
     except Exception as error:  # Keras raises whatever its zip, JSON and HDF5 readers raise
         first_line = str(error).strip().splitlines()[0]
         raise UserError(f"{path} cannot be loaded ({first_line}): train the run again") from None
-    return fused(model, None if hardware_has_bfloat16() else "float32")
+    return fused(model, None if to_store or hardware_has_bfloat16() else "float32")
 
 
 def fused(model, dtype=None):
-    """The same model with batch normalisation by TensorFlow's fused kernel, if TensorFlow is the backend.
+    """A copy with batch normalisation by TensorFlow's fused kernel, if TensorFlow is the backend.
 
     Keras computes it in float32 from a dozen elementary operations; training is half as fast again without them.
     `dtype` replaces the precision policy of all layers.
     """
-    if import_keras().backend.backend() != "tensorflow":
-        return model if dtype is None else _rebuilt(model, {}, dtype)
-    return _rebuilt(model, {import_keras().layers.BatchNormalization: _fused_layer()}, dtype)
+    keras = import_keras()
+    return _rebuilt(model, {keras.layers.BatchNormalization: _fused_layer()} if _on_tensorflow() else {}, dtype)
 
 
 def portable(model):
-    """The same model on Keras's own layers alone."""
+    """A copy on Keras's own layers alone, without optimizer and loss."""
     keras = import_keras()
-    if keras.backend.backend() != "tensorflow":
-        return model
-    return _rebuilt(model, {_fused_layer(): keras.layers.BatchNormalization})
+    return _rebuilt(model, {_fused_layer(): keras.layers.BatchNormalization} if _on_tensorflow() else {})
+
+
+def _on_tensorflow():
+    return import_keras().backend.backend() == "tensorflow"
 
 
 def _layers(model):
@@ -72,13 +74,15 @@ def _layers(model):
 
 
 def _rebuilt(model, exchange, dtype=None):
-    """A copy of a model, its weights too, with some classes of layers exchanged."""
+    """A copy of a model, its weights too but not its optimizer, with some classes of layers exchanged."""
+    keras = import_keras()
 
     def clone(layer):
         config = layer.get_config() | ({"dtype": dtype} if dtype else {})
         return exchange.get(type(layer), type(layer)).from_config(config)
 
-    copy = import_keras().models.clone_model(model, clone_function=clone, recursive=True)
+    bare = keras.Model(model.input, model.output, name=model.name)  # of a compiled one the loss would be cloned, too
+    copy = keras.models.clone_model(bare, clone_function=clone, recursive=True)
     copy.set_weights(model.get_weights())
     return copy
 

@@ -33,7 +33,7 @@ def training_curves(rows, path):
     epochs = [row["epoch"] for row in rows]
     best = max(rows, key=lambda row: row["val_dice"])
     figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
-    for axis, name, title in ((axes[0], "loss", "BCE + Dice loss"), (axes[1], "dice", "Dice (pooled, threshold 0.5)")):
+    for axis, name, title in ((axes[0], "loss", "loss"), (axes[1], "dice", "Dice (pooled, threshold 0.5)")):
         axis.plot(epochs, [row[name] for row in rows], color=BLUE, marker=".", label="training")
         axis.plot(epochs, [row[f"val_{name}"] for row in rows], color=ORANGE, marker=".", label="validation")
         axis.axvline(best["epoch"], color=GREY, linestyle=":", label=f"kept: epoch {best['epoch']:.0f}")

@@ -19,14 +19,14 @@ import time
 import tokenize
 from pathlib import Path
 
-PACKAGES = ("tensorflow", "keras", "h5py", "numpy", "matplotlib", "scikit-learn")
+PACKAGES = ("tensorflow", "keras", "h5py", "numpy", "scipy", "matplotlib", "scikit-learn")
 # What the stages write into a run folder: the record of training, and what is derived from its model.
 TRAINED = ("config.json", "split.csv", "model.keras", "last.weights.h5", "history.csv", "training_curves.png")
 DERIVED = (
     *("threshold*.json", "threshold_curve*", "metrics*.json", "per_image*.csv"),
     *("objects*.csv", "reliability*.csv", "reliability*.png", "samples/*.png"),
 )
-NOT_RUNS = ("", ".", "..", "cache", "figures")  # folders of results/ that are no runs
+NOT_RUNS = ("", ".", "..", "cache", "figures", "ablation")  # folders of results/ that are no runs
 
 given = set()  # names of the constants that stood on the command line
 
@@ -225,7 +225,8 @@ def run_folder(results_dir, run):
     name = run.rstrip("/").removeprefix(f"{results_dir}/")
     if name in NOT_RUNS or Path(name).name != name:
         raise UserError(
-            f"--run {run or repr(run)}: a run is named like a folder, without slashes, and not cache or figures"
+            f"--run {run or repr(run)}: a run is named like a folder, without slashes, and not "
+            "cache, figures or ablation"
         )
     return Path(results_dir, name)
 

@@ -38,7 +38,7 @@ MAX_FILTERS = 192  # filters of a level, at most
 DEPTH = 4  # halvings of the patch between the top and the bottom of the U
 STEM = 2  # 1: all levels alike; 2: the first works at half the resolution, a light one adds detail: a third of the time
 CONV_BLOCK = "residual"  # plain, residual, or se: residual with squeeze and excitation
-DROPOUT = 0.0  # share of the channels that are dropped at the bottom of the U
+DROPOUT = 0.0  # share of the channels dropped at the bottom of the U; a resumed run draws others than it would have
 SCALES = False  # add up logits of all levels of the decoder, instead of the last one's alone
 RESIZE = False  # bilinear resizing in the decoder, instead of transposed convolutions
 LOSS = "bce_dice"  # bce_dice, focal_dice, bce_tversky, bce_lovasz
@@ -108,6 +108,10 @@ def check_settings():
     runs.check_ranges(globals(), LEARNING_RATE=(1e-12, None), WARMUP_EPOCHS=(0, None), WEIGHT_DECAY=(0, None))
     runs.check_ranges(globals(), DICE_WEIGHT=(0, None), POSITIVE_WEIGHT=(0, None), LABEL_SMOOTHING=(0, 0.5))
     runs.check_ranges(globals(), MAX_FILTERS=(1, None), STEM=(1, 2), DROPOUT=(0, 0.9), SPLIT_SEED=(0, 2**32 - 1))
+    if MAX_FILTERS < BASE_FILTERS:
+        raise runs.UserError(f"MAX_FILTERS is {MAX_FILTERS}: it must be at least BASE_FILTERS, {BASE_FILTERS}")
+    if LOSS == "focal_dice" and (POSITIVE_WEIGHT != 1 or LABEL_SMOOTHING):
+        raise runs.UserError("LOSS focal_dice takes neither POSITIVE_WEIGHT nor LABEL_SMOOTHING")
     runs.check_choices(globals(), CONV_BLOCK=("plain", "residual", "se"))
     runs.check_choices(globals(), LOSS=("bce_dice", "focal_dice", "bce_tversky", "bce_lovasz"))
     runs.check_choices(globals(), AUGMENT=augment.AUGMENTATIONS, MIXED_PRECISION=("auto", "on", "off"))
@@ -121,7 +125,7 @@ def check_size(height, width):
             f"patches of {height} x {width} pixels are not divisible by {2**DEPTH}: lower DEPTH or pad them"
         )
     if "dihedral" in AUGMENT and height != width:
-        raise runs.UserError(f"AUGMENT: dihedral needs square patches, not {height} x {width}")
+        raise runs.UserError(f"dihedral needs square patches, not {height} x {width}: use --augment flips affine")
 
 
 def prepare_run(folder, patches):
@@ -171,6 +175,7 @@ def train(folder, patches, assigned):
 
     config = runs.read_json(folder / "config.json", "train.py")
     keras.utils.set_random_seed(SEED)
+    config.setdefault("backend", keras.backend.backend())
     if "precision" not in config:  # a resumed run keeps what it had, whatever this machine would choose
         bfloat16 = MIXED_PRECISION == "on" or (MIXED_PRECISION == "auto" and runs.hardware_has_bfloat16())
         config["precision"] = "mixed_bfloat16" if bfloat16 else "float32"
@@ -205,17 +210,15 @@ def train(folder, patches, assigned):
         sys.exit(130)
     training_curves(recorder.rows, folder / "training_curves.png")
     runs.clear_run(folder, runs.DERIVED)  # of the model as it was at some earlier epoch
-    best_model = model_files.load_model(folder)
-    temperature, before, after = calibrate(best_model, patches, splits["validation"])
-    model_files.save_model(best_model, folder / "model.keras")  # once more after a crash here, it finds about 1
+    best_model = model_files.load_model(folder, to_store=True)
+    # recorded first: after a kill from here on a second calibration may find that all is done
+    config.setdefault("calibration", calibrate(best_model, patches, splits["validation"]))
+    runs.write_json(folder / "config.json", config)
+    model_files.save_model(best_model, folder / "model.keras")
     record = {
         "finished": now(),
         "parameters": model.count_params(),
-        "training_patches": len(splits["train"]),
-        "temperature": temperature,
-        "validation_cross_entropy": {"before": before, "after": after},
-        "epochs_done": len(recorder.rows) - done,
-        "seconds": time.monotonic() - began,
+        "finished_revision": runs.revision(),
     }
     runs.write_json(folder / "config.json", config | record)
     (folder / "last.weights.h5").unlink(missing_ok=True)  # only an unfinished run needs it
@@ -223,8 +226,10 @@ def train(folder, patches, assigned):
     print(
         f"best validation Dice {best['val_dice']:.3f} (pooled, threshold 0.5) in epoch {best['epoch']} "
         f"of {len(recorder.rows)}, {time.monotonic() - began:.0f} s\n"
-        f"logits divided by {temperature:.2f}: validation cross-entropy {before:.4f} -> {after:.4f}\n"
-        f"next: python optimize_threshold.py --run {RUN}"
+        "calibrated: validation cross-entropy {cross_entropy_before:.4f} -> {cross_entropy_after:.4f}\n".format(
+            **config["calibration"]
+        )
+        + f"next: python optimize_threshold.py --run {RUN}"
     )
 
 

@@ -21,9 +21,10 @@ import runs
 
 PATCHES = 240  # patches written and trained on
 ROUNDS = 5  # timed epochs of each way, in turn
-BASE_FILTERS = 16  # of the U-Net
+BASE_FILTERS = 48  # of the network, see train.py
+STEM = 2  # see train.py
 BATCH_SIZE = 16  # patches in a step
-AUGMENT = ("flips",)  # augmentations of the feed
+AUGMENT = ("dihedral", "affine")  # augmentations of the feed
 WORKERS = 2  # threads that prepare batches beside the main one
 
 
@@ -32,6 +33,7 @@ def main():
     from feed import PatchFeed
     from losses import BCEDice
     from metrics import PooledDice, PooledIoU
+    from model_files import fused
     from unet import build_unet
 
     class EpochWatch(keras.callbacks.Callback):
@@ -49,7 +51,7 @@ def main():
         write_patches(Path(place, "data"))
         patches = dataset.open_patches(Path(place, "data"), Path(place, "cache"))
         feed = PatchFeed(patches, np.arange(PATCHES), BATCH_SIZE, AUGMENT, seed=0, workers=WORKERS)
-        model = build_unet(patches.input_shape, BASE_FILTERS)
+        model = fused(build_unet(patches.input_shape, BASE_FILTERS, 4, 4 * BASE_FILTERS, "residual", stem=STEM))
         model.compile(optimizer="adamw", loss=BCEDice(), metrics=[PooledDice(), PooledIoU()])
         images, masks = feed[0]
 

@@ -26,7 +26,10 @@ def trained(request):
 
 def test_stored_model_gives_the_same_answers_on_keras_alone(trained, tmp_path):
     model, images = trained
+    before = model.get_weights()
     save_model(model, tmp_path / "model.keras")
+    for kept, weights in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, weights)  # training goes on with it
     stored = keras.models.load_model(tmp_path / "model.keras")
     assert {type(layer).__module__.split(".")[0] for layer in stored.layers} == {"keras"}
     expected = model.predict_on_batch(images)

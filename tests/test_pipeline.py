@@ -1,5 +1,6 @@
 """The stages as a user runs them, end to end, and what a run cannot be applied to."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -36,7 +37,7 @@ def test_a_run_holds_its_whole_record(workplace):
     config = record(workplace, "config.json")
     assert config["constants"]["EPOCHS"] == 8 and config["constants"]["BASE_FILTERS"] == 4
     assert config["bands"][:2] == ["B1", "B2"] and config["input_shape"] == [32, 32, 14]
-    assert {"seed", "packages", "revision", "data_digest", "band_mean"} <= config.keys()
+    assert {"seed", "packages", "revision", "data_digest", "band_mean", "calibration", "backend"} <= config.keys()
     history = rows(folder / "history.csv")
     assert [row["epoch"] for row in history] == [str(epoch) for epoch in range(1, 9)]
     assert float(history[-1]["val_dice"]) > 0.8  # the patches are easy
@@ -120,6 +121,35 @@ def test_an_ensemble_is_a_run_that_gives_the_mean_of_its_members(workplace):
     assert_user_error(result, "run results/both exists", "--overwrite")
     result = run_script("ensemble.py", "--members", "small", "both", "--run", "small", cwd=workplace)
     assert_user_error(result, "--run small is one of the members")
+
+
+def test_an_ensemble_is_neither_trained_further_nor_joined_with_unfinished_runs(workplace):
+    folder = workplace / "results" / "both"
+    before = (folder / "model.keras").read_bytes()
+    result = run_script("train.py", "--run", "both", "--resume", cwd=workplace)
+    assert result.returncode == 0 and "is finished" in result.stdout
+    assert (folder / "model.keras").read_bytes() == before
+    shutil.copytree(workplace / "results" / "second", workplace / "results" / "open")
+    config = record(workplace, "config.json", "open")
+    del config["finished"]
+    (workplace / "results/open/config.json").write_text(json.dumps(config))
+    result = run_script("ensemble.py", "--members", "small", "open", "--run", "more", cwd=workplace)
+    assert_user_error(result, "run open is not finished: python train.py --run open --resume")
+    result = run_script("ensemble.py", "--members", "small", "small", "--run", "more", cwd=workplace)
+    assert_user_error(result, "two runs or more with --members, each once")
+
+
+@pytest.mark.parametrize("flags", ["--loss focal_dice", "--loss bce_lovasz", "--label-smoothing 0.1 --scales"])
+def test_every_loss_trains_to_a_model_that_loads_on_keras_alone(workplace, flags):
+    result = run_script(
+        "train.py", "--run", "loss", "--overwrite", "--epochs", 1, *SMALL, *flags.split(), cwd=workplace
+    )
+    assert result.returncode == 0, result.stderr
+    code = "import keras; assert not keras.models.load_model('results/loss/model.keras').compiled"
+    result = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert run_script("optimize_threshold.py", "--run", "loss", cwd=workplace).returncode == 0
+    assert run_script("evaluate.py", "--run", "loss", cwd=workplace).returncode == 0
 
 
 def test_runs_of_different_splits_are_not_joined(workplace):

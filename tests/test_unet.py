@@ -23,6 +23,47 @@ def test_any_number_of_bands_and_any_fitting_size(shape):
     assert (probability >= 0).all() and (probability <= 1).all()
 
 
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"block": "residual"},
+        {"block": "se"},
+        {"stem": 2},
+        {"resize": True},
+        {"scales": True},
+        {"stem": 2, "scales": True},
+    ],
+    ids=str,
+)
+def test_variants_answer_at_full_size(variant):
+    model = build_unet((32, 48, 5), base_filters=4, max_filters=16, **variant)
+    probability = np.asarray(model.predict_on_batch(np.ones((2, 32, 48, 5), np.float32)))
+    assert probability.shape == (2, 32, 48, 1)
+    assert np.isfinite(probability).all()
+    plain = build_unet((32, 48, 5), base_filters=4, max_filters=16)
+    assert model.count_params() != plain.count_params()
+
+
+def test_half_resolution_halves_once_before_the_u_and_doubles_once_after():
+    """Every size of the default network on a 128 x 128 patch: no level is skipped and none is lower than 8 x 8."""
+    model = build_unet((128, 128, 14), 48, 4, 192, "residual", stem=2)
+    convolutions = [layer for layer in model.layers if layer.name.endswith("conv2")]
+    sizes = [(layer.output.shape[1], layer.filters) for layer in convolutions]
+    down, up = [(64, 48), (32, 96), (16, 192)], [(16, 192), (32, 96), (64, 48), (128, 16)]
+    assert sizes == [*down, (8, 192), *up]
+
+
+def test_residual_blocks_pass_their_input_on():
+    """With branches that give nothing, a block of equal channels is ReLU of its input."""
+    model = build_unet((16, 16, 3), 4, 1, max_filters=4, block="residual")
+    for layer in model.layers:
+        if "norm2" in layer.name:
+            layer.set_weights([np.zeros_like(layer.get_weights()[0]), *layer.get_weights()[1:]])
+    block = keras.Model(model.get_layer("down0_pool").output, model.get_layer("bottom_relu2").output)
+    x = np.random.default_rng(0).normal(size=(1, 8, 8, 4)).astype(np.float32)
+    np.testing.assert_allclose(block.predict_on_batch(x), np.maximum(x, 0), atol=1e-6)
+
+
 def test_an_indivisible_size_is_answered_with_one_that_fits():
     with pytest.raises(ValueError, match=r"100 x 128 pixels do not fit.*divisible by 16.*pad them to 112 x 128"):
         build_unet((100, 128, 3))

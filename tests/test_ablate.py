@@ -1,0 +1,36 @@
+"""The table of changes to the training, on a few tiny patches."""
+
+import pytest
+
+from tests.conftest import assert_user_error, record, rows, run_script
+
+TWO = ("--factors", "baseline", "flips only", "--epochs", 1, "--timed-steps", 1)
+
+
+def test_runs_are_compared_with_the_baseline_of_their_seed_and_not_repeated(flat):
+    place = flat.parent
+    result = run_script("ablate.py", *TWO, cwd=place)
+    assert result.returncode == 0, result.stderr
+    table = {row["factor"]: row for row in rows(place / "results/ablation.csv")}
+    dice = {
+        factor: record(place, "threshold.json", f"ablation/{name}-0")["dice"]
+        for factor, name in (("baseline", "baseline"), ("flips only", "flips_only"))
+    }
+    assert set(table) == set(dice)
+    for factor, row in table.items():
+        assert float(row["validation_dice"]) == pytest.approx(dice[factor])
+        assert float(row["gain"]) == pytest.approx(dice[factor] - dice["baseline"])
+        assert float(row["trained_patches_per_s"]) > 0 and float(row["predicted_patches_per_s"]) > 0
+    assert record(place, "config.json", "ablation/flips_only-0")["constants"]["AUGMENT"] == ["flips"]
+    assert (place / "results/ablation.png").exists()
+
+    result = run_script("ablate.py", *TWO[:-1], 0, cwd=place)
+    assert result.stdout.count("stands already") == 2
+    result = run_script("ablate.py", *TWO[:-3], 2, cwd=place)
+    assert_user_error(result, "results/ablation/baseline-0 was trained with EPOCHS = 1, not 2")
+    assert_user_error(run_script("ablate.py", "--factors", "luck", cwd=place), "FACTORS: 'luck' is none of baseline")
+
+
+def test_what_train_says_reaches_the_user(tmp_path):
+    result = run_script("ablate.py", "--factors", "baseline", "--epochs", 1, cwd=tmp_path)
+    assert_user_error(result, "train.py", "no patches")
