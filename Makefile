@@ -1,4 +1,4 @@
-# make demo   synthetic patches -> training -> threshold -> scores -> pictures, in under three minutes on two cores
+# make demo   synthetic patches -> training -> threshold -> scores -> pictures, on two cores
 # make test   lint and tests
 # Both make .venv on the first call and leave it alone afterwards.
 
@@ -10,7 +10,7 @@ PY = .venv/bin/python
 
 demo: .venv/installed
 	$(PY) make_sample_data.py --out-dir data/sample --patches 400 --overwrite
-	$(PY) train.py --data-dir data/sample --run demo --epochs 16 --overwrite
+	$(PY) train.py --data-dir data/sample --run demo --epochs 24 --overwrite
 	$(PY) optimize_threshold.py --run demo
 	$(PY) evaluate.py --run demo
 	$(PY) visualize.py --run demo

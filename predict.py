@@ -45,7 +45,8 @@ SCHEDULER = ""  # who computes: empty: this process; local:2: two processes here
 
 def main():
     folder, config = runs.open_run(RESULTS_DIR, RUN)
-    threshold = THRESHOLD or runs.stored_threshold(folder, TTA)
+    own_of_tta = TTA and (folder / "threshold_tta.json").exists()  # hardly another, so that it need not be there
+    threshold = THRESHOLD or runs.stored_threshold(folder, own_of_tta)
     check_settings()
     out_dir = Path(OUT_DIR) if OUT_DIR else folder / "maps"
     runs.require(folder / "model.keras", f"python train.py --run {folder.name}")

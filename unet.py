@@ -9,13 +9,13 @@ DETAIL_FILTERS = 16  # of the level at full resolution where the stem halves
 
 def build_unet(
     input_shape=(128, 128, 14),
-    base_filters=16,
+    base_filters=48,
     depth=4,
-    max_filters=1024,
-    block="plain",
+    max_filters=192,
+    block="residual",
     dropout=0.0,
     scales=False,
-    stem=1,
+    stem=2,
     resize=False,
     mean=None,
     variance=None,

@@ -21,8 +21,7 @@ import runs
 
 PATCHES = 240  # patches written and trained on
 ROUNDS = 5  # timed epochs of each way, in turn
-BASE_FILTERS = 48  # of the network, see train.py
-STEM = 2  # see train.py
+BASE_FILTERS = 48  # of the first level of the network
 BATCH_SIZE = 16  # patches in a step
 AUGMENT = ("dihedral", "affine")  # augmentations of the feed
 WORKERS = 2  # threads that prepare batches beside the main one
@@ -51,7 +50,7 @@ def main():
         write_patches(Path(place, "data"))
         patches = dataset.open_patches(Path(place, "data"), Path(place, "cache"))
         feed = PatchFeed(patches, np.arange(PATCHES), BATCH_SIZE, AUGMENT, seed=0, workers=WORKERS)
-        model = fused(build_unet(patches.input_shape, BASE_FILTERS, 4, 4 * BASE_FILTERS, "residual", stem=STEM))
+        model = fused(build_unet(patches.input_shape, BASE_FILTERS, max_filters=4 * BASE_FILTERS))
         model.compile(optimizer="adamw", loss=BCEDice(), metrics=[PooledDice(), PooledIoU()])
         images, masks = feed[0]
 

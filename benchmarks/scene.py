@@ -26,7 +26,7 @@ import runs
 WIDTH = 1024  # columns of the scene
 HEIGHTS = (1024, 4096)  # rows of the scene, smaller first
 NAIVE_LIMIT = 4096  # rows up to which the naive way is tried
-BASE_FILTERS = 16  # of the U-Net
+BASE_FILTERS = 48  # of the first level of the network
 OVERLAP = 64  # pixels that tiles of 128 pixels share
 BATCH_SIZE = 32  # tiles predicted at once by the strips
 
@@ -34,7 +34,7 @@ BATCH_SIZE = 32  # tiles predicted at once by the strips
 def main():
     with tempfile.TemporaryDirectory() as place:
         alone(build_run, place, BASE_FILTERS)
-        print(f"{WIDTH} columns, 14 bands, U-Net of {BASE_FILTERS} filters, tiles of 128 sharing {OVERLAP} pixels")
+        print(f"{WIDTH} columns, 14 bands, {BASE_FILTERS} filters, tiles of 128 sharing {OVERLAP} pixels")
         print("rows     way       MP/s     peak memory")
         for height in HEIGHTS:
             write_scene(Path(place, "scene.tif"), height, WIDTH)
@@ -60,7 +60,9 @@ def build_run(place, base_filters):
     from unet import build_unet
 
     keras.config.set_dtype_policy("mixed_bfloat16" if runs.hardware_has_bfloat16() else "float32")
-    model = build_unet((128, 128, 14), base_filters, mean=np.ones(14), variance=np.ones(14))
+    model = build_unet(
+        (128, 128, 14), base_filters, max_filters=4 * base_filters, mean=np.ones(14), variance=np.ones(14)
+    )
     model.save(Path(place, "model.keras"))
 
 

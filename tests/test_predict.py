@@ -72,7 +72,7 @@ def results(tmp_path_factory):
         model.get_layer("c").set_weights([kernel, np.array([bias], np.float32)])
         write_run(results, name, model, bands, 0.7)
     keras.utils.set_random_seed(1)
-    model = build_unet((TILE, TILE, 3), 4, 2, mean=[1.0] * 3, variance=[0.25] * 3)
+    model = build_unet((TILE, TILE, 3), 4, 2, block="plain", stem=1, mean=[1.0] * 3, variance=[0.25] * 3)
     images, masks = (np.stack(arrays) for arrays in zip(*(make_pair(i, TILE, 3) for i in range(64)), strict=True))
     model.compile("adam", "binary_crossentropy")
     model.optimizer.learning_rate = 0.01

@@ -6,10 +6,12 @@ import pytest
 
 from unet import build_unet
 
+PLAIN = {"base_filters": 4, "max_filters": 16, "block": "plain", "stem": 1}
+
 
 def test_parameters_equal_those_of_the_widely_used_pytorch_unet():
     """milesial/Pytorch-UNet, 3 bands in, 1 class out, transposed convolutions: 31,037,633 trainable parameters."""
-    model = build_unet((None, None, 3), base_filters=64)
+    model = build_unet((None, None, 3), 64, 4, 1024, "plain", stem=1)
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 31_037_633
 
 
@@ -36,17 +38,17 @@ def test_any_number_of_bands_and_any_fitting_size(shape):
     ids=str,
 )
 def test_variants_answer_at_full_size(variant):
-    model = build_unet((32, 48, 5), base_filters=4, max_filters=16, **variant)
+    model = build_unet((32, 48, 5), **PLAIN | variant)
     probability = np.asarray(model.predict_on_batch(np.ones((2, 32, 48, 5), np.float32)))
     assert probability.shape == (2, 32, 48, 1)
     assert np.isfinite(probability).all()
-    plain = build_unet((32, 48, 5), base_filters=4, max_filters=16)
+    plain = build_unet((32, 48, 5), **PLAIN)
     assert model.count_params() != plain.count_params()
 
 
 def test_half_resolution_halves_once_before_the_u_and_doubles_once_after():
     """Every size of the default network on a 128 x 128 patch: no level is skipped and none is lower than 8 x 8."""
-    model = build_unet((128, 128, 14), 48, 4, 192, "residual", stem=2)
+    model = build_unet((128, 128, 14))
     convolutions = [layer for layer in model.layers if layer.name.endswith("conv2")]
     sizes = [(layer.output.shape[1], layer.filters) for layer in convolutions]
     down, up = [(64, 48), (32, 96), (16, 192)], [(16, 192), (32, 96), (64, 48), (128, 16)]
@@ -55,7 +57,7 @@ def test_half_resolution_halves_once_before_the_u_and_doubles_once_after():
 
 def test_residual_blocks_pass_their_input_on():
     """With branches that give nothing, a block of equal channels is ReLU of its input."""
-    model = build_unet((16, 16, 3), 4, 1, max_filters=4, block="residual")
+    model = build_unet((16, 16, 3), 4, 1, max_filters=4, stem=1)
     for layer in model.layers:
         if "norm2" in layer.name:
             layer.set_weights([np.zeros_like(layer.get_weights()[0]), *layer.get_weights()[1:]])
