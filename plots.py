@@ -77,9 +77,7 @@ def ablation(rows, path):
             axis.axvline(middle, color=GREY, linestyle=":")
     labels = [f"{row['factor']} ({row['seeds']})" for row in reversed(rows)]
     axis.set_yticks(range(len(rows)), labels)
-    axis.set(
-        xlabel=f"validation Dice after {rows[0]['epochs']} epochs; in brackets: seeds", ylim=(-0.6, len(rows) - 0.4)
-    )
+    axis.set(xlabel="validation Dice (in brackets: seeds)", ylim=(-0.6, len(rows) - 0.4))
     axis.grid(axis="x", alpha=0.3)
     save(figure, path)
 
