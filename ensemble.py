@@ -15,7 +15,7 @@ import runs
 
 RESULTS_DIR = "results"  # holds a folder for each run
 MEMBERS = ()  # names of the runs to join
-RUN = ""  # name of the new run
+RUN = "ensemble"  # name of the new run
 OVERWRITE = False  # replace the run of that name
 
 
