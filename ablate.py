@@ -5,9 +5,10 @@
 
 Every run is a run like any other, in results/ablation/<factor>-<seed>/; finished ones are not repeated, so that the
 command may be stopped and given again. Scores are of the validation split at the threshold that is best there; test is
-not looked at. Writes results/ablation.csv and .png, a row a factor.
+not looked at. Writes results/ablation.csv and .png, a row a factor; rows whose runs are not here are kept.
 """
 
+import csv
 import os
 import re
 import statistics
@@ -71,15 +72,28 @@ def main():
     from plots import ablation
 
     baseline, _ = finished("baseline")
-    table = [row for name in CHANGES if (row := summary(name, baseline))]
-    table.sort(key=lambda row: -row["validation_dice"])
     path = Path(RESULTS_DIR, "ablation.csv")
+    before = standing(path)
+    table = [row for name in CHANGES if (row := summary(name, baseline) or before.get(name))]
+    table.sort(key=lambda row: -row["validation_dice"])
     runs.write_csv(path, table[0], [row.values() for row in table])
     for row in table:
         sd, gain = (f"{row[key]:.3f}" if row[key] != "" else "  -  " for key in ("sd", "gain"))
-        print(f"{row['factor']:<32} {row['validation_dice']:.3f} ({sd}) {gain:>7} {row['parameters']:>10,}")
+        print(f"{row['factor']:<32} {row['validation_dice']:.3f} ({sd}) {gain:>7} {int(row['parameters']):>10,}")
     ablation(table, path.with_suffix(".png"))
     print(f"written: {path}, ablation.png")
+
+
+def standing(path):
+    """Rows of the table as it stands, by factor: those without a run here stay as they are."""
+    if not path.exists():
+        return {}
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        for key in ("validation_dice", "sd", "gain"):
+            row[key] = float(row[key]) if row[key] else ""
+    return {row["factor"]: row for row in rows}
 
 
 def run_name(name, seed):
