@@ -64,6 +64,8 @@ def main():
     names = FACTORS or tuple(CHANGES)
     runs.check_choices({"FACTORS": names}, FACTORS=tuple(CHANGES))
     runs.check_ranges(globals(), EPOCHS=(1, None), JOBS=(1, None), TIMED_STEPS=(0, None))
+    for seed in SEEDS:
+        runs.check_ranges({"SEEDS": seed}, SEEDS=(0, 2**32 - 1))
     wanted = [(name, seed) for seed in SEEDS for name in names]
     with ThreadPoolExecutor(JOBS) as pool:
         for name, seed, said in pool.map(lambda pair: (*pair, train(*pair)), wanted):
@@ -121,7 +123,7 @@ def train(name, seed):
         command += ["--results-dir", str(folder.parent), "--run", folder.name, *more]
         result = subprocess.run(command, env=environment, capture_output=True, text=True)
         if result.returncode:
-            raise runs.UserError(f"{' '.join(command)} failed:\n{result.stderr.strip()}")
+            raise runs.UserError(f"{folder}: {result.stderr.strip()}")
     return next(line for line in result.stdout.splitlines() if line.startswith("threshold"))
 
 
@@ -190,14 +192,13 @@ def speeds(run):
     keras = runs.import_keras()
     import numpy as np
 
-    from losses import named_loss
+    from losses import loss_of
 
     folder = Path(RESULTS_DIR, "ablation", run)
     constants = runs.read_json(folder / "config.json", "ablate.py")["constants"]
-    settings = [constants[name] for name in ("LOSS", "DICE_WEIGHT", "POSITIVE_WEIGHT", "LABEL_SMOOTHING")]
     keras.utils.set_random_seed(0)
     model = model_files.load_model(folder)
-    model.compile(optimizer="adamw", loss=named_loss(*settings))
+    model.compile(optimizer="adamw", loss=loss_of(constants))
     size = constants["BATCH_SIZE"]
     images = np.random.default_rng(0).normal(size=(size, *model.input_shape[1:])).astype(np.float32)
     masks = (images[..., :1] > 2).astype(np.float32)

@@ -41,6 +41,7 @@ SCALE_L4S = (
     + (20.29, 772.8)  # slope, dem
 )
 BANDS_RGB = ("red", "green", "blue")
+TERRAIN = ("slope", "dem")  # bands that hold no light; a scene's are made from elevation
 
 SPLIT_METHODS = ("random", "blocks")
 TEST_SPLITS = ("validation", "test")

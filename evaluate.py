@@ -55,13 +55,10 @@ def main():
     runs.write_csv(folder / f"per_image{suffix}.csv", header, per_image)
     rows = [["" if value is None else value for value in row.values()] for row in by_size]
     runs.write_csv(folder / f"objects{suffix}.csv", by_size[0], rows)
-    reliability = list(zip(*curve.reliability(), strict=True))
-    runs.write_csv(folder / f"reliability{suffix}.csv", ("mean_probability", "landslide_share", "pixels"), reliability)
-    reliability_diagram(
-        *curve.reliability(),
-        f"{folder.name}: {SPLIT} split, {len(indices)} patches",
-        folder / f"reliability{suffix}.png",
-    )
+    columns, header = curve.reliability(), ("mean_probability", "landslide_share", "pixels")
+    runs.write_csv(folder / f"reliability{suffix}.csv", header, zip(*columns, strict=True))
+    title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
+    reliability_diagram(*columns, title, folder / f"reliability{suffix}.png")
     runs.write_json(folder / f"metrics{suffix}.json", record)
     print(table(record, by_size))
     print(f"written: {folder}/metrics{suffix}.json, and per_image, objects, reliability beside it")
@@ -87,10 +84,9 @@ def score(model, patches, indices, threshold, constants):
     import metrics
     import objects
     from inference import predict
-    from losses import named_loss
+    from losses import loss_of
 
-    settings = (constants[name] for name in ("LOSS", "DICE_WEIGHT", "POSITIVE_WEIGHT", "LABEL_SMOOTHING"))
-    loss = named_loss(*settings)
+    loss = loss_of(constants)
     curve, counts, outlined, total_loss = metrics.ThresholdCurve(), [], [], 0.0
     for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE, TTA):
         masks = patches.read_masks(batch)

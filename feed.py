@@ -4,8 +4,7 @@ import keras
 import numpy as np
 
 from augment import AUGMENTATIONS
-
-TERRAIN = ("slope", "dem")  # bands that hold no light
+from dataset import TERRAIN
 
 
 class PatchFeed(keras.utils.PyDataset):

@@ -75,7 +75,7 @@ def named_loss(name, dice_weight=1.0, positive_weight=1.0, label_smoothing=0.0):
     """
     if name == "bce_dice" and not label_smoothing:
         return BCEDice(dice_weight, positive_weight)
-    region = {"tversky": tversky_loss, "lovasz": lovasz_loss}.get(name.split("_")[1], dice_loss)
+    region = {"bce_tversky": tversky_loss, "bce_lovasz": lovasz_loss}.get(name, dice_loss)
 
     def loss(y_true, y_pred):
         y_true = ops.cast(y_true, "float32")
@@ -87,6 +87,12 @@ def named_loss(name, dice_weight=1.0, positive_weight=1.0, label_smoothing=0.0):
         return pixels + dice_weight * region(y_true, y_pred)
 
     return loss
+
+
+def loss_of(constants):
+    """The loss that a run was trained with, from the constants in its config.json; older ones had BCE + Dice alone."""
+    name, smoothing = constants.get("LOSS", "bce_dice"), constants.get("LABEL_SMOOTHING", 0.0)
+    return named_loss(name, constants["DICE_WEIGHT"], constants["POSITIVE_WEIGHT"], smoothing)
 
 
 @keras.saving.register_keras_serializable("landslide")

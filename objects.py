@@ -35,10 +35,8 @@ def outline(mask, called):
             fp[overlap[1:].argmax()] += overlap[0]
         else:
             false_objects.append({"pixels": 0, "tp": 0, "fn": 0, "fp": int(overlap[0])})
-    found = [
-        {"pixels": int(a + b), "tp": int(a), "fn": int(b), "fp": int(c)} for a, b, c in zip(tp, fn, fp, strict=True)
-    ]
-    return found + false_objects
+    counts = zip(*(values.tolist() for values in (pixels, tp, fn, fp)), strict=True)
+    return [dict(zip(("pixels", "tp", "fn", "fp"), row, strict=True)) for row in counts] + false_objects
 
 
 def by_size(objects):

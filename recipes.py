@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 from rasterio.enums import ColorInterp
 
-from dataset import BANDS_L4S, SCALE_L4S
+from dataset import BANDS_L4S, SCALE_L4S, TERRAIN
 from runs import UserError
 from scene import Scene, open_raster
 
 SCALINGS = ("none", "l4s", "stretch")
-TERRAIN = ("slope", "dem")  # bands that --dem gives, by the names that models know them by
 FAR_MEAN, FAR_DEVIATION = 2.0, 3.0  # a band is far off whose mean is off by 2 deviations, or its deviation by 3 times
 
 

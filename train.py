@@ -222,14 +222,12 @@ def train(folder, patches, assigned):
     }
     runs.write_json(folder / "config.json", config | record)
     (folder / "last.weights.h5").unlink(missing_ok=True)  # only an unfinished run needs it
-    best = recorder.rows[recorder.best_epoch]
+    best, fit = recorder.rows[recorder.best_epoch], config["calibration"]
     print(
         f"best validation Dice {best['val_dice']:.3f} (pooled, threshold 0.5) in epoch {best['epoch']} "
         f"of {len(recorder.rows)}, {time.monotonic() - began:.0f} s\n"
-        "calibrated: validation cross-entropy {cross_entropy_before:.4f} -> {cross_entropy_after:.4f}\n".format(
-            **config["calibration"]
-        )
-        + f"next: python optimize_threshold.py --run {RUN}"
+        f"calibrated: validation cross-entropy {fit['cross_entropy_before']:.4f} -> {fit['cross_entropy_after']:.4f}\n"
+        f"next: python optimize_threshold.py --run {RUN}"
     )
 
 
@@ -237,21 +235,21 @@ def build(config, steps):
     """Build and compile the network for a run; `steps` batches make an epoch."""
     import keras
 
-    from losses import named_loss
+    from losses import loss_of
     from metrics import PooledDice, PooledIoU
     from model_files import fused
     from unet import build_unet
 
     model = build_unet(
         config["input_shape"],
-        BASE_FILTERS,
-        DEPTH,
-        MAX_FILTERS,
-        CONV_BLOCK,
-        DROPOUT,
-        SCALES,
-        STEM,
-        RESIZE,
+        base_filters=BASE_FILTERS,
+        depth=DEPTH,
+        max_filters=MAX_FILTERS,
+        block=CONV_BLOCK,
+        dropout=DROPOUT,
+        scales=SCALES,
+        stem=STEM,
+        resize=RESIZE,
         mean=config["band_mean"],
         variance=config["band_variance"],
     )
@@ -267,7 +265,7 @@ def build(config, steps):
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(
         optimizer=optimizer,
-        loss=named_loss(LOSS, DICE_WEIGHT, POSITIVE_WEIGHT, LABEL_SMOOTHING),
+        loss=loss_of(config["constants"]),
         metrics=[PooledDice(name="dice"), PooledIoU(name="iou")],
     )
     return model

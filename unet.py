@@ -55,7 +55,6 @@ def build_unet(
     if stem == 2:
         x = layers.Conv2D(filters[0], 4, strides=2, padding="same", name="stem")(x)
         depth -= 1
-        filters = filters[: depth + 1]
 
     skips = []
     for level in range(depth):

@@ -11,6 +11,7 @@ from losses import (
     binary_crossentropy,
     dice_loss,
     focal_crossentropy,
+    loss_of,
     lovasz_loss,
     named_loss,
     tversky_loss,
@@ -90,6 +91,13 @@ def test_lovasz_is_the_jaccard_loss_of_hard_masks(batch):
     hard = (probabilities > 0.4).astype(np.float32)
     expected = 1 - jaccard_score(masks.ravel(), hard.ravel())
     assert float(lovasz_loss(masks, hard)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_loss_of_a_run_is_that_of_its_constants_also_of_runs_before_there_was_a_choice(batch):
+    old = {"DICE_WEIGHT": 0.5, "POSITIVE_WEIGHT": 2.0}
+    assert float(loss_of(old)(*batch)) == pytest.approx(float(BCEDice(0.5, 2.0)(*batch)))
+    new = old | {"LOSS": "bce_tversky", "LABEL_SMOOTHING": 0.1}
+    assert float(loss_of(new)(*batch)) == pytest.approx(float(named_loss("bce_tversky", 0.5, 2.0, 0.1)(*batch)))
 
 
 @pytest.mark.parametrize("name", LOSSES)
