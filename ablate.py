@@ -40,6 +40,8 @@ CHANGES = {
     "32 filters up to 128": "--base-filters 32 --max-filters 128",
     "half resolution with 48 filters": "--stem 2 --base-filters 48 --max-filters 192",
     "sum of scales": "--scales",
+    "SegFormer": "--model segformer",
+    "SegFormer at stride 2": "--model segformer --stride 2",
     "flips only": "--augment flips",
     "colour": "--augment dihedral colour",
     "affine": "--augment dihedral affine",

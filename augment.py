@@ -101,7 +101,7 @@ def copy_paste(images, masks, rng, photometric=(), share=0.5):
     """Copy the landslides of another patch of the batch onto `share` of the patches (Ghiasi 2021, arXiv 2012.07177)."""
     others = rng.permutation(len(images))
     chosen = rng.random(len(images)) < share
-    pasted = (masks[others] > 0) & chosen[:, None, None]
+    pasted = (masks[others] > 0.5) & chosen[:, None, None]
     return np.where(pasted[..., None], images[others], images), np.where(pasted, masks[others], masks)
 
 

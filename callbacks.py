@@ -47,6 +47,9 @@ class RunRecorder(keras.callbacks.Callback):
         except (OSError, ValueError) as error:
             raise UserError(f"{path} does not fit ({error}): start again with --overwrite") from None
         done = int(model.optimizer.iterations) // self.steps
+        for layer in model.layers:
+            if generator := getattr(layer, "seed_generator", None):  # of dropout: one draw a step, and none is stored
+                generator.state.assign([int(generator.state[0]), done * self.steps])
         rows = read_csv(self.folder / "history.csv", "train.py --overwrite")
         self.rows = [{**row, "epoch": int(row["epoch"])} for row in rows[:done]]
         return done

@@ -48,6 +48,7 @@ TEST_SPLITS = ("validation", "test")
 PACK_FORMAT = 1  # raise it when the content of a cache changes: caches of another format are rebuilt
 FAULTS_SHOWN = 20
 UNLABELLED = 255  # fills the mask of a patch that has none
+NO_MASK = "unlabelled"  # the split of a patch without a mask, or whose mask is not to be used
 
 
 # ---------------------------------------------------------------------- cache
@@ -276,7 +277,9 @@ def _locked(path):
 # ---------------------------------------------------------------------- split
 
 
-def split_patches(patches, method="random", seed=0, test_split="test", block=20, fractions=(0.70, 0.15, 0.15)):
+def split_patches(
+    patches, method="random", seed=0, test_split="test", block=20, label_share=1.0, fractions=(0.70, 0.15, 0.15)
+):
     """Assign every labelled patch to train, validation or test.
 
     The folder's own splits are kept; of validation and test, what the folder lacks is cut from its training
@@ -290,10 +293,12 @@ def split_patches(patches, method="random", seed=0, test_split="test", block=20,
         test_split: the folder's own split that is held out as test. "validation" serves a folder whose test labels
             are not at hand; validation is then cut from training.
         block: patches in a run, for "blocks".
+        label_share: of the training patches keep their masks; the others become "unlabelled".
         fractions: shares of train, validation and test where they are cut.
 
     Returns:
-        (assigned, notes): array of N split names ("" for unlabelled patches); lines that say what was cut.
+        (assigned, notes): array of N split names, "unlabelled" for patches without a mask and "" for what is not
+        used; lines that say what was cut.
 
     Raises:
         UserError: no masks, no training patches, or too few to cut.
@@ -329,8 +334,12 @@ def split_patches(patches, method="random", seed=0, test_split="test", block=20,
         assigned[taken] = split
         if not flat:
             notes.append(f"no {split} split to keep: {len(taken)} patches cut from training ({method})")
-    if (~labelled).any():
-        notes.append(f"{(~labelled).sum()} patches without masks are not used")
+    train = np.flatnonzero(assigned == "train")
+    hidden = np.random.default_rng([seed, 1]).permutation(train)[max(1, round(label_share * len(train))) :]
+    assigned[hidden] = NO_MASK
+    assigned[~labelled] = NO_MASK
+    if (assigned == NO_MASK).any():
+        notes.append(f"{(assigned == NO_MASK).sum()} patches count as unlabelled: only a teacher makes use of them")
     return assigned, notes
 
 
@@ -349,7 +358,7 @@ def read_split(path, patches, stage):
     """Read split.csv into an array of N split names, "" for patches that it does not list."""
     with open(require(path, stage), newline="", encoding="utf-8") as file:
         recorded = {row.get("image"): row.get("split") for row in csv.DictReader(file)}
-    if not recorded or None in recorded or not set(recorded.values()) <= set(SPLITS):
+    if not recorded or None in recorded or not set(recorded.values()) <= {*SPLITS, NO_MASK}:
         raise UserError(f"{path} is damaged (image,split with {', '.join(SPLITS)}): make it again with {stage}")
     gone = recorded.keys() - set(patches.names)
     if gone:

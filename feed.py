@@ -24,10 +24,11 @@ class PatchFeed(keras.utils.PyDataset):
         batch_size: patches in a batch, at most.
         augment: names from augment.AUGMENTATIONS, applied in order.
         seed: of order and augmentation; None keeps the given order and does not augment.
+        targets: N x H x W uint8 in the stead of the masks, 255 for certain landslide, as teacher.py makes them.
         workers, ...: see keras.utils.PyDataset.
     """
 
-    def __init__(self, patches, indices, batch_size, augment=(), seed=None, **kwargs):
+    def __init__(self, patches, indices, batch_size, augment=(), seed=None, targets=None, **kwargs):
         super().__init__(**kwargs)
         self.patches = patches
         self.indices = np.asarray(indices)
@@ -35,6 +36,7 @@ class PatchFeed(keras.utils.PyDataset):
         self.augmentations = [AUGMENTATIONS[name] for name in augment]
         self.photometric = [i for i, band in enumerate(patches.bands) if band not in TERRAIN]
         self.seed = seed
+        self.targets = targets
         self.start_epoch(0)
 
     def __len__(self):
@@ -49,7 +51,11 @@ class PatchFeed(keras.utils.PyDataset):
         self.dealt = np.array_split(order, self.batches)
 
     def __getitem__(self, i):
-        images, masks = self.patches.read(self.dealt[i]), self.patches.read_masks(self.dealt[i])
+        images = self.patches.read(self.dealt[i])
+        if self.targets is None:
+            masks = self.patches.read_masks(self.dealt[i])
+        else:
+            masks = self.targets[self.dealt[i]] / np.float32(255)
         if self.seed is not None:
             rng = np.random.default_rng([self.seed, self.epoch, i])
             for augmentation in self.augmentations:

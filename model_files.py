@@ -19,8 +19,9 @@ def save_model(model, path):
 
     keras = import_keras()
     model = portable(model)
+    in_float32 = keras.layers.BatchNormalization, keras.layers.LayerNormalization  # whatever the policy
     for layer in _layers(model):
-        if layer.compute_dtype == "bfloat16" and not isinstance(layer, keras.layers.BatchNormalization):
+        if layer.compute_dtype == "bfloat16" and not isinstance(layer, in_float32):
             layer.set_weights([w.astype(ml_dtypes.bfloat16).astype("float32") for w in layer.get_weights()])
     with whole(path) as partial:
         model.save(partial)

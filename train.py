@@ -1,8 +1,9 @@
-"""Train a U-Net to find landslides in a folder of patches.
+"""Train a network to find landslides in a folder of patches.
 
     python train.py                                                   # patches in data/, run results/unet/
     python train.py --data-dir data/sample --run first --epochs 12    # any constant below is also a flag
     python train.py --run first --resume                              # go on after a crash or Ctrl-C
+    python train.py --run second --teacher first                      # learn from unlabelled patches, too
 
 Writes results/<run>/: config.json, split.csv, history.csv, model.keras (the best on validation) and
 training_curves.png. Next: python optimize_threshold.py --run <run>
@@ -13,11 +14,14 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 import augment
 import dataset
 import model_files
 import patch_files
 import runs
+from teacher import Teacher
 
 # ---------------------------------------------------------------------- input and output
 DATA_DIR = "data"  # folder of patches, in one of the layouts that data/README.md shows
@@ -31,14 +35,19 @@ SKIP_BAD = False  # leave unusable files out and list them in config.json, inste
 SPLIT_METHOD = "random"  # how splits that the folder lacks are cut: random, or blocks of neighbouring patches
 BLOCK = 20  # neighbouring patches in a block
 TEST_SPLIT = "test"  # the folder's own split to hold out: test, or validation where only that has labels
+LABEL_SHARE = 1.0  # share of the training patches whose masks are used; the others count as unlabelled
+TEACHER = ""  # run to learn from, too: its probabilities are the masks of unlabelled patches
+TEACHER_WEIGHT = 0.5  # of its probabilities against the mask where there is one
 AUGMENT = ("dihedral", "affine")  # of the training patches, in order; augment.py has them all
 # ---------------------------------------------------------------------- model and loss
+MODEL = "unet"  # unet, or segformer: the transformer, of which nothing can be set but STRIDE and DROPOUT
 BASE_FILTERS = 48  # filters of the first level; each level down has twice as many
 MAX_FILTERS = 192  # filters of a level, at most
 DEPTH = 4  # halvings of the patch between the top and the bottom of the U
 STEM = 2  # 1: all levels alike; 2: the first works at half the resolution, a light one adds detail: a third of the time
 CONV_BLOCK = "residual"  # plain, residual, or se: residual with squeeze and excitation
-DROPOUT = 0.0  # share of the channels dropped at the bottom of the U; a resumed run draws others than it would have
+STRIDE = 4  # of the segformer's first stage: 4, or 2, which is finer and four times the work
+DROPOUT = 0.0  # share of the channels dropped at the bottom of the U, or before the segformer's last layer
 SCALES = False  # add up logits of all levels of the decoder, instead of the last one's alone
 RESIZE = False  # bilinear resizing in the decoder, instead of transposed convolutions
 LOSS = "bce_dice"  # bce_dice, focal_dice, bce_tversky, bce_lovasz
@@ -107,12 +116,17 @@ def check_settings():
     runs.check_ranges(globals(), PATIENCE=(0, None), WORKERS=(0, None), SEED=(0, 2**32 - 1), BLOCK=(1, None))
     runs.check_ranges(globals(), LEARNING_RATE=(1e-12, None), WARMUP_EPOCHS=(0, None), WEIGHT_DECAY=(0, None))
     runs.check_ranges(globals(), DICE_WEIGHT=(0, None), POSITIVE_WEIGHT=(0, None), LABEL_SMOOTHING=(0, 0.5))
+    runs.check_ranges(globals(), LABEL_SHARE=(0, 1), TEACHER_WEIGHT=(0, 1))
     runs.check_ranges(globals(), MAX_FILTERS=(1, None), STEM=(1, 2), DROPOUT=(0, 0.9), SPLIT_SEED=(0, 2**32 - 1))
+    if TEACHER and runs.run_folder(RESULTS_DIR, TEACHER) == runs.run_folder(RESULTS_DIR, RUN):
+        raise runs.UserError(f"TEACHER {TEACHER} is the run itself: choose another --run")
     if MAX_FILTERS < BASE_FILTERS:
         raise runs.UserError(f"MAX_FILTERS is {MAX_FILTERS}: it must be at least BASE_FILTERS, {BASE_FILTERS}")
     if LOSS == "focal_dice" and (POSITIVE_WEIGHT != 1 or LABEL_SMOOTHING):
         raise runs.UserError("LOSS focal_dice takes neither POSITIVE_WEIGHT nor LABEL_SMOOTHING")
-    runs.check_choices(globals(), CONV_BLOCK=("plain", "residual", "se"))
+    runs.check_choices(globals(), MODEL=("unet", "segformer"), CONV_BLOCK=("plain", "residual", "se"))
+    if STRIDE not in (2, 4):
+        raise runs.UserError(f"STRIDE is {STRIDE}: it must be 2 or 4")
     runs.check_choices(globals(), LOSS=("bce_dice", "focal_dice", "bce_tversky", "bce_lovasz"))
     runs.check_choices(globals(), AUGMENT=augment.AUGMENTATIONS, MIXED_PRECISION=("auto", "on", "off"))
     runs.check_choices(globals(), SPLIT_METHOD=dataset.SPLIT_METHODS, TEST_SPLIT=dataset.TEST_SPLITS)
@@ -120,9 +134,10 @@ def check_settings():
 
 def check_size(height, width):
     """Find patches that the network or the augmentation cannot take."""
-    if height % 2**DEPTH or width % 2**DEPTH:
+    divisor, smaller = (2**DEPTH, "DEPTH") if MODEL == "unet" else (8 * STRIDE, "STRIDE")
+    if height % divisor or width % divisor:
         raise runs.UserError(
-            f"patches of {height} x {width} pixels are not divisible by {2**DEPTH}: lower DEPTH or pad them"
+            f"patches of {height} x {width} pixels are not divisible by {divisor}: lower {smaller} or pad them"
         )
     if "dihedral" in AUGMENT and height != width:
         raise runs.UserError(f"dihedral needs square patches, not {height} x {width}: use --augment flips affine")
@@ -135,9 +150,11 @@ def prepare_run(folder, patches):
         if runs.read_json(folder / "config.json", "train.py")["data_digest"] != patches.digest:
             raise runs.UserError(f"{DATA_DIR} has changed since run {RUN} was started: start again with --overwrite")
         assigned = dataset.read_split(folder / "split.csv", patches, "train.py --overwrite")
+        open_teacher(patches, assigned)
         runs.clear_run(folder, runs.DERIVED)  # a threshold or scores of the unfinished model
         return assigned
-    assigned, notes = dataset.split_patches(patches, SPLIT_METHOD, SPLIT_SEED, TEST_SPLIT, BLOCK)
+    assigned, notes = dataset.split_patches(patches, SPLIT_METHOD, SPLIT_SEED, TEST_SPLIT, BLOCK, LABEL_SHARE)
+    open_teacher(patches, assigned)  # its mistakes are told before anything is written
     runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
     for note in notes:
         print(note)
@@ -164,6 +181,14 @@ def prepare_run(folder, patches):
     return assigned
 
 
+def open_teacher(patches, assigned):
+    """The run to learn from, or None."""
+    if not TEACHER:
+        return None
+    folder, config = runs.open_run(RESULTS_DIR, TEACHER)
+    return Teacher(folder, config, patches, assigned, Path(RESULTS_DIR, "cache"), SKIP_BAD)
+
+
 def train(folder, patches, assigned):
     """Fit the model and leave its record in `folder`."""
     # Keras takes seconds to import: --help and a mistake in the data do not wait for it.
@@ -183,13 +208,16 @@ def train(folder, patches, assigned):
     precision = config["precision"]
     keras.config.set_dtype_policy(precision)
 
-    splits = {split: (assigned == split).nonzero()[0] for split in patch_files.SPLITS}
-    feed = PatchFeed(patches, splits["train"], BATCH_SIZE, AUGMENT, SEED, workers=WORKERS)
+    splits = {split: (assigned == split).nonzero()[0] for split in (*patch_files.SPLITS, dataset.NO_MASK)}
+    learnt, targets = splits["train"], None
+    if teacher := open_teacher(patches, assigned):
+        learnt, targets = np.append(learnt, splits[dataset.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
+    feed = PatchFeed(patches, learnt, BATCH_SIZE, AUGMENT, SEED, targets, workers=WORKERS)
     validation = PatchFeed(patches, splits["validation"], BATCH_SIZE)
     model = build(config, steps=len(feed))
     recorder = RunRecorder(folder, len(feed), PATIENCE)
     done = recorder.resume(model) if RESUME else 0
-    sizes = ", ".join(f"{len(indices)} {split}" for split, indices in splits.items())
+    sizes = ", ".join(f"{len(indices)} {split}" for split, indices in splits.items() if len(indices))
     print(f"{folder}: {sizes} patches of {patches.input_shape}, {model.count_params():,} parameters, {precision}")
 
     began = time.monotonic()
@@ -238,21 +266,25 @@ def build(config, steps):
     from losses import loss_of
     from metrics import PooledDice, PooledIoU
     from model_files import fused
+    from segformer import build_segformer
     from unet import build_unet
 
-    model = build_unet(
-        config["input_shape"],
-        base_filters=BASE_FILTERS,
-        depth=DEPTH,
-        max_filters=MAX_FILTERS,
-        block=CONV_BLOCK,
-        dropout=DROPOUT,
-        scales=SCALES,
-        stem=STEM,
-        resize=RESIZE,
-        mean=config["band_mean"],
-        variance=config["band_variance"],
-    )
+    statistics = {"mean": config["band_mean"], "variance": config["band_variance"]}
+    if MODEL == "segformer":
+        model = build_segformer(config["input_shape"], STRIDE, DROPOUT, **statistics)
+    else:
+        model = build_unet(
+            config["input_shape"],
+            base_filters=BASE_FILTERS,
+            depth=DEPTH,
+            max_filters=MAX_FILTERS,
+            block=CONV_BLOCK,
+            dropout=DROPOUT,
+            scales=SCALES,
+            stem=STEM,
+            resize=RESIZE,
+            **statistics,
+        )
     model = fused(model)
     warmup = min(round(WARMUP_EPOCHS * steps), EPOCHS * steps - 1)
     schedule = keras.optimizers.schedules.CosineDecay(

@@ -334,7 +334,8 @@ def test_images_without_a_mask_folder_are_unlabelled(tmp_path):
     assert counts(np.where(patches.labelled, patches.own_splits, "")) == {"train": 6, "validation": 3, "test": 0}
     assigned, notes = dataset.split_patches(patches)
     assert counts(assigned) == {"train": 5, "validation": 3, "test": 1}
-    assert any("2 patches without masks" in note for note in notes)
+    assert any("2 patches count as unlabelled" in note for note in notes)
+    assert (assigned[~patches.labelled] == "unlabelled").all()
 
 
 @pytest.mark.parametrize(

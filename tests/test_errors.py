@@ -84,6 +84,10 @@ def test_without_data_train_says_how_to_get_some(tmp_path):
         ("--run a/b", "a run is named like a folder"),
         ("--resume", "results/unet/config.json is missing: train.py without --resume makes it"),
         ("--epochs ten", "invalid int value"),
+        ("--model vit", "MODEL: 'vit' is none of unet, segformer"),
+        ("--model segformer --stride 3", "STRIDE is 3: it must be 2 or 4"),
+        ("--label-share 1.5", "LABEL_SHARE is 1.5"),
+        ("--teacher none", "results/none/config.json is missing: python train.py --run none makes it"),
     ],
 )
 def test_bad_settings_are_found_before_anything_is_written(flat, flags, message):

@@ -5,16 +5,21 @@ import numpy as np
 import pytest
 
 from model_files import fused, load_model, portable, save_model
+from segformer import build_segformer
 from unet import build_unet
 
 
-@pytest.fixture(params=["float32", "mixed_bfloat16"])
+@pytest.fixture(params=["float32", "mixed_bfloat16", "segformer"])
 def trained(request):
     """A small network after some steps on noise, so that its statistics are none of the initial ones."""
     keras.utils.set_random_seed(0)
-    keras.config.set_dtype_policy(request.param)
+    keras.config.set_dtype_policy("mixed_bfloat16" if request.param == "segformer" else request.param)
+    statistics = {"mean": [0.5] * 3, "variance": [0.1] * 3}
     try:
-        model = fused(build_unet((32, 32, 3), 8, 2, block="residual", mean=[0.5] * 3, variance=[0.1] * 3))
+        if request.param == "segformer":
+            model = fused(build_segformer((32, 32, 3), **statistics))
+        else:
+            model = fused(build_unet((32, 32, 3), 8, 2, block="residual", **statistics))
         rng = np.random.default_rng(0)
         images, masks = rng.random((8, 32, 32, 3)), rng.random((8, 32, 32, 1)) > 0.8
         model.compile("adam", "binary_crossentropy")

@@ -8,9 +8,17 @@ import sys
 import time
 
 import h5py
+import keras
+import numpy as np
 import pytest
 
+import dataset
+from callbacks import RunRecorder
+from feed import PatchFeed
+from losses import BCEDice
+from metrics import PooledDice
 from tests.conftest import ROOT, SMALL, assert_user_error, layout_folder, record, run_script, write_patches
+from unet import build_unet
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +133,25 @@ def test_an_existing_run_is_replaced_on_request_only(tmp_path):
     assert run_script("train.py", "--epochs", 2, "--overwrite", *SMALL, cwd=tmp_path).returncode == 0
     assert record(tmp_path, "config.json", "unet")["constants"]["EPOCHS"] == 2
     assert not (tmp_path / "results/unet/metrics.json").exists()  # of the run that is gone
+
+
+def test_a_resumed_run_drops_what_an_uninterrupted_one_would(flat, tmp_path):
+    """Dropout draws by step, so that training goes on as if it had not been cut off."""
+    patches = dataset.open_patches(flat, tmp_path / "cache")
+
+    def trained(folder, epochs, resume=False):
+        keras.utils.set_random_seed(0)
+        feed = PatchFeed(patches, np.arange(16), 8, seed=0)
+        model = build_unet((32, 32, 14), 4, 2, dropout=0.5)
+        model.compile(keras.optimizers.AdamW(1e-3), BCEDice(), metrics=[PooledDice(name="dice")])
+        folder.mkdir(exist_ok=True)
+        recorder = RunRecorder(folder, len(feed))
+        done = recorder.resume(model) if resume else 0
+        start = keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch)
+        options = {"shuffle": False, "verbose": 0, "validation_data": PatchFeed(patches, [16, 17], 2)}
+        model.fit(feed, initial_epoch=done, epochs=epochs, callbacks=[start, recorder], **options)
+        return [row["loss"] for row in recorder.rows]
+
+    whole = trained(tmp_path / "whole", 3)
+    trained(tmp_path / "cut", 1)
+    assert trained(tmp_path / "cut", 3, resume=True) == whole

@@ -1,0 +1,59 @@
+"""Learning from another run: its probabilities as targets, alone where there is no mask, mixed with it where there is.
+
+With unlabelled patches this is self-training (Lee 2013, ICML workshop); with an ensemble as teacher and all masks it is
+distillation (Hinton et al. 2015, arXiv 1503.02531). Probabilities are taken as they are, not cut to 0 and 1: what the
+teacher is unsure of pulls the student little either way.
+"""
+
+import numpy as np
+
+import dataset
+import model_files
+from inference import predict
+from runs import UserError
+
+BATCH_SIZE = 32  # patches predicted at once
+
+
+class Teacher:
+    """A finished run that labels the patches of another.
+
+    Args:
+        folder, config: of the teacher, as `runs.open_run` gives them.
+        patches, assigned: dataset.Patches of the student, and the split of each. The teacher may use other bands.
+        cache_dir, skip_bad: see `dataset.open_patches`.
+
+    Raises:
+        UserError: it is not finished, does not fit these patches, or has learnt from what the student is judged on.
+    """
+
+    def __init__(self, folder, config, patches, assigned, cache_dir, skip_bad=False):
+        if "finished" not in config:
+            raise UserError(f"teacher {folder.name} is not finished: python train.py --run {folder.name} --resume")
+        self.folder, self.assigned = folder, assigned
+        self.patches, _, own = dataset.open_for_run(
+            folder, config, "all", patches.data_dir, cache_dir, skip_bad, masks=False
+        )
+        if own:
+            split = dataset.read_split(folder / "split.csv", self.patches, "train.py")
+            overlap = np.isin(split, ("train", dataset.NO_MASK)) & np.isin(assigned, ("validation", "test"))
+            if overlap.any():
+                raise UserError(
+                    f"teacher {folder.name} has learnt from {overlap.sum()} patches of this run's validation and test "
+                    "splits: give both the same SPLIT_SEED, SPLIT_METHOD and TEST_SPLIT"
+                )
+
+    def targets(self, weight):
+        """What the student is to learn: N x H x W uint8, 255 for certain landslide.
+
+        For training patches weight x teacher + (1 - weight) x mask, for unlabelled ones the teacher alone, for others
+        0. The teacher's probabilities are the mean over flips and turns.
+        """
+        model = model_files.load_model(self.folder)
+        targets = np.zeros(self.patches.masks.shape, np.uint8)
+        learnt = np.flatnonzero(np.isin(self.assigned, ("train", dataset.NO_MASK)))
+        for batch, _, probabilities in predict(model, self.patches, learnt, BATCH_SIZE, tta=True):
+            share = np.where(self.assigned[batch] == "train", weight, 1.0)[:, None, None]
+            masks = np.where(share < 1, self.patches.read_masks(batch), 0)
+            targets[batch] = np.round(255 * (share * probabilities + (1 - share) * masks))
+        return targets

@@ -1,0 +1,96 @@
+"""Learning from another run: soft targets, unlabelled patches, and no leak from what a run is judged on."""
+
+import numpy as np
+import pytest
+
+import dataset
+import model_files
+import runs
+from feed import PatchFeed
+from inference import probabilities
+from teacher import Teacher
+from tests.conftest import SMALL, assert_user_error, record, rows, run_script, write_patches
+
+FEW = ("--label-share", 0.3, "--epochs", 2, *SMALL)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """40 patches, and a run `first` that learnt from three masks in ten."""
+    place = tmp_path_factory.mktemp("place")
+    write_patches(place / "data/images", place / "data/masks", range(1, 41))
+    result = run_script("train.py", "--run", "first", *FEW, cwd=place)
+    assert result.returncode == 0, result.stderr
+    assert "20 patches count as unlabelled" in result.stdout
+    return place
+
+
+@pytest.fixture
+def opened(place):
+    """The teacher's folder and config, the patches in three of its bands, and their split."""
+    folder, config = runs.open_run(place / "results", "first")
+    patches = dataset.open_patches(place / "data", place / "results/cache", ("B4", "B3", "B2"))
+    return folder, config, patches, dataset.read_split(folder / "split.csv", patches, "")
+
+
+def test_masks_that_are_not_to_be_used_are_those_of_training_patches(place):
+    splits = [row["split"] for row in rows(place / "results/first/split.csv")]
+    assert {split: splits.count(split) for split in set(splits)} == {
+        "train": 8,
+        "unlabelled": 20,
+        "validation": 6,
+        "test": 6,
+    }
+    whole, _ = dataset.split_patches(dataset.open_patches(place / "data", place / "results/cache"))
+    assert [split if split != "unlabelled" else "train" for split in splits] == list(whole)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_targets_are_mask_and_teacher_mixed_and_the_teacher_alone_without_mask(place, opened, weight):
+    folder, config, patches, assigned = opened
+    targets = Teacher(folder, config, patches, assigned, place / "results/cache").targets(weight) / 255
+    seen = dataset.open_patches(place / "data", place / "results/cache")  # the teacher's bands: all of them
+    said = probabilities(model_files.load_model(folder), seen.read(np.arange(40)), tta=True)
+    expected = {
+        "train": weight * said + (1 - weight) * seen.masks,
+        "unlabelled": said,
+        "validation": 0 * said,
+        "test": 0 * said,
+    }
+    for split, values in expected.items():
+        here = assigned == split
+        np.testing.assert_allclose(targets[here], values[here], atol=0.51 / 255 + 1e-6)
+
+
+def test_a_feed_gives_targets_in_the_stead_of_masks(opened):
+    patches = opened[2]
+    targets = np.random.default_rng(0).integers(0, 256, patches.masks.shape, np.uint8)
+    _, masks = PatchFeed(patches, [3, 5], 2, targets=targets)[0]
+    np.testing.assert_allclose(masks[..., 0], targets[[3, 5]] / 255, atol=1e-6)
+
+
+def test_a_student_learns_from_all_training_patches(place):
+    result = run_script("train.py", "--run", "student", "--teacher", "first", *FEW, cwd=place)
+    assert result.returncode == 0, result.stderr
+    assert "8 train, 6 validation, 6 test, 20 unlabelled patches" in result.stdout
+    assert record(place, "config.json", "student")["constants"]["TEACHER"] == "first"
+    assert run_script("optimize_threshold.py", "--run", "student", cwd=place).returncode == 0
+    assert run_script("evaluate.py", "--run", "student", cwd=place).returncode == 0
+    assert record(place, "metrics.json", "student")["images"] == 6
+
+
+def test_patches_without_any_mask_join_the_training(place, tmp_path):
+    write_patches(tmp_path / "more/TrainData/img", tmp_path / "more/TrainData/mask", range(1, 13))
+    write_patches(tmp_path / "more/TestData/img", tmp_path / "gone", range(20, 31))
+    flags = ("--data-dir", tmp_path / "more", "--run", "more", "--teacher", "first", "--epochs", 1, *SMALL)
+    result = run_script("train.py", *flags, cwd=place)
+    assert result.returncode == 0, result.stderr
+    assert "8 train, 2 validation, 2 test, 11 unlabelled patches" in result.stdout
+
+
+def test_a_teacher_that_has_seen_what_the_student_is_judged_on_is_refused(place):
+    result = run_script("train.py", "--run", "leak", "--teacher", "first", "--split-seed", 3, *FEW, cwd=place)
+    assert_user_error(result, "teacher first has learnt from", "validation and test splits: give both the same")
+    assert not (place / "results/leak").exists()
+    result = run_script("train.py", "--run", "leak", "--teacher", "leak", *FEW, cwd=place)
+    assert_user_error(result, "TEACHER leak is the run itself")
