@@ -154,3 +154,33 @@ def panels(rows, threshold, title, path):
     figure.legend(handles=keys, loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(title)
     save(figure, path)
+
+
+def augmentations(columns, colours, title, path):
+    """Patches as each augmentation leaves them, a row a patch, landslides outlined.
+
+    columns: {name: (images N x H x W x C, masks N x H x W)}, the untouched first: all are stretched by their range.
+    colours: positions of red, green and blue.
+    """
+    (before, _), *_ = columns.values()
+    width = 8
+    bands = -(-len(columns) // width)
+    figure, axes = plt.subplots(
+        bands * len(before),
+        width,
+        figsize=(1.5 * width, 1.6 * bands * len(before)),
+        squeeze=False,
+        layout="constrained",
+    )
+    low, high = np.percentile(before[..., colours], [2, 98], axis=(1, 2))
+    for place, (name, (images, masks)) in enumerate(columns.items()):
+        top, column = place // width * len(before), place % width
+        axes[top, column].set_title(name)
+        for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
+            picture = (image[..., colours] - low[i]) / np.maximum(high[i] - low[i], 1e-6)
+            axes[top + i, column].imshow(np.clip(picture, 0, 1))
+            axes[top + i, column].contour(mask, [0.5], colors=[OUTCOMES["missed (false negative)"]], linewidths=0.7)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    figure.suptitle(title)
+    save(figure, path)

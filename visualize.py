@@ -3,8 +3,9 @@
     python visualize.py                                            # run results/unet/, its test split
     python visualize.py --run first --split validation --samples 6
     python visualize.py --run first --data-dir data/unlabelled     # patches without masks: prediction only
+    python visualize.py --run first --augmentations                # what each of augment.py makes of some patches
 
-Writes training_curves.png and samples/{best,worst,random}.png into the run's folder.
+Writes training_curves.png and samples/{best,worst,random}.png into the run's folder, or samples/augmentations.png.
 """
 
 from pathlib import Path
@@ -18,6 +19,7 @@ RUN = "unet"  # name of the run
 DATA_DIR = ""  # folder of patches to draw; empty: the run's own data
 SPLIT = "test"  # train, validation, test or all; for the run's own data as its split.csv has them
 SAMPLES = 4  # patches on each picture
+AUGMENTATIONS = False  # draw what each of augment.py makes of some patches with landslides, instead of the rest
 SKIP_BAD = False  # leave unusable files out instead of stopping
 BATCH_SIZE = 32  # patches predicted at once
 SEED = 0  # of the choice of random patches
@@ -27,6 +29,9 @@ def main():
     runs.check_ranges(globals(), SAMPLES=(1, 50), BATCH_SIZE=(1, None), SEED=(0, None))
     runs.check_choices(globals(), SPLIT=(*dataset.SPLITS, "all"))
     folder, config = runs.open_run(RESULTS_DIR, RUN)
+    if AUGMENTATIONS:
+        draw_augmentations(folder, config)
+        return
     threshold = runs.stored_threshold(folder)
     history = None  # an ensemble has none
     if "members" not in config:
@@ -91,6 +96,30 @@ def draw_rows(model, patches, chosen, threshold):
                 label += f"\nDice {metrics.dice(tp, fp, fn)[0]:.2f}"
             rows.append((label, patches.images[i][..., colours].astype("float32"), mask, probability))
     return rows
+
+
+def draw_augmentations(folder, config):
+    """Draw what each augmentation makes of patches with landslides, and of their masks."""
+    import numpy as np
+
+    import augment
+    from plots import augmentations
+
+    cache_dir = Path(RESULTS_DIR, "cache")
+    patches, indices, _ = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
+    rng = np.random.default_rng(SEED)
+    with_landslide = [i for i in rng.permutation(indices) if patches.masks[i].any()][:SAMPLES]
+    if len(with_landslide) < 2:  # some of them mix a patch with another
+        raise runs.UserError(f"{patches.data_dir}: fewer than two patches with landslides in the {SPLIT} split to draw")
+    images, masks = patches.images[with_landslide].astype(np.float32), patches.read_masks(with_landslide)
+    light = [i for i, band in enumerate(patches.file_bands) if band not in dataset.TERRAIN]
+    columns = {"as it is": (images, masks)}
+    for name, augmentation in augment.AUGMENTATIONS.items():
+        shares = {"share": 1.0} if "share" in augmentation.__code__.co_varnames else {}
+        columns[name] = augmentation(images, masks, rng, light, **shares)
+    path = folder / "samples" / "augmentations.png"
+    augmentations(columns, dataset.true_colour(patches.file_bands), f"{folder.name}: augment.py", path)
+    print(f"written: {path}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 import augment
 
@@ -36,8 +37,22 @@ def test_mask_follows_the_image(batch, name):
     np.testing.assert_allclose(images[..., 0], masks, atol=1e-6)
 
 
-def test_affine_moves_image_and_mask_alike(batch):
-    images, masks = augment.affine(*batch, np.random.default_rng(1), share=1.0)
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+def test_resampling_is_that_of_scipy(size):
+    """Linearly for the image, by the nearest for the mask, mirrored at the edges; far beyond them, too."""
+    rng = np.random.default_rng(0)
+    image, mask = rng.random((*size, 3)).astype(np.float32), rng.integers(0, 2, size, np.uint8)
+    source = np.indices(size) + rng.uniform(-60, 60, (2, *size))
+    moved, moved_mask = augment._resample(image, mask, source.astype(np.float32))
+    for band in range(3):
+        expected = ndimage.map_coordinates(image[..., band], source, order=1, mode="mirror")
+        np.testing.assert_allclose(moved[..., band], expected, atol=1e-4)
+    assert (moved_mask == ndimage.map_coordinates(mask, source, order=0, mode="mirror")).mean() > 0.999
+
+
+@pytest.mark.parametrize("name", ["affine", "elastic"])
+def test_what_moves_pixels_moves_image_and_mask_alike(batch, name):
+    images, masks = augment.AUGMENTATIONS[name](*batch, np.random.default_rng(1), share=1.0)
     assert set(np.unique(masks)) == {0, 1}
     assert ((images[..., 0] > 0.5) == masks).mean() > 0.97  # resampled linearly, and by the nearest
     assert 0.4 < masks.sum() / batch[1].sum() < 2.5
@@ -49,12 +64,34 @@ def test_copied_landslides_bring_their_own_pixels(batch):
     assert (masks >= batch[1]).all() and masks.sum() > batch[1].sum()
 
 
-@pytest.mark.parametrize("name", ["colour", "noise"])
+@pytest.mark.parametrize("name", ["colour", "noise", "band_dropout", "haze", "shadow"])
 def test_photometric_changes_leave_terrain_alone(batch, name):
-    images, masks = augment.AUGMENTATIONS[name](*batch, np.random.default_rng(1), [0, 1, 2])
-    np.testing.assert_array_equal(images[..., 3:], batch[0][..., 3:])
-    np.testing.assert_array_equal(masks, batch[1])
-    assert (images[..., 1] != batch[0][..., 1]).any((1, 2)).all()
+    changed = np.zeros(8, bool)
+    for seed in range(10):
+        images, masks = augment.AUGMENTATIONS[name](*batch, np.random.default_rng(seed), [0, 1, 2])
+        np.testing.assert_array_equal(images[..., 3:], batch[0][..., 3:])
+        np.testing.assert_array_equal(masks, batch[1])
+        changed |= (images[..., :3] != batch[0][..., :3]).any((1, 2, 3))
+    assert changed.all()
+
+
+def test_a_dropped_band_is_flat_and_the_others_stay(batch):
+    images, _ = augment.band_dropout(*batch, np.random.default_rng(1), [0, 1, 2], share=1.0)
+    flat = np.ptp(images, (1, 2)) == 0
+    assert (flat.sum(1) == 1).all() and len(set(flat.argmax(1))) == 3
+    for band in range(3):
+        np.testing.assert_allclose(images[flat[:, band], 0, 0, band], batch[0][..., band].mean(), rtol=1e-4)
+    np.testing.assert_array_equal(images[~flat.any(1)], batch[0][~flat.any(1)])
+
+
+def test_haze_brightens_and_flattens_and_shadow_darkens_a_part(batch):
+    before = batch[0][..., 1:3]
+    hazy = augment.haze(*batch, np.random.default_rng(1), [1, 2], share=1.0)[0][..., 1:3]
+    assert (hazy.std((1, 2)) < before.std((1, 2))).all() and (hazy.mean((1, 2)) > before.mean((1, 2))).all()
+    dark = augment.shadow(*batch, np.random.default_rng(1), [1, 2], share=1.0)[0][..., 1:3]
+    assert (dark <= before).all()
+    assert (dark >= 0.3 * before).all()
+    assert ((dark < 0.85 * before).mean((1, 2)) > 0.02).all() and ((dark == before).mean((1, 2)) > 0.1).all()
 
 
 def test_colour_changes_brightness_and_contrast_within_its_limits(batch):

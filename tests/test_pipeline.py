@@ -85,6 +85,14 @@ def test_pictures_are_pictures(workplace, name):
     assert min(picture.shape[:2]) > 300 and picture.std() > 0.05
 
 
+def test_augmentations_are_drawn(workplace):
+    result = run_script("visualize.py", "--run", "small", "--augmentations", "--samples", 2, cwd=workplace)
+    assert result.returncode == 0, result.stderr
+    picture = imread(workplace / "results/small/samples/augmentations.png")
+    assert picture.std() > 0.1
+    (workplace / "results/small/samples/augmentations.png").unlink()
+
+
 def test_test_time_augmentation_has_a_threshold_and_a_record_of_its_own(workplace):
     before = record(workplace, "metrics.json")
     result = run_script("evaluate.py", "--run", "small", "--tta", cwd=workplace)
