@@ -12,8 +12,6 @@ import csv
 import os
 import re
 import statistics
-import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -118,19 +116,17 @@ def train(name, seed):
         check_same(folder, flags)
         if (folder / "threshold.json").exists():
             return "stands already"
-    environment = dict(os.environ)
-    for library in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
-        environment[library] = str(max(1, os.cpu_count() // JOBS))
+    run = ("--results-dir", str(folder.parent), "--run", folder.name)
     arguments = [part for flag, values in flags.items() for part in (flag, *values)]
     if exists:
         arguments.append("--resume")
-    for script, more in (("train.py", arguments), ("optimize_threshold.py", [])):
-        command = [sys.executable, str(Path(__file__).parent / script)]
-        command += ["--results-dir", str(folder.parent), "--run", folder.name, *more]
-        result = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if result.returncode:
-            raise runs.UserError(f"{folder}: {result.stderr.strip()}")
-    return next(line for line in result.stdout.splitlines() if line.startswith("threshold"))
+    threads = max(1, os.cpu_count() // JOBS)
+    try:
+        runs.call_script("train.py", *run, *arguments, threads=threads)
+        said = runs.call_script("optimize_threshold.py", *run, threads=threads)
+    except runs.UserError as error:
+        raise runs.UserError(f"{name}, seed {seed}: {error}") from None
+    return next(line for line in said.splitlines() if line.startswith("threshold"))
 
 
 def flags_of(name, seed):

@@ -184,3 +184,64 @@ def augmentations(columns, colours, title, path):
         axis.set_axis_off()
     figure.suptitle(title)
     save(figure, path)
+
+
+def transfer_matrix(rows, path):
+    """Heat map of pooled Dice: a row a source, a column a target; what is trained and tested on one set is framed.
+
+    rows: as in scores.csv of cross_dataset.py; of each pair the untouched model is drawn.
+    """
+    rows = [row for row in rows if row["method"] in ("in-domain", "untouched")]
+    sources = list(dict.fromkeys(row["source"] for row in rows))
+    targets = list(dict.fromkeys(row["target"] for row in rows))
+    scores = np.full((len(sources), len(targets)), np.nan)
+    figure, axis = plt.subplots(figsize=(2.5 + 1.1 * len(targets), 1.6 + 0.6 * len(sources)), layout="constrained")
+    for row in rows:
+        place = sources.index(row["source"]), targets.index(row["target"])
+        scores[place] = row["dice"]
+        dark = row["dice"] < 0.5
+        axis.text(*place[::-1], f"{row['dice']:.2f}", ha="center", va="center", color="white" if dark else "black")
+        if row["method"] == "in-domain":
+            corner = place[1] - 0.48, place[0] - 0.48
+            axis.add_patch(plt.Rectangle(corner, 0.96, 0.96, fill=False, color=ORANGE, linewidth=2))
+    shown = axis.imshow(scores, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    axis.set_xticks(range(len(targets)), targets, rotation=20, ha="right")
+    axis.set_yticks(range(len(sources)), sources)
+    axis.set(xlabel="tested on (its test split)", ylabel="trained on")
+    figure.colorbar(shown, label="pooled Dice")
+    save(figure, path)
+
+
+def adaptation(rows, path):
+    """Dice against labelled patches of the target, a panel a pair of source and target, with what needs no labels.
+
+    rows: as in scores.csv of cross_dataset.py. Lines are means over the draws, dots the draws.
+    """
+    own = {row["target"]: row["dice"] for row in rows if row["method"] == "in-domain"}
+    pairs = list(dict.fromkeys((row["source"], row["target"]) for row in rows if row["method"] != "in-domain"))
+    columns = min(len(pairs), 4)
+    lines = -(-len(pairs) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(3.2 * columns, 2.9 * lines), squeeze=False, sharey=True)
+    styles = {"untouched": (GREY, "-"), "normalised": (GREEN, "--"), "histogram matched": (PURPLE, "-.")}
+    styles |= {"AdaBN": (ORANGE, ":"), "threshold": ("#56B4E9", "-"), "fine-tuned": (BLUE, "-")}
+    for axis, pair in zip(axes.flat, pairs, strict=False):
+        here = [row for row in rows if (row["source"], row["target"]) == pair and row["method"] != "in-domain"]
+        axis.axhline(own[pair[1]], color="black", linewidth=0.8, label="trained on the target")
+        for method, (colour, line) in styles.items():
+            chosen = [row for row in here if row["method"] == method]
+            if chosen and chosen[0]["labelled"] == "":
+                axis.axhline(chosen[0]["dice"], color=colour, linestyle=line, label=method)
+            elif chosen:
+                counts = sorted({row["labelled"] for row in chosen})
+                means = [np.mean([row["dice"] for row in chosen if row["labelled"] == count]) for count in counts]
+                axis.plot([row["labelled"] for row in chosen], [row["dice"] for row in chosen], ".", color=colour)
+                axis.plot(counts, means, color=colour, linestyle=line, label=method)
+        axis.set(title=f"{pair[0]}\n→ {pair[1]}", xlabel="labelled patches of the target", ylim=(0, 1))
+        axis.title.set_fontsize(8)
+    for axis in axes.flat[len(pairs) :]:
+        axis.set_axis_off()
+    axes[0, 0].set_ylabel("pooled Dice")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.set_layout_engine("constrained")
+    save(figure, path)

@@ -11,6 +11,7 @@ import csv
 import importlib.metadata
 import io
 import json
+import logging
 import os
 import platform
 import subprocess
@@ -26,7 +27,7 @@ DERIVED = (
     *("threshold*.json", "threshold_curve*", "metrics*.json", "per_image*.csv"),
     *("objects*.csv", "reliability*.csv", "reliability*.png", "samples/*.png"),
 )
-NOT_RUNS = ("", ".", "..", "cache", "figures", "ablation")  # folders of results/ that are no runs
+NOT_RUNS = ("", ".", "..", "cache", "figures", "ablation", "cross_dataset")  # folders of results/ that are no runs
 
 given = set()  # names of the constants that stood on the command line
 
@@ -121,6 +122,22 @@ def start(main):
 def _complain(line):
     print(line, file=sys.stderr)
     return 2
+
+
+def call_script(name, *arguments, threads=None):
+    """Run another script as a user does; returns what it printed, or raises UserError with what it complained of.
+
+    threads: of the numerical libraries, where several scripts share the processor.
+    """
+    environment = dict(os.environ)
+    if threads:
+        for library in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+            environment[library] = str(threads)
+    command = [sys.executable, str(Path(__file__).parent / name), *arguments]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if result.returncode:
+        raise UserError(result.stderr.strip())
+    return result.stdout
 
 
 def check_ranges(script, **ranges):
@@ -226,7 +243,7 @@ def run_folder(results_dir, run):
     if name in NOT_RUNS or Path(name).name != name:
         raise UserError(
             f"--run {run or repr(run)}: a run is named like a folder, without slashes, and not "
-            "cache, figures or ablation"
+            "cache, figures, ablation or cross_dataset"
         )
     return Path(results_dir, name)
 
@@ -269,6 +286,7 @@ def import_keras():
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every further model that is trained
     return keras
 
 

@@ -41,5 +41,5 @@ def test_runs_are_compared_with_the_baseline_of_their_seed_and_not_repeated(flat
 
 def test_what_train_says_reaches_the_user(tmp_path):
     result = run_script("ablate.py", "--factors", "baseline", "--epochs", 1, cwd=tmp_path)
-    assert_user_error(result, "results/ablation/baseline-0: train.py", "no patches")
+    assert_user_error(result, "baseline, seed 0: train.py", "no patches")
     assert_user_error(run_script("ablate.py", "--seeds", 0, -1, cwd=tmp_path), "SEEDS is -1: it must be between 0 and")

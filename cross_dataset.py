@@ -1,0 +1,258 @@
+"""Train on one data set and test on every other: how far a model carries, and what brings it further.
+
+    python cross_dataset.py --data-dirs data/l4s data/bijie                      # every pair
+    python cross_dataset.py --data-dirs data/a data/b data/c --leave-one-out     # all but one -> that one
+
+Trains a run for each folder in results/cross_dataset/<folder>/ (one that stands there already is used as it is), and
+tests each on the test split of every other, untouched and with each way to harmonise: normalising or matching
+histograms to the source, batch normalisation re-estimated on the target's images (AdaBN), and with k labelled patches
+of the target a new threshold or fine-tuning. Folders need the same bands and size of patches.
+
+Writes results/cross_dataset/: sets.csv, scores.csv, matrix.csv and .png, adaptation.png.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+import dataset
+import harmonise
+import model_files
+import runs
+
+DATA_DIRS = ()  # folders of patches, two or more; each is called by its last name
+OUT_DIR = "results/cross_dataset"  # gets the scores, and a folder for each run
+TEST_SPLIT = "test"  # see train.py
+LEAVE_ONE_OUT = False  # train on all folders but one, instead of on each alone; in-domain runs are made as well
+EPOCHS = 40  # of every training
+LABELLED = (5, 10, 20, 40)  # numbers of labelled patches of the target to adapt with
+DRAWS = 3  # times that so many patches are drawn, from the target's training split
+FINE_TUNE_STEPS = 60  # training steps on them
+FINE_TUNE_RATE = 3e-4  # learning rate of these
+BATCH_SIZE = 32  # patches predicted at once
+SEED = 0  # of the trainings and the draws
+
+
+def main():
+    runs.check_ranges(globals(), EPOCHS=(1, None), DRAWS=(1, None), FINE_TUNE_STEPS=(1, None), BATCH_SIZE=(1, None))
+    runs.check_ranges(globals(), FINE_TUNE_RATE=(1e-12, None), SEED=(0, 2**32 - 1))
+    runs.check_choices(globals(), TEST_SPLIT=dataset.TEST_SPLITS)
+    for count in LABELLED:
+        runs.check_ranges({"LABELLED": count}, LABELLED=(1, None))
+    folders = {Path(data_dir).resolve().name: Path(data_dir) for data_dir in DATA_DIRS}
+    if len(folders) < 2 or len(folders) < len(DATA_DIRS):
+        raise runs.UserError("name two folders or more with --data-dirs, of different names")
+    place = Path(OUT_DIR)
+    opened = {name: dataset.open_patches(folder, place / "cache") for name, folder in folders.items()}
+    check_alike(opened)
+
+    sets = {name: train(place, name, folder) for name, folder in folders.items()}
+    sources = sets
+    if LEAVE_ONE_OUT:
+        sources = {}
+        for name in folders:
+            others = {other: patches for other, patches in opened.items() if other != name}
+            sources[f"all but {name}"] = train(place, f"all_but_{name}", pool(place / "pooled" / name, others))
+
+    from plots import adaptation, transfer_matrix
+
+    write_sets(place / "sets.csv", sets)
+    rows = []
+    for target, own in sets.items():
+        rows += score(own, own, target, target, in_domain=True)
+        for source, run in sources.items():
+            if source == f"all but {target}" or (not LEAVE_ONE_OUT and source != target):
+                rows += score(run, own, source, target)
+    runs.write_csv(place / "scores.csv", rows[0], [row.values() for row in rows])
+    write_matrix(place / "matrix.csv", rows)
+    transfer_matrix(rows, place / "matrix.png")
+    adaptation(rows, place / "adaptation.png")
+    print(table(rows))
+    print(f"written: {place}/sets.csv, scores.csv, matrix.csv, matrix.png, adaptation.png")
+
+
+def check_alike(opened):
+    """Raise UserError where folders differ in what a model must find alike."""
+    (first, patches), *others = opened.items()
+    for name, other in others:
+        if other.images.shape[1:] != patches.images.shape[1:]:
+            sizes = [" x ".join(map(str, each.images.shape[1:])) for each in (patches, other)]
+            raise runs.UserError(f"{first} has patches of {sizes[0]}, {name} of {sizes[1]}: they must be alike")
+
+
+def pool(folder, opened):
+    """A folder in the flat layout with the labelled patches of several others, as links; returns it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    number = 0
+    for patches in opened.values():
+        entries, _ = dataset.find_patches(patches.data_dir)
+        for entry in entries:
+            if entry.mask:
+                number += 1
+                for path, kind in ((entry.image, "image"), (entry.mask, "mask")):
+                    os.symlink(path.resolve(), folder / f"{kind}s" / f"{kind}_{number}.h5")
+    return folder
+
+
+class Set:
+    """A run and its data: folder, config, patches, and the split of each patch."""
+
+    def __init__(self, folder):
+        self.folder, self.config = folder, runs.read_json(folder / "config.json", "cross_dataset.py")
+        self.patches, _, own = dataset.open_for_run(folder, self.config, "all", "", folder.parent / "cache")
+        if not own:
+            raise runs.UserError(f"{folder}: its data is not at hand")
+        self.assigned = dataset.read_split(folder / "split.csv", self.patches, "cross_dataset.py")
+        self.threshold = runs.stored_threshold(folder)
+        self.statistics = np.array(self.config["band_mean"]), np.array(self.config["band_variance"])
+
+    def split(self, name):
+        return np.flatnonzero(self.assigned == name)
+
+
+def train(place, name, data_dir):
+    """The run of a folder, trained and with a threshold, as far as that was not done before."""
+    folder = place / name
+    run = ["--results-dir", str(place), "--run", name]
+    if not (folder / "threshold.json").exists():
+        print(f"training {name}")
+        if (folder / "config.json").exists():
+            flags = ["--resume"]
+        else:
+            flags = ["--data-dir", str(data_dir), "--test-split", TEST_SPLIT]
+            flags += ["--epochs", str(EPOCHS), "--seed", str(SEED)]
+        runs.call_script("train.py", *run, *flags)
+        runs.call_script("optimize_threshold.py", *run)
+    return Set(folder)
+
+
+# ---------------------------------------------------------------------- scores
+
+
+def score(source, target, source_name, target_name, in_domain=False):
+    """Rows of scores.csv for a run on the test split of a set; out of its domain with every way to harmonise, too."""
+    from losses import loss_of
+
+    test, train_split = target.split("test"), target.split("train")
+    rows = []
+
+    def judge(method, model, threshold, convert=None, labelled="", draw=""):
+        counts = confusions(model, target.patches, test, threshold, convert)
+        row = {"source": source_name, "target": target_name, "method": method, "labelled": labelled, "draw": draw}
+        row |= {"patches": len(test), "threshold": round(float(threshold), 3), **summary(*counts)}
+        rows.append(row)
+        print(f"{source_name} -> {target_name}, {method} {labelled}: Dice {row['dice']:.3f}")
+
+    model = model_files.load_model(source.folder)
+    judge("in-domain" if in_domain else "untouched", model, source.threshold)
+    if in_domain:
+        return rows
+    judge("normalised", model, source.threshold, harmonise.normalised(source.statistics, target.statistics))
+    ranges = [harmonise.quantiles(each.patches, each.split("train")) for each in (source, target)]
+    judge("histogram matched", model, source.threshold, harmonise.matched(*ranges))
+    harmonise.adapt_batch_norm(model, target.patches, train_split)
+    judge("AdaBN", model, source.threshold)
+
+    loss = loss_of(source.config["constants"])
+    for labelled in LABELLED:
+        if labelled > len(train_split):
+            print(f"{target_name} has {len(train_split)} training patches: {labelled} labelled ones are not tried")
+            continue
+        for draw in range(DRAWS):
+            chosen = np.random.default_rng([SEED, draw]).permutation(train_split)[:labelled]
+            model = model_files.load_model(source.folder)
+            judge("threshold", model, best_threshold(model, target.patches, chosen), None, labelled, draw)
+            harmonise.fine_tune(model, target.patches, chosen, loss, FINE_TUNE_STEPS, FINE_TUNE_RATE, seed=draw)
+            judge("fine-tuned", model, best_threshold(model, target.patches, chosen), None, labelled, draw)
+    return rows
+
+
+def confusions(model, patches, indices, threshold, convert=None):
+    """True positives, false positives and false negatives of each patch, its image converted before."""
+    from inference import probabilities
+    from metrics import confusion
+
+    counts = []
+    for start in range(0, len(indices), BATCH_SIZE):
+        batch = indices[start : start + BATCH_SIZE]
+        images = patches.read(batch)
+        called = probabilities(model, convert(images) if convert else images) >= np.float32(threshold)
+        counts.append(confusion(patches.read_masks(batch), called)[:3])
+    return np.concatenate(counts, axis=1)
+
+
+def summary(tp, fp, fn):
+    """Pooled scores with the interval of Dice, from counts of each patch."""
+    import metrics
+
+    scores = metrics.scores(tp.sum(), fp.sum(), fn.sum())
+    low, high = metrics.bootstrap_dice(tp, fp, fn)
+    return {name: round(float(value), 4) for name, value in (scores | {"dice_low": low, "dice_high": high}).items()}
+
+
+def best_threshold(model, patches, indices):
+    """The threshold of highest Dice on some patches."""
+    from inference import predict
+    from metrics import THRESHOLDS, ThresholdCurve
+
+    curve = ThresholdCurve()
+    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
+        curve.update(patches.read_masks(batch), probabilities)
+    return THRESHOLDS[curve.best()]
+
+
+# ---------------------------------------------------------------------- what is written and shown
+
+
+def write_sets(path, sets):
+    """sets.csv: patches of each split, share of landslide, and mean and deviation of each band over training."""
+    rows = []
+    for name, each in sets.items():
+        labelled = each.patches.read_masks(np.flatnonzero(each.patches.labelled))
+        row = {"set": name, "patches": len(labelled), **{split: len(each.split(split)) for split in dataset.SPLITS}}
+        row["empty"] = int((~labelled.any((1, 2))).sum())
+        row["landslide_share"] = round(float(labelled.mean()), 5)
+        for band, mean, variance in zip(each.config["bands"], *each.statistics, strict=True):
+            row[f"{band}_mean"], row[f"{band}_sd"] = round(float(mean), 4), round(float(variance) ** 0.5, 4)
+        rows.append(row)
+    runs.write_csv(path, rows[0], [row.values() for row in rows])
+
+
+def write_matrix(path, rows):
+    """matrix.csv: Dice and IoU of each pair, untouched, and how far its Dice falls short of the target's own."""
+    own = {row["target"]: row["dice"] for row in rows if row["method"] == "in-domain"}
+    header = ("trained_on", "tested_on", "patches", "dice", "iou", "fall")
+    lines = [
+        (
+            row["source"],
+            row["target"],
+            row["patches"],
+            row["dice"],
+            row["iou"],
+            round(own[row["target"]] - row["dice"], 4),
+        )
+        for row in rows
+        if row["method"] in ("in-domain", "untouched")
+    ]
+    runs.write_csv(path, header, lines)
+
+
+def table(rows):
+    """The mean over draws of each source, target, method and number of labelled patches."""
+    lines = [f"{'trained on':<24} {'tested on':<24} {'method':<18} {'labelled':>8} {'Dice':>7} {'IoU':>7}"]
+    groups = {}
+    for row in rows:
+        key = row["source"], row["target"], row["method"], row["labelled"]
+        groups.setdefault(key, []).append((row["dice"], row["iou"]))
+    for (source, target, method, labelled), scores in groups.items():
+        dice, iou = np.mean(scores, axis=0)
+        lines.append(f"{source:<24} {target:<24} {method:<18} {labelled:>8} {dice:>7.3f} {iou:>7.3f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    runs.start(main)

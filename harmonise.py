@@ -1,0 +1,72 @@
+"""Bringing a model and data it was not trained on together: by their values, by statistics, by a few labels.
+
+What changes images (`normalised`, `matched`) goes before the model; `adapt_batch_norm` and `fine_tune` change the model
+itself. None but `fine_tune` needs a mask of the new data.
+"""
+
+import numpy as np
+
+QUANTILES = np.linspace(0, 1, 257)
+SAMPLE = 7  # every 7th pixel of a patch is enough for the quantiles of a data set
+
+
+def normalised(source, target):
+    """A function that gives images of the target mean and variance of the source, band by band.
+
+    source, target: (mean, variance) of each band, as `dataset.Patches.statistics` gives them.
+    """
+    (mean, variance), (own_mean, own_variance) = source, target
+    gain = np.sqrt(variance / np.where(own_variance > 0, own_variance, np.inf))
+    return lambda images: ((images - own_mean) * gain + mean).astype(np.float32)
+
+
+def quantiles(patches, indices):
+    """Quantiles of each band over the pixels of some patches: bands x 257."""
+    pixels = [patches.read([i]).reshape(-1, len(patches.bands))[::SAMPLE] for i in indices]
+    return np.quantile(np.concatenate(pixels), QUANTILES, axis=0).T
+
+
+def matched(source, target):
+    """A function that gives images of the target the histogram of the source, band by band; both from `quantiles`."""
+    rising = [np.maximum.accumulate(line + 1e-9 * np.abs(line) * QUANTILES) for line in target]
+
+    def match(images):
+        moved = [
+            np.interp(images[..., band], own, wanted)
+            for band, (own, wanted) in enumerate(zip(rising, source, strict=True))
+        ]
+        return np.stack(moved, -1).astype(np.float32)
+
+    return match
+
+
+def adapt_batch_norm(model, patches, indices, batch_size=16):
+    """Replace the statistics of batch normalisation by those of other images (AdaBN, Li et al. 2016, arXiv 1603.04779).
+
+    They become the mean over the batches; the weights stay. The model is changed.
+    """
+    import keras
+
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    momenta = [layer.momentum for layer in norms]
+    for count, batch in enumerate(np.array_split(indices, -(-len(indices) // batch_size))):
+        for layer in norms:
+            layer.momentum = count / (count + 1)  # a plain mean of what the batches say
+        model(patches.read(batch), training=True)
+    for layer, momentum in zip(norms, momenta, strict=True):
+        layer.momentum = momentum
+
+
+def fine_tune(model, patches, indices, loss, steps=100, learning_rate=1e-4, batch_size=16, seed=0):
+    """Train a model further on a few labelled patches, flipped and turned. The model is changed."""
+    import keras
+
+    from feed import PatchFeed
+
+    square = patches.input_shape[0] == patches.input_shape[1]
+    feed = PatchFeed(patches, indices, batch_size, ("dihedral" if square else "flips",), seed)
+    model.compile(keras.optimizers.AdamW(learning_rate), loss)
+    for step in range(steps):
+        if step % len(feed) == 0:
+            feed.start_epoch(step // len(feed))
+        model.train_on_batch(*feed[step % len(feed)])

@@ -1,0 +1,125 @@
+"""Between data sets: ways to harmonise, and the script from folders to scores."""
+
+import csv
+import os
+
+import keras
+import numpy as np
+import pytest
+
+import cross_dataset
+import dataset
+import harmonise
+from losses import BCEDice
+from tests.conftest import assert_user_error, make_pair, rows, run_script, write_h5
+from unet import build_unet
+
+
+def write_set(folder, numbers, gain=1.0):
+    """Patches of 3 bands, brighter by `gain`."""
+    for number in numbers:
+        image, mask = make_pair(number, bands=3)
+        write_h5(folder / "images" / f"image_{number}.h5", "img", image * gain)
+        write_h5(folder / "masks" / f"mask_{number}.h5", "mask", mask)
+    return folder
+
+
+@pytest.fixture
+def two(tmp_path):
+    """Patches of two sets, the second three times as bright."""
+    folders = write_set(tmp_path / "dim", range(1, 21)), write_set(tmp_path / "bright", range(31, 51), 3.0)
+    return [dataset.open_patches(folder, tmp_path / "cache") for folder in folders]
+
+
+def test_normalised_images_have_mean_and_variance_of_the_source(two):
+    source, target = (each.statistics(np.arange(20)) for each in two)
+    images = harmonise.normalised(source, target)(two[1].read(np.arange(20)))
+    assert images.dtype == np.float32
+    np.testing.assert_allclose(images.mean((0, 1, 2)), source[0], rtol=1e-3)
+    np.testing.assert_allclose(images.var((0, 1, 2)), source[1], rtol=1e-3)
+
+
+def test_a_band_that_never_varies_takes_the_mean_of_the_source():
+    convert = harmonise.normalised((np.array([5.0]), np.array([4.0])), (np.array([7.0]), np.array([0.0])))
+    np.testing.assert_array_equal(convert(np.full((1, 2, 2, 1), 7.0)), 5.0)
+
+
+def test_matched_images_have_the_histogram_of_the_source(two):
+    source, target = (harmonise.quantiles(each, np.arange(20)) for each in two)
+    images = harmonise.matched(source, target)(two[1].read(np.arange(20)))
+    wanted = two[0].read(np.arange(20)).reshape(-1, 3)
+    for share in (0.05, 0.5, 0.95):
+        np.testing.assert_allclose(
+            np.quantile(images.reshape(-1, 3), share, 0), np.quantile(wanted, share, 0), rtol=0.05
+        )
+
+
+def test_batch_norm_takes_the_statistics_of_other_images(two):
+    inputs = keras.Input((32, 32, 3))
+    norm = keras.layers.BatchNormalization()
+    model = keras.Model(inputs, norm(inputs))
+    harmonise.adapt_batch_norm(model, two[1], np.arange(20), batch_size=5)
+    batches = [two[1].read(np.arange(start, start + 5)) for start in range(0, 20, 5)]
+    np.testing.assert_allclose(norm.moving_mean, np.mean([batch.mean((0, 1, 2)) for batch in batches], 0), rtol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, np.mean([batch.var((0, 1, 2)) for batch in batches], 0), rtol=1e-3)
+    assert norm.momentum == 0.99
+
+
+def test_fine_tuning_learns_from_the_patches_it_is_given(two):
+    keras.utils.set_random_seed(0)
+    model = build_unet((32, 32, 3), 4, 2)
+    loss = BCEDice()
+    images, masks = two[0].read(np.arange(5)), two[0].read_masks(np.arange(5))[..., None]
+    before = float(loss(masks, model.predict_on_batch(images)))
+    harmonise.fine_tune(model, two[0], np.arange(5), loss, steps=60, learning_rate=1e-2)
+    assert float(loss(masks, model.predict_on_batch(images))) < 0.7 * before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_pooled_folder_holds_all_labelled_patches(two, tmp_path):
+    folder = cross_dataset.pool(tmp_path / "pooled", {"dim": two[0], "bright": two[1]})
+    patches = dataset.open_patches(folder, tmp_path / "cache")
+    assert len(patches) == 40 and patches.labelled.all()
+    np.testing.assert_array_equal(patches.masks[20:], two[1].masks)
+    np.testing.assert_array_equal(patches.read([39]), two[1].read([19]))
+
+
+def test_every_pair_is_scored_in_every_way(tmp_path):
+    folders = write_set(tmp_path / "a", range(1, 31)), write_set(tmp_path / "b", range(41, 71), 3.0)
+    flags = "--epochs 3 --labelled 4 50 --draws 2 --fine-tune-steps 2".split()
+    result = run_script("cross_dataset.py", "--data-dirs", *folders, *flags, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "retracing" not in result.stderr
+    place = tmp_path / "results" / "cross_dataset"
+    scores = rows(place / "scores.csv")
+    found = [(row["source"], row["target"], row["method"], row["labelled"]) for row in scores]
+    ways = [("untouched", ""), ("normalised", ""), ("histogram matched", ""), ("AdaBN", "")]
+    ways += [("threshold", "4"), ("fine-tuned", "4")] * 2
+    assert found == [
+        ("a", "a", "in-domain", ""),
+        *(("b", "a", *way) for way in ways),
+        ("b", "b", "in-domain", ""),
+        *(("a", "b", *way) for way in ways),
+    ]
+    assert "22 training patches: 50 labelled ones are not tried" in result.stdout
+    # what evaluate.py says of the same run on the same patches
+    result = run_script("evaluate.py", "--results-dir", "results/cross_dataset", "--run", "b", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"Dice               {float(scores[len(ways) + 1]['dice']):.3f} (" in result.stdout
+    sets = rows(place / "sets.csv")
+    assert [row["patches"] for row in sets] == ["30", "30"]
+    assert float(sets[1]["red_mean"]) == pytest.approx(3 * float(sets[0]["red_mean"]), rel=0.2)
+    with open(place / "matrix.csv", newline="") as file:
+        assert [row["fall"] for row in csv.DictReader(file)][::2] == ["0.0", "0.0"]
+    assert (place / "matrix.png").stat().st_size and (place / "adaptation.png").stat().st_size
+
+
+def test_folders_must_be_two_and_alike(tmp_path):
+    one = write_set(tmp_path / "a", range(1, 8))
+    assert_user_error(run_script("cross_dataset.py", "--data-dirs", one, cwd=tmp_path), "name two folders or more")
+    for number in range(1, 8):
+        image, mask = make_pair(number, bands=4)
+        write_h5(tmp_path / "four/images" / f"image_{number}.h5", "img", image)
+        write_h5(tmp_path / "four/masks" / f"mask_{number}.h5", "mask", mask)
+    result = run_script("cross_dataset.py", "--data-dirs", one, tmp_path / "four", cwd=tmp_path)
+    assert_user_error(result, "a has patches of 32 x 32 x 3, four of 32 x 32 x 4: they must be alike")
