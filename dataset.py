@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
+import series
 from patch_files import (
+    SERIES,
     SPLITS,
     Fault,
     NoPatches,
-    check_form,
     common_form,
     find_patches,
-    read_image,
-    read_mask,
+    read_patch,
     size_text,
 )
 from runs import UserError, progress, require, write_csv, write_json
@@ -63,6 +63,7 @@ class Patches:
         images: N x H x W x all bands of the files, in file units. masks: N x H x W, uint8 0/1.
         labelled: N bool, False where there is no mask (masks then hold 255).
         file_bands, bands: names of all bands and of the chosen ones.
+        dates: how many were chosen of each series; 0 where the files are no series.
         left_out: (name, fault) of patches that skip_bad left out.
         digest: hash of the content, by which a copy of a data folder is known again.
     """
@@ -78,7 +79,8 @@ class Patches:
             mask_pages = mmap.mmap(masks.fileno(), 0, access=mmap.ACCESS_READ)
         self.images = np.frombuffer(self._pages, record["dtype"]).reshape(shape)
         self.masks = np.frombuffer(mask_pages, np.uint8).reshape(shape[:3])
-        self.file_bands = band_names(shape[3])
+        self.dates = record.get("dates", 0)
+        self.file_bands = band_names(shape[3], self.dates)
         self._columns = band_columns(bands, self.file_bands, data_dir)
         self.bands = tuple(self.file_bands[i] for i in self._columns)
 
@@ -117,8 +119,13 @@ class Patches:
         return shift + total / count, squares / count - np.square(total / count)
 
 
-def band_names(count):
-    """Names of the bands of a file with `count` of them: Landslide4Sense's 14, red green blue, or numbers."""
+def band_names(count, dates=0):
+    """Names of the bands of a file with `count` of them: Landslide4Sense's 14, red green blue, or numbers.
+
+    dates: how many were chosen of a series; its bands are named by date.
+    """
+    if dates:
+        return series.band_names(dates)
     return {14: BANDS_L4S, 3: BANDS_RGB}.get(count, tuple(str(i) for i in range(count)))
 
 
@@ -140,13 +147,14 @@ def band_columns(bands, file_bands, data_dir=""):
 
 def true_colour(file_bands):
     """Positions of red, green and blue among the bands of the files; of the first band thrice where unknown."""
-    for names in (("B4", "B3", "B2"), BANDS_RGB):
+    dated = [tuple(f"{band}{name[3:]}" for band in ("B04", "B03", "B02")) for name in file_bands if name[:3] == "B04"]
+    for names in (("B4", "B3", "B2"), BANDS_RGB, *dated[-1:]):  # of several dates the last
         if set(names) <= set(file_bands):
             return [file_bands.index(name) for name in names]
     return [0, 1, 2] if len(file_bands) > 2 else [0, 0, 0]
 
 
-def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False):
+def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, dates=2):
     """Find, check and pack the patches of a folder, or open the cache if the files have not changed since.
 
     Args:
@@ -154,19 +162,21 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False):
         cache_dir: where packed folders are kept, one folder for each data folder.
         bands: names or numbers of the bands to use, in order; empty for all.
         skip_bad: leave unusable files out instead of refusing the folder.
+        dates: how many to choose of a series of dates; without meaning for other files.
 
     Raises:
         UserError: with all faults of the folder (the first 20, then a count).
     """
     entries, faults = find_patches(data_dir)
+    dates = dates if entries and entries[0].image.suffix == SERIES else 0
     place = hashlib.sha256(str(Path(data_dir).resolve()).encode()).hexdigest()[:12]
-    folder = Path(cache_dir, f"{Path(data_dir).resolve().name}-{place}")
+    folder = Path(cache_dir, f"{Path(data_dir).resolve().name}-{place}" + (f"-{dates}" if dates else ""))
     key = _fingerprint(entries, faults)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_suffix(".lock")):
         record = _read_record(folder)
         if record.get("key") != key:
-            record = _pack(data_dir, entries, faults, folder, key, skip_bad)
+            record = _pack(data_dir, entries, faults, folder, key, skip_bad, dates)
         if record["faults"] and not skip_bad:
             raise UserError(describe_faults(data_dir, record["faults"]))
         return Patches(data_dir, folder, record, bands)
@@ -207,9 +217,9 @@ def _read_record(folder):
     return record if complete else {}
 
 
-def _pack(data_dir, entries, faults, folder, key, skip_bad):
+def _pack(data_dir, entries, faults, folder, key, skip_bad, dates):
     """Read and check every file and write the cache; without `skip_bad` only if there is no fault."""
-    shape, dtype = common_form(entries)
+    shape, dtype = common_form(entries, dates)
     needed = len(entries) * int(np.prod(shape)) * dtype.itemsize if shape else 0
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
@@ -221,21 +231,16 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad):
     try:
         with open(partial / "images.raw", "wb") as images, open(partial / "masks.raw", "wb") as masks:
             for entry in progress(entries, f"packing {len(entries)} patches"):
-                at_fault = entry.name
                 try:
-                    image = read_image(entry.image)
-                    check_form(image, shape or image.shape, dtype or image.dtype)
-                    at_fault = entry.mask and entry.mask.relative_to(data_dir).as_posix()
-                    mask = (
-                        read_mask(entry.mask, image.shape[:2])
-                        if entry.mask
-                        else np.full(image.shape[:2], UNLABELLED, np.uint8)
-                    )
+                    image, mask = read_patch(entry.image, entry.mask, dates, (shape, dtype) if shape else None)
                 except Fault as fault:
-                    faults.append((at_fault, str(fault)))
+                    path = getattr(fault, "path", entry.image)
+                    faults.append((path.relative_to(data_dir).as_posix(), str(fault)))
                     continue
-                image = np.ascontiguousarray(image, dtype)
-                for file, array in ((images, image), (masks, mask)):
+                if mask is None:
+                    mask = np.full(image.shape[:2], UNLABELLED, np.uint8)
+                for file, array in ((images, image.astype(dtype, copy=False)), (masks, mask)):
+                    array = np.ascontiguousarray(array)
                     file.write(array.data)
                     digest.update(array.data)
                 digest.update(entry.name.encode())
@@ -253,6 +258,7 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad):
             "splits": [entry.split for entry in kept],
             "labelled": [entry.mask is not None for entry in kept],
             "faults": faults,
+            "dates": dates,
         }
         if kept and (skip_bad or not faults):
             write_json(partial / "pack.json", record)
@@ -386,7 +392,11 @@ def open_for_run(folder, config, split, data_dir="", cache_dir="results/cache", 
     try:
         # faults that training left out are left out again; whether these are the same is told by the digest
         patches = open_patches(
-            data_dir or config["data_dir"], cache_dir, config["bands"], skip_bad or bool(config["left_out"])
+            data_dir or config["data_dir"],
+            cache_dir,
+            config["bands"],
+            skip_bad or bool(config["left_out"]),
+            config["constants"].get("DATES", 2),
         )
     except NoPatches as error:
         raise UserError(f"{error}; where run {folder.name}'s data lies now is said by --data-dir") from None

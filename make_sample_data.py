@@ -3,6 +3,7 @@
     python make_sample_data.py
     python make_sample_data.py --patches 60 --seed 1 --out-dir data/small
     python make_sample_data.py --out-dir data/volcanic_island --region volcanic_island --patches 300
+    python make_sample_data.py --out-dir data/series --dates 4          # before and after, as Sen12Landslides has them
 
 Every patch is 1.28 km of invented but physically sensible ground: eroded terrain, forest, fields, rivers,
 roads and haze, seen by the bands of Sentinel-2, with slope and elevation. Landslides start on steep ground
@@ -11,7 +12,8 @@ looks much the same, so a model has to look at terrain and shape too. The patche
 tests and first trials; scores on them say nothing about real landslides.
 
 Files: OUT_DIR/images/image_N.h5, key img, 128 x 128 x 14 float64 in the scaling of the released data, and
-OUT_DIR/masks/mask_N.h5, key mask, 128 x 128 uint8, 1 for landslide.
+OUT_DIR/masks/mask_N.h5, key mask, 128 x 128 uint8, 1 for landslide. With --dates OUT_DIR/s2/<region>_s2_N.nc instead:
+fields, roads and old scars on every date, the landslides from the middle on.
 """
 
 import re
@@ -21,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import runs
+import series
 from dataset import BANDS_L4S, SCALE_L4S
 from patch_files import write_array
 from terrain import COLS, PIXEL, ROWS, SIZE, blur, distance_to_zero, fractal, gradient, step, terrain
@@ -29,6 +32,7 @@ from terrain import COLS, PIXEL, ROWS, SIZE, blur, distance_to_zero, fractal, gr
 OUT_DIR = "data/sample"  # folder that gets images/ and masks/
 PATCHES = 400  # patches to write
 REGION = "all"  # one region's name, or "all" for equal shares of every region
+DATES = 0  # dates of each patch: 0 for patches of one date, from 2 on for series, half of them before the event
 SEED = 0  # same seed and settings, same bytes
 OVERWRITE = False  # replace patches already in the folder
 # ----------------------------------------------------------------------------------------------
@@ -233,8 +237,11 @@ def illumination(elevation, rng):
     return 0.22 + 0.78 * direct * sunny  # the sky lights even the shade
 
 
-def sense(surface, elevation, light, region, rng):
-    """Digital numbers at the top of the atmosphere, H x W x 12, from surface reflectance."""
+def sense(surface, elevation, light, region, rng, cloudy=0.06):
+    """Digital numbers at the top of the atmosphere, H x W x 12, from surface reflectance; and the clouds, 0 to 1.
+
+    cloudy: chance of clouds.
+    """
     height = elevation[..., None]
     haze = region.haze * np.exp(rng.normal(0, 0.45)) * (1 + 0.15 * fractal(rng, 2.2))[..., None]
     path = RAYLEIGH * np.exp(-height / 8400) + AEROSOL * haze * np.exp(-height / 2000)
@@ -243,7 +250,8 @@ def sense(surface, elevation, light, region, rng):
     through[..., 8] *= (0.8 + elevation / 4000) / (region.vapour * np.exp(rng.normal(0, 0.15)))
     through[..., 9] *= np.exp(elevation / 2500)
     signal = path + through * surface * light[..., None]
-    if rng.random() < 0.06:
+    thick = np.zeros(elevation.shape)
+    if rng.random() < cloudy:
         thick = 0.9 * step(fractal(rng, 2.0, 60.0), 2.2, 0.25)
         shade = np.roll(thick, rng.integers(-14, 15, 2), (0, 1))
         signal = signal * (1 - 0.6 * shade[..., None])
@@ -252,11 +260,11 @@ def sense(surface, elevation, light, region, rng):
     cirrus = max(rng.normal(0.0005, 0.0001), 0.0002) + max(rng.normal(-0.0009, 0.0012), 0)
     signal[..., 9] += cirrus * np.exp(0.1 * fractal(rng, 2.0))
     signal = blur(signal, 0.35 * (NATIVE_M / PIXEL) * (NATIVE_M > PIXEL))
-    return 1e4 * signal + rng.standard_normal(signal.shape) * SENSOR_NOISE
+    return 1e4 * signal + rng.standard_normal(signal.shape) * SENSOR_NOISE, thick
 
 
-def make_patch(region, rng):
-    """One patch: img, H x W x 14 float64 in the released scaling; mask, H x W uint8, 1 for landslide."""
+def make_ground(region, rng):
+    """Elevation, slope, surface before the event; mask, exposure and spectrum of what it laid bare; texture of all."""
     elevation, river = terrain(region, rng)
     slope = np.degrees(np.arctan(np.hypot(*gradient(elevation))))
     surface = land_cover(region, elevation, slope, river, rng)
@@ -265,12 +273,40 @@ def make_patch(region, rng):
         cover(surface, 0.45 * landslides(elevation, slope, rng, 0.006)[1], fresh)
     share = 0.0 if rng.random() < EMPTY_SHARE else min(np.exp(rng.normal(np.log(0.019), 0.85)), 0.2)
     mask, exposure = landslides(elevation, slope, rng, share)
+    texture = 1 + 0.07 * fractal(rng, 0.5, 12.0)[..., None]  # crowns, boulders, hollows
+    return elevation, slope, surface, mask, exposure, fresh, texture
+
+
+def make_patch(region, rng):
+    """One patch: img, H x W x 14 float64 in the released scaling; mask, H x W uint8, 1 for landslide."""
+    elevation, slope, surface, mask, exposure, fresh, texture = make_ground(region, rng)
     cover(surface, exposure, fresh)
-    surface *= 1 + 0.07 * fractal(rng, 0.5, 12.0)[..., None]  # crowns, boulders, hollows
+    surface *= texture
     numbers = np.empty((SIZE, SIZE, len(BANDS_L4S)))
-    numbers[..., :12] = np.maximum(sense(surface, elevation, illumination(elevation, rng), region, rng), 1)
+    light, _ = sense(surface, elevation, illumination(elevation, rng), region, rng)
+    numbers[..., :12] = np.maximum(light, 1)
     numbers[..., 12], numbers[..., 13] = slope, elevation
     return np.rint(numbers) / np.array(SCALE_L4S), mask
+
+
+def make_series(region, rng, dates):
+    """One place on several dates, the event in the middle: variables as `series.write_series` takes them, and mask.
+
+    Sun, air, clouds and the green of the leaves differ from date to date.
+    """
+    elevation, _, surface, mask, exposure, fresh, texture = make_ground(region, rng)
+    light, clouds = np.empty((dates, SIZE, SIZE, 12)), np.empty((dates, SIZE, SIZE), bool)
+    for date in range(dates):
+        ground = surface.copy()
+        ground[..., 5:9] *= np.exp(rng.normal(0, 0.15))
+        if date >= dates // 2:
+            cover(ground, exposure, fresh)
+        light[date], thick = sense(ground * texture, elevation, illumination(elevation, rng), region, rng, cloudy=0.3)
+        clouds[date] = thick > 0.1
+    light = np.insert(light, 8, 1.02 * light[..., 7], axis=-1)  # B8A sees what B8 sees
+    variables = {band: light[..., i] for band, i in zip(series.BANDS, (*range(1, 9), 11, 12), strict=True)}
+    variables |= {"SCL": np.where(clouds, 9, 4), "DEM": np.broadcast_to(elevation, clouds.shape)}
+    return variables | {"MASK": np.broadcast_to(mask, clouds.shape)}, mask
 
 
 # ------------------------------------------------------------ files
@@ -287,27 +323,33 @@ def plan(name, patches, seed):
 
 def prepare(folder):
     """Make the two subfolders; refuse to mix with patches already there unless they may be replaced."""
-    old = [path for part in ("images", "masks") for path in (folder / part).glob("*.h5")]
+    old = [path for part in ("images/*.h5", "masks/*.h5", "s2/*.nc") for path in folder.glob(part)]
     if old and not OVERWRITE:
-        raise runs.UserError(
-            f"{folder} already holds {len(old)} .h5 files: choose another --out-dir, or add --overwrite"
-        )
+        raise runs.UserError(f"{folder} already holds {len(old)} patches: choose another --out-dir, or add --overwrite")
     for path in old:
-        if re.fullmatch(r"(\.partial-)?(image|mask)_\d+\.h5", path.name):
+        if re.fullmatch(r"(\.partial-)?((image|mask)_\d+\.h5|[a-z_]+_s2_\d+\.nc)", path.name):
             path.unlink()
 
 
 def main():
     runs.check_ranges(globals(), PATCHES=(1, None), SEED=(0, None))
     runs.check_choices(globals(), REGION=("all", *REGIONS))
+    if DATES < 0 or DATES == 1:
+        raise runs.UserError(f"DATES is {DATES}: it must be 0, or at least 2")
     folder = Path(OUT_DIR)
     prepare(folder)
     slid, empty = 0, 0
     todo = enumerate(plan(REGION, PATCHES, SEED), 1)
     for n, (region, rng) in runs.progress(todo, "patches", total=PATCHES):
-        img, mask = make_patch(region, rng)
-        write_array(folder / "images" / f"image_{n}.h5", "img", img)
-        write_array(folder / "masks" / f"mask_{n}.h5", "mask", mask)
+        if DATES:
+            variables, mask = make_series(region, rng, DATES)
+            name = next(name for name, each in REGIONS.items() if each is region)
+            event = {"pre_post_dates": str({"pre": DATES // 2 - 1, "post": DATES // 2})} if mask.any() else {}
+            series.write_series(folder / "s2" / f"{name}_s2_{n}.nc", variables, event)
+        else:
+            img, mask = make_patch(region, rng)
+            write_array(folder / "images" / f"image_{n}.h5", "img", img)
+            write_array(folder / "masks" / f"mask_{n}.h5", "mask", mask)
         slid, empty = slid + int(mask.sum()), empty + int(not mask.any())
     share = slid / (PATCHES * SIZE**2)
     print(f"{PATCHES} patches in {folder}: {share:.2%} of pixels are landslide, {empty} patches have none")

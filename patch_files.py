@@ -1,12 +1,14 @@
 """Image and mask patches on disk: find them in the layouts in use, pair them, read and check them.
 
 An image file is HDF5 with `img` (height x width x bands, any number of bands), a mask file with `mask` (height x
-width, 0/1); they belong together by the number in their names. What is wrong with a file is told as a `Fault`.
+width, 0/1); they belong together by the number in their names. Pictures (PNG, TIFF, JPEG; masks 0/1 or 0/255) will do,
+too, and so will series of dates (series.py), which hold image and mask. What is wrong with a file is told as a `Fault`.
 """
 
 import contextlib
 import io
 import re
+import warnings
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+import series
 from runs import UserError, whole
 
 SPLITS = ("train", "validation", "test")
@@ -25,7 +28,12 @@ LAYOUTS = {  # layout: {split: (image folder, mask folder)}; split "" is a folde
         "test": ("TestData/img", "TestData/mask"),
     },
     "mirror": {split: (f"images/{split}", f"annotations/{split}") for split in SPLITS},
+    "folders": {split: (f"{split}/images", f"{split}/masks") for split in SPLITS},
+    "flat, img and mask": {"": ("img", "mask")},
+    "flat, image and mask": {"": ("image", "mask")},
 }
+PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+SERIES = ".nc"
 
 
 class NoPatches(UserError):
@@ -34,10 +42,13 @@ class NoPatches(UserError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One patch on disk. `name` is the image's path inside the data folder, `split` the folder's own or ""."""
+    """One patch on disk. `name` is the image's path inside the data folder, `split` the folder's own or "".
+
+    `number` is what it is paired by: the last number in its name, or the name. A series is its own mask.
+    """
 
     name: str
-    number: int
+    number: int | str
     split: str
     image: Path
     mask: Path | None
@@ -60,10 +71,17 @@ def find_patches(data_dir, with_masks=True):
         for layout, folders in LAYOUTS.items()
     ]
     layouts = [(layout, splits) for layout, splits in layouts if splits]
+    dated = sorted(data_dir.rglob(f"*{SERIES}"))
+    if dated and not layouts:
+        names = [path.relative_to(data_dir).as_posix() for path in dated]
+        masked = dated if with_masks else [None] * len(dated)
+        return [
+            Entry(*each) for each in zip(names, range(len(names)), [""] * len(names), dated, masked, strict=True)
+        ], []
     if not layouts:
         raise NoPatches(
-            f"{data_dir}: no patches (image_N.h5) found in images/, {{Train,Valid,Test}}Data/img/ or "
-            "images/{train,validation,test}/"
+            f"{data_dir}: no patches (image_N.h5, .png, .tif) found in images/, {{Train,Valid,Test}}Data/img/ or "
+            "images/{train,validation,test}/, and no series (.nc)"
         )
     if len(layouts) > 1:
         names = " and ".join(layout for layout, _ in layouts)
@@ -78,24 +96,34 @@ def find_patches(data_dir, with_masks=True):
         for number, image in images.items():
             name = image.relative_to(data_dir).as_posix()
             if masks and number not in masks:
-                faults.append((name, f"its mask is missing (expected {mask_folder}/mask_{number}.h5)"))
+                expected = f"mask_{number}{image.suffix}" if isinstance(number, int) else f"{image.stem}.*"
+                faults.append((name, f"its mask is missing (expected {mask_folder}/{expected})"))
             else:
                 entries.append(Entry(name, number, split, image, masks.get(number)))
     return entries, faults
 
 
 def numbered(data_dir, folder, faults):
-    """Files of a folder by the last number in their names, in its order; doubles are added to `faults`."""
+    """Files of a folder by the last number in their names, in its order; doubles are added to `faults`.
+
+    Pictures whose names do not hold a number each of its own go by their names, less a "mask" or "label" at the end.
+    """
+    suffixes = (".h5", *PICTURES)
+    files = [path for path in (data_dir / folder).glob("*.*") if path.suffix.lower() in suffixes]
+    files = sorted(path for path in files if not path.name.startswith("."))
+    numbers = [re.findall(r"\d+", path.stem) for path in files]
+    last = [int(found[-1]) if found else None for found in numbers]
+    if files and files[0].suffix != ".h5" and (None in last or len(set(last)) < len(last)):
+        return {re.sub(r"[-_ ]?(mask|label)s?$", "", path.stem, flags=re.IGNORECASE): path for path in files}
     found = {}
-    files = [path for path in (data_dir / folder).glob("*.h5") if not path.name.startswith(".")]
-    for path in sorted(files):
-        name, numbers = Path(folder, path.name).as_posix(), re.findall(r"\d+", path.stem)
-        if not numbers:
+    for path, number in zip(files, last, strict=True):
+        name = Path(folder, path.name).as_posix()
+        if number is None:
             faults.append((name, "no number in the name to pair image and mask by"))
-        elif int(numbers[-1]) in found:
-            faults.append((name, f"has the same number as {found[int(numbers[-1])].name}"))
+        elif number in found:
+            faults.append((name, f"has the same number as {found[number].name}"))
         else:
-            found[int(numbers[-1])] = path
+            found[number] = path
     return dict(sorted(found.items()))
 
 
@@ -121,9 +149,69 @@ def read_array(path, key):
         raise Fault("is cut short or not HDF5: fetch or write it again") from None
 
 
-def read_image(path):
-    """Read and check the `img` of a file, height x width x bands, finite: integers as they are, else float32."""
-    image = read_array(path, "img")
+def read_patch(image_path, mask_path, dates=2, form=None):
+    """Read and check a patch: image height x width x bands; mask height x width, or None where `mask_path` is None.
+
+    dates: how many of a series, see `series.choose_dates`. form: (shape, dtype) of the images beside it, which it must
+    share. Raises Fault; its `path` is the file it lies in.
+    """
+    path = image_path
+    try:
+        if path.suffix == SERIES:
+            image, mask = read_dates(path, dates)
+            mask = mask if mask_path else None
+        else:
+            image = read_picture(path) if path.suffix.lower() in PICTURES else read_array(path, "img")
+            mask = None
+        image = checked_image(image)
+        if form:
+            check_form(image, *form)
+        if mask_path and path.suffix != SERIES:
+            path = mask_path
+            mask = read_picture_mask(path) if path.suffix.lower() in PICTURES else read_array(path, "mask")
+        return image, None if mask is None else checked_mask(mask, image.shape[:2])
+    except Fault as fault:
+        fault.path = path
+        raise
+
+
+def read_dates(path, dates):
+    """Image and mask of a series of dates, or raise Fault."""
+    try:
+        return series.read_series(path, dates)
+    except series.NotASeries as error:
+        raise Fault(str(error)) from None
+    except H5_ERRORS:
+        raise Fault("is cut short or not NetCDF-4: fetch or write it again") from None
+
+
+def read_picture(path):
+    """Read a picture, height x width x bands, as it is but without an alpha band; or raise Fault."""
+    import rasterio
+    from rasterio.enums import ColorInterp
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            with rasterio.open(path) as file:
+                bands = [i for i, kind in zip(file.indexes, file.colorinterp, strict=True) if kind != ColorInterp.alpha]
+                return np.moveaxis(file.read(bands), 0, -1)
+    except RasterioError:
+        raise Fault("is cut short or no picture: fetch or write it again") from None
+
+
+def read_picture_mask(path):
+    """Read a mask stored as a picture, height x width: 255 counts as 1, and colours must be a grey; or raise Fault."""
+    picture = read_picture(path)
+    if (picture != picture[..., :1]).any():
+        raise Fault("is coloured, not a mask of 0 and 1 or 0 and 255")
+    mask = picture[..., 0]
+    return np.where(mask == 255, 1, mask) if not (mask == 1).any() else mask
+
+
+def checked_image(image):
+    """An image that is height x width x bands and finite: integers as they are, else float32; or raise Fault."""
     if np.ndim(image) != 3:
         raise Fault(f"'img' has shape {size_text(np.shape(image)) or 'none'}, not height x width x bands")
     if image.dtype.kind not in "uif":
@@ -136,9 +224,8 @@ def read_image(path):
     return image
 
 
-def read_mask(path, size):
-    """Read and check the `mask` of a file: of the image's (height, width), 0 or 1; or raise Fault."""
-    mask = read_array(path, "mask")
+def checked_mask(mask, size):
+    """A mask that is of the image's (height, width) and 0 or 1, as uint8; or raise Fault."""
     if np.shape(mask) != size:
         raise Fault(f"'mask' has shape {size_text(np.shape(mask)) or 'none'}, its image {size_text(size)}")
     if mask.dtype.kind not in "buif":
@@ -171,17 +258,23 @@ def write_array(path, key, array, attributes=None):
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def common_form(entries):
-    """(shape, dtype to keep) that most images have, judged by some 25 headers spread over the folder.
+def common_form(entries, dates=2):
+    """(shape, dtype to keep) that most images have, judged by some 25 of them spread over the folder.
 
-    If none of those can be read, by all; (None, None) if there is none at all.
+    If none of those can be read, by all; (None, None) if there is none at all. Of HDF5 files only the headers are read.
     """
     forms = Counter()
     for sample in (entries[:: max(1, len(entries) // 25)], entries):
         for entry in sample:
-            with contextlib.suppress(*H5_ERRORS, AttributeError), h5py.File(entry.image) as file:
-                if len(file["img"].shape) == 3:
-                    forms[file["img"].shape, file["img"].dtype] += 1
+            with contextlib.suppress(*H5_ERRORS, AttributeError, Fault):
+                if entry.image.suffix == ".h5":
+                    with h5py.File(entry.image) as file:
+                        form = file["img"].shape, file["img"].dtype
+                else:
+                    image, _ = read_patch(entry.image, None, dates)
+                    form = image.shape, image.dtype
+                if len(form[0]) == 3:
+                    forms[form] += 1
         if forms:
             shape, dtype = max(forms, key=forms.get)
             # 8- and 16-bit pictures stay as they are; float64 digits beyond float32 are of no use to a network

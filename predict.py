@@ -52,7 +52,7 @@ def main():
     runs.require(folder / "model.keras", f"python train.py --run {folder.name}")
     metadata = {"run": folder.name, "threshold": f"{threshold:.3f}", "revision": runs.revision()}
     first = Path(INPUT[0])
-    if first.is_dir() or first.suffix in (".h5", ".hdf5"):
+    if first.is_dir() or first.suffix in (".h5", ".hdf5", patch_files.SERIES):
         map_patches(folder, config, threshold, out_dir, metadata)
     else:
         map_scene(folder, config, threshold, out_dir, metadata)
@@ -124,7 +124,8 @@ def read_patch(entry, config):
     import numpy as np
 
     try:
-        image = patch_files.read_image(entry.image)
+        dates = config["constants"].get("DATES", 2) if entry.image.suffix == patch_files.SERIES else 0
+        image, _ = patch_files.read_patch(entry.image, None, dates)
     except patch_files.Fault as fault:
         raise runs.UserError(f"{entry.image}: {fault}") from None
     size = tuple(config["input_shape"][:2])
@@ -133,7 +134,7 @@ def read_patch(entry, config):
             f"{entry.image}: {patch_files.size_text(image.shape[:2])} pixels, but run {Path(RUN).name} was trained on "
             f"{patch_files.size_text(size)}"
         )
-    columns = dataset.band_columns(config["bands"], dataset.band_names(image.shape[2]), entry.image)
+    columns = dataset.band_columns(config["bands"], dataset.band_names(image.shape[2], dates), entry.image)
     return image[..., columns].astype(np.float32)
 
 

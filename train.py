@@ -21,6 +21,7 @@ import dataset
 import model_files
 import patch_files
 import runs
+import series
 from teacher import Teacher
 
 # ---------------------------------------------------------------------- input and output
@@ -31,6 +32,7 @@ RESUME = False  # go on with a run that was cut off, with the constants it was s
 OVERWRITE = False  # replace the run of that name
 # ---------------------------------------------------------------------- data
 BANDS = ()  # bands to use, by name (B4 B3 B2 slope) or by number from 0; none given: all
+DATES = 2  # dates to use of a series (.nc): 1: after the event, 2: before and after, more: the clearest
 SKIP_BAD = False  # leave unusable files out and list them in config.json, instead of stopping
 SPLIT_METHOD = "random"  # how splits that the folder lacks are cut: random, or blocks of neighbouring patches
 BLOCK = 20  # neighbouring patches in a block
@@ -46,6 +48,7 @@ MAX_FILTERS = 192  # filters of a level, at most
 DEPTH = 4  # halvings of the patch between the top and the bottom of the U
 STEM = 2  # 1: all levels alike; 2: the first works at half the resolution, a light one adds detail: a third of the time
 CONV_BLOCK = "residual"  # plain, residual, or se: residual with squeeze and excitation
+FUSION = "stack"  # of the U-Net, for dates: stack, or an encoder for each and then their difference or attention
 STRIDE = 4  # of the segformer's first stage: 4, or 2, which is finer and four times the work
 DROPOUT = 0.0  # share of the channels dropped at the bottom of the U, or before the segformer's last layer
 SCALES = False  # add up logits of all levels of the decoder, instead of the last one's alone
@@ -101,7 +104,7 @@ def adopt_constants(constants):
 def open_data():
     """Open the training data, or say how to come by some."""
     try:
-        return dataset.open_patches(DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD)
+        return dataset.open_patches(DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, DATES)
     except patch_files.NoPatches as error:
         raise runs.UserError(
             f"{error}\n"
@@ -116,7 +119,7 @@ def check_settings():
     runs.check_ranges(globals(), PATIENCE=(0, None), WORKERS=(0, None), SEED=(0, 2**32 - 1), BLOCK=(1, None))
     runs.check_ranges(globals(), LEARNING_RATE=(1e-12, None), WARMUP_EPOCHS=(0, None), WEIGHT_DECAY=(0, None))
     runs.check_ranges(globals(), DICE_WEIGHT=(0, None), POSITIVE_WEIGHT=(0, None), LABEL_SMOOTHING=(0, 0.5))
-    runs.check_ranges(globals(), LABEL_SHARE=(0, 1), TEACHER_WEIGHT=(0, 1))
+    runs.check_ranges(globals(), DATES=(1, None), LABEL_SHARE=(0, 1), TEACHER_WEIGHT=(0, 1))
     runs.check_ranges(globals(), MAX_FILTERS=(1, None), STEM=(1, 2), DROPOUT=(0, 0.9), SPLIT_SEED=(0, 2**32 - 1))
     if TEACHER and runs.run_folder(RESULTS_DIR, TEACHER) == runs.run_folder(RESULTS_DIR, RUN):
         raise runs.UserError(f"TEACHER {TEACHER} is the run itself: choose another --run")
@@ -125,6 +128,7 @@ def check_settings():
     if LOSS == "focal_dice" and (POSITIVE_WEIGHT != 1 or LABEL_SMOOTHING):
         raise runs.UserError("LOSS focal_dice takes neither POSITIVE_WEIGHT nor LABEL_SMOOTHING")
     runs.check_choices(globals(), MODEL=("unet", "segformer"), CONV_BLOCK=("plain", "residual", "se"))
+    runs.check_choices(globals(), FUSION=("stack", "difference", "attention"))
     if STRIDE not in (2, 4):
         raise runs.UserError(f"STRIDE is {STRIDE}: it must be 2 or 4")
     runs.check_choices(globals(), LOSS=("bce_dice", "focal_dice", "bce_tversky", "bce_lovasz"))
@@ -132,8 +136,9 @@ def check_settings():
     runs.check_choices(globals(), SPLIT_METHOD=dataset.SPLIT_METHODS, TEST_SPLIT=dataset.TEST_SPLITS)
 
 
-def check_size(height, width):
+def check_patches(patches):
     """Find patches that the network or the augmentation cannot take."""
+    height, width, _ = patches.input_shape
     divisor, smaller = (2**DEPTH, "DEPTH") if MODEL == "unet" else (8 * STRIDE, "STRIDE")
     if height % divisor or width % divisor:
         raise runs.UserError(
@@ -141,11 +146,21 @@ def check_size(height, width):
         )
     if "dihedral" in AUGMENT and height != width:
         raise runs.UserError(f"dihedral needs square patches, not {height} x {width}: use --augment flips affine")
+    if FUSION != "stack":
+        try:
+            dates, _ = series.date_groups(patches.bands)
+        except ValueError as error:
+            raise runs.UserError(f"BANDS: {error}") from None
+        if MODEL != "unet" or len(dates) < 2 or (FUSION == "difference" and len(dates) > 2):
+            fitting = "two dates" if FUSION == "difference" else "two dates or more"
+            raise runs.UserError(
+                f"FUSION {FUSION} is for the unet and series of {fitting}, not {MODEL} and {len(dates)}"
+            )
 
 
 def prepare_run(folder, patches):
     """Make the run's folder with config.json and split.csv; returns the split of each patch."""
-    check_size(*patches.input_shape[:2])
+    check_patches(patches)
     if RESUME:
         if runs.read_json(folder / "config.json", "train.py")["data_digest"] != patches.digest:
             raise runs.UserError(f"{DATA_DIR} has changed since run {RUN} was started: start again with --overwrite")
@@ -283,6 +298,8 @@ def build(config, steps):
             scales=SCALES,
             stem=STEM,
             resize=RESIZE,
+            dates=series.date_groups(config["bands"]),
+            fusion=FUSION,
             **statistics,
         )
     model = fused(model)

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from fusion import encode_dates
+
 DETAIL_FILTERS = 16  # of the level at full resolution where the stem halves
 
 
@@ -17,6 +19,8 @@ def build_unet(
     scales=False,
     stem=2,
     resize=False,
+    dates=None,
+    fusion="stack",
     mean=None,
     variance=None,
     name="unet",
@@ -36,6 +40,9 @@ def build_unet(
             resolution, with one level less; a light level at the end joins its answer with detail of the input. Most
             of the work of a U-Net lies in its top level, where it has the fewest filters.
         resize: bilinear resizing in the decoder instead of transposed convolutions.
+        dates: of a series, (positions of each date's bands, positions of the bands without a date).
+        fusion: how dates come together: stack: as one image of all their bands. difference, attention: each date goes
+            through the same encoder, and what it gives is joined, see `fusion.encode_dates`.
         mean, variance: each band's mean and variance over the training split, in file units. They become the
             first layer, so that no later stage can normalise otherwise. None leaves the bands as they are.
 
@@ -52,16 +59,20 @@ def build_unet(
     x = normalisation(bands, mean, variance)(image)
     normalised = x
     filters = [min(base_filters * 2**level, max_filters) for level in range(depth + 1)]
-    if stem == 2:
-        x = layers.Conv2D(filters[0], 4, strides=2, padding="same", name="stem")(x)
-        depth -= 1
+    depth -= stem - 1  # the stem's halving is one of them
 
-    skips = []
-    for level in range(depth):
-        x = conv_block(x, filters[level], block, f"down{level}")
-        skips.append(x)
-        x = layers.MaxPooling2D(name=f"down{level}_pool")(x)
-    x = conv_block(x, filters[depth], block, "bottom")
+    def encode(x):
+        """What each level gives, from the top to the bottom."""
+        if stem == 2:
+            x = layers.Conv2D(filters[0], 4, strides=2, padding="same", name="stem")(x)
+        given = []
+        for level in range(depth):
+            x = conv_block(x, filters[level], block, f"down{level}")
+            given.append(x)
+            x = layers.MaxPooling2D(name=f"down{level}_pool")(x)
+        return [*given, conv_block(x, filters[depth], block, "bottom")]
+
+    *skips, x = encode(x) if fusion == "stack" else encode_dates(x, *dates, encode, fusion)
     if dropout:
         x = layers.SpatialDropout2D(dropout, name="bottom_dropout")(x)
     sides = []

@@ -2,10 +2,12 @@
 
 import json
 import shutil
+import warnings
 
 import h5py
 import numpy as np
 import pytest
+import rasterio
 
 import dataset
 import patch_files
@@ -15,6 +17,17 @@ from tests.conftest import layout_folder, make_pair, write_h5, write_patches
 
 def open_here(data, **options):
     return dataset.open_patches(data, data.parent / "cache", **options)
+
+
+def write_picture(path, image):
+    """Write height x width x bands as the format that the name says, with GDAL."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    height, width, bands = image.shape
+    form = {"height": height, "width": width, "count": bands, "dtype": image.dtype}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path, "w", **form) as file:
+            file.write(np.moveaxis(image, -1, 0))
 
 
 @pytest.mark.parametrize("layout", patch_files.LAYOUTS)
@@ -28,8 +41,57 @@ def test_layouts_are_found_and_images_meet_their_masks(tmp_path, layout):
         np.testing.assert_array_equal(patches.read_masks([i])[0], mask)
     counts = {split: list(patches.own_splits).count(split) for split in patch_files.SPLITS}
     assert counts == (
-        {"train": 0, "validation": 0, "test": 0} if layout == "flat" else dict(train=6, validation=3, test=2)
+        {"train": 0, "validation": 0, "test": 0} if layout.startswith("flat") else dict(train=6, validation=3, test=2)
     )
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".png", np.uint8), (".png", np.uint16), (".tif", np.float32)])
+def test_pictures_are_patches(tmp_path, suffix, kind):
+    """PNG of 8 and 16 bits with masks of 0 and 255, GeoTIFF of any number of bands, as GDAL writes them."""
+    bands = 3 if suffix == ".png" else 5
+    for number in range(1, 5):
+        image, mask = make_pair(number, bands=bands)
+        image = (image * 60).clip(0, 250).astype(kind)
+        write_picture(tmp_path / f"d/train/images/slope {number}{suffix}", image)
+        write_picture(tmp_path / f"d/train/masks/slope {number}{suffix}", 255 * mask[..., None])
+    patches = open_here(tmp_path / "d")
+    assert patches.images.dtype == kind and patches.input_shape == (32, 32, bands)
+    assert list(patches.own_splits) == ["train"] * 4
+    image, mask = make_pair(3, bands=bands)
+    np.testing.assert_array_equal(patches.images[2], (image * 60).clip(0, 250).astype(kind))
+    np.testing.assert_array_equal(patches.masks[2], mask)
+
+
+def test_pictures_without_a_number_each_of_their_own_pair_by_name(tmp_path):
+    for name in ("kerala_10_20", "kerala_11_20", "nepal"):
+        write_picture(tmp_path / f"d/img/{name}.tif", np.full((8, 8, 3), len(name), np.uint8))
+        write_picture(tmp_path / f"d/mask/{name}_mask.tif", np.eye(8, dtype=np.uint8)[..., None])
+    patches = open_here(tmp_path / "d")
+    assert patches.names == ["img/kerala_10_20.tif", "img/kerala_11_20.tif", "img/nepal.tif"]
+    assert patches.labelled.all() and patches.masks.sum() == 24
+    (tmp_path / "d/mask/nepal_mask.tif").unlink()
+    with pytest.raises(UserError, match=r"img/nepal.tif: its mask is missing \(expected mask/nepal.\*\)"):
+        open_here(tmp_path / "d")
+
+
+def test_pictures_that_will_not_do_are_told(tmp_path):
+    for number in range(1, 6):
+        write_picture(tmp_path / f"d/images/a_{number}.png", np.zeros((8, 8, 3), np.uint8))
+        write_picture(tmp_path / f"d/masks/a_{number}.png", np.zeros((8, 8, 1), np.uint8))
+    write_picture(tmp_path / "d/images/a_1.png", np.zeros((8, 8, 4), np.uint8))  # alpha is no band
+    write_picture(tmp_path / "d/masks/a_2.png", np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+    write_picture(tmp_path / "d/masks/a_3.png", np.full((8, 8, 1), 7, np.uint8))
+    write_picture(tmp_path / "d/images/a_4.png", np.zeros((8, 6, 3), np.uint8))
+    (tmp_path / "d/images/a_5.png").write_bytes(b"no picture")
+    with pytest.raises(UserError) as error:
+        open_here(tmp_path / "d")
+    lines = str(error.value).splitlines()
+    assert lines[1:] == [
+        "  masks/a_2.png: is coloured, not a mask of 0 and 1 or 0 and 255",
+        "  masks/a_3.png: 'mask' holds values other than 0 and 1 (7)",
+        "  images/a_4.png: is 8 x 6 pixels, the other images are 8 x 8",
+        "  images/a_5.png: is cut short or no picture: fetch or write it again",
+    ]
 
 
 def test_pairs_go_by_number_not_by_position(flat):
@@ -138,7 +200,7 @@ def test_any_damage_within_a_file_is_a_fault(tmp_path):
         damaged[at : at + 4] = rng.bytes(4)
         (tmp_path / "image_2.h5").write_bytes(damaged)
         try:
-            patch_files.read_image(tmp_path / "image_2.h5")
+            patch_files.read_patch(tmp_path / "image_2.h5", None)
         except patch_files.Fault:
             faults += 1
         patch_files.common_form([patch_files.Entry("", 2, "", tmp_path / "image_2.h5", None)])
@@ -202,8 +264,8 @@ def test_a_mixed_kind_of_numbers_is_a_fault(flat):
 def test_cache_is_used_until_a_file_changes(flat, monkeypatch):
     patches = open_here(flat)
     reads = []
-    original = dataset.read_image
-    monkeypatch.setattr(dataset, "read_image", lambda path: reads.append(path) or original(path))
+    original = dataset.read_patch
+    monkeypatch.setattr(dataset, "read_patch", lambda path, *more: reads.append(path) or original(path, *more))
     assert open_here(flat).digest == patches.digest
     assert not reads
     image, _ = make_pair(5)

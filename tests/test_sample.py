@@ -105,7 +105,7 @@ def test_patches_are_replaced_on_request_only(tmp_path):
 
     assert make("--patches", 3).returncode == 0
     (tmp_path / "out" / "images" / "notes.txt").write_text("mine")
-    assert_user_error(make(), "already holds 6 .h5 files", "--overwrite")
+    assert_user_error(make(), "already holds 6 patches", "--overwrite")
     assert make("--patches", 2, "--overwrite", "--region", "dry_plateau").returncode == 0
     assert sorted(path.name for path in (tmp_path / "out" / "images").iterdir()) == [
         "image_1.h5",

@@ -1,0 +1,215 @@
+"""Series of dates: files of the published form, written by the netCDF library, and networks that join dates."""
+
+import keras
+import netCDF4
+import numpy as np
+import pytest
+
+import dataset
+import patch_files
+import series
+from model_files import fused, load_model, save_model
+from runs import UserError
+from tests.conftest import SMALL, assert_user_error, record, rows, run_script
+from unet import build_unet
+
+DATES, SIZE = 6, 32
+
+
+def write_published(path, number, event=(2, 3), cloudy=(), size=SIZE, drop=()):
+    """A file as Sen12Landslides publishes them: a slide that lights up after the event, rows along y.
+
+    cloudy: dates under cloud. event: positions of the dates around it, or None.
+    """
+    rng = np.random.default_rng(number)
+    mask = np.zeros((size, size), np.uint8)  # y, x
+    top, left = rng.integers(2, size // 2, 2)
+    mask[top : top + size // 3, left : left + size // 4] = event is not None
+    field = np.zeros((size, size), bool)  # as bright, on every date
+    field[size - 6 :, : size // 2] = True
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with netCDF4.Dataset(path, "w") as file:
+        for name, length in (("time", DATES), ("x", size), ("y", size)):
+            file.createDimension(name, length)
+            file.createVariable(name, "f8" if name != "time" else "i8", (name,))[:] = np.arange(length)
+        file["time"].units = "days since 2022-10-05 00:00:00"
+        for name in (*series.BANDS, "SCL", "DEM", "MASK"):
+            if name in drop:
+                continue
+            values = rng.normal(1000, 50, (DATES, size, size))
+            values[:, field] += 1500
+            if event:
+                values[event[1] :, mask > 0] += 1500
+            if name == "SCL":
+                values[:] = 4
+                values[list(cloudy)] = 9
+            elif name == "DEM":
+                values[:] = 100 + 10 * np.arange(size)  # rises along x: 10 m over 10 m
+            elif name == "MASK":
+                values[:] = mask
+            kind = "u1" if name == "MASK" else "i2"
+            file.createVariable(name, kind, ("time", "x", "y"), zlib=True)[:] = values.transpose(0, 2, 1)
+        file.createVariable("spatial_ref", "i8", ())
+        file.setncatts({"annotated": str(event is not None), "satellite": "s2", "crs": "EPSG:32632"})
+        if event:
+            file.setncatts({"event_date": "2023-05-16", "pre_post_dates": str({"pre": event[0], "post": event[1]})})
+    return mask
+
+
+def test_published_files_are_read_with_rows_along_y(tmp_path):
+    mask = write_published(tmp_path / "s2/italy_s2_6982.nc", 1)
+    image, read_mask = series.read_series(tmp_path / "s2/italy_s2_6982.nc", 2)
+    np.testing.assert_array_equal(read_mask, mask)
+    names = series.band_names(2)
+    assert image.shape == (SIZE, SIZE, len(names)) and image.dtype == np.float32
+    with netCDF4.Dataset(tmp_path / "s2/italy_s2_6982.nc") as file:
+        np.testing.assert_array_equal(image[..., names.index("B04 before")], file["B04"][2].T)
+        np.testing.assert_array_equal(image[..., names.index("B12 after")], file["B12"][3].T)
+    np.testing.assert_allclose(image[1:-1, 1:-1, names.index("slope")], 45, atol=1e-3)
+    np.testing.assert_array_equal(image[0, :, names.index("dem")], 100 + 10 * np.arange(SIZE))
+
+
+@pytest.mark.parametrize(
+    ("dates", "clouds", "event", "chosen"),
+    [
+        (2, [0, 0, 0, 0, 0, 0], (2, 3), [2, 3]),  # around the event
+        (2, [0.1, 0, 0.9, 0.9, 0.5, 0], (2, 3), [1, 5]),  # the clearest of either side
+        (1, [0, 0, 0, 0.3, 0.2, 0.2], (2, 3), [4]),
+        (3, [0, 0.2, 0, 0.9, 0.9, 0.8], (2, 3), [0, 2, 5]),  # one after the event, whatever its clouds
+        (6, [0.5] * 6, (0, 1), [0, 1, 2, 3, 4, 5]),
+        (2, [0] * 6, None, [2, 3]),  # the middle
+        (2, [0] * 6, (4, 9), [2, 3]),  # told beyond the last date
+    ],
+)
+def test_dates_are_chosen_by_event_and_clouds(dates, clouds, event, chosen):
+    assert series.choose_dates(np.array(clouds), event, dates) == chosen
+
+
+@pytest.mark.parametrize(
+    ("told", "event"),
+    [
+        ("{'pre': 7, 'post': 8}", (7, 8)),
+        ("[{'pre': 3, 'post': 4}, {'pre': 9, 'post': 10}]", (3, 10)),
+        ("None", None),
+        ("{'pre': 7}", None),
+        ("not python", None),
+    ],
+)
+def test_the_event_is_read_as_it_is_told(told, event):
+    assert series.event_dates({"pre_post_dates": told}) == event
+    assert series.event_dates({}) is None
+
+
+def test_a_folder_of_series_is_packed_and_again_for_other_dates(tmp_path):
+    masks = [write_published(tmp_path / f"d/s2/part{n % 2}/italy_s2_{n}.nc", n) for n in (3, 1, 2)]
+    pair = dataset.open_patches(tmp_path / "d", tmp_path / "cache")
+    assert pair.names == [f"s2/part{n % 2}/italy_s2_{n}.nc" for n in (2, 1, 3)]
+    np.testing.assert_array_equal(pair.masks, [masks[2], masks[1], masks[0]])
+    assert len(pair.bands) == 22 and pair.dates == 2
+    assert dataset.true_colour(pair.file_bands) == [pair.bands.index(f"{band} after") for band in ("B04", "B03", "B02")]
+    four = dataset.open_patches(tmp_path / "d", tmp_path / "cache", dates=4)
+    assert four.input_shape == (SIZE, SIZE, 42) and four.bands[-4:] == ("B11 t4", "B12 t4", "slope", "dem")
+    some = dataset.open_patches(tmp_path / "d", tmp_path / "cache", ("B04 before", "B04 after", "dem"))
+    assert some.input_shape == (SIZE, SIZE, 3)
+
+
+def test_what_is_no_such_series_is_told(tmp_path):
+    write_published(tmp_path / "d/a_1.nc", 1)
+    write_published(tmp_path / "d/a_2.nc", 2, drop=("SCL",))
+    (tmp_path / "d/a_3.nc").write_bytes((tmp_path / "d/a_1.nc").read_bytes()[:3000])
+    with pytest.raises(UserError) as error:
+        dataset.open_patches(tmp_path / "d", tmp_path / "cache")
+    assert "a_2.nc: has no variable SCL" in str(error.value)
+    assert "a_3.nc: is cut short or not NetCDF-4" in str(error.value)
+    with pytest.raises(UserError, match="has 6 dates: 7 cannot be chosen"):
+        dataset.open_patches(tmp_path / "d", tmp_path / "cache", dates=7)
+
+
+def test_our_own_files_are_read_by_the_netcdf_library(tmp_path):
+    rng = np.random.default_rng(0)
+    variables = {name: rng.integers(0, 3000, (4, 8, 12)) for name in (*series.BANDS, "SCL", "DEM")}
+    variables["MASK"] = np.broadcast_to(rng.integers(0, 2, (8, 12)), (4, 8, 12))
+    series.write_series(tmp_path / "own.nc", variables, {"pre_post_dates": "{'pre': 1, 'post': 2}"})
+    with netCDF4.Dataset(tmp_path / "own.nc") as file:
+        assert file["B02"].dimensions == ("time", "x", "y") and file["B02"].shape == (4, 12, 8)
+        np.testing.assert_array_equal(file["B8A"][3].T, variables["B8A"][3])
+        assert file.annotated == "True"
+        assert netCDF4.num2date(file["time"][1], file["time"].units).isoformat() == "2023-01-17T00:00:00"
+    _, mask = series.read_series(tmp_path / "own.nc", 2)
+    np.testing.assert_array_equal(mask, variables["MASK"][0])
+
+
+def test_bands_are_told_apart_by_date():
+    names = series.band_names(3)
+    dates, undated = series.date_groups(names)
+    assert [[names[i] for i in group][0] for group in dates] == ["B02 t1", "B02 t2", "B02 t3"]
+    assert [names[i] for i in undated] == ["slope", "dem"]
+    swapped = ("B04 after", "dem", "B04 before")
+    assert series.date_groups(swapped) == ([[2], [0]], [1])
+    with pytest.raises(ValueError, match="different bands"):
+        series.date_groups(("B04 before", "B03 after"))
+    assert series.date_groups(("red", "green")) == ([], [0, 1])
+
+
+@pytest.mark.parametrize(("fusion", "count"), [("difference", 2), ("attention", 2), ("attention", 4)])
+def test_dates_share_an_encoder_and_the_stored_model_joins_them_alike(tmp_path, fusion, count):
+    names = series.band_names(count)
+    options = {"base_filters": 8, "max_filters": 16, "depth": 3}
+    model = fused(build_unet((32, 32, len(names)), dates=series.date_groups(names), fusion=fusion, **options))
+    encoder = model.get_layer("encoder")
+    assert encoder.input_shape == (None, 32, 32, 12)
+    images = np.random.default_rng(0).normal(size=(2, 32, 32, len(names))).astype(np.float32)
+    probability = model.predict_on_batch(images)
+    assert probability.shape == (2, 32, 32, 1)
+    save_model(model, tmp_path / "model.keras")
+    np.testing.assert_allclose(
+        keras.models.load_model(tmp_path / "model.keras").predict_on_batch(images), probability, atol=1e-5
+    )
+    np.testing.assert_array_equal(load_model(tmp_path).predict_on_batch(images), probability)
+
+
+def test_the_difference_of_two_equal_dates_is_nothing():
+    names = series.band_names(2)
+    model = build_unet((32, 32, 22), 8, 3, 16, dates=series.date_groups(names), fusion="difference")
+    change = keras.Model(model.input, model.get_layer("difference0").output)
+    image = np.random.default_rng(0).normal(size=(1, 32, 32, 10)).astype(np.float32)
+    terrain = np.ones((1, 32, 32, 2), np.float32)
+    np.testing.assert_array_equal(change.predict_on_batch(np.concatenate([image, image, terrain], -1)), 0)
+    other = np.concatenate([image, image + 1, terrain], -1)
+    assert np.abs(change.predict_on_batch(other)).max() > 0.01
+
+
+@pytest.mark.parametrize("fusion", ["stack", "difference"])
+def test_a_series_goes_through_the_stages(tmp_path, fusion):
+    for number in range(1, 25):
+        write_published(tmp_path / f"data/s2/a_s2_{number}.nc", number, (2, 3) if number % 4 else None)
+    flags = ("--fusion", fusion, "--epochs", 4, *SMALL)
+    assert run_script("train.py", *flags, cwd=tmp_path).returncode == 0
+    for stage in ("optimize_threshold.py", "evaluate.py", "visualize.py"):
+        result = run_script(stage, cwd=tmp_path)
+        assert result.returncode == 0, result.stderr
+    config = record(tmp_path, "config.json", "unet")
+    assert config["bands"][0] == "B02 before" and config["input_shape"] == [32, 32, 22]
+    assert rows(tmp_path / "results/unet/per_image.csv")[0]["image"].startswith("s2/a_s2_")
+    result = run_script("predict.py", "--run", "unet", "--input", "data", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert len(list((tmp_path / "results/unet/maps").rglob("mask_*.h5"))) == 24
+
+
+def test_a_fusion_that_does_not_fit_is_refused(tmp_path, flat):
+    assert_user_error(
+        run_script("train.py", "--fusion", "difference", cwd=flat.parent),
+        "FUSION difference is for the unet and series of two dates, not unet and 0",
+    )
+    for number in range(1, 9):
+        write_published(tmp_path / f"s/a_{number}.nc", number)
+    flags = ("--data-dir", tmp_path / "s", "--fusion", "difference")
+    assert_user_error(run_script("train.py", *flags, "--dates", 3, cwd=tmp_path), "two dates, not unet and 3")
+    flags = (*flags, "--bands", "B04 before", "B03 after")
+    assert_user_error(run_script("train.py", *flags, cwd=tmp_path), "BANDS: the dates have different bands")
+
+
+def test_a_series_needs_its_mask_only_to_be_scored(tmp_path):
+    write_published(tmp_path / "a_1.nc", 1)
+    image, mask = patch_files.read_patch(tmp_path / "a_1.nc", None, 2)
+    assert image.shape == (SIZE, SIZE, 22) and mask is None
