@@ -1,0 +1,85 @@
+"""Whether several dates pay: Dice, and false alarms on ground that was bare before the event already.
+
+    python benchmarks/dates.py --runs dates_after dates_stack dates_difference
+
+Takes finished runs on one folder of series (make_sample_data.py --dates 4, or Sen12Landslides), scores each on its test
+split at its own threshold, and writes results/figures/dates.csv. Ground counts as bare where it is no landslide and the
+vegetation index NDVI = (B08 - B04) / (B08 + B04) lies below 0.3 before and after, water (B08 below 1000) left aside.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
+
+import numpy as np
+
+import dataset
+import model_files
+import runs
+
+RUNS = ()  # names of finished runs, each with a threshold
+RESULTS_DIR = "results"  # holds a folder for each run
+BATCH_SIZE = 32  # patches predicted at once
+
+
+def main():
+    if not RUNS:
+        raise runs.UserError("name finished runs with --runs")
+    rows = [judge(*runs.open_run(RESULTS_DIR, run)) for run in RUNS]
+    path = Path(RESULTS_DIR, "figures", "dates.csv")
+    runs.write_csv(path, rows[0], [row.values() for row in rows])
+    print(f"{'run':<24} dates  fusion       Dice    IoU    false alarms on bare ground   elsewhere")
+    for row in rows:
+        print(
+            f"{row['run']:<24} {row['dates']:>5}  {row['fusion']:<11} {row['dice']:.3f}  {row['iou']:.3f}  "
+            f"{row['false_alarms_bare']:>27.2%}   {row['false_alarms_elsewhere']:>9.3%}"
+        )
+    print(f"written: {path}")
+
+
+def judge(folder, config):
+    """Scores of a run on its test split, false alarms by ground."""
+    import metrics
+    from inference import predict
+
+    cache = Path(RESULTS_DIR, "cache")
+    patches, indices, _ = dataset.open_for_run(folder, config, "test", "", cache)
+    if not patches.dates:
+        raise runs.UserError(f"run {folder.name} was not trained on series of dates")
+    names = ("B08 before", "B04 before", "B08 after", "B04 after")
+    pairs = dataset.open_patches(patches.data_dir, cache, names, dates=2)
+    model, threshold = model_files.load_model(folder), np.float32(runs.stored_threshold(folder))
+    counts, bare, elsewhere = [], np.zeros(2), np.zeros(2)
+    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
+        masks, called = patches.read_masks(batch) > 0, probabilities >= threshold
+        counts.append(metrics.confusion(masks, called)[:3])
+        ground = bare_ground(pairs.read(batch)) & ~masks
+        for sums, where in ((bare, ground), (elsewhere, ~ground & ~masks)):
+            sums += (called & where).sum(), where.sum()
+    scores = metrics.scores(*np.concatenate(counts, axis=1).sum(1))
+    return {
+        "run": folder.name,
+        "dates": patches.dates,
+        "fusion": config["constants"]["FUSION"],
+        "patches": len(indices),
+        "parameters": config["parameters"],
+        **{name: round(float(value), 4) for name, value in scores.items()},
+        "bare_share": round(float(bare[1] / (bare[1] + elsewhere[1])), 4),
+        "false_alarms_bare": round(float(bare[0] / max(bare[1], 1)), 5),
+        "false_alarms_elsewhere": round(float(elsewhere[0] / max(elsewhere[1], 1)), 6),
+        "revision": config["revision"],
+    }
+
+
+def bare_ground(pairs):
+    """Where ground is bare on both dates, from B08 and B04 before and after: n x H x W x 4 -> n x H x W bool."""
+    bare = np.ones(pairs.shape[:3], bool)
+    for near_infrared, red in ((pairs[..., 0], pairs[..., 1]), (pairs[..., 2], pairs[..., 3])):
+        index = (near_infrared - red) / np.maximum(near_infrared + red, 1)
+        bare &= (index < 0.3) & (near_infrared >= 1000)
+    return bare
+
+
+if __name__ == "__main__":
+    runs.start(main)
