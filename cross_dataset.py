@@ -93,8 +93,9 @@ def pool(folder, opened):
         for entry in entries:
             if entry.mask:
                 number += 1
-                for path, kind in ((entry.image, "image"), (entry.mask, "mask")):
-                    os.symlink(path.resolve(), folder / f"{kind}s" / f"{kind}_{number}.h5")
+                # a series is its own mask, and linked once
+                for path, kind in {entry.mask: "mask", entry.image: "image"}.items():
+                    os.symlink(path.resolve(), folder / f"{kind}s" / f"{kind}_{number}{path.suffix}")
     return folder
 
 

@@ -20,26 +20,28 @@ import runs
 
 RUNS = ()  # names of finished runs, each with a threshold
 RESULTS_DIR = "results"  # holds a folder for each run
+DRAWN = 3  # patches on the picture, those where the runs differ most
 BATCH_SIZE = 32  # patches predicted at once
 
 
 def main():
     if not RUNS:
         raise runs.UserError("name finished runs with --runs")
-    rows = [judge(*runs.open_run(RESULTS_DIR, run)) for run in RUNS]
+    rows, called = zip(*(judge(*runs.open_run(RESULTS_DIR, run)) for run in RUNS), strict=True)
     path = Path(RESULTS_DIR, "figures", "dates.csv")
     runs.write_csv(path, rows[0], [row.values() for row in rows])
+    draw(called, path.with_suffix(".png"))
     print(f"{'run':<24} dates  fusion       Dice    IoU    false alarms on bare ground   elsewhere")
     for row in rows:
         print(
             f"{row['run']:<24} {row['dates']:>5}  {row['fusion']:<11} {row['dice']:.3f}  {row['iou']:.3f}  "
             f"{row['false_alarms_bare']:>27.2%}   {row['false_alarms_elsewhere']:>9.3%}"
         )
-    print(f"written: {path}")
+    print(f"written: {path}, dates.png")
 
 
 def judge(folder, config):
-    """Scores of a run on its test split, false alarms by ground."""
+    """Scores of a run on its test split, false alarms by ground; and what it called, N x H x W."""
     import metrics
     from inference import predict
 
@@ -50,15 +52,16 @@ def judge(folder, config):
     names = ("B08 before", "B04 before", "B08 after", "B04 after")
     pairs = dataset.open_patches(patches.data_dir, cache, names, dates=2)
     model, threshold = model_files.load_model(folder), np.float32(runs.stored_threshold(folder))
-    counts, bare, elsewhere = [], np.zeros(2), np.zeros(2)
+    counts, all_called, bare, elsewhere = [], [], np.zeros(2), np.zeros(2)
     for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
         masks, called = patches.read_masks(batch) > 0, probabilities >= threshold
         counts.append(metrics.confusion(masks, called)[:3])
+        all_called.append(called)
         ground = bare_ground(pairs.read(batch)) & ~masks
         for sums, where in ((bare, ground), (elsewhere, ~ground & ~masks)):
             sums += (called & where).sum(), where.sum()
     scores = metrics.scores(*np.concatenate(counts, axis=1).sum(1))
-    return {
+    row = {
         "run": folder.name,
         "dates": patches.dates,
         "fusion": config["constants"]["FUSION"],
@@ -70,6 +73,7 @@ def judge(folder, config):
         "false_alarms_elsewhere": round(float(elsewhere[0] / max(elsewhere[1], 1)), 6),
         "revision": config["revision"],
     }
+    return row, np.concatenate(all_called)
 
 
 def bare_ground(pairs):
@@ -79,6 +83,38 @@ def bare_ground(pairs):
         index = (near_infrared - red) / np.maximum(near_infrared + red, 1)
         bare &= (index < 0.3) & (near_infrared >= 1000)
     return bare
+
+
+def draw(called, path):
+    """Draw before, after, mask and what each run found and missed, for patches where most pixels are in dispute."""
+    import matplotlib.pyplot as plt
+
+    from plots import overlay, save, stretch
+
+    folder, config = runs.open_run(RESULTS_DIR, RUNS[0])
+    cache = Path(RESULTS_DIR, "cache")
+    patches, indices, _ = dataset.open_for_run(folder, config, "test", "", cache)
+    names = [f"{band} {word}" for word in ("before", "after") for band in ("B04", "B03", "B02")]
+    pairs = dataset.open_patches(patches.data_dir, cache, names, dates=2)
+    masks = patches.read_masks(indices) > 0
+    disputed = np.any(called, axis=0) & ~np.all(called, axis=0) & ~masks
+    disputed = disputed.sum((1, 2)) * masks.any((1, 2))
+    heads = ["before", "after", "mask", *RUNS]
+    figure, axes = plt.subplots(DRAWN, len(heads), figsize=(2 * len(heads), 2.1 * DRAWN), squeeze=False)
+    for line, i in zip(axes, np.argsort(-disputed), strict=False):
+        before, after = np.split(pairs.read([indices[i]])[0], 2, axis=-1)
+        for axis, picture in zip(line, (stretch(before), stretch(after)), strict=False):
+            axis.imshow(picture)
+        line[2].imshow(masks[i], cmap="gray")
+        for axis, of_run in zip(line[3:], called, strict=True):
+            axis.imshow(overlay(stretch(after), masks[i], of_run[i]))
+    for axis, head in zip(axes[0], heads, strict=True):
+        axis.set_title(head, fontsize=8)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    figure.suptitle("blue: found, orange: false alarm, yellow: missed")
+    figure.tight_layout()
+    save(figure, path)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""Our U-Net in PyTorch, for the benchmarks alone: the same layers, so that speeds compare. Untrained."""
+
+import torch
+from torch import nn
+
+
+class Block(nn.Module):
+    """`unet.conv_block`, plain or residual."""
+
+    def __init__(self, entering, filters, residual):
+        super().__init__()
+        self.conv1 = nn.Conv2d(entering, filters, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(filters, filters, 3, padding=1, bias=False)
+        self.norm1, self.norm2 = nn.BatchNorm2d(filters), nn.BatchNorm2d(filters)
+        self.residual = residual
+        self.shortcut = nn.Conv2d(entering, filters, 1) if residual and entering != filters else nn.Identity()
+
+    def forward(self, x):
+        y = torch.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        return torch.relu(y + self.shortcut(x) if self.residual else y)
+
+
+class UNet(nn.Module):
+    """`unet.build_unet` without its first layer and its last: bands in, logits out; channels first."""
+
+    def __init__(self, bands, base_filters, max_filters, depth=4, block="residual", stem=2, detail=16):
+        super().__init__()
+        filters = [min(base_filters * 2**level, max_filters) for level in range(depth + 1)]
+        residual = block == "residual"
+        depth -= stem - 1
+        self.stem = nn.Conv2d(bands, filters[0], 4, stride=2, padding=1) if stem == 2 else None
+        entering = [filters[0] if stem == 2 else bands, *filters[:depth]]
+        self.down = nn.ModuleList(Block(entering[i], filters[i], residual) for i in range(depth + 1))
+        self.rise = nn.ModuleList(nn.ConvTranspose2d(filters[i + 1], filters[i], 2, 2) for i in range(depth))
+        self.up = nn.ModuleList(Block(2 * filters[i], filters[i], residual) for i in range(depth))
+        if stem == 2:
+            self.full_rise = nn.ConvTranspose2d(filters[0], detail, 2, 2)
+            self.full_detail = nn.Conv2d(bands, detail, 3, padding=1)
+            self.full = Block(2 * detail, detail, False)
+        self.logit = nn.Conv2d(detail if stem == 2 else filters[0], 1, 1)
+
+    def forward(self, image):
+        x = self.stem(image) if self.stem else image
+        skips = []
+        for block in self.down[:-1]:
+            x = block(x)
+            skips.append(x)
+            x = nn.functional.max_pool2d(x, 2)
+        x = self.down[-1](x)
+        for level in reversed(range(len(skips))):
+            x = self.up[level](torch.cat([skips[level], self.rise[level](x)], 1))
+        if self.stem:
+            x = self.full(torch.cat([self.full_detail(image), self.full_rise(x)], 1))
+        return self.logit(x)

@@ -1,0 +1,261 @@
+"""Training speed, end to end, against the same network and data in PyTorch and against what the machine can do.
+
+    pip install -r benchmarks/requirements.txt
+    python benchmarks/training.py                                  # the default network and the plain one of 16 and 32
+    python benchmarks/training.py --networks default --patches 480
+
+Ways: `fit` is train.py's own (packed files, augmentation, metrics); `train_on_batch` the same step on one batch in
+memory; `torch_published` opens two HDF5 files a patch in a DataLoader and computes in float32, like the official
+baseline of Landslide4Sense; `torch_tuned` has all patches in memory, channels last, bfloat16 autocast. Each way has a
+process of its own; they take turns, one epoch each, because speeds drift on shared machines. Share of peak: arithmetic
+operations of the convolutions, three times those of prediction, over those of PyTorch's bfloat16 matrix product.
+"""
+
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
+
+import h5py
+import numpy as np
+
+import dataset
+import runs
+
+NETWORKS = ("default", "plain 16", "plain 32")  # of SIZES
+PATCHES = 160  # patches in an epoch, 128 x 128 x 14 float64 as they are published
+BATCH_SIZE = 16  # patches in a step
+ROUNDS = 3  # timed epochs of each way, in turn
+OUT = "results/figures/training_speed.csv"  # the table
+
+SIZES = {  # arguments that both implementations take
+    "default": {"base_filters": 48, "max_filters": 192, "block": "residual", "stem": 2},
+    "plain 16": {"base_filters": 16, "max_filters": 256, "block": "plain", "stem": 1},
+    "plain 32": {"base_filters": 32, "max_filters": 512, "block": "plain", "stem": 1},
+}
+
+
+def main():
+    runs.check_choices(globals(), NETWORKS=tuple(SIZES))
+    runs.check_ranges(globals(), PATCHES=(BATCH_SIZE, None), ROUNDS=(1, None))
+    rows = []
+    with tempfile.TemporaryDirectory() as place:
+        write_patches(Path(place, "data"))
+        for network in NETWORKS:
+            rows += measure(network, place)
+    runs.write_csv(OUT, rows[0], [row.values() for row in rows])
+    print(f"written: {OUT}")
+
+
+def write_patches(folder):
+    """Write files like those of Landslide4Sense; their content does not matter for speed."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for n in range(PATCHES):
+        with h5py.File(folder / "images" / f"image_{n}.h5", "w") as file:
+            file["img"] = rng.normal(1, 0.3, (128, 128, 14))
+        with h5py.File(folder / "masks" / f"mask_{n}.h5", "w") as file:
+            file["mask"] = (rng.random((128, 128)) < 0.02).astype(np.uint8)
+
+
+def measure(network, place):
+    """Rows of the table for one network: the ways in turn, and the machine's peak."""
+    context = multiprocessing.get_context("spawn")
+    workers = {}
+    for way in (fit, train_on_batch, torch_published, torch_tuned, peak):
+        ours, theirs = context.Pipe()
+        settings = {name: globals()[name] for name in ("PATCHES", "BATCH_SIZE")}
+        process = context.Process(target=serve, args=(way.__name__, SIZES[network], place, settings, theirs))
+        process.start()
+        theirs.close()  # so that the end of a failing process is noticed
+        workers[way.__name__] = process, ours
+        ours.recv()  # ready, and warm
+    seconds = {name: [] for name in workers}
+    for _ in range(ROUNDS):
+        for name, (_, pipe) in workers.items():
+            pipe.send("go")
+            seconds[name].append(pipe.recv())
+    for process, pipe in workers.values():
+        pipe.send("stop")
+        process.join()
+    *timed, best = (statistics.median(values) for values in seconds.values())
+    flops = 3 * convolution_flops(network) * PATCHES
+    rows = []
+    print(f"\n{network}: {flops / PATCHES / 1e9:.2f} GFLOP a patch, peak {best / 1e9:.0f} GFLOP/s")
+    for name, took in zip(list(workers)[:-1], timed, strict=True):
+        row = {
+            "network": network,
+            "way": name,
+            "patches_per_s": round(PATCHES / took, 1),
+            "fit_against_it": round(took / timed[0], 2),
+            "share_of_peak": round(flops / took / best, 3),
+        }
+        rows.append(row)
+        print(
+            f"  {name:<16} {row['patches_per_s']:>7} patches/s   fit is {row['fit_against_it']:.2f} times as fast   "
+            f"{row['share_of_peak']:.0%} of peak"
+        )
+    return rows
+
+
+def serve(name, size, place, settings, pipe):
+    """Prepare one way of training, then time an epoch of it at each word from the parent."""
+    globals().update(settings)  # a new process has the constants as they stand in the file
+    epoch = globals()[name](size, place)
+    epoch()
+    pipe.send("ready")
+    while pipe.recv() == "go":
+        began = time.perf_counter()
+        found = epoch()
+        pipe.send(found or time.perf_counter() - began)
+
+
+# ---------------------------------------------------------------------- ways
+
+
+def keras_model(size):
+    """The network, compiled as train.py does."""
+    keras = runs.import_keras()
+    from losses import BCEDice
+    from metrics import PooledDice, PooledIoU
+    from model_files import fused
+    from unet import build_unet
+
+    keras.config.set_dtype_policy("mixed_bfloat16" if runs.hardware_has_bfloat16() else "float32")
+    model = fused(build_unet((128, 128, 14), mean=[1.0] * 14, variance=[0.1] * 14, **size))
+    model.compile(keras.optimizers.AdamW(1e-3), BCEDice(), metrics=[PooledDice(name="dice"), PooledIoU(name="iou")])
+    return model
+
+
+def fit(size, place):
+    model = keras_model(size)
+    from feed import PatchFeed
+
+    patches = dataset.open_patches(Path(place, "data"), Path(place, "cache"))
+    feed = PatchFeed(patches, np.arange(PATCHES), BATCH_SIZE, ("dihedral", "affine"), seed=0, workers=2)
+    return lambda: model.fit(feed, shuffle=False, verbose=0) and None
+
+
+def train_on_batch(size, place):
+    model = keras_model(size)
+    rng = np.random.default_rng(0)
+    images = rng.normal(1, 0.3, (BATCH_SIZE, 128, 128, 14)).astype(np.float32)
+    masks = (rng.random((BATCH_SIZE, 128, 128, 1)) < 0.02).astype(np.float32)
+
+    def epoch():
+        for _ in range(PATCHES // BATCH_SIZE):
+            model.train_on_batch(images, masks)
+
+    return epoch
+
+
+def torch_step(size, channels_last=False, autocast=False):
+    """A function that trains the PyTorch network on a batch: BCE + Dice, AdamW."""
+    import torch
+    from torch_unet import UNet
+
+    model = UNet(14, **size)
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+
+    def step(images, masks):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            logits = model(images).float()
+        probability = torch.sigmoid(logits)
+        dice = 1 - (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks) + dice
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+class Files:
+    """A dataset in the way of the official baseline: two files opened for each patch."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __len__(self):
+        return PATCHES
+
+    def __getitem__(self, i):
+        with h5py.File(self.folder / "images" / f"image_{i}.h5") as file:
+            image = file["img"][:]
+        with h5py.File(self.folder / "masks" / f"mask_{i}.h5") as file:
+            mask = file["mask"][:]
+        return (image.astype(np.float32).transpose(2, 0, 1) - 1) / 0.3, mask.astype(np.float32)[None]
+
+
+def torch_published(size, place):
+    import torch
+
+    step = torch_step(size)
+    loader = torch.utils.data.DataLoader(Files(Path(place, "data")), BATCH_SIZE, shuffle=True, num_workers=2)
+
+    def epoch():
+        for images, masks in loader:
+            step(images, masks)
+
+    return epoch
+
+
+def torch_tuned(size, place):
+    import torch
+
+    step = torch_step(size, channels_last=True, autocast=True)
+    files = Files(Path(place, "data"))
+    images, masks = (torch.from_numpy(np.stack(part)) for part in zip(*(files[i] for i in range(PATCHES)), strict=True))
+    images = images.contiguous(memory_format=torch.channels_last)
+
+    def epoch():
+        order = torch.randperm(PATCHES)
+        for start in range(0, PATCHES, BATCH_SIZE):
+            chosen = order[start : start + BATCH_SIZE]
+            dims = [dim for dim in (2, 3) if torch.rand(()) < 0.5]
+            step(images[chosen].flip(dims), masks[chosen].flip(dims))
+
+    return epoch
+
+
+def peak(size, place):
+    """FLOP/s of a bfloat16 matrix product of 4096, the best of five, which the "epoch" returns."""
+    import torch
+
+    a = torch.randn(4096, 4096).bfloat16()
+
+    def epoch():
+        best = 0.0
+        for _ in range(5):
+            began = time.perf_counter()
+            a @ a
+            best = max(best, 2 * 4096**3 / (time.perf_counter() - began))
+        return best
+
+    return epoch
+
+
+def convolution_flops(network):
+    """Floating-point operations of the convolutions of one patch, forward."""
+    runs.import_keras()
+    from unet import build_unet
+
+    total = 0
+    for layer in build_unet((128, 128, 14), **SIZES[network]).layers:
+        if "Conv2D" in type(layer).__name__:
+            rows, columns, _ = layer.output.shape[1:]
+            spread = layer.strides[0] * layer.strides[1] if "Transpose" in type(layer).__name__ else 1
+            total += 2 * int(np.prod(layer.kernel.shape)) * rows * columns // spread
+    return total
+
+
+if __name__ == "__main__":
+    runs.start(main)
