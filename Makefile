@@ -31,4 +31,4 @@ test: .venv/installed-test
 	touch $@
 
 clean:  ## removes caches of packed patches; they are made again when needed
-	rm -rf results/cache results/ablation/cache
+	rm -rf results/cache results/ablation/cache results/cross_dataset/cache

@@ -56,7 +56,7 @@ def affine(images, masks, rng, photometric=(), share=0.5):
 
 
 def elastic(images, masks, rng, photometric=(), share=0.5, shift=6.0):
-    """Bend `share` of the patches: every pixel moves smoothly by about `shift` pixels (Simard 2003, ICDAR)."""
+    """Bend `share` of the patches: each pixel moves smoothly, by half of `shift` on average (Simard 2003, ICDAR)."""
     images, masks = images.copy(), masks.copy()
     size = images.shape[1:3]
     for i in np.flatnonzero(rng.random(len(images)) < share):
@@ -125,6 +125,8 @@ def noise(images, masks, rng, photometric=()):
 
 def band_dropout(images, masks, rng, photometric=(), share=0.5):
     """Hide one band of `share` of the patches behind its mean over the batch, as where a sensor lacks it or fails."""
+    if not len(photometric):
+        return images, masks
     images = images.copy()
     means = images.mean((0, 1, 2))
     for i in np.flatnonzero(rng.random(len(images)) < share):

@@ -56,6 +56,10 @@ def main():
             others = {other: patches for other, patches in opened.items() if other != name}
             sources[f"all but {name}"] = train(place, f"all_but_{name}", pool(place / "pooled" / name, others))
 
+    for run in (*sets.values(), *sources.values()):
+        if run.patches.bands != next(iter(sets.values())).patches.bands:
+            raise runs.UserError(f"{run.folder} was trained on other bands than the first: remove it")
+
     from plots import adaptation, transfer_matrix
 
     write_sets(place / "sets.csv", sets)
@@ -80,6 +84,10 @@ def check_alike(opened):
         if other.images.shape[1:] != patches.images.shape[1:]:
             sizes = [" x ".join(map(str, each.images.shape[1:])) for each in (patches, other)]
             raise runs.UserError(f"{first} has patches of {sizes[0]}, {name} of {sizes[1]}: they must be alike")
+        if LEAVE_ONE_OUT and other.images.dtype != patches.images.dtype:
+            raise runs.UserError(
+                f"{first} holds {patches.images.dtype}, {name} {other.images.dtype}: they cannot be trained on together"
+            )
 
 
 def pool(folder, opened):

@@ -45,7 +45,7 @@ TERRAIN = ("slope", "dem")  # bands that hold no light; a scene's are made from 
 
 SPLIT_METHODS = ("random", "blocks")
 TEST_SPLITS = ("validation", "test")
-PACK_FORMAT = 1  # raise it when the content of a cache changes: caches of another format are rebuilt
+PACK_FORMAT = 2  # raise it when the content of a cache changes: caches of another format are rebuilt
 FAULTS_SHOWN = 20
 UNLABELLED = 255  # fills the mask of a patch that has none
 NO_MASK = "unlabelled"  # the split of a patch without a mask, or whose mask is not to be used
@@ -65,7 +65,7 @@ class Patches:
         file_bands, bands: names of all bands and of the chosen ones.
         dates: how many were chosen of each series; 0 where the files are no series.
         left_out: (name, fault) of patches that skip_bad left out.
-        digest: hash of the content, by which a copy of a data folder is known again.
+        digest: hash of the content, by which a copy of a data folder is known again. contents: hash of each image.
     """
 
     def __init__(self, data_dir, folder, record, bands=()):
@@ -73,6 +73,7 @@ class Patches:
         self.names, self.numbers = record["names"], np.array(record["numbers"])
         self.own_splits, self.labelled = np.array(record["splits"]), np.array(record["labelled"])
         self.left_out, self.digest = record["faults"], record["digest"]
+        self.contents = np.array(record["contents"])
         shape = (len(self.names), *record["shape"])
         with open(folder / "images.raw", "rb") as images, open(folder / "masks.raw", "rb") as masks:
             self._pages = mmap.mmap(images.fileno(), 0, access=mmap.ACCESS_READ)
@@ -227,7 +228,7 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, dates):
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    faults, kept, digest = list(faults), [], hashlib.blake2b(digest_size=16)
+    faults, kept, contents, digest = list(faults), [], [], hashlib.blake2b(digest_size=16)
     try:
         with open(partial / "images.raw", "wb") as images, open(partial / "masks.raw", "wb") as masks:
             for entry in progress(entries, f"packing {len(entries)} patches"):
@@ -239,8 +240,9 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, dates):
                     continue
                 if mask is None:
                     mask = np.full(image.shape[:2], UNLABELLED, np.uint8)
-                for file, array in ((images, image.astype(dtype, copy=False)), (masks, mask)):
-                    array = np.ascontiguousarray(array)
+                image, mask = np.ascontiguousarray(image, dtype), np.ascontiguousarray(mask)
+                contents.append(hashlib.blake2b(image.data, digest_size=8).hexdigest())
+                for file, array in ((images, image), (masks, mask)):
                     file.write(array.data)
                     digest.update(array.data)
                 digest.update(entry.name.encode())
@@ -257,6 +259,7 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, dates):
             "numbers": [entry.number for entry in kept],
             "splits": [entry.split for entry in kept],
             "labelled": [entry.mask is not None for entry in kept],
+            "contents": contents,
             "faults": faults,
             "dates": dates,
         }
@@ -356,14 +359,19 @@ def _groups(numbers, length, rng):
 
 
 def write_split(path, patches, assigned):
-    rows = [(name, split) for name, split in zip(patches.names, assigned, strict=True) if split]
-    write_csv(path, ("image", "split"), rows)
+    rows = [row for row in zip(patches.names, assigned, patches.contents, strict=True) if row[1]]
+    write_csv(path, ("image", "split", "content"), rows)
+
+
+def split_table(path, stage, key="image"):
+    """Read split.csv into {image, or hash of its content: split}; runs of earlier versions have no such hashes."""
+    with open(require(path, stage), newline="", encoding="utf-8") as file:
+        return {row.get(key): row.get("split") for row in csv.DictReader(file)}
 
 
 def read_split(path, patches, stage):
     """Read split.csv into an array of N split names, "" for patches that it does not list."""
-    with open(require(path, stage), newline="", encoding="utf-8") as file:
-        recorded = {row.get("image"): row.get("split") for row in csv.DictReader(file)}
+    recorded = split_table(path, stage)
     if not recorded or None in recorded or not set(recorded.values()) <= {*SPLITS, NO_MASK}:
         raise UserError(f"{path} is damaged (image,split with {', '.join(SPLITS)}): make it again with {stage}")
     gone = recorded.keys() - set(patches.names)

@@ -10,6 +10,7 @@ model.keras, which holds the members' models. Next: python optimize_threshold.py
 import shutil
 from datetime import UTC, datetime
 
+import dataset
 import model_files
 import runs
 
@@ -45,7 +46,7 @@ def main():
 def check_members(opened):
     """Raise UserError where runs were not trained on the same thing: their mean could not be scored fairly."""
     (first, config), *others = opened
-    split = runs.require(first / "split.csv", f"python train.py --run {first.name}").read_text()
+    split = dataset.split_table(first / "split.csv", f"python train.py --run {first.name}")
     for folder, other in opened:
         if "finished" not in other:
             raise runs.UserError(f"run {folder.name} is not finished: python train.py --run {folder.name} --resume")
@@ -53,7 +54,7 @@ def check_members(opened):
         for key in ("data_digest", "bands", "input_shape"):
             if other[key] != config[key]:
                 raise runs.UserError(f"runs {first.name} and {folder.name} differ in {key}: they cannot be joined")
-        if runs.require(folder / "split.csv", f"python train.py --run {folder.name}").read_text() != split:
+        if dataset.split_table(folder / "split.csv", f"python train.py --run {folder.name}") != split:
             raise runs.UserError(
                 f"runs {first.name} and {folder.name} have different splits: one has seen what the other is tested on"
             )

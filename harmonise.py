@@ -27,15 +27,17 @@ def quantiles(patches, indices):
 
 
 def matched(source, target):
-    """A function that gives images of the target the histogram of the source, band by band; both from `quantiles`."""
-    rising = [np.maximum.accumulate(line + 1e-9 * np.abs(line) * QUANTILES) for line in target]
+    """A function that gives images of the target the histogram of the source, band by band; both from `quantiles`.
+
+    A value that many pixels share takes the mean of the values that they would have, one by one.
+    """
+    steps = []
+    for own, wanted in zip(target, source, strict=True):
+        values, at = np.unique(own, return_inverse=True)
+        steps.append((values, np.bincount(at, wanted) / np.bincount(at)))
 
     def match(images):
-        moved = [
-            np.interp(images[..., band], own, wanted)
-            for band, (own, wanted) in enumerate(zip(rising, source, strict=True))
-        ]
-        return np.stack(moved, -1).astype(np.float32)
+        return np.stack([np.interp(images[..., band], *step) for band, step in enumerate(steps)], -1).astype(np.float32)
 
     return match
 
@@ -43,11 +45,13 @@ def matched(source, target):
 def adapt_batch_norm(model, patches, indices, batch_size=16):
     """Replace the statistics of batch normalisation by those of other images (AdaBN, Li et al. 2016, arXiv 1603.04779).
 
-    They become the mean over the batches; the weights stay. The model is changed.
+    They become the mean over the batches; the weights stay. The model is changed. Dropout, if it has any, is at work.
     """
     import keras
 
-    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    from model_files import all_layers
+
+    norms = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [layer.momentum for layer in norms]
     for count, batch in enumerate(np.array_split(indices, -(-len(indices) // batch_size))):
         for layer in norms:

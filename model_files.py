@@ -20,7 +20,7 @@ def save_model(model, path):
     keras = import_keras()
     model = portable(model)
     in_float32 = keras.layers.BatchNormalization, keras.layers.LayerNormalization  # whatever the policy
-    for layer in _layers(model):
+    for layer in all_layers(model):
         if layer.compute_dtype == "bfloat16" and not isinstance(layer, in_float32):
             layer.set_weights([w.astype(ml_dtypes.bfloat16).astype("float32") for w in layer.get_weights()])
     with whole(path) as partial:
@@ -68,10 +68,10 @@ def _on_tensorflow():
     return import_keras().backend.backend() == "tensorflow"
 
 
-def _layers(model):
+def all_layers(model):
     """All layers of a model, those of models within it too."""
     for layer in model.layers:
-        yield from _layers(layer) if hasattr(layer, "layers") else [layer]
+        yield from all_layers(layer) if hasattr(layer, "layers") else [layer]
 
 
 def _rebuilt(model, exchange, dtype=None):

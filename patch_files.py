@@ -44,7 +44,7 @@ class NoPatches(UserError):
 class Entry:
     """One patch on disk. `name` is the image's path inside the data folder, `split` the folder's own or "".
 
-    `number` is what it is paired by: the last number in its name, or the name. A series is its own mask.
+    `number` is what it is paired by: the last number in its name, or the name itself. A series is its own mask.
     """
 
     name: str
@@ -71,17 +71,12 @@ def find_patches(data_dir, with_masks=True):
         for layout, folders in LAYOUTS.items()
     ]
     layouts = [(layout, splits) for layout, splits in layouts if splits]
-    dated = sorted(data_dir.rglob(f"*{SERIES}"))
-    if dated and not layouts:
-        names = [path.relative_to(data_dir).as_posix() for path in dated]
-        masked = dated if with_masks else [None] * len(dated)
-        return [
-            Entry(*each) for each in zip(names, range(len(names)), [""] * len(names), dated, masked, strict=True)
-        ], []
+    if not layouts and (series_found := find_series(data_dir, with_masks))[0]:
+        return series_found
     if not layouts:
         raise NoPatches(
             f"{data_dir}: no patches (image_N.h5, .png, .tif) found in images/, {{Train,Valid,Test}}Data/img/ or "
-            "images/{train,validation,test}/, and no series (.nc)"
+            "images/{train,validation,test}/, and no series (.nc) there or in s2/"
         )
     if len(layouts) > 1:
         names = " and ".join(layout for layout, _ in layouts)
@@ -92,7 +87,7 @@ def find_patches(data_dir, with_masks=True):
     for split in splits:
         image_folder, mask_folder = LAYOUTS[layout][split]
         images = numbered(data_dir, image_folder, faults)
-        masks = numbered(data_dir, mask_folder, faults) if with_masks else {}
+        masks = numbered(data_dir, mask_folder, faults, goes_by_name(images.values())) if with_masks else {}
         for number, image in images.items():
             name = image.relative_to(data_dir).as_posix()
             if masks and number not in masks:
@@ -103,28 +98,51 @@ def find_patches(data_dir, with_masks=True):
     return entries, faults
 
 
-def numbered(data_dir, folder, faults):
+def find_series(data_dir, with_masks):
+    """(entries, faults) of the series in a folder, in its s2/ or in folders of that; each is its own mask."""
+    entries, faults, seen = [], [], {}
+    files = [path for pattern in ("*", "s2/*", "s2/*/*") for path in data_dir.glob(pattern + SERIES)]
+    for path in sorted(path for path in files if not path.name.startswith(".")):
+        name = path.relative_to(data_dir).as_posix()
+        if path.stem in seen:
+            faults.append((name, f"has the same name as {seen[path.stem]}"))
+        else:
+            seen[path.stem] = name
+            entries.append(Entry(name, path.stem, "", path, path if with_masks else None))
+    return entries, faults
+
+
+def numbered(data_dir, folder, faults, by_name=None):
     """Files of a folder by the last number in their names, in its order; doubles are added to `faults`.
 
-    Pictures whose names do not hold a number each of its own go by their names, less a "mask" or "label" at the end.
+    by_name: go by the names, less a "mask" or "label" at the end; None: as `goes_by_name` has it.
     """
     suffixes = (".h5", *PICTURES)
     files = [path for path in (data_dir / folder).glob("*.*") if path.suffix.lower() in suffixes]
     files = sorted(path for path in files if not path.name.startswith("."))
-    numbers = [re.findall(r"\d+", path.stem) for path in files]
-    last = [int(found[-1]) if found else None for found in numbers]
-    if files and files[0].suffix != ".h5" and (None in last or len(set(last)) < len(last)):
-        return {re.sub(r"[-_ ]?(mask|label)s?$", "", path.stem, flags=re.IGNORECASE): path for path in files}
+    by_name = goes_by_name(files) if by_name is None else by_name
     found = {}
-    for path, number in zip(files, last, strict=True):
-        name = Path(folder, path.name).as_posix()
-        if number is None:
-            faults.append((name, "no number in the name to pair image and mask by"))
-        elif number in found:
-            faults.append((name, f"has the same number as {found[number].name}"))
+    for path in files:
+        name, numbers = Path(folder, path.name).as_posix(), re.findall(r"\d+", path.stem)
+        if by_name:
+            key, kind = re.sub(r"[-_ ]?(mask|label)s?$", "", path.stem, flags=re.IGNORECASE), "name"
+        elif numbers:
+            key, kind = int(numbers[-1]), "number"
         else:
-            found[number] = path
+            faults.append((name, "no number in the name to pair image and mask by"))
+            continue
+        if key in found:
+            faults.append((name, f"has the same {kind} as {found[key].name}"))
+        else:
+            found[key] = path
     return dict(sorted(found.items()))
+
+
+def goes_by_name(files):
+    """Whether files are pictures whose names do not end each in a number of its own."""
+    files = list(files)
+    last = [tuple(re.findall(r"\d+", path.stem)[-1:]) for path in files]
+    return bool(files) and files[0].suffix != ".h5" and (() in last or len(set(last)) < len(last))
 
 
 # ---------------------------------------------------------------------- read and check
@@ -186,7 +204,10 @@ def read_dates(path, dates):
 
 
 def read_picture(path):
-    """Read a picture, height x width x bands, as it is but without an alpha band; or raise Fault."""
+    """Read a picture, height x width x bands, as it is; or raise Fault.
+
+    Of PNG alone an alpha band is left out: GDAL takes the fourth band of any 8-bit TIFF for one.
+    """
     import rasterio
     from rasterio.enums import ColorInterp
     from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -195,8 +216,9 @@ def read_picture(path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             with rasterio.open(path) as file:
-                bands = [i for i, kind in zip(file.indexes, file.colorinterp, strict=True) if kind != ColorInterp.alpha]
-                return np.moveaxis(file.read(bands), 0, -1)
+                image = np.moveaxis(file.read(), 0, -1)
+                alpha = path.suffix.lower() == ".png" and file.colorinterp[-1] == ColorInterp.alpha
+                return image[..., :-1] if alpha else image
     except RasterioError:
         raise Fault("is cut short or no picture: fetch or write it again") from None
 

@@ -109,11 +109,14 @@ def list_patches(path):
         raise runs.UserError(f"{path} does not exist")
     if path.is_file():
         return [patch_files.Entry(path.name, path.stem.rsplit("_", 1)[-1], "", path, None)]
-    faults = []
-    files = patch_files.numbered(path, ".", faults)
-    entries = [patch_files.Entry(file.name, number, "", file, None) for number, file in files.items()]
-    if not files:
+    try:
         entries, faults = patch_files.find_patches(path, with_masks=False)
+    except patch_files.NoPatches:
+        faults = []
+        files = patch_files.numbered(path, ".", faults)
+        entries = [patch_files.Entry(file.name, number, "", file, None) for number, file in files.items()]
+        if not entries and not faults:
+            raise
     if faults:
         raise runs.UserError(f"{path}: {faults[0][0]} {faults[0][1]}")
     return entries

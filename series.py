@@ -1,9 +1,9 @@
 """Series of dates: the NetCDF-4 files of Sen12Landslides as they are published (doi 10.1038/s41597-025-06167-2).
 
 A file holds 15 dates of one place: variables B02 ... B12 (Sentinel-2, digital numbers), SCL (scene classification), DEM
-(metres) and MASK (0/1, the same on every date), each (time, x, y); `pre_post_dates` says which dates lie around the
-event. NetCDF-4 is HDF5, and h5py reads it. Of the dates some are chosen and laid into one image, date after date, with
-slope and elevation at its end, so that everything else treats it as an image of more bands.
+(metres) and MASK (0/1, the same on every date), each (time, x, y) or (time, y, x); `pre_post_dates` says which dates
+lie around the event. NetCDF-4 is HDF5, and h5py reads it. Of the dates some are chosen and laid into one image, date
+after date, with slope and elevation at its end, so that everything else treats it as an image of more bands.
 """
 
 import ast
@@ -62,12 +62,17 @@ def read_series(path, dates):
             raise NotASeries(f"has no variable {missing[0]}, which Sentinel-2 files of Sen12Landslides have")
         clouds = np.isin(file["SCL"][()], UNUSABLE).mean((1, 2))
         chosen = choose_dates(clouds, event_dates(file.attrs), dates)
-        # stored (time, x, y): rows are y
-        light = [file[band][date].T for date in chosen for band in BANDS]
-        dem = file["DEM"][0].T.astype(np.float32)
-        mask = file["MASK"][chosen[-1]].T
+        light = [plane(file[band], date) for date in chosen for band in BANDS]
+        dem = plane(file["DEM"], 0).astype(np.float32)
+        mask = plane(file["MASK"], chosen[-1])
     slope = horn_slope(np.pad(dem, 1, constant_values=np.nan), PIXEL, PIXEL)
     return np.stack([*light, slope, dem], -1).astype(np.float32), mask
+
+
+def plane(variable, date):
+    """One date of a variable, its rows along y. Dimensions without names are taken to be in the order time, x, y."""
+    names = [dimension[0].name.strip("/") if len(dimension) else "" for dimension in variable.dims]
+    return variable[date] if names[1:] == ["y", "x"] else variable[date].T
 
 
 def write_series(path, variables, attributes):
@@ -103,10 +108,11 @@ def event_dates(attributes):
     A patch with several events has a list of them: the span from the first to the last then holds them all.
     """
     try:
-        told = ast.literal_eval(str(attributes["pre_post_dates"]))
+        told = attributes["pre_post_dates"]
+        told = ast.literal_eval(told.decode() if isinstance(told, bytes) else str(told))  # bytes: fixed length
         told = told if isinstance(told, list | tuple) else [told]
         pre, post = min(int(each["pre"]) for each in told), max(int(each["post"]) for each in told)
-    except (KeyError, ValueError, SyntaxError, TypeError):
+    except (KeyError, ValueError, SyntaxError, TypeError):  # ValueError: UnicodeDecodeError, too
         return None
     return (pre, post) if 0 <= pre < post else None
 

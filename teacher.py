@@ -30,18 +30,24 @@ class Teacher:
     def __init__(self, folder, config, patches, assigned, cache_dir, skip_bad=False):
         if "finished" not in config:
             raise UserError(f"teacher {folder.name} is not finished: python train.py --run {folder.name} --resume")
-        self.folder, self.assigned = folder, assigned
+        self.folder, self.finished, self.assigned = folder, config["finished"], assigned
         self.patches, _, own = dataset.open_for_run(
             folder, config, "all", patches.data_dir, cache_dir, skip_bad, masks=False
         )
-        if own:
-            split = dataset.read_split(folder / "split.csv", self.patches, "train.py")
-            overlap = np.isin(split, ("train", dataset.NO_MASK)) & np.isin(assigned, ("validation", "test"))
-            if overlap.any():
-                raise UserError(
-                    f"teacher {folder.name} has learnt from {overlap.sum()} patches of this run's validation and test "
-                    "splits: give both the same SPLIT_SEED, SPLIT_METHOD and TEST_SPLIT"
-                )
+        if self.patches.names != patches.names:  # each left out others
+            raise UserError(f"teacher {folder.name} cannot use the same patches of {patches.data_dir} as this run")
+        # the same image may lie in another folder under another name: it is known by its content
+        key, identities = ("image", np.array(patches.names)) if own else ("content", self.patches.contents)
+        split = dataset.split_table(folder / "split.csv", f"python train.py --run {folder.name}", key)
+        if None in split:
+            print(f"note: whether teacher {folder.name} has learnt from what this run is judged on cannot be known")
+        learnt = [identity for identity, part in split.items() if part in ("train", dataset.NO_MASK)]
+        overlap = np.isin(identities[np.isin(assigned, ("validation", "test"))], learnt)
+        if overlap.any():
+            raise UserError(
+                f"teacher {folder.name} has learnt from {overlap.sum()} patches of this run's validation and test "
+                "splits: give both the same SPLIT_SEED, SPLIT_METHOD and TEST_SPLIT, and keep them apart in the folder"
+            )
 
     def targets(self, weight):
         """What the student is to learn: N x H x W uint8, 255 for certain landslide.

@@ -165,11 +165,13 @@ def prepare_run(folder, patches):
         if runs.read_json(folder / "config.json", "train.py")["data_digest"] != patches.digest:
             raise runs.UserError(f"{DATA_DIR} has changed since run {RUN} was started: start again with --overwrite")
         assigned = dataset.read_split(folder / "split.csv", patches, "train.py --overwrite")
-        open_teacher(patches, assigned)
+        teacher = open_teacher(patches, assigned)
+        if teacher and runs.read_json(folder / "config.json", "train.py")["teacher_finished"] != teacher.finished:
+            raise runs.UserError(f"teacher {TEACHER} was trained anew since run {RUN} was started: --overwrite")
         runs.clear_run(folder, runs.DERIVED)  # a threshold or scores of the unfinished model
         return assigned
     assigned, notes = dataset.split_patches(patches, SPLIT_METHOD, SPLIT_SEED, TEST_SPLIT, BLOCK, LABEL_SHARE)
-    open_teacher(patches, assigned)  # its mistakes are told before anything is written
+    teacher = open_teacher(patches, assigned)  # its mistakes are told before anything is written
     runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
     for note in notes:
         print(note)
@@ -190,6 +192,7 @@ def prepare_run(folder, patches):
         "band_variance": variance.tolist(),
         "seed": SEED,
         "left_out": patches.left_out,
+        "teacher_finished": teacher.finished if teacher else None,
         **runs.environment(),
     }
     runs.write_json(folder / "config.json", config)  # last: a folder with a config has all that --resume needs
@@ -298,7 +301,7 @@ def build(config, steps):
             scales=SCALES,
             stem=STEM,
             resize=RESIZE,
-            dates=series.date_groups(config["bands"]),
+            dates=None if FUSION == "stack" else series.date_groups(config["bands"]),
             fusion=FUSION,
             **statistics,
         )

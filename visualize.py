@@ -108,13 +108,15 @@ def draw_augmentations(folder, config):
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, _ = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
     rng = np.random.default_rng(SEED)
-    with_landslide = [i for i in rng.permutation(indices) if patches.masks[i].any()][:SAMPLES]
+    with_landslide = [i for i in rng.permutation(indices) if patches.masks[i].any()][: max(SAMPLES, 2)]
     if len(with_landslide) < 2:  # some of them mix a patch with another
         raise runs.UserError(f"{patches.data_dir}: fewer than two patches with landslides in the {SPLIT} split to draw")
     images, masks = patches.images[with_landslide].astype(np.float32), patches.read_masks(with_landslide)
     light = [i for i, band in enumerate(patches.file_bands) if band not in dataset.TERRAIN]
     columns = {"as it is": (images, masks)}
     for name, augmentation in augment.AUGMENTATIONS.items():
+        if name == "dihedral" and images.shape[1] != images.shape[2]:
+            continue
         shares = {"share": 1.0} if "share" in augmentation.__code__.co_varnames else {}
         columns[name] = augmentation(images, masks, rng, light, **shares)
     path = folder / "samples" / "augmentations.png"

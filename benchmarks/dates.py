@@ -27,7 +27,9 @@ BATCH_SIZE = 32  # patches predicted at once
 def main():
     if not RUNS:
         raise runs.UserError("name finished runs with --runs")
-    rows, called = zip(*(judge(*runs.open_run(RESULTS_DIR, run)) for run in RUNS), strict=True)
+    rows, called, names = zip(*(judge(*runs.open_run(RESULTS_DIR, run)) for run in RUNS), strict=True)
+    if len(set(names)) > 1:
+        raise runs.UserError("the runs have different test splits: train them on one folder with one SPLIT_SEED")
     path = Path(RESULTS_DIR, "figures", "dates.csv")
     runs.write_csv(path, rows[0], [row.values() for row in rows])
     draw(called, path.with_suffix(".png"))
@@ -41,7 +43,7 @@ def main():
 
 
 def judge(folder, config):
-    """Scores of a run on its test split, false alarms by ground; and what it called, N x H x W."""
+    """Scores of a run on its test split, false alarms by ground; what it called, N x H x W; names of its patches."""
     import metrics
     from inference import predict
 
@@ -50,7 +52,7 @@ def judge(folder, config):
     if not patches.dates:
         raise runs.UserError(f"run {folder.name} was not trained on series of dates")
     names = ("B08 before", "B04 before", "B08 after", "B04 after")
-    pairs = dataset.open_patches(patches.data_dir, cache, names, dates=2)
+    pairs = dataset.open_patches(patches.data_dir, cache, names, skip_bad=True, dates=2)
     model, threshold = model_files.load_model(folder), np.float32(runs.stored_threshold(folder))
     counts, all_called, bare, elsewhere = [], [], np.zeros(2), np.zeros(2)
     for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
@@ -73,7 +75,7 @@ def judge(folder, config):
         "false_alarms_elsewhere": round(float(elsewhere[0] / max(elsewhere[1], 1)), 6),
         "revision": config["revision"],
     }
-    return row, np.concatenate(all_called)
+    return row, np.concatenate(all_called), tuple(patches.names[i] for i in indices)
 
 
 def bare_ground(pairs):
@@ -95,7 +97,7 @@ def draw(called, path):
     cache = Path(RESULTS_DIR, "cache")
     patches, indices, _ = dataset.open_for_run(folder, config, "test", "", cache)
     names = [f"{band} {word}" for word in ("before", "after") for band in ("B04", "B03", "B02")]
-    pairs = dataset.open_patches(patches.data_dir, cache, names, dates=2)
+    pairs = dataset.open_patches(patches.data_dir, cache, names, skip_bad=True, dates=2)
     masks = patches.read_masks(indices) > 0
     disputed = np.any(called, axis=0) & ~np.all(called, axis=0) & ~masks
     disputed = disputed.sum((1, 2)) * masks.any((1, 2))

@@ -41,7 +41,9 @@ SIZES = {  # arguments that both implementations take
 
 def main():
     runs.check_choices(globals(), NETWORKS=tuple(SIZES))
-    runs.check_ranges(globals(), PATCHES=(BATCH_SIZE, None), ROUNDS=(1, None))
+    runs.check_ranges(globals(), BATCH_SIZE=(1, None), PATCHES=(BATCH_SIZE, None), ROUNDS=(1, None))
+    if PATCHES % BATCH_SIZE:
+        raise runs.UserError(f"PATCHES is {PATCHES}: it must be a multiple of BATCH_SIZE, {BATCH_SIZE}")
     rows = []
     with tempfile.TemporaryDirectory() as place:
         write_patches(Path(place, "data"))
@@ -70,11 +72,15 @@ def measure(network, place):
     for way in (fit, train_on_batch, torch_published, torch_tuned, peak):
         ours, theirs = context.Pipe()
         settings = {name: globals()[name] for name in ("PATCHES", "BATCH_SIZE")}
-        process = context.Process(target=serve, args=(way.__name__, SIZES[network], place, settings, theirs))
+        arguments = (way.__name__, SIZES[network], place, settings, theirs)
+        process = context.Process(target=serve, args=arguments, daemon=True)
         process.start()
         theirs.close()  # so that the end of a failing process is noticed
         workers[way.__name__] = process, ours
-        ours.recv()  # ready, and warm
+        try:
+            ours.recv()  # ready, and warm
+        except EOFError:
+            raise runs.UserError(f"{way.__name__} failed: pip install -r benchmarks/requirements.txt") from None
     seconds = {name: [] for name in workers}
     for _ in range(ROUNDS):
         for name, (_, pipe) in workers.items():

@@ -54,6 +54,16 @@ def test_matched_images_have_the_histogram_of_the_source(two):
         )
 
 
+def test_matching_gives_shared_values_the_mean_of_theirs():
+    """Two pixels in five are 0: they take the mean of the lower two fifths of the source, wherever 0 lies."""
+    source = np.linspace(0, 200, 257)[None]
+    for shift in (0, 5):
+        target = np.maximum(np.linspace(-80, 120, 257), 0)[None] + shift
+        found = harmonise.matched(source, target)(np.full((1, 1, 1, 1), float(shift)))
+        assert found[0, 0, 0, 0] == pytest.approx(40, abs=1)
+    assert harmonise.matched(source, np.full((1, 257), 7.0))(np.full((1, 1, 1, 1), 7.0))[0, 0, 0, 0] == 100
+
+
 def test_batch_norm_takes_the_statistics_of_other_images(two):
     inputs = keras.Input((32, 32, 3))
     norm = keras.layers.BatchNormalization()

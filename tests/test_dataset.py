@@ -45,10 +45,10 @@ def test_layouts_are_found_and_images_meet_their_masks(tmp_path, layout):
     )
 
 
-@pytest.mark.parametrize(("suffix", "kind"), [(".png", np.uint8), (".png", np.uint16), (".tif", np.float32)])
+@pytest.mark.parametrize(("suffix", "kind"), [(".png", np.uint8), (".png", np.uint16), (".tif", np.uint8)])
 def test_pictures_are_patches(tmp_path, suffix, kind):
     """PNG of 8 and 16 bits with masks of 0 and 255, GeoTIFF of any number of bands, as GDAL writes them."""
-    bands = 3 if suffix == ".png" else 5
+    bands = 3 if suffix == ".png" else 4
     for number in range(1, 5):
         image, mask = make_pair(number, bands=bands)
         image = (image * 60).clip(0, 250).astype(kind)
@@ -71,6 +71,20 @@ def test_pictures_without_a_number_each_of_their_own_pair_by_name(tmp_path):
     assert patches.labelled.all() and patches.masks.sum() == 24
     (tmp_path / "d/mask/nepal_mask.tif").unlink()
     with pytest.raises(UserError, match=r"img/nepal.tif: its mask is missing \(expected mask/nepal.\*\)"):
+        open_here(tmp_path / "d")
+
+
+def test_a_stray_picture_among_the_masks_does_not_upset_the_pairing(tmp_path):
+    for number in range(1, 4):
+        write_picture(tmp_path / f"d/images/slope_{number}.png", np.zeros((8, 8, 3), np.uint8))
+        write_picture(tmp_path / f"d/masks/mask_{number}.png", np.zeros((8, 8, 1), np.uint8))
+    write_picture(tmp_path / "d/masks/legend.png", np.zeros((4, 4, 1), np.uint8))
+    with pytest.raises(UserError, match="masks/legend.png: no number in the name"):
+        open_here(tmp_path / "d")
+    (tmp_path / "d/masks/legend.png").unlink()
+    assert open_here(tmp_path / "d").labelled.all()
+    write_picture(tmp_path / "d/images/slope_3.tif", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match="images/slope_3.tif: has the same name as slope_3.png"):
         open_here(tmp_path / "d")
 
 
@@ -417,7 +431,7 @@ def test_split_csv_goes_round_and_missing_patches_are_noticed(flat):
     assigned, _ = dataset.split_patches(patches)
     path = flat.parent / "split.csv"
     dataset.write_split(path, patches, assigned)
-    assert path.read_text().startswith("image,split\nimages/image_1.h5,")
+    assert path.read_text().startswith("image,split,content\nimages/image_1.h5,")
     np.testing.assert_array_equal(dataset.read_split(path, patches, "train.py"), assigned)
     path.write_text(path.read_text() + "\n")  # a blank last line does no harm
     np.testing.assert_array_equal(dataset.read_split(path, patches, "train.py"), assigned)

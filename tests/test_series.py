@@ -16,7 +16,7 @@ from unet import build_unet
 DATES, SIZE = 6, 32
 
 
-def write_published(path, number, event=(2, 3), cloudy=(), size=SIZE, drop=()):
+def write_published(path, number, event=(2, 3), cloudy=(), size=SIZE, drop=(), order="xy"):
     """A file as Sen12Landslides publishes them: a slide that lights up after the event, rows along y.
 
     cloudy: dates under cloud. event: positions of the dates around it, or None.
@@ -48,7 +48,8 @@ def write_published(path, number, event=(2, 3), cloudy=(), size=SIZE, drop=()):
             elif name == "MASK":
                 values[:] = mask
             kind = "u1" if name == "MASK" else "i2"
-            file.createVariable(name, kind, ("time", "x", "y"), zlib=True)[:] = values.transpose(0, 2, 1)
+            values = values.transpose(0, 2, 1) if order == "xy" else values
+            file.createVariable(name, kind, ("time", *order), zlib=True)[:] = values
         file.createVariable("spatial_ref", "i8", ())
         file.setncatts({"annotated": str(event is not None), "satellite": "s2", "crs": "EPSG:32632"})
         if event:
@@ -56,15 +57,19 @@ def write_published(path, number, event=(2, 3), cloudy=(), size=SIZE, drop=()):
     return mask
 
 
-def test_published_files_are_read_with_rows_along_y(tmp_path):
-    mask = write_published(tmp_path / "s2/italy_s2_6982.nc", 1)
+@pytest.mark.parametrize("order", ["xy", "yx"])
+def test_published_files_are_read_with_rows_along_y(tmp_path, order):
+    """The event is told off the middle of the series, and by the library as bytes. Both orders are in use."""
+    mask = write_published(tmp_path / "s2/italy_s2_6982.nc", 1, (3, 4), order=order)
     image, read_mask = series.read_series(tmp_path / "s2/italy_s2_6982.nc", 2)
     np.testing.assert_array_equal(read_mask, mask)
     names = series.band_names(2)
     assert image.shape == (SIZE, SIZE, len(names)) and image.dtype == np.float32
     with netCDF4.Dataset(tmp_path / "s2/italy_s2_6982.nc") as file:
-        np.testing.assert_array_equal(image[..., names.index("B04 before")], file["B04"][2].T)
-        np.testing.assert_array_equal(image[..., names.index("B12 after")], file["B12"][3].T)
+        before, after = file["B04"][3], file["B12"][4]
+        before, after = (before.T, after.T) if order == "xy" else (before, after)
+        np.testing.assert_array_equal(image[..., names.index("B04 before")], before)
+        np.testing.assert_array_equal(image[..., names.index("B12 after")], after)
     np.testing.assert_allclose(image[1:-1, 1:-1, names.index("slope")], 45, atol=1e-3)
     np.testing.assert_array_equal(image[0, :, names.index("dem")], 100 + 10 * np.arange(SIZE))
 
@@ -97,11 +102,13 @@ def test_dates_are_chosen_by_event_and_clouds(dates, clouds, event, chosen):
 )
 def test_the_event_is_read_as_it_is_told(told, event):
     assert series.event_dates({"pre_post_dates": told}) == event
+    assert series.event_dates({"pre_post_dates": np.bytes_(told)}) == event
     assert series.event_dates({}) is None
 
 
 def test_a_folder_of_series_is_packed_and_again_for_other_dates(tmp_path):
     masks = [write_published(tmp_path / f"d/s2/part{n % 2}/italy_s2_{n}.nc", n) for n in (3, 1, 2)]
+    (tmp_path / "d/s2/._italy_s2_9.nc").write_bytes(b"left by an archive")
     pair = dataset.open_patches(tmp_path / "d", tmp_path / "cache")
     assert pair.names == [f"s2/part{n % 2}/italy_s2_{n}.nc" for n in (2, 1, 3)]
     np.testing.assert_array_equal(pair.masks, [masks[2], masks[1], masks[0]])
@@ -123,6 +130,14 @@ def test_what_is_no_such_series_is_told(tmp_path):
     assert "a_3.nc: is cut short or not NetCDF-4" in str(error.value)
     with pytest.raises(UserError, match="has 6 dates: 7 cannot be chosen"):
         dataset.open_patches(tmp_path / "d", tmp_path / "cache", dates=7)
+
+
+def test_a_place_that_lies_twice_in_a_folder_is_told(tmp_path):
+    """It could fall into training and test at once."""
+    for part in ("s2", "s2/raw"):
+        write_published(tmp_path / "d" / part / "a_s2_1.nc", 1)
+    with pytest.raises(UserError, match="s2/raw/a_s2_1.nc: has the same name as s2/a_s2_1.nc"):
+        dataset.open_patches(tmp_path / "d", tmp_path / "cache")
 
 
 def test_our_own_files_are_read_by_the_netcdf_library(tmp_path):
@@ -193,7 +208,7 @@ def test_a_series_goes_through_the_stages(tmp_path, fusion):
     assert rows(tmp_path / "results/unet/per_image.csv")[0]["image"].startswith("s2/a_s2_")
     result = run_script("predict.py", "--run", "unet", "--input", "data", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert len(list((tmp_path / "results/unet/maps").rglob("mask_*.h5"))) == 24
+    assert len(list((tmp_path / "results/unet/maps").glob("mask_a_s2_*.h5"))) == 24
 
 
 def test_a_fusion_that_does_not_fit_is_refused(tmp_path, flat):

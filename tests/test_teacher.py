@@ -1,5 +1,7 @@
 """Learning from another run: soft targets, unlabelled patches, and no leak from what a run is judged on."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -80,12 +82,28 @@ def test_a_student_learns_from_all_training_patches(place):
 
 
 def test_patches_without_any_mask_join_the_training(place, tmp_path):
-    write_patches(tmp_path / "more/TrainData/img", tmp_path / "more/TrainData/mask", range(1, 13))
+    write_patches(tmp_path / "more/TrainData/img", tmp_path / "more/TrainData/mask", range(101, 113))
     write_patches(tmp_path / "more/TestData/img", tmp_path / "gone", range(20, 31))
     flags = ("--data-dir", tmp_path / "more", "--run", "more", "--teacher", "first", "--epochs", 1, *SMALL)
     result = run_script("train.py", *flags, cwd=place)
     assert result.returncode == 0, result.stderr
     assert "8 train, 2 validation, 2 test, 11 unlabelled patches" in result.stdout
+
+
+def test_what_a_teacher_has_learnt_from_is_known_in_another_folder(place, tmp_path):
+    """The same patches with others beside them: the obvious step to self-training, and a split of its own."""
+    write_patches(tmp_path / "data2/images", tmp_path / "data2/masks", range(1, 61))
+    flags = ("--data-dir", tmp_path / "data2", "--run", "leak", "--teacher", "first", "--split-seed", 3, *FEW)
+    assert_user_error(run_script("train.py", *flags, cwd=place), "teacher first has learnt from")
+
+
+def test_a_resumed_student_needs_the_same_teacher(place):
+    folder = place / "results" / "student"
+    config = record(place, "config.json", "student")
+    del config["finished"]
+    (folder / "config.json").write_text(json.dumps(config | {"teacher_finished": "earlier"}))
+    result = run_script("train.py", "--run", "student", "--resume", cwd=place)
+    assert_user_error(result, "teacher first was trained anew since run student was started")
 
 
 def test_a_teacher_that_has_seen_what_the_student_is_judged_on_is_refused(place):
