@@ -61,6 +61,13 @@ CHANGES = {
     "learning rate 0.003": "--learning-rate 0.003",
     "batches of 8": "--batch-size 8",
     "60 epochs": "--epochs 60",
+    "defaults, 120 epochs": (
+        "--stem 2 --base-filters 48 --max-filters 192 --augment dihedral affine --weight-decay 0.01 --epochs 120"
+    ),
+    "defaults and sum of scales, 120 epochs": (
+        "--stem 2 --base-filters 48 --max-filters 192 --augment dihedral affine --weight-decay 0.01 --epochs 120 "
+        "--scales"
+    ),
 }
 
 
