@@ -206,8 +206,9 @@ def write_json(path, record):
 
 def write_csv(path, header, rows):
     """Write rows as CSV. Floats keep every digit, so that what is read back is what was written."""
-    lines = [",".join(header), *(",".join(map(str, row)) for row in rows)]
-    write_text(path, "\n".join(lines) + "\n")
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows([header, *rows])
+    write_text(path, content.getvalue())
 
 
 def require(path, stage):

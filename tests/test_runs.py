@@ -1,10 +1,12 @@
 """Constants as flags, files written whole, records of a run."""
 
+import csv
 import os
 import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import runs
@@ -148,3 +150,12 @@ def test_environment_records_versions_and_revision():
     record = runs.environment()
     assert record["packages"].keys() == set(runs.PACKAGES)
     assert record["revision"]
+
+
+def test_csv_keeps_digits_and_names_with_commas(tmp_path):
+    rows = [("slope, north", 0.1 + 0.2, np.float32(0.1)), ('a "b"', 1, "")]
+    runs.write_csv(tmp_path / "x.csv", ("name", "one", "two"), rows)
+    with open(tmp_path / "x.csv", newline="") as file:
+        header, *read = csv.reader(file)
+    assert header == ["name", "one", "two"]
+    assert read == [["slope, north", "0.30000000000000004", "0.1"], ['a "b"', "1", ""]]
