@@ -39,6 +39,7 @@ CHANGES = {
     "half resolution with 48 filters": "--stem 2 --base-filters 48 --max-filters 192",
     "sum of scales": "--scales",
     "SegFormer": "--model segformer",
+    "SegFormer, learning rate 0.0003": "--model segformer --learning-rate 0.0003",
     "SegFormer at stride 2": "--model segformer --stride 2",
     "flips only": "--augment flips",
     "colour": "--augment dihedral colour",
@@ -118,19 +119,13 @@ def train(name, seed):
     """Train a run and choose its threshold, as far as that was not done before; returns what to say of it."""
     folder = Path(RESULTS_DIR, "ablation", run_name(name, seed))
     flags = flags_of(name, seed)
-    exists = (folder / "config.json").exists()
-    if exists:
+    if (folder / "config.json").exists():
         check_same(folder, flags)
         if (folder / "threshold.json").exists():
             return "stands already"
-    run = ("--results-dir", str(folder.parent), "--run", folder.name)
     arguments = [part for flag, values in flags.items() for part in (flag, *values)]
-    if exists:
-        arguments.append("--resume")
-    threads = max(1, os.cpu_count() // JOBS)
     try:
-        runs.call_script("train.py", *run, *arguments, threads=threads)
-        said = runs.call_script("optimize_threshold.py", *run, threads=threads)
+        said = runs.train_run(folder, arguments, max(1, os.cpu_count() // JOBS))
     except runs.UserError as error:
         raise runs.UserError(f"{name}, seed {seed}: {error}") from None
     return next(line for line in said.splitlines() if line.startswith("threshold"))

@@ -6,7 +6,6 @@ that train.py offers. None of the bands known by name tells a direction, so that
 """
 
 import numpy as np
-from scipy import ndimage
 
 
 def flips(images, masks, rng, photometric=()):
@@ -73,7 +72,7 @@ def _resample(image, mask, source):
     width, bands = image.shape[1], image.reshape(-1, image.shape[2])
 
     def at(rows, columns):
-        return _mirrored(rows, len(image)) * width + _mirrored(columns, width)
+        return mirrored(rows, len(image)) * width + mirrored(columns, width)
 
     first = np.floor(source)
     (down, right), (row, column) = source - first, first.astype(np.intp)
@@ -86,8 +85,8 @@ def _resample(image, mask, source):
     return moved, np.take(mask.ravel(), at(row, column))
 
 
-def _mirrored(index, size):
-    """Indices beyond the ends of a line of `size` pixels, mirrored about its first and last."""
+def mirrored(index, size):
+    """Indices of a line of `size` pixels; those beyond its ends are mirrored there as often as needed."""
     period = max(2 * size - 2, 1)
     index = np.abs(index) % period
     return np.where(index < size, index, period - index)
@@ -95,6 +94,8 @@ def _mirrored(index, size):
 
 def _smooth(rng, size, cells=4):
     """A smooth random field of the given size, about as far below 0 as above and seldom beyond -1 ... 1."""
+    from scipy import ndimage  # slow to import, and --help does not need it
+
     coarse = 0.5 * rng.standard_normal((cells, cells))
     return ndimage.zoom(coarse, np.divide(size, cells), order=3, mode="mirror", grid_mode=True).astype(np.float32)
 

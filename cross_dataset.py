@@ -126,16 +126,10 @@ class Set:
 def train(place, name, data_dir):
     """The run of a folder, trained and with a threshold, as far as that was not done before."""
     folder = place / name
-    run = ["--results-dir", str(place), "--run", name]
     if not (folder / "threshold.json").exists():
         print(f"training {name}")
-        if (folder / "config.json").exists():
-            flags = ["--resume"]
-        else:
-            flags = ["--data-dir", str(data_dir), "--test-split", TEST_SPLIT]
-            flags += ["--epochs", str(EPOCHS), "--seed", str(SEED)]
-        runs.call_script("train.py", *run, *flags)
-        runs.call_script("optimize_threshold.py", *run)
+        flags = ["--data-dir", str(data_dir), "--test-split", TEST_SPLIT, "--epochs", str(EPOCHS), "--seed", str(SEED)]
+        runs.train_run(folder, flags)
     return Set(folder)
 
 
@@ -157,6 +151,7 @@ def score(source, target, source_name, target_name, in_domain=False):
         print(f"{source_name} -> {target_name}, {method} {labelled}: Dice {row['dice']:.3f}")
 
     model = model_files.load_model(source.folder)
+    trained = model.get_weights()  # to go back to after each change
     judge("in-domain" if in_domain else "untouched", model, source.threshold)
     if in_domain:
         return rows
@@ -173,7 +168,7 @@ def score(source, target, source_name, target_name, in_domain=False):
             continue
         for draw in range(DRAWS):
             chosen = np.random.default_rng([SEED, draw]).permutation(train_split)[:labelled]
-            model = model_files.load_model(source.folder)
+            model.set_weights(trained)
             judge("threshold", model, best_threshold(model, target.patches, chosen), None, labelled, draw)
             harmonise.fine_tune(model, target.patches, chosen, loss, FINE_TUNE_STEPS, FINE_TUNE_RATE, seed=draw)
             judge("fine-tuned", model, best_threshold(model, target.patches, chosen), None, labelled, draw)
@@ -182,15 +177,12 @@ def score(source, target, source_name, target_name, in_domain=False):
 
 def confusions(model, patches, indices, threshold, convert=None):
     """True positives, false positives and false negatives of each patch, its image converted before."""
-    from inference import probabilities
+    from inference import predict
     from metrics import confusion
 
     counts = []
-    for start in range(0, len(indices), BATCH_SIZE):
-        batch = indices[start : start + BATCH_SIZE]
-        images = patches.read(batch)
-        called = probabilities(model, convert(images) if convert else images) >= np.float32(threshold)
-        counts.append(confusion(patches.read_masks(batch), called)[:3])
+    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE, convert=convert):
+        counts.append(confusion(patches.read_masks(batch), probabilities >= np.float32(threshold))[:3])
     return np.concatenate(counts, axis=1)
 
 
@@ -205,13 +197,10 @@ def summary(tp, fp, fn):
 
 def best_threshold(model, patches, indices):
     """The threshold of highest Dice on some patches."""
-    from inference import predict
-    from metrics import THRESHOLDS, ThresholdCurve
+    from inference import threshold_curve
+    from metrics import THRESHOLDS
 
-    curve = ThresholdCurve()
-    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
-        curve.update(patches.read_masks(batch), probabilities)
-    return THRESHOLDS[curve.best()]
+    return THRESHOLDS[threshold_curve(model, patches, indices, BATCH_SIZE).best()]
 
 
 # ---------------------------------------------------------------------- what is written and shown

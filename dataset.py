@@ -26,6 +26,7 @@ from patch_files import (
     size_text,
 )
 from runs import UserError, progress, require, write_csv, write_json
+from series import TERRAIN
 
 try:
     import fcntl
@@ -33,7 +34,7 @@ except ImportError:  # Windows: two runs that pack one folder at the same moment
     fcntl = None
 
 # Bands of a 14-band file in order; B8A is left out of the set. Slope in degrees, dem in metres.
-BANDS_L4S = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12", "slope", "dem")
+BANDS_L4S = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12", *TERRAIN)
 # The released values are digital numbers (slope: degrees, dem: metres) divided by these, band for band: the
 # authors' words in issue 4 of the data set's repository.
 SCALE_L4S = (
@@ -41,7 +42,6 @@ SCALE_L4S = (
     + (20.29, 772.8)  # slope, dem
 )
 BANDS_RGB = ("red", "green", "blue")
-TERRAIN = ("slope", "dem")  # bands that hold no light; a scene's are made from elevation
 
 SPLIT_METHODS = ("random", "blocks")
 TEST_SPLITS = ("validation", "test")
@@ -153,6 +153,11 @@ def true_colour(file_bands):
         if set(names) <= set(file_bands):
             return [file_bands.index(name) for name in names]
     return [0, 1, 2] if len(file_bands) > 2 else [0, 0, 0]
+
+
+def photometric(bands):
+    """Positions of the bands that hold light."""
+    return [i for i, band in enumerate(bands) if band not in TERRAIN]
 
 
 def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, dates=2):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from augment import AUGMENTATIONS
-from dataset import TERRAIN
+from dataset import photometric
 
 
 class PatchFeed(keras.utils.PyDataset):
@@ -34,7 +34,7 @@ class PatchFeed(keras.utils.PyDataset):
         self.indices = np.asarray(indices)
         self.batches = -(-len(self.indices) // batch_size)
         self.augmentations = [AUGMENTATIONS[name] for name in augment]
-        self.photometric = [i for i, band in enumerate(patches.bands) if band not in TERRAIN]
+        self.photometric = photometric(patches.bands)
         self.seed = seed
         self.targets = targets
         self.start_epoch(0)

@@ -1,4 +1,4 @@
-"""What a model says of patches: probabilities, with or without test-time augmentation. NumPy only."""
+"""What a model says of patches: probabilities, with or without test-time augmentation. NumPy only, but for scores."""
 
 import numpy as np
 
@@ -16,9 +16,22 @@ def probabilities(model, images, tta=False):
     return total / (2 * len(turns))
 
 
-def predict(model, patches, indices, batch_size=32, tta=False):
-    """Yield (indices, images, probabilities n x H x W float32) batch by batch; memory does not grow with the split."""
+def predict(model, patches, indices, batch_size=32, tta=False, convert=None):
+    """Yield (indices, images, probabilities n x H x W float32) batch by batch; memory does not grow with the split.
+
+    convert: a function of the images that is applied before.
+    """
     for start in range(0, len(indices), batch_size):
         batch = indices[start : start + batch_size]
-        images = patches.read(batch)
+        images = convert(patches.read(batch)) if convert else patches.read(batch)
         yield batch, images, probabilities(model, images, tta)
+
+
+def threshold_curve(model, patches, indices, batch_size=32, tta=False):
+    """`metrics.ThresholdCurve` of what a model says of some patches."""
+    from metrics import ThresholdCurve
+
+    curve = ThresholdCurve()
+    for batch, _, probabilities in predict(model, patches, indices, batch_size, tta):
+        curve.update(patches.read_masks(batch), probabilities)
+    return curve

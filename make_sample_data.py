@@ -313,12 +313,12 @@ def make_series(region, rng, dates):
 
 
 def plan(name, patches, seed):
-    """Region and random generator of each patch in file order; patch n is the same however many follow."""
+    """Name of the region and random generator of each patch in file order; patch n is the same however many follow."""
     names = list(REGIONS)
     for n in range(patches):  # every four patches hold each region once, in an order of their own
         order = np.random.default_rng([seed, n // len(names)]).permutation(len(names))
         index = names.index(name) if name != "all" else int(order[n % len(names)])
-        yield REGIONS[names[index]], np.random.default_rng([seed, index, n + 1])
+        yield names[index], np.random.default_rng([seed, index, n + 1])
 
 
 def prepare(folder):
@@ -340,14 +340,13 @@ def main():
     prepare(folder)
     slid, empty = 0, 0
     todo = enumerate(plan(REGION, PATCHES, SEED), 1)
-    for n, (region, rng) in runs.progress(todo, "patches", total=PATCHES):
+    for n, (name, rng) in runs.progress(todo, "patches", total=PATCHES):
         if DATES:
-            variables, mask = make_series(region, rng, DATES)
-            name = next(name for name, each in REGIONS.items() if each is region)
+            variables, mask = make_series(REGIONS[name], rng, DATES)
             event = {"pre_post_dates": str({"pre": DATES // 2 - 1, "post": DATES // 2})} if mask.any() else {}
             series.write_series(folder / "s2" / f"{name}_s2_{n}.nc", variables, event)
         else:
-            img, mask = make_patch(region, rng)
+            img, mask = make_patch(REGIONS[name], rng)
             write_array(folder / "images" / f"image_{n}.h5", "img", img)
             write_array(folder / "masks" / f"mask_{n}.h5", "mask", mask)
         slid, empty = slid + int(mask.sum()), empty + int(not mask.any())

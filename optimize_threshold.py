@@ -30,13 +30,11 @@ def main():
         raise runs.UserError(f"{DATA_DIR} is not the data of run {folder.name}: a run's threshold is chosen on its own")
     model = model_files.load_model(folder)
 
-    from inference import predict
-    from metrics import THRESHOLDS, ThresholdCurve
-    from plots import threshold_curve
+    import plots
+    from inference import threshold_curve
+    from metrics import THRESHOLDS
 
-    curve = ThresholdCurve()
-    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE, TTA):
-        curve.update(patches.read_masks(batch), probabilities)
+    curve = threshold_curve(model, patches, indices, BATCH_SIZE, TTA)
     scores, best = curve.scores(), curve.best()
     half = list(THRESHOLDS).index(0.5)
     suffix = "_tta" if TTA else ""
@@ -56,7 +54,7 @@ def main():
     rows = zip(*columns, strict=True)
     runs.write_csv(folder / f"threshold_curve{suffix}.csv", ("threshold", "tp", "fp", "fn", "tn", *scores), rows)
     title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
-    threshold_curve(THRESHOLDS, scores, best, title, folder / f"threshold_curve{suffix}.png")
+    plots.threshold_curve(THRESHOLDS, scores, best, title, folder / f"threshold_curve{suffix}.png")
     runs.write_json(folder / f"threshold{suffix}.json", record)
     print(
         f"{title}\n"

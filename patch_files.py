@@ -6,7 +6,6 @@ too, and so will series of dates (series.py), which hold image and mask. What is
 """
 
 import contextlib
-import io
 import re
 import warnings
 from collections import Counter
@@ -17,7 +16,7 @@ import h5py
 import numpy as np
 
 import series
-from runs import UserError, whole
+from runs import UserError, whole_hdf5
 
 SPLITS = ("train", "validation", "test")
 LAYOUTS = {  # layout: {split: (image folder, mask folder)}; split "" is a folder without splits of its own
@@ -265,19 +264,10 @@ def size_text(shape):
 
 
 def write_array(path, key, array, attributes=None):
-    """Write one array as HDF5, whole or not at all, with `attributes` of the file.
-
-    It is made in memory first: on a full disk the library would crash in the middle of a file.
-    """
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
+    """Write one array as HDF5, whole or not at all, with `attributes` of the file."""
+    with whole_hdf5(path) as file:
         file[key] = array
         file.attrs.update(attributes or {})
-    try:
-        with whole(path) as partial:
-            partial.write_bytes(content.getvalue())
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def common_form(entries, dates=2):

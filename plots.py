@@ -97,12 +97,12 @@ def reliability_diagram(mean, share, pixels, title, path):
     save(figure, path)
 
 
-def stretch(image):
-    """Stretch each band of an H x W x 3 image from its 2nd to 98th percentile to 0-1.
+def stretch(image, like=None):
+    """Stretch each band of an H x W x 3 image from its 2nd to 98th percentile, or that of another image, to 0-1.
 
     Band by band, because the released bands of Landslide4Sense are scaled each by its own constant.
     """
-    low, high = np.percentile(image, [2, 98], axis=(0, 1))
+    low, high = np.percentile(image if like is None else like, [2, 98], axis=(0, 1))
     return np.clip((image - low) / np.maximum(high - low, 1e-6), 0, 1)
 
 
@@ -172,13 +172,11 @@ def augmentations(columns, colours, title, path):
         squeeze=False,
         layout="constrained",
     )
-    low, high = np.percentile(before[..., colours], [2, 98], axis=(1, 2))
     for place, (name, (images, masks)) in enumerate(columns.items()):
         top, column = place // width * len(before), place % width
         axes[top, column].set_title(name)
         for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
-            picture = (image[..., colours] - low[i]) / np.maximum(high[i] - low[i], 1e-6)
-            axes[top + i, column].imshow(np.clip(picture, 0, 1))
+            axes[top + i, column].imshow(stretch(image[..., colours], before[i][..., colours]))
             axes[top + i, column].contour(mask, [0.5], colors=[OUTCOMES["missed (false negative)"]], linewidths=0.7)
     for axis in axes.flat:
         axis.set_axis_off()

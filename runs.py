@@ -124,6 +124,16 @@ def _complain(line):
     return 2
 
 
+def train_run(folder, flags, threads=None):
+    """Train a run and choose its threshold, as far as that was not done before; returns what was said of the threshold.
+
+    flags: of train.py, for a run that is not begun. threads: see `call_script`.
+    """
+    run = ("--results-dir", str(folder.parent), "--run", folder.name)
+    call_script("train.py", *run, *(["--resume"] if (folder / "config.json").exists() else flags), threads=threads)
+    return call_script("optimize_threshold.py", *run, threads=threads)
+
+
 def call_script(name, *arguments, threads=None):
     """Run another script as a user does; returns what it printed, or raises UserError with what it complained of.
 
@@ -193,6 +203,24 @@ def whole(path):
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_hdf5(path):
+    """Yield an HDF5 file in memory that is written to `path`, whole or not at all, when the block ends well.
+
+    On a full disk the library itself would crash in the middle of a file.
+    """
+    import h5py
+
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        yield file
+    try:
+        with whole(path) as partial:
+            partial.write_bytes(content.getvalue())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def write_text(path, text):

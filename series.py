@@ -7,16 +7,15 @@ after date, with slope and elevation at its end, so that everything else treats 
 """
 
 import ast
-import io
 import re
 
 import h5py
 import numpy as np
 
-from runs import whole
+from runs import whole_hdf5
 
 BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-TERRAIN = ("slope", "dem")
+TERRAIN = ("slope", "dem")  # bands that hold no light, in degrees and metres
 UNUSABLE = (0, 1, 3, 8, 9, 10)  # of SCL: no data, defective, cloud shadow, cloud (likely, certain), thin cirrus
 PIXEL = 10.0  # metres
 
@@ -83,8 +82,7 @@ def write_series(path, variables, attributes):
         attributes: of the file; without `pre_post_dates` it counts as a place without an event.
     """
     dates, height, width = variables["MASK"].shape
-    content = io.BytesIO()
-    with h5py.File(content, "w") as file:
+    with whole_hdf5(path) as file:
         axes = {"time": 16 * np.arange(dates), "x": PIXEL * np.arange(width), "y": -PIXEL * np.arange(height)}
         for name, values in axes.items():
             file[name] = values
@@ -98,8 +96,6 @@ def write_series(path, variables, attributes):
             for axis, label in enumerate(axes):
                 file[name].dims[axis].attach_scale(file[label])
         file.attrs.update({"annotated": str("pre_post_dates" in attributes), "satellite": "s2", **attributes})
-    with whole(path) as partial:
-        partial.write_bytes(content.getvalue())
 
 
 def event_dates(attributes):

@@ -13,6 +13,7 @@ import rasterio
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
+import augment
 from inference import probabilities
 
 BLOCK = 256  # pixels a side of the blocks of written rasters; whole rows of blocks are written, each block once
@@ -79,9 +80,7 @@ def _ramp(size, overlap):
 
 def mirrored(first, last, size):
     """Indices first ... last - 1 of a line of `size` pixels, mirrored at its ends as often as needed."""
-    period = max(2 * size - 2, 1)
-    at = np.abs(np.arange(first, last)) % period
-    return np.where(at < size, at, period - at)
+    return augment.mirrored(np.arange(first, last), size)
 
 
 # ---------------------------------------------------------------------- a strip

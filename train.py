@@ -83,8 +83,8 @@ def main():
         raise runs.UserError(f"run {folder} exists: go on with --resume, replace it with --overwrite, or choose --run")
     check_settings()
     patches = open_data()
-    assigned = prepare_run(folder, patches)
-    train(folder, patches, assigned)
+    assigned, teacher = prepare_run(folder, patches)
+    train(folder, patches, assigned, teacher)
 
 
 def adopt_constants(constants):
@@ -159,17 +159,18 @@ def check_patches(patches):
 
 
 def prepare_run(folder, patches):
-    """Make the run's folder with config.json and split.csv; returns the split of each patch."""
+    """Make the run's folder with config.json and split.csv; returns the split of each patch, and the teacher."""
     check_patches(patches)
     if RESUME:
-        if runs.read_json(folder / "config.json", "train.py")["data_digest"] != patches.digest:
+        config = runs.read_json(folder / "config.json", "train.py")
+        if config["data_digest"] != patches.digest:
             raise runs.UserError(f"{DATA_DIR} has changed since run {RUN} was started: start again with --overwrite")
         assigned = dataset.read_split(folder / "split.csv", patches, "train.py --overwrite")
         teacher = open_teacher(patches, assigned)
-        if teacher and runs.read_json(folder / "config.json", "train.py")["teacher_finished"] != teacher.finished:
+        if teacher and config["teacher_finished"] != teacher.finished:
             raise runs.UserError(f"teacher {TEACHER} was trained anew since run {RUN} was started: --overwrite")
         runs.clear_run(folder, runs.DERIVED)  # a threshold or scores of the unfinished model
-        return assigned
+        return assigned, teacher
     assigned, notes = dataset.split_patches(patches, SPLIT_METHOD, SPLIT_SEED, TEST_SPLIT, BLOCK, LABEL_SHARE)
     teacher = open_teacher(patches, assigned)  # its mistakes are told before anything is written
     runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
@@ -196,7 +197,7 @@ def prepare_run(folder, patches):
         **runs.environment(),
     }
     runs.write_json(folder / "config.json", config)  # last: a folder with a config has all that --resume needs
-    return assigned
+    return assigned, teacher
 
 
 def open_teacher(patches, assigned):
@@ -207,7 +208,7 @@ def open_teacher(patches, assigned):
     return Teacher(folder, config, patches, assigned, Path(RESULTS_DIR, "cache"), SKIP_BAD)
 
 
-def train(folder, patches, assigned):
+def train(folder, patches, assigned, teacher=None):
     """Fit the model and leave its record in `folder`."""
     # Keras takes seconds to import: --help and a mistake in the data do not wait for it.
     keras = runs.import_keras()
@@ -228,7 +229,7 @@ def train(folder, patches, assigned):
 
     splits = {split: (assigned == split).nonzero()[0] for split in (*patch_files.SPLITS, dataset.NO_MASK)}
     learnt, targets = splits["train"], None
-    if teacher := open_teacher(patches, assigned):
+    if teacher:
         learnt, targets = np.append(learnt, splits[dataset.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
     feed = PatchFeed(patches, learnt, BATCH_SIZE, AUGMENT, SEED, targets, workers=WORKERS)
     validation = PatchFeed(patches, splits["validation"], BATCH_SIZE)

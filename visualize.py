@@ -100,6 +100,8 @@ def draw_rows(model, patches, chosen, threshold):
 
 def draw_augmentations(folder, config):
     """Draw what each augmentation makes of patches with landslides, and of their masks."""
+    import inspect
+
     import numpy as np
 
     import augment
@@ -112,12 +114,12 @@ def draw_augmentations(folder, config):
     if len(with_landslide) < 2:  # some of them mix a patch with another
         raise runs.UserError(f"{patches.data_dir}: fewer than two patches with landslides in the {SPLIT} split to draw")
     images, masks = patches.images[with_landslide].astype(np.float32), patches.read_masks(with_landslide)
-    light = [i for i, band in enumerate(patches.file_bands) if band not in dataset.TERRAIN]
+    light = dataset.photometric(patches.file_bands)
     columns = {"as it is": (images, masks)}
     for name, augmentation in augment.AUGMENTATIONS.items():
         if name == "dihedral" and images.shape[1] != images.shape[2]:
             continue
-        shares = {"share": 1.0} if "share" in augmentation.__code__.co_varnames else {}
+        shares = {"share": 1.0} if "share" in inspect.signature(augmentation).parameters else {}
         columns[name] = augmentation(images, masks, rng, light, **shares)
     path = folder / "samples" / "augmentations.png"
     augmentations(columns, dataset.true_colour(patches.file_bands), f"{folder.name}: augment.py", path)

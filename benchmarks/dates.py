@@ -3,8 +3,8 @@
     python benchmarks/dates.py --runs dates_after dates_stack dates_difference
 
 Takes finished runs on one folder of series (make_sample_data.py --dates 4, or Sen12Landslides), scores each on its test
-split at its own threshold, and writes results/figures/dates.csv. Ground counts as bare where it is no landslide and the
-vegetation index NDVI = (B08 - B04) / (B08 + B04) lies below 0.3 before and after, water (B08 below 1000) left aside.
+split at its own threshold, and writes results/figures/dates.csv and .png. Ground counts as bare where no landslide is
+and the vegetation index NDVI = (B08 - B04) / (B08 + B04) lies below 0.3 before and after, water (B08 below 1000) aside.
 """
 
 import sys
@@ -27,12 +27,12 @@ BATCH_SIZE = 32  # patches predicted at once
 def main():
     if not RUNS:
         raise runs.UserError("name finished runs with --runs")
-    rows, called, names = zip(*(judge(*runs.open_run(RESULTS_DIR, run)) for run in RUNS), strict=True)
-    if len(set(names)) > 1:
+    rows, called, tests = zip(*(judge(*runs.open_run(RESULTS_DIR, run)) for run in RUNS), strict=True)
+    if len({tuple(patches.names[i] for i in indices) for patches, indices in tests}) > 1:
         raise runs.UserError("the runs have different test splits: train them on one folder with one SPLIT_SEED")
     path = Path(RESULTS_DIR, "figures", "dates.csv")
     runs.write_csv(path, rows[0], [row.values() for row in rows])
-    draw(called, path.with_suffix(".png"))
+    draw(*tests[0], called, path.with_suffix(".png"))
     print(f"{'run':<24} dates  fusion       Dice    IoU    false alarms on bare ground   elsewhere")
     for row in rows:
         print(
@@ -43,16 +43,14 @@ def main():
 
 
 def judge(folder, config):
-    """Scores of a run on its test split, false alarms by ground; what it called, N x H x W; names of its patches."""
+    """Scores of a run on its test split, false alarms by ground; what it called, N x H x W; (patches, indices)."""
     import metrics
     from inference import predict
 
-    cache = Path(RESULTS_DIR, "cache")
-    patches, indices, _ = dataset.open_for_run(folder, config, "test", "", cache)
+    patches, indices, _ = dataset.open_for_run(folder, config, "test", "", Path(RESULTS_DIR, "cache"))
     if not patches.dates:
         raise runs.UserError(f"run {folder.name} was not trained on series of dates")
-    names = ("B08 before", "B04 before", "B08 after", "B04 after")
-    pairs = dataset.open_patches(patches.data_dir, cache, names, skip_bad=True, dates=2)
+    pairs = open_pairs(patches, "B08", "B04")
     model, threshold = model_files.load_model(folder), np.float32(runs.stored_threshold(folder))
     counts, all_called, bare, elsewhere = [], [], np.zeros(2), np.zeros(2)
     for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
@@ -75,7 +73,13 @@ def judge(folder, config):
         "false_alarms_elsewhere": round(float(elsewhere[0] / max(elsewhere[1], 1)), 6),
         "revision": config["revision"],
     }
-    return row, np.concatenate(all_called), tuple(patches.names[i] for i in indices)
+    return row, np.concatenate(all_called), (patches, indices)
+
+
+def open_pairs(patches, *bands):
+    """The same places with some bands before, then after."""
+    names = [f"{band} {word}" for word in ("before", "after") for band in bands]
+    return dataset.open_patches(patches.data_dir, Path(RESULTS_DIR, "cache"), names, skip_bad=True, dates=2)
 
 
 def bare_ground(pairs):
@@ -87,17 +91,13 @@ def bare_ground(pairs):
     return bare
 
 
-def draw(called, path):
+def draw(patches, indices, called, path):
     """Draw before, after, mask and what each run found and missed, for patches where most pixels are in dispute."""
     import matplotlib.pyplot as plt
 
     from plots import overlay, save, stretch
 
-    folder, config = runs.open_run(RESULTS_DIR, RUNS[0])
-    cache = Path(RESULTS_DIR, "cache")
-    patches, indices, _ = dataset.open_for_run(folder, config, "test", "", cache)
-    names = [f"{band} {word}" for word in ("before", "after") for band in ("B04", "B03", "B02")]
-    pairs = dataset.open_patches(patches.data_dir, cache, names, skip_bad=True, dates=2)
+    pairs = open_pairs(patches, "B04", "B03", "B02")
     masks = patches.read_masks(indices) > 0
     disputed = np.any(called, axis=0) & ~np.all(called, axis=0) & ~masks
     disputed = disputed.sum((1, 2)) * masks.any((1, 2))

@@ -13,8 +13,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
 
-import h5py
 import numpy as np
+from random_patches import write_patches
 
 import dataset
 import runs
@@ -47,7 +47,7 @@ def main():
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_bfloat16" if runs.hardware_has_bfloat16() else "float32")
     with tempfile.TemporaryDirectory() as place:
-        write_patches(Path(place, "data"))
+        write_patches(Path(place, "data"), PATCHES)
         patches = dataset.open_patches(Path(place, "data"), Path(place, "cache"))
         feed = PatchFeed(patches, np.arange(PATCHES), BATCH_SIZE, AUGMENT, seed=0, workers=WORKERS)
         model = fused(build_unet(patches.input_shape, BASE_FILTERS, max_filters=4 * BASE_FILTERS))
@@ -78,18 +78,6 @@ def main():
     print(f"model.fit from files      {np.median(speeds[fit]):6.1f} images/s")
     print(f"train_on_batch in memory  {np.median(speeds[in_memory]):6.1f} images/s")
     print(f"ratio                     {np.median(ratios):6.2f}  (rounds: {', '.join(f'{r:.2f}' for r in ratios)})")
-
-
-def write_patches(folder):
-    """Write random patches in the Landslide4Sense form."""
-    rng = np.random.default_rng(0)
-    for kind in ("images", "masks"):
-        (folder / kind).mkdir(parents=True)
-    for number in range(1, PATCHES + 1):
-        with h5py.File(folder / "images" / f"image_{number}.h5", "w") as file:
-            file["img"] = rng.normal(1, 0.5, (128, 128, 14))
-        with h5py.File(folder / "masks" / f"mask_{number}.h5", "w") as file:
-            file["mask"] = (rng.random((128, 128)) < 0.02).astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, o
 
 import h5py
 import numpy as np
+from random_patches import write_patches
 
 import dataset
 import runs
@@ -46,23 +47,11 @@ def main():
         raise runs.UserError(f"PATCHES is {PATCHES}: it must be a multiple of BATCH_SIZE, {BATCH_SIZE}")
     rows = []
     with tempfile.TemporaryDirectory() as place:
-        write_patches(Path(place, "data"))
+        write_patches(Path(place, "data"), PATCHES)
         for network in NETWORKS:
             rows += measure(network, place)
     runs.write_csv(OUT, rows[0], [row.values() for row in rows])
     print(f"written: {OUT}")
-
-
-def write_patches(folder):
-    """Write files like those of Landslide4Sense; their content does not matter for speed."""
-    rng = np.random.default_rng(0)
-    for kind in ("images", "masks"):
-        (folder / kind).mkdir(parents=True)
-    for n in range(PATCHES):
-        with h5py.File(folder / "images" / f"image_{n}.h5", "w") as file:
-            file["img"] = rng.normal(1, 0.3, (128, 128, 14))
-        with h5py.File(folder / "masks" / f"mask_{n}.h5", "w") as file:
-            file["mask"] = (rng.random((128, 128)) < 0.02).astype(np.uint8)
 
 
 def measure(network, place):
@@ -194,9 +183,9 @@ class Files:
         return PATCHES
 
     def __getitem__(self, i):
-        with h5py.File(self.folder / "images" / f"image_{i}.h5") as file:
+        with h5py.File(self.folder / "images" / f"image_{i + 1}.h5") as file:
             image = file["img"][:]
-        with h5py.File(self.folder / "masks" / f"mask_{i}.h5") as file:
+        with h5py.File(self.folder / "masks" / f"mask_{i + 1}.h5") as file:
             mask = file["mask"][:]
         return (image.astype(np.float32).transpose(2, 0, 1) - 1) / 0.3, mask.astype(np.float32)[None]
 

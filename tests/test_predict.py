@@ -4,6 +4,7 @@ The runs are tiny. `pixel` gives sigmoid(4 (red - 1)) of each pixel by itself, s
 `unet` is a U-Net, shortly trained, which sees its neighbourhood and the edges of its tile.
 """
 
+import gc
 import json
 import os
 import resource
@@ -415,6 +416,7 @@ def test_a_scheduler_that_is_not_there_is_told(call, place, monkeypatch):
         monkeypatch.setattr(workers, "PATIENCE", 1)
         with pytest.raises(UserError, match="does not answer"):
             call("scene.tif", SCHEDULER=scheduler)
+        gc.collect()  # of Dask's failed client here: met by chance in the next one's thread, it would lock it up
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UserError, match="pip install -r requirements-scheduler.txt"):
         call("scene.tif", SCHEDULER="local:2")
