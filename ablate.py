@@ -40,7 +40,7 @@ CHANGES = {
     "sum of scales": "--scales",
     "SegFormer": "--model segformer",
     "SegFormer, learning rate 0.0003": "--model segformer --learning-rate 0.0003",
-    "SegFormer at stride 2": "--model segformer --stride 2",
+    "SegFormer at stride 2, learning rate 0.0003": "--model segformer --stride 2 --learning-rate 0.0003",
     "flips only": "--augment flips",
     "colour": "--augment dihedral colour",
     "affine": "--augment dihedral affine",

@@ -25,6 +25,7 @@ import runs
 DATA_DIRS = ()  # folders of patches, two or more; each is called by its last name
 OUT_DIR = "results/cross_dataset"  # gets the scores, and a folder for each run
 TEST_SPLIT = "test"  # see train.py
+SIZE = 0  # see train.py
 LEAVE_ONE_OUT = False  # train on all folders but one, instead of on each alone; in-domain runs are made as well
 EPOCHS = 40  # of every training
 LABELLED = (5, 10, 20, 40)  # numbers of labelled patches of the target to adapt with
@@ -37,7 +38,7 @@ SEED = 0  # of the trainings and the draws
 
 def main():
     runs.check_ranges(globals(), EPOCHS=(1, None), DRAWS=(1, None), FINE_TUNE_STEPS=(1, None), BATCH_SIZE=(1, None))
-    runs.check_ranges(globals(), FINE_TUNE_RATE=(1e-12, None), SEED=(0, 2**32 - 1))
+    runs.check_ranges(globals(), FINE_TUNE_RATE=(1e-12, None), SIZE=(0, None), SEED=(0, 2**32 - 1))
     runs.check_choices(globals(), TEST_SPLIT=dataset.TEST_SPLITS)
     for count in LABELLED:
         runs.check_ranges({"LABELLED": count}, LABELLED=(1, None))
@@ -45,7 +46,7 @@ def main():
     if len(folders) < 2 or len(folders) < len(DATA_DIRS):
         raise runs.UserError("name two folders or more with --data-dirs, of different names")
     place = Path(OUT_DIR)
-    opened = {name: dataset.open_patches(folder, place / "cache") for name, folder in folders.items()}
+    opened = {name: dataset.open_patches(folder, place / "cache", size=SIZE) for name, folder in folders.items()}
     check_alike(opened)
 
     sets = {name: train(place, name, folder) for name, folder in folders.items()}
@@ -128,7 +129,8 @@ def train(place, name, data_dir):
     folder = place / name
     if not (folder / "threshold.json").exists():
         print(f"training {name}")
-        flags = ["--data-dir", str(data_dir), "--test-split", TEST_SPLIT, "--epochs", str(EPOCHS), "--seed", str(SEED)]
+        flags = ["--data-dir", str(data_dir), "--test-split", TEST_SPLIT, "--size", str(SIZE)]
+        flags += ["--epochs", str(EPOCHS), "--seed", str(SEED)]
         runs.train_run(folder, flags)
     return Set(folder)
 

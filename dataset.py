@@ -16,6 +16,7 @@ import numpy as np
 
 import series
 from patch_files import (
+    PICTURES,
     SERIES,
     SPLITS,
     Fault,
@@ -160,7 +161,7 @@ def photometric(bands):
     return [i for i, band in enumerate(bands) if band not in TERRAIN]
 
 
-def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, dates=2):
+def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, dates=2, size=0):
     """Find, check and pack the patches of a folder, or open the cache if the files have not changed since.
 
     Args:
@@ -169,20 +170,24 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
         bands: names or numbers of the bands to use, in order; empty for all.
         skip_bad: leave unusable files out instead of refusing the folder.
         dates: how many to choose of a series of dates; without meaning for other files.
+        size: pixels to a side to which pictures are resampled, 0: as they are; without meaning for other files.
 
     Raises:
         UserError: with all faults of the folder (the first 20, then a count).
     """
     entries, faults = find_patches(data_dir)
-    dates = dates if entries and entries[0].image.suffix == SERIES else 0
+    suffix = entries[0].image.suffix.lower() if entries else ""
+    dates, size = dates if suffix == SERIES else 0, size if suffix in PICTURES else 0
     place = hashlib.sha256(str(Path(data_dir).resolve()).encode()).hexdigest()[:12]
-    folder = Path(cache_dir, f"{Path(data_dir).resolve().name}-{place}" + (f"-{dates}" if dates else ""))
+    folder = Path(
+        cache_dir, f"{Path(data_dir).resolve().name}-{place}" + (f"-{dates or size}" if dates or size else "")
+    )
     key = _fingerprint(entries, faults)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_suffix(".lock")):
         record = _read_record(folder)
         if record.get("key") != key:
-            record = _pack(data_dir, entries, faults, folder, key, skip_bad, dates)
+            record = _pack(data_dir, entries, faults, folder, key, skip_bad, dates, size)
         if record["faults"] and not skip_bad:
             raise UserError(describe_faults(data_dir, record["faults"]))
         return Patches(data_dir, folder, record, bands)
@@ -223,9 +228,9 @@ def _read_record(folder):
     return record if complete else {}
 
 
-def _pack(data_dir, entries, faults, folder, key, skip_bad, dates):
+def _pack(data_dir, entries, faults, folder, key, skip_bad, dates, size):
     """Read and check every file and write the cache; without `skip_bad` only if there is no fault."""
-    shape, dtype = common_form(entries, dates)
+    shape, dtype = common_form(entries, dates, size)
     needed = len(entries) * int(np.prod(shape)) * dtype.itemsize if shape else 0
     free = shutil.disk_usage(folder.parent).free
     if needed > free:
@@ -238,7 +243,8 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, dates):
         with open(partial / "images.raw", "wb") as images, open(partial / "masks.raw", "wb") as masks:
             for entry in progress(entries, f"packing {len(entries)} patches"):
                 try:
-                    image, mask = read_patch(entry.image, entry.mask, dates, (shape, dtype) if shape else None)
+                    form = (shape, dtype) if shape else None
+                    image, mask = read_patch(entry.image, entry.mask, dates, form, size)
                 except Fault as fault:
                     path = getattr(fault, "path", entry.image)
                     faults.append((path.relative_to(data_dir).as_posix(), str(fault)))
@@ -410,6 +416,7 @@ def open_for_run(folder, config, split, data_dir="", cache_dir="results/cache", 
             config["bands"],
             skip_bad or bool(config["left_out"]),
             config["constants"].get("DATES", 2),
+            config["constants"].get("SIZE", 0),
         )
     except NoPatches as error:
         raise UserError(f"{error}; where run {folder.name}'s data lies now is said by --data-dir") from None

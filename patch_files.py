@@ -166,11 +166,12 @@ def read_array(path, key):
         raise Fault("is cut short or not HDF5: fetch or write it again") from None
 
 
-def read_patch(image_path, mask_path, dates=2, form=None):
+def read_patch(image_path, mask_path, dates=2, form=None, size=0):
     """Read and check a patch: image height x width x bands; mask height x width, or None where `mask_path` is None.
 
     dates: how many of a series, see `series.choose_dates`. form: (shape, dtype) of the images beside it, which it must
-    share. Raises Fault; its `path` is the file it lies in.
+    share. size: pixels to a side to which a picture and its mask are resampled; 0: as they are. Raises Fault; its
+    `path` is the file it lies in.
     """
     path = image_path
     try:
@@ -181,12 +182,18 @@ def read_patch(image_path, mask_path, dates=2, form=None):
             image = read_picture(path) if path.suffix.lower() in PICTURES else read_array(path, "img")
             mask = None
         image = checked_image(image)
+        own, picture = image.shape[:2], path.suffix.lower() in PICTURES
+        size = size if picture else 0
+        image = resampled(image, (size, size)) if size else image
         if form:
-            check_form(image, *form)
+            check_form(image, *form, "; train.py --size brings pictures to one size" if picture else "")
         if mask_path and path.suffix != SERIES:
             path = mask_path
             mask = read_picture_mask(path) if path.suffix.lower() in PICTURES else read_array(path, "mask")
-        return image, None if mask is None else checked_mask(mask, image.shape[:2])
+        mask = None if mask is None else checked_mask(mask, own)
+        if mask is not None and size:
+            mask = (resampled(mask[..., None].astype(np.float32), (size, size))[..., 0] >= 0.5).astype(np.uint8)
+        return image, mask
     except Fault as fault:
         fault.path = path
         raise
@@ -220,6 +227,37 @@ def read_picture(path):
                 return image[..., :-1] if alpha else image
     except RasterioError:
         raise Fault("is cut short or no picture: fetch or write it again") from None
+
+
+def picture_size(path):
+    """(height, width) of a picture that can be read."""
+    import rasterio
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path) as file:
+            return file.shape
+
+
+def resampled(image, size):
+    """An image brought to (height, width) by bilinear interpolation, by means of its pixels where they get fewer."""
+    if image.shape[:2] == tuple(size):
+        return image
+    from affine import Affine
+    from rasterio.warp import Resampling, reproject
+
+    found = np.empty((image.shape[2], *size), image.dtype)
+    frames = [Affine.scale(1 / width, 1 / height) for height, width in (image.shape[:2], size)]
+    reproject(
+        np.ascontiguousarray(np.moveaxis(image, -1, 0)),
+        found,
+        src_transform=frames[0],
+        dst_transform=frames[1],
+        src_crs="EPSG:3857",  # any: both are the same
+        dst_crs="EPSG:3857",
+        resampling=Resampling.bilinear,
+    )
+    return np.moveaxis(found, 0, -1)
 
 
 def read_picture_mask(path):
@@ -270,7 +308,7 @@ def write_array(path, key, array, attributes=None):
         file.attrs.update(attributes or {})
 
 
-def common_form(entries, dates=2):
+def common_form(entries, dates=2, size=0):
     """(shape, dtype to keep) that most images have, judged by some 25 of them spread over the folder.
 
     If none of those can be read, by all; (None, None) if there is none at all. Of HDF5 files only the headers are read.
@@ -283,7 +321,7 @@ def common_form(entries, dates=2):
                     with h5py.File(entry.image) as file:
                         form = file["img"].shape, file["img"].dtype
                 else:
-                    image, _ = read_patch(entry.image, None, dates)
+                    image, _ = read_patch(entry.image, None, dates, size=size)
                     form = image.shape, image.dtype
                 if len(form[0]) == 3:
                     forms[form] += 1
@@ -294,11 +332,11 @@ def common_form(entries, dates=2):
     return None, None
 
 
-def check_form(image, shape, dtype):
-    """Raise Fault where an image differs from the rest of the folder."""
+def check_form(image, shape, dtype, hint=""):
+    """Raise Fault where an image differs from the rest of the folder; hint: what to do where it does in size."""
     if image.shape[2] != shape[2]:
         raise Fault(f"has {image.shape[2]} bands, the other images have {shape[2]}")
     if image.shape != shape:
-        raise Fault(f"is {size_text(image.shape[:2])} pixels, the other images are {size_text(shape[:2])}")
+        raise Fault(f"is {size_text(image.shape[:2])} pixels, the other images are {size_text(shape[:2])}{hint}")
     if dtype != np.float32 and not np.can_cast(image.dtype, dtype):
         raise Fault(f"'img' holds {image.dtype}, the other images {dtype}")

@@ -156,6 +156,32 @@ def panels(rows, threshold, title, path):
     save(figure, path)
 
 
+def disputes(pictures, masks, called, number, path):
+    """Patches where runs disagree most: pictures, mask, and what each run found, missed and called wrongly.
+
+    pictures: a function of a patch's position that gives {title: H x W x 3 in 0-1}; outcomes are drawn over the last.
+    masks: N x H x W bool. called: {run: N x H x W bool}.
+    """
+    votes = np.sum(list(called.values()), axis=0, dtype=np.int16)
+    disputed = ((votes > 0) & (votes < len(called))).sum((1, 2)) * masks.any((1, 2))
+    chosen = np.argsort(-disputed, kind="stable")[:number]
+    columns = len(pictures(chosen[0])) + 1 + len(called)
+    figure, axes = plt.subplots(len(chosen), columns, figsize=(2 * columns, 2.1 * len(chosen)), squeeze=False)
+    for row, i in enumerate(chosen):
+        shown = pictures(i)
+        over = list(shown.values())[-1]
+        shown |= {"mask": masks[i].astype(float)[..., None].repeat(3, -1)}
+        shown |= {run: overlay(over, masks[i], found[i]) for run, found in called.items()}
+        for axis, (title, picture) in zip(axes[row], shown.items(), strict=True):
+            axis.imshow(picture)
+            axis.set_axis_off()
+            if row == 0:
+                axis.set_title(title, fontsize=8)
+    figure.suptitle("blue: found, orange: false alarm, yellow: missed")
+    figure.tight_layout()
+    save(figure, path)
+
+
 def augmentations(columns, colours, title, path):
     """Patches as each augmentation leaves them, a row a patch, landslides outlined.
 

@@ -88,6 +88,9 @@ def map_patches(folder, config, threshold, out_dir, metadata):
 
     def write(entry, probability):
         target = out_dir / entry.split
+        if resample(entry, config):  # back to its own size
+            size = patch_files.picture_size(entry.image)
+            probability = patch_files.resampled(probability[..., None], size)[..., 0]
         outputs = {"mask": (probability >= np.float32(threshold)).astype(np.uint8)}
         if PROBABILITIES:
             outputs["probability"] = probability
@@ -122,13 +125,19 @@ def list_patches(path):
     return entries
 
 
+def resample(entry, config):
+    """Pixels to a side to which the run resamples a patch; 0: it takes it as it is."""
+    picture = entry.image.suffix.lower() in patch_files.PICTURES
+    return config["constants"].get("SIZE", 0) if picture else 0
+
+
 def read_patch(entry, config):
     """The model's bands of a patch: H x W x bands, float32."""
     import numpy as np
 
     try:
         dates = config["constants"].get("DATES", 2) if entry.image.suffix == patch_files.SERIES else 0
-        image, _ = patch_files.read_patch(entry.image, None, dates)
+        image, _ = patch_files.read_patch(entry.image, None, dates, size=resample(entry, config))
     except patch_files.Fault as fault:
         raise runs.UserError(f"{entry.image}: {fault}") from None
     size = tuple(config["input_shape"][:2])

@@ -33,6 +33,7 @@ OVERWRITE = False  # replace the run of that name
 # ---------------------------------------------------------------------- data
 BANDS = ()  # bands to use, by name (B4 B3 B2 slope) or by number from 0; none given: all
 DATES = 2  # dates to use of a series (.nc): 1: after the event, 2: before and after, more: the clearest
+SIZE = 0  # pixels to a side to which pictures (PNG, TIFF, JPEG) are resampled; 0: as they are, all of one size
 SKIP_BAD = False  # leave unusable files out and list them in config.json, instead of stopping
 SPLIT_METHOD = "random"  # how splits that the folder lacks are cut: random, or blocks of neighbouring patches
 BLOCK = 20  # neighbouring patches in a block
@@ -104,7 +105,7 @@ def adopt_constants(constants):
 def open_data():
     """Open the training data, or say how to come by some."""
     try:
-        return dataset.open_patches(DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, DATES)
+        return dataset.open_patches(DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, DATES, SIZE)
     except patch_files.NoPatches as error:
         raise runs.UserError(
             f"{error}\n"
@@ -119,7 +120,7 @@ def check_settings():
     runs.check_ranges(globals(), PATIENCE=(0, None), WORKERS=(0, None), SEED=(0, 2**32 - 1), BLOCK=(1, None))
     runs.check_ranges(globals(), LEARNING_RATE=(1e-12, None), WARMUP_EPOCHS=(0, None), WEIGHT_DECAY=(0, None))
     runs.check_ranges(globals(), DICE_WEIGHT=(0, None), POSITIVE_WEIGHT=(0, None), LABEL_SMOOTHING=(0, 0.5))
-    runs.check_ranges(globals(), DATES=(1, None), LABEL_SHARE=(0, 1), TEACHER_WEIGHT=(0, 1))
+    runs.check_ranges(globals(), DATES=(1, None), SIZE=(0, None), LABEL_SHARE=(0, 1), TEACHER_WEIGHT=(0, 1))
     runs.check_ranges(globals(), MAX_FILTERS=(1, None), STEM=(1, 2), DROPOUT=(0, 0.9), SPLIT_SEED=(0, 2**32 - 1))
     if TEACHER and runs.run_folder(RESULTS_DIR, TEACHER) == runs.run_folder(RESULTS_DIR, RUN):
         raise runs.UserError(f"TEACHER {TEACHER} is the run itself: choose another --run")

@@ -93,30 +93,15 @@ def bare_ground(pairs):
 
 def draw(patches, indices, called, path):
     """Draw before, after, mask and what each run found and missed, for patches where most pixels are in dispute."""
-    import matplotlib.pyplot as plt
-
-    from plots import overlay, save, stretch
+    from plots import disputes, stretch
 
     pairs = open_pairs(patches, "B04", "B03", "B02")
-    masks = patches.read_masks(indices) > 0
-    disputed = np.any(called, axis=0) & ~np.all(called, axis=0) & ~masks
-    disputed = disputed.sum((1, 2)) * masks.any((1, 2))
-    heads = ["before", "after", "mask", *RUNS]
-    figure, axes = plt.subplots(DRAWN, len(heads), figsize=(2 * len(heads), 2.1 * DRAWN), squeeze=False)
-    for line, i in zip(axes, np.argsort(-disputed), strict=False):
+
+    def pictures(i):
         before, after = np.split(pairs.read([indices[i]])[0], 2, axis=-1)
-        for axis, picture in zip(line, (stretch(before), stretch(after)), strict=False):
-            axis.imshow(picture)
-        line[2].imshow(masks[i], cmap="gray")
-        for axis, of_run in zip(line[3:], called, strict=True):
-            axis.imshow(overlay(stretch(after), masks[i], of_run[i]))
-    for axis, head in zip(axes[0], heads, strict=True):
-        axis.set_title(head, fontsize=8)
-    for axis in axes.flat:
-        axis.set_axis_off()
-    figure.suptitle("blue: found, orange: false alarm, yellow: missed")
-    figure.tight_layout()
-    save(figure, path)
+        return {"before": stretch(before), "after": stretch(after)}
+
+    disputes(pictures, patches.read_masks(indices) > 0, dict(zip(RUNS, called, strict=True)), DRAWN, path)
 
 
 if __name__ == "__main__":

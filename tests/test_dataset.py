@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 import rasterio
+from scipy import ndimage
 
 import dataset
 import patch_files
@@ -103,9 +104,34 @@ def test_pictures_that_will_not_do_are_told(tmp_path):
     assert lines[1:] == [
         "  masks/a_2.png: is coloured, not a mask of 0 and 1 or 0 and 255",
         "  masks/a_3.png: 'mask' holds values other than 0 and 1 (7)",
-        "  images/a_4.png: is 8 x 6 pixels, the other images are 8 x 8",
+        "  images/a_4.png: is 8 x 6 pixels, the other images are 8 x 8; train.py --size brings pictures to one size",
         "  images/a_5.png: is cut short or no picture: fetch or write it again",
     ]
+
+
+def test_pictures_of_unlike_sizes_are_brought_to_one(tmp_path):
+    """Against GDAL's own resampling on reading, and pictures of that size already stay as they are."""
+    rng = np.random.default_rng(0)
+    sizes = {1: (32, 32), 2: (64, 96), 3: (20, 24), 4: (101, 32)}
+    for number, size in sizes.items():
+        image = ndimage.gaussian_filter(rng.normal(size=(*size, 3)), (3, 3, 0)) * 300 + 120
+        write_picture(tmp_path / f"d/images/a_{number}.png", image.clip(1, 255).astype(np.uint8))
+        mask = np.zeros((*size, 1), np.uint8)
+        mask[size[0] // 4 : size[0] // 2, size[1] // 4 :] = 255
+        write_picture(tmp_path / f"d/masks/a_{number}.png", mask)
+    with pytest.raises(UserError, match="train.py --size"):
+        open_here(tmp_path / "d")
+    patches = dataset.open_patches(tmp_path / "d", tmp_path / "cache", size=32)
+    assert patches.images.shape == (4, 32, 32, 3) and patches.images.dtype == np.uint8
+    for i, number in enumerate(sizes):
+        with rasterio.open(tmp_path / f"d/images/a_{number}.png") as file:
+            bilinear = file.read(out_shape=(3, 32, 32), resampling=rasterio.enums.Resampling.bilinear)
+        difference = np.abs(patches.images[i].astype(int) - np.moveaxis(bilinear, 0, -1))
+        assert difference.max() <= (0 if number == 1 else 2)
+        wanted = np.zeros((32, 32), np.uint8)
+        wanted[8:16, 8:] = 1
+        assert np.count_nonzero(patches.masks[i] != wanted) <= 24  # a line of pixels may fall either way
+    assert dataset.open_patches(tmp_path / "d", tmp_path / "cache", size=16).input_shape == (16, 16, 3)
 
 
 def test_pairs_go_by_number_not_by_position(flat):

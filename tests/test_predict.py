@@ -488,3 +488,20 @@ def test_patches_that_do_not_fit_are_named(call, place, shape, constants, messag
     (place / "void").mkdir()
     with pytest.raises(UserError, match="void: no patches"):
         call("void")
+
+
+def test_a_resampled_picture_gets_a_mask_of_its_own_size(call, place):
+    (place / "results" / "sized").mkdir()
+    for path in (place / "results" / "pixel").iterdir():
+        shutil.copy(path, place / "results" / "sized")
+    config = json.loads((place / "results/sized/config.json").read_text()) | {"constants": {"SIZE": TILE}}
+    (place / "results/sized/config.json").write_text(json.dumps(config))
+    picture = np.zeros((50, 64, 3), np.uint8)
+    picture[10:30, 20:] = 9
+    (place / "in").mkdir()
+    with rasterio.open("in/image_1.png", "w", height=50, width=64, count=3, dtype="uint8") as file:
+        file.write(np.moveaxis(picture, -1, 0))
+    call("in", RUN="sized")
+    found = h5(place / "maps" / "mask_1.h5", "mask")
+    assert found.shape == (50, 64)
+    assert np.count_nonzero(found != (picture[..., 0] > 0)) <= 2 * (20 + 44)  # the edges are soft
