@@ -1,11 +1,12 @@
 # make demo   synthetic patches -> training -> threshold -> scores -> pictures, on two cores
 # make test   lint and tests
-# Both make .venv on the first call and leave it alone afterwards.
+# make bench  speed and memory, beside PyTorch and OpenVINO (benchmarks/README.md), a quarter of an hour
+# They make .venv on the first call and leave it alone afterwards.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY = .venv/bin/python
 
-.PHONY: demo test clean
+.PHONY: demo test bench clean
 .DELETE_ON_ERROR:
 
 demo: .venv/installed
@@ -21,6 +22,13 @@ test: .venv/installed-test
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest -q -n 2 --dist loadfile tests
 
+bench: .venv/installed-bench
+	$(PY) benchmarks/training.py --networks default "plain 16"
+	$(PY) benchmarks/input_pipeline.py
+	$(PY) benchmarks/prediction.py
+	$(PY) benchmarks/growth.py
+	$(PY) benchmarks/scene.py
+
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
@@ -28,6 +36,10 @@ test: .venv/installed-test
 
 .venv/installed-test: requirements-test.txt .venv/installed
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	touch $@
+
+.venv/installed-bench: benchmarks/requirements.txt .venv/installed
+	$(PY) -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
 	touch $@
 
 clean:  ## removes caches of packed patches; they are made again when needed

@@ -26,7 +26,7 @@ FACTORS = ()  # names of the changes to try, see CHANGES below; none given: all
 SEEDS = (0,)  # of each factor
 EPOCHS = 20  # of every run that is not a change of that
 JOBS = 2  # runs at a time, each on its share of the processor
-TIMED_STEPS = 10  # steps over which speeds are measured, in this process, when all runs are done; 0: as in the table
+TIMED_STEPS = 10  # steps over which speeds of FACTORS are measured, here, when all runs are done; 0: as in the table
 
 # Flags of train.py: the baseline's, and what each factor changes of them.
 CHANGES = {
@@ -88,7 +88,7 @@ def main():
     baseline, _ = finished("baseline")
     path = Path(RESULTS_DIR, "ablation.csv")
     before = standing(path)
-    table = [row for name in CHANGES if (row := summary(name, baseline, before.get(name, {})))]
+    table = [row for name in CHANGES if (row := summary(name, baseline, before.get(name, {}), name in names))]
     table.sort(key=lambda row: -row["validation_dice"])
     runs.write_csv(path, table[0], [row.values() for row in table])
     for row in table:
@@ -156,16 +156,16 @@ def check_same(folder, flags):
             )
 
 
-def summary(name, baseline, before):
+def summary(name, baseline, before, timed):
     """The row of a factor, from its finished runs; where there is none, that from `before`, if any.
 
-    baseline: {seed: Dice} to compare with.
+    baseline: {seed: Dice} to compare with. timed: whether its speeds are measured again.
     """
     dice, configs = finished(name)
     if not dice:
         return before
     gains = [dice[seed] - baseline[seed] for seed in dice if seed in baseline]
-    if TIMED_STEPS:
+    if timed and TIMED_STEPS:
         trained, predicted = speeds(run_name(name, min(dice)))
     else:
         trained, predicted = (before.get(f"{kind}_patches_per_s", "") for kind in ("trained", "predicted"))

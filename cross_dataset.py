@@ -163,7 +163,7 @@ def score(source, target, source_name, target_name, in_domain=False):
     harmonise.adapt_batch_norm(model, target.patches, train_split)
     judge("AdaBN", model, source.threshold)
 
-    loss = loss_of(source.config["constants"])
+    fine_tune = harmonise.fine_tuning(model, loss_of(source.config["constants"]), FINE_TUNE_RATE)
     for labelled in LABELLED:
         if labelled > len(train_split):
             print(f"{target_name} has {len(train_split)} training patches: {labelled} labelled ones are not tried")
@@ -172,7 +172,7 @@ def score(source, target, source_name, target_name, in_domain=False):
             chosen = np.random.default_rng([SEED, draw]).permutation(train_split)[:labelled]
             model.set_weights(trained)
             judge("threshold", model, best_threshold(model, target.patches, chosen), None, labelled, draw)
-            harmonise.fine_tune(model, target.patches, chosen, loss, FINE_TUNE_STEPS, FINE_TUNE_RATE, seed=draw)
+            fine_tune(target.patches, chosen, FINE_TUNE_STEPS, seed=draw)
             judge("fine-tuned", model, best_threshold(model, target.patches, chosen), None, labelled, draw)
     return rows
 

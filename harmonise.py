@@ -1,7 +1,7 @@
 """Bringing a model and data it was not trained on together: by their values, by statistics, by a few labels.
 
-What changes images (`normalised`, `matched`) goes before the model; `adapt_batch_norm` and `fine_tune` change the model
-itself. None but `fine_tune` needs a mask of the new data.
+What changes images (`normalised`, `matched`) goes before the model; `adapt_batch_norm` and `fine_tuning` change the
+model itself. None but the last needs a mask of the new data.
 """
 
 import numpy as np
@@ -45,32 +45,49 @@ def matched(source, target):
 def adapt_batch_norm(model, patches, indices, batch_size=16):
     """Replace the statistics of batch normalisation by those of other images (AdaBN, Li et al. 2016, arXiv 1603.04779).
 
-    They become the mean over the batches; the weights stay. The model is changed. Dropout, if it has any, is at work.
+    They become the mean over the batches; the weights stay. The model is changed.
     """
     import keras
 
     from model_files import all_layers
 
-    norms = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.BatchNormalization)]
-    momenta = [layer.momentum for layer in norms]
+    layers = list(all_layers(model))
+    norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
+    drops = [layer for layer in layers if isinstance(layer, keras.layers.Dropout)]
+    momenta, rates = [layer.momentum for layer in norms], [layer.rate for layer in drops]
+    for layer in drops:
+        layer.rate = 0.0  # what is predicted later is without it
     for count, batch in enumerate(np.array_split(indices, -(-len(indices) // batch_size))):
         for layer in norms:
             layer.momentum = count / (count + 1)  # a plain mean of what the batches say
         model(patches.read(batch), training=True)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
+    for layer, rate in zip(drops, rates, strict=True):
+        layer.rate = rate
 
 
-def fine_tune(model, patches, indices, loss, steps=100, learning_rate=1e-4, batch_size=16, seed=0):
-    """Train a model further on a few labelled patches, flipped and turned. The model is changed."""
+def fine_tuning(model, loss, learning_rate=1e-4):
+    """A function that trains a model further on a few labelled patches, flipped and turned; it changes the model.
+
+    Every call starts with a fresh optimizer, and takes the model as it is then.
+    """
     import keras
 
     from feed import PatchFeed
 
-    square = patches.input_shape[0] == patches.input_shape[1]
-    feed = PatchFeed(patches, indices, batch_size, ("dihedral" if square else "flips",), seed)
-    model.compile(keras.optimizers.AdamW(learning_rate), loss)
-    for step in range(steps):
-        if step % len(feed) == 0:
-            feed.start_epoch(step // len(feed))
-        model.train_on_batch(*feed[step % len(feed)])
+    model.compile(keras.optimizers.AdamW(learning_rate), loss)  # once: it takes longer than a few steps
+    model.optimizer.build(model.trainable_variables)
+    fresh = [np.array(variable) for variable in model.optimizer.variables]
+
+    def fine_tune(patches, indices, steps=100, batch_size=16, seed=0):
+        for variable, value in zip(model.optimizer.variables, fresh, strict=True):
+            variable.assign(value)
+        square = patches.input_shape[0] == patches.input_shape[1]
+        feed = PatchFeed(patches, indices, batch_size, ("dihedral" if square else "flips",), seed)
+        for step in range(steps):
+            if step % len(feed) == 0:
+                feed.start_epoch(step // len(feed))
+            model.train_on_batch(*feed[step % len(feed)])
+
+    return fine_tune

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
 
 import numpy as np
-from random_patches import write_patches
+from random_data import write_patches
 
 import dataset
 import runs

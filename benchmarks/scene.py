@@ -8,17 +8,16 @@ alike and write the same raster. Each is measured in a process of its own, after
 compiles; absolute speeds drift on shared machines, so the ratio is what counts.
 """
 
-import multiprocessing
-import resource
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
 
 import numpy as np
+from random_data import write_scene
+from turns import alone, peak
 
 import model_files
 import runs
@@ -48,12 +47,6 @@ def main():
                 print(f"{height:<8} ratio    {speeds['strips'] / speeds['naive']:6.2f}")
 
 
-def alone(function, *arguments):
-    """Call a function in a fresh process, so that memory and caches are its own."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()
-
-
 def build_run(place, base_filters):
     """Save a model with random weights, in the precision that training would choose here."""
     keras = runs.import_keras()
@@ -64,19 +57,6 @@ def build_run(place, base_filters):
         (128, 128, 14), base_filters, max_filters=4 * base_filters, mean=np.ones(14), variance=np.ones(14)
     )
     model.save(Path(place, "model.keras"))
-
-
-def write_scene(path, height, width):
-    """Write random digital numbers, a row of blocks at a time."""
-    import rasterio
-
-    rng = np.random.default_rng(0)
-    form = {"height": height, "width": width, "count": 14, "dtype": "uint16", "crs": "EPSG:32651"}
-    transform = rasterio.transform.from_origin(300000, 1500000, 10, 10)
-    with rasterio.open(path, "w", transform=transform, tiled=True, compress="deflate", zlevel=1, **form) as file:
-        for top in range(0, height, 256):
-            rows = min(256, height - top)
-            file.write(rng.integers(1, 4, (14, rows, width)).astype(np.uint16), window=((top, top + rows), (0, width)))
 
 
 def open_job(place, overlap, batch_size):
@@ -91,11 +71,6 @@ def open_job(place, overlap, batch_size):
     opened = Scene(recipe)
     grid = Grid(opened.height, opened.width, (128, 128), overlap)
     return opened, Job(place, recipe, grid, (1.0,) * 14, batch_size), model_files.load_model(Path(place))
-
-
-def peak():
-    """Peak resident memory of this process in kB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def strips(place, overlap, batch_size):

@@ -11,7 +11,6 @@ process of its own; they take turns, one epoch each, because speeds drift on sha
 operations of the convolutions, three times those of prediction, over those of PyTorch's bfloat16 matrix product.
 """
 
-import multiprocessing
 import statistics
 import sys
 import tempfile
@@ -22,7 +21,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, o
 
 import h5py
 import numpy as np
-from random_patches import write_patches
+from random_data import write_patches
+from turns import in_turn
 
 import dataset
 import runs
@@ -56,33 +56,14 @@ def main():
 
 def measure(network, place):
     """Rows of the table for one network: the ways in turn, and the machine's peak."""
-    context = multiprocessing.get_context("spawn")
-    workers = {}
-    for way in (fit, train_on_batch, torch_published, torch_tuned, peak):
-        ours, theirs = context.Pipe()
-        settings = {name: globals()[name] for name in ("PATCHES", "BATCH_SIZE")}
-        arguments = (way.__name__, SIZES[network], place, settings, theirs)
-        process = context.Process(target=serve, args=arguments, daemon=True)
-        process.start()
-        theirs.close()  # so that the end of a failing process is noticed
-        workers[way.__name__] = process, ours
-        try:
-            ours.recv()  # ready, and warm
-        except EOFError:
-            raise runs.UserError(f"{way.__name__} failed: pip install -r benchmarks/requirements.txt") from None
-    seconds = {name: [] for name in workers}
-    for _ in range(ROUNDS):
-        for name, (_, pipe) in workers.items():
-            pipe.send("go")
-            seconds[name].append(pipe.recv())
-    for process, pipe in workers.values():
-        pipe.send("stop")
-        process.join()
+    ways = (fit, train_on_batch, torch_published, torch_tuned, peak)
+    settings = {"PATCHES": PATCHES, "BATCH_SIZE": BATCH_SIZE}
+    seconds = in_turn(ways, (SIZES[network], place), ROUNDS, settings)
     *timed, best = (statistics.median(values) for values in seconds.values())
     flops = 3 * convolution_flops(network) * PATCHES
     rows = []
     print(f"\n{network}: {flops / PATCHES / 1e9:.2f} GFLOP a patch, peak {best / 1e9:.0f} GFLOP/s")
-    for name, took in zip(list(workers)[:-1], timed, strict=True):
+    for name, took in zip(list(seconds)[:-1], timed, strict=True):
         row = {
             "network": network,
             "way": name,
@@ -96,18 +77,6 @@ def measure(network, place):
             f"{row['share_of_peak']:.0%} of peak"
         )
     return rows
-
-
-def serve(name, size, place, settings, pipe):
-    """Prepare one way of training, then time an epoch of it at each word from the parent."""
-    globals().update(settings)  # a new process has the constants as they stand in the file
-    epoch = globals()[name](size, place)
-    epoch()
-    pipe.send("ready")
-    while pipe.recv() == "go":
-        began = time.perf_counter()
-        found = epoch()
-        pipe.send(found or time.perf_counter() - began)
 
 
 # ---------------------------------------------------------------------- ways

@@ -2,9 +2,12 @@
 
 import csv
 import json
+import multiprocessing
 import os
+import runpy
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import h5py
@@ -52,11 +55,41 @@ def flat(tmp_path):
     return data
 
 
-def run_script(script, *arguments, cwd=None, **options):
-    """Run a script of the project as from a shell; returns the finished process with its output as text."""
-    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    environment = {key: value for key, value in os.environ.items() if key != "TF_CPP_MIN_LOG_LEVEL"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=240, **options)
+# Keras takes seconds to import and the tests run some ninety scripts: each is forked from a process that has it.
+FORKS = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
+FORKS.set_forkserver_preload(["keras", "h5py", "matplotlib"])
+
+
+def run_script(script, *arguments, cwd=None, limit=None):
+    """Run a script of the project as from a shell; returns what subprocess.run does, with its output as text.
+
+    limit: bytes to which a file can grow, as on a full disk.
+    """
+    command = [str(ROOT / script), *map(str, arguments)]
+    with tempfile.TemporaryDirectory() as place:
+        files = [Path(place, name) for name in ("stdout", "stderr")]
+        process = FORKS.Process(target=become, args=(command, cwd, files, limit))
+        process.start()
+        process.join(240)
+        if process.is_alive():
+            process.kill()
+            raise subprocess.TimeoutExpired(command, 240)
+        return subprocess.CompletedProcess(command, process.exitcode, *(path.read_text() for path in files))
+
+
+def become(command, cwd, files, limit):
+    """Be a script from here on, in a process of its own."""
+    os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)  # a user has none
+    os.chdir(cwd or os.getcwd())
+    for name, path in zip(("stdout", "stderr"), files, strict=True):
+        stream = getattr(sys, name)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream.fileno())
+    if limit is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    sys.argv, sys.path[0] = command, str(ROOT)
+    runpy.run_path(command[0], run_name="__main__")
 
 
 def assert_user_error(result, *parts):

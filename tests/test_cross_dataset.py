@@ -66,23 +66,30 @@ def test_matching_gives_shared_values_the_mean_of_theirs():
 
 def test_batch_norm_takes_the_statistics_of_other_images(two):
     inputs = keras.Input((32, 32, 3))
-    norm = keras.layers.BatchNormalization()
-    model = keras.Model(inputs, norm(inputs))
+    norm, drop = keras.layers.BatchNormalization(), keras.layers.SpatialDropout2D(0.5)
+    model = keras.Model(inputs, norm(drop(inputs)))
     harmonise.adapt_batch_norm(model, two[1], np.arange(20), batch_size=5)
     batches = [two[1].read(np.arange(start, start + 5)) for start in range(0, 20, 5)]
     np.testing.assert_allclose(norm.moving_mean, np.mean([batch.mean((0, 1, 2)) for batch in batches], 0), rtol=1e-4)
     np.testing.assert_allclose(norm.moving_variance, np.mean([batch.var((0, 1, 2)) for batch in batches], 0), rtol=1e-3)
-    assert norm.momentum == 0.99
+    assert norm.momentum == 0.99 and drop.rate == 0.5
 
 
 def test_fine_tuning_learns_from_the_patches_it_is_given(two):
+    """And from nothing else: the same weights and patches give the same again."""
     keras.utils.set_random_seed(0)
     model = build_unet((32, 32, 3), 4, 2)
     loss = BCEDice()
     images, masks = two[0].read(np.arange(5)), two[0].read_masks(np.arange(5))[..., None]
-    before = float(loss(masks, model.predict_on_batch(images)))
-    harmonise.fine_tune(model, two[0], np.arange(5), loss, steps=60, learning_rate=1e-2)
+    start, before = model.get_weights(), float(loss(masks, model.predict_on_batch(images)))
+    fine_tune = harmonise.fine_tuning(model, loss, learning_rate=1e-2)
+    fine_tune(two[0], np.arange(5), steps=60)
+    tuned = model.get_weights()
     assert float(loss(masks, model.predict_on_batch(images))) < 0.7 * before
+    model.set_weights(start)
+    fine_tune(two[0], np.arange(5), steps=60)
+    for again, first in zip(model.get_weights(), tuned, strict=True):
+        np.testing.assert_allclose(again, first, atol=1e-3)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")

@@ -7,7 +7,6 @@ The runs are tiny. `pixel` gives sigmoid(4 (red - 1)) of each pixel by itself, s
 import gc
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -362,7 +361,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_looks_finished(place):
         result = run_script(
             *f"predict.py --run pixel --out-dir maps {flags}".split(),
             cwd=place,
-            preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+            limit=limit,
         )
         assert_user_error(result, "maps/")
         assert result.stderr.splitlines()[-1].startswith("predict.py: error: ")

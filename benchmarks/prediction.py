@@ -1,0 +1,145 @@
+"""Prediction speed of a trained run against OpenVINO and the same network in PyTorch, and how far results differ.
+
+    pip install -r benchmarks/requirements.txt
+    python benchmarks/prediction.py --run rgb
+
+Batches lie in memory. Each way has a process of its own and they take turns. Differences are the largest of any
+probability from Keras in float32 with the same weights; the PyTorch network is untrained, so it has none.
+"""
+
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
+
+import numpy as np
+from turns import in_turn
+
+import model_files
+import runs
+
+RUN = "rgb"  # a U-Net
+RESULTS_DIR = "results"  # holds a folder for each run
+PATCHES = 128  # predicted in a round
+BATCH_SIZE = 32  # patches predicted at once
+ROUNDS = 5  # of each way, in turn
+OUT = "results/figures/prediction_speed.csv"  # the table
+
+
+def main():
+    runs.check_ranges(globals(), PATCHES=(1, None), BATCH_SIZE=(1, None), ROUNDS=(1, None))
+    folder, config = runs.open_run(RESULTS_DIR, RUN)
+    if config["constants"].get("MODEL", "unet") != "unet" or "members" in config:
+        raise runs.UserError(f"run {RUN} is no U-Net: there is nothing like it in PyTorch here")
+    settings = {"PATCHES": PATCHES, "BATCH_SIZE": BATCH_SIZE}
+    with tempfile.TemporaryDirectory() as place:
+        arguments = (folder, config, Path(place))
+        ways = (keras_as_stored, keras_float32, openvino_float32, openvino_bfloat16, torch_float32, torch_bfloat16)
+        seconds = in_turn(ways, arguments, ROUNDS, settings)
+        reference = np.load(Path(place, "keras_float32.npy"))
+        differences = {path.stem: float(np.abs(np.load(path) - reference).max()) for path in Path(place).glob("*.npy")}
+    ours = statistics.median(seconds["keras_as_stored"])
+    rows = []
+    print("way                patches/s   MP/s   as stored is ... times as fast   largest difference")
+    for way, took in seconds.items():
+        took = statistics.median(took)
+        row = {
+            "way": way,
+            "patches_per_s": round(PATCHES / took, 1),
+            "megapixels_per_s": round(PATCHES * np.prod(config["input_shape"][:2]) / took / 1e6, 2),
+            "as_stored_against_it": round(took / ours, 2),
+            "largest_difference": round(differences[way], 6) if way in differences else "",
+        }
+        rows.append(row)
+        patches, pixels, ratio, difference = list(row.values())[1:]
+        print(f"{way:<18} {patches:>9} {pixels:>6} {ratio:>31} {difference:>20}")
+    runs.write_csv(OUT, rows[0], [row.values() for row in rows])
+    print(f"written: {OUT}")
+
+
+# ---------------------------------------------------------------------- ways
+
+
+def batches(config):
+    """Batches of random values like those that the network was trained on."""
+    rng = np.random.default_rng(0)
+    mean, deviation = np.array(config["band_mean"]), np.sqrt(config["band_variance"])
+    images = (rng.normal(size=(PATCHES, *config["input_shape"])) * deviation + mean).astype(np.float32)
+    return [images[start : start + BATCH_SIZE] for start in range(0, PATCHES, BATCH_SIZE)]
+
+
+def work_of(predict, config, place, way):
+    """A function that predicts all batches; what they give is kept for comparison."""
+    inputs = batches(config)
+    np.save(place / f"{way}.npy", np.concatenate([np.asarray(predict(batch)) for batch in inputs]))
+
+    def work():
+        for batch in inputs:
+            predict(batch)
+
+    return work
+
+
+def keras_as_stored(folder, config, place):
+    """As evaluate.py and predict.py do."""
+    return work_of(model_files.load_model(folder).predict_on_batch, config, place, "keras_as_stored")
+
+
+def keras_float32(folder, config, place):
+    model = model_files.fused(model_files.load_model(folder), "float32")
+    return work_of(model.predict_on_batch, config, place, "keras_float32")
+
+
+def openvino(folder, config, place, precision, way):
+    """OpenVINO on the exported graph, batch normalisation folded into the convolutions."""
+    import openvino
+
+    exported = place / way
+    model_files.portable(model_files.fused(model_files.load_model(folder), "float32")).export(exported, verbose=False)
+    settings = {"INFERENCE_PRECISION_HINT": precision}
+    compiled = openvino.Core().compile_model(openvino.convert_model(exported), "CPU", settings)
+    return work_of(lambda batch: compiled(batch)[0], config, place, way)
+
+
+def openvino_float32(folder, config, place):
+    return openvino(folder, config, place, "f32", "openvino_float32")
+
+
+def openvino_bfloat16(folder, config, place):
+    return openvino(folder, config, place, "bf16", "openvino_bfloat16")
+
+
+def torch_way(config, bfloat16):
+    import torch
+    from torch_unet import UNet
+
+    constants = config["constants"]
+    size = {name.lower(): constants[name] for name in ("BASE_FILTERS", "MAX_FILTERS", "DEPTH", "STEM")}
+    model = UNet(len(config["bands"]), block=constants["CONV_BLOCK"], **size).eval()
+    if bfloat16:
+        model = model.to(memory_format=torch.channels_last)
+    form = torch.channels_last if bfloat16 else torch.contiguous_format
+    inputs = [torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous(memory_format=form) for batch in batches(config)]
+
+    def work():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            for batch in inputs:
+                torch.sigmoid(model(batch))
+
+    return work
+
+
+def torch_float32(folder, config, place):
+    """PyTorch as it comes: channels first, float32."""
+    return torch_way(config, bfloat16=False)
+
+
+def torch_bfloat16(folder, config, place):
+    """PyTorch tuned: channels last, bfloat16 autocast."""
+    return torch_way(config, bfloat16=True)
+
+
+if __name__ == "__main__":
+    runs.start(main)

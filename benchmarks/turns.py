@@ -1,0 +1,83 @@
+"""Work in processes of its own: ways of doing one thing timed in turn, as speeds drift on shared machines; memory."""
+
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import runs
+
+
+def in_turn(ways, arguments, rounds, settings):
+    """{name: seconds of each round} of functions that prepare, and return what is to be timed.
+
+    What they return is called once before the rounds, and may itself return what counts instead of its seconds.
+    settings: {name: value} of the script's constants, which a new process has as they stand in the file.
+    """
+    context = multiprocessing.get_context("spawn")
+    workers = {}
+    for way in ways:
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_serve, args=(way, arguments, settings, theirs), daemon=True)
+        process.start()
+        theirs.close()  # so that the end of a failing process is noticed
+        workers[way.__name__] = process, ours
+        try:
+            ours.recv()  # ready, and warm
+        except EOFError:
+            raise runs.UserError(f"{way.__name__} failed: pip install -r benchmarks/requirements.txt") from None
+    found = {name: [] for name in workers}
+    for _ in range(rounds):
+        for name, (_, pipe) in workers.items():
+            pipe.send("go")
+            found[name].append(pipe.recv())
+    for process, pipe in workers.values():
+        pipe.send("stop")
+        process.join()
+    return found
+
+
+def _serve(way, arguments, settings, pipe):
+    way.__globals__.update(settings)
+    work = way(*arguments)
+    work()
+    pipe.send("ready")
+    while pipe.recv() == "go":
+        began = time.perf_counter()
+        found = work()
+        pipe.send(time.perf_counter() - began if found is None else found)
+
+
+def alone(function, *arguments):
+    """Call a function in a fresh process, so that memory and caches are its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def peak():
+    """Peak resident memory of this process in kB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def script(name, *arguments, cwd, until=None):
+    """Run a script of the project in a folder; returns (seconds, peak resident memory in kB).
+
+    until: words of its output at which the clock stops. UserError where the script fails, with what it said.
+    """
+    command = [sys.executable, "-u", str(Path(__file__).parent.parent / name), *map(str, arguments)]
+    began, seconds = time.perf_counter(), None
+    with open(cwd / "errors.txt", "w+") as errors:
+        with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
+            for line in process.stdout:
+                if until and until in line and seconds is None:
+                    seconds = time.perf_counter() - began
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        if process.returncode:
+            raise runs.UserError(f"{name}: {errors.read().strip()}")
+    return seconds or time.perf_counter() - began, usage.ru_maxrss
