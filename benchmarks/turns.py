@@ -1,5 +1,6 @@
 """Work in processes of its own: ways of doing one thing timed in turn, as speeds drift on shared machines; memory."""
 
+import contextlib
 import multiprocessing
 import os
 import resource
@@ -19,25 +20,22 @@ def in_turn(ways, arguments, rounds, settings):
     settings: {name: value} of the script's constants, which a new process has as they stand in the file.
     """
     context = multiprocessing.get_context("spawn")
-    workers = {}
-    for way in ways:
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(way, arguments, settings, theirs), daemon=True)
-        process.start()
-        theirs.close()  # so that the end of a failing process is noticed
-        workers[way.__name__] = process, ours
-        try:
-            ours.recv()  # ready, and warm
-        except EOFError:
-            raise runs.UserError(f"{way.__name__} failed: pip install -r benchmarks/requirements.txt") from None
-    found = {name: [] for name in workers}
-    for _ in range(rounds):
-        for name, (_, pipe) in workers.items():
-            pipe.send("go")
-            found[name].append(pipe.recv())
-    for process, pipe in workers.values():
-        pipe.send("stop")
-        process.join()
+    found = {way.__name__: [] for way in ways}
+    with contextlib.ExitStack() as pipes:  # a way whose pipe is closed ends
+        workers = {}
+        for way in ways:
+            ours, theirs = context.Pipe()
+            workers[way.__name__] = pipes.enter_context(ours)
+            with theirs:
+                context.Process(target=_serve, args=(way, arguments, settings, theirs)).start()
+            try:
+                ours.recv()  # ready, and warm
+            except EOFError:
+                raise runs.UserError(f"{way.__name__} failed: pip install -r benchmarks/requirements.txt") from None
+        for _ in range(rounds):
+            for name, pipe in workers.items():
+                pipe.send("go")
+                found[name].append(pipe.recv())
     return found
 
 
@@ -46,10 +44,11 @@ def _serve(way, arguments, settings, pipe):
     work = way(*arguments)
     work()
     pipe.send("ready")
-    while pipe.recv() == "go":
-        began = time.perf_counter()
-        found = work()
-        pipe.send(time.perf_counter() - began if found is None else found)
+    with contextlib.suppress(EOFError):
+        while pipe.recv():
+            began = time.perf_counter()
+            found = work()
+            pipe.send(time.perf_counter() - began if found is None else found)
 
 
 def alone(function, *arguments):
