@@ -43,4 +43,4 @@ bench: .venv/installed-bench
 	touch $@
 
 clean:  ## removes caches of packed patches; they are made again when needed
-	rm -rf results/cache results/ablation/cache results/cross_dataset/cache
+	rm -rf results/cache results/*/cache

@@ -179,9 +179,8 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
     suffix = entries[0].image.suffix.lower() if entries else ""
     dates, size = dates if suffix == SERIES else 0, size if suffix in PICTURES else 0
     place = hashlib.sha256(str(Path(data_dir).resolve()).encode()).hexdigest()[:12]
-    folder = Path(
-        cache_dir, f"{Path(data_dir).resolve().name}-{place}" + (f"-{dates or size}" if dates or size else "")
-    )
+    variant = f"-{dates or size}" if dates or size else ""
+    folder = Path(cache_dir, f"{Path(data_dir).resolve().name}-{place}{variant}")
     key = _fingerprint(entries, faults)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_suffix(".lock")):

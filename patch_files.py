@@ -214,29 +214,33 @@ def read_picture(path):
 
     Of PNG alone an alpha band is left out: GDAL takes the fourth band of any 8-bit TIFF for one.
     """
-    import rasterio
     from rasterio.enums import ColorInterp
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+    from rasterio.errors import RasterioError
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(path) as file:
-                image = np.moveaxis(file.read(), 0, -1)
-                alpha = path.suffix.lower() == ".png" and file.colorinterp[-1] == ColorInterp.alpha
-                return image[..., :-1] if alpha else image
+        with _opened(path) as file:
+            image = np.moveaxis(file.read(), 0, -1)
+            alpha = path.suffix.lower() == ".png" and file.colorinterp[-1] == ColorInterp.alpha
+            return image[..., :-1] if alpha else image
     except RasterioError:
         raise Fault("is cut short or no picture: fetch or write it again") from None
 
 
 def picture_size(path):
     """(height, width) of a picture that can be read."""
+    with _opened(path) as file:
+        return file.shape
+
+
+@contextlib.contextmanager
+def _opened(path):
+    """A picture opened with rasterio, which need not say that it lies nowhere on Earth."""
     import rasterio
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(path) as file:
-            return file.shape
+            yield file
 
 
 def resampled(image, size):

@@ -49,28 +49,23 @@ def main():
 
 def of_patches(place):
     """Rows of what is done with a folder of patches."""
-    found = {name: [] for name in ("read raw", "pack", "open packed", "train", "evaluate")}
+    found = {}
     for times in (1, 2, 4):
-        count, folder = times * PATCHES, place / f"patches_{times}"
+        count, folder, run = times * PATCHES, place / f"patches_{times}", f"r{times}"
         write_patches(folder, count)
         size = sum(path.stat().st_size for path in folder.rglob("*.h5"))
         print(f"{count} patches, {size / 1e9:.2f} GB", flush=True)
-        common = ("--run", f"r{times}", "--overwrite", "--epochs", 1, "--data-dir", folder)
-        for name, measured in (
-            ("read raw", lambda folder=folder: alone(read_raw, folder)),
-            ("pack", lambda folder=folder: alone(pack, folder, place)),
-            ("open packed", lambda folder=folder: alone(pack, folder, place)),
-            ("train", lambda common=common: script("train.py", *common, cwd=place)),
-            (
-                "evaluate",
-                lambda run=f"r{times}": script(
-                    *("evaluate.py", "--run", run, "--split", "all", "--threshold", 0.5), cwd=place
-                ),
-            ),
-        ):
-            seconds, memory = measured()
-            found[name].append((count, "patches", seconds, memory, size))
-    return [row for name, measured in found.items() for row in rows_of(name, measured)]
+        flags = ("--run", run, "--overwrite", "--epochs", 1, "--data-dir", folder)
+        measured = {
+            "read raw": alone(read_raw, folder),
+            "pack": alone(pack, folder, place),
+            "open packed": alone(pack, folder, place),
+            "train": script("train.py", *flags, cwd=place),
+            "evaluate": script(*f"evaluate.py --run {run} --split all --threshold 0.5".split(), cwd=place),
+        }
+        for stage, (seconds, memory) in measured.items():
+            found.setdefault(stage, []).append((count, "patches", seconds, memory, size))
+    return [row for stage, measured in found.items() for row in rows_of(stage, measured)]
 
 
 def of_scenes(place):

@@ -80,7 +80,8 @@ def run_script(script, *arguments, cwd=None, limit=None):
 def become(command, cwd, files, limit):
     """Be a script from here on, in a process of its own."""
     os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)  # a user has none
-    os.chdir(cwd or os.getcwd())
+    if cwd:
+        os.chdir(cwd)
     for name, path in zip(("stdout", "stderr"), files, strict=True):
         stream = getattr(sys, name)
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream.fileno())

@@ -358,11 +358,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_looks_finished(place):
     write_raster(place / "scene.tif", bands)
     write_h5(place / "image_1.h5", "img", np.ones((TILE, TILE, 3)))
     for flags, limit in (("--input scene.tif --probability float32", 100_000), ("--input image_1.h5", 1000)):
-        result = run_script(
-            *f"predict.py --run pixel --out-dir maps {flags}".split(),
-            cwd=place,
-            limit=limit,
-        )
+        result = run_script(*f"predict.py --run pixel --out-dir maps {flags}".split(), cwd=place, limit=limit)
         assert_user_error(result, "maps/")
         assert result.stderr.splitlines()[-1].startswith("predict.py: error: ")
         assert not (place / "maps").exists() or written(place) == []
