@@ -25,10 +25,13 @@ class PatchFeed(keras.utils.PyDataset):
         augment: names from augment.AUGMENTATIONS, applied in order.
         seed: of order and augmentation; None keeps the given order and does not augment.
         targets: N x H x W uint8 in the stead of the masks, 255 for certain landslide, as teacher.py makes them.
+        share: devices.Share, where several devices train. They take equal parts of a shuffled batch (a few patches
+            come twice in an epoch, if need be), which each process augments for itself. What is not shuffled, every
+            device sees whole: pooled scores stay what they are if all counts are multiplied.
         workers, ...: see keras.utils.PyDataset.
     """
 
-    def __init__(self, patches, indices, batch_size, augment=(), seed=None, targets=None, **kwargs):
+    def __init__(self, patches, indices, batch_size, augment=(), seed=None, targets=None, share=None, **kwargs):
         super().__init__(**kwargs)
         self.patches = patches
         self.indices = np.asarray(indices)
@@ -37,6 +40,7 @@ class PatchFeed(keras.utils.PyDataset):
         self.photometric = photometric(patches.bands)
         self.seed = seed
         self.targets = targets
+        self.parts, self.mine = (share.parts, share.mine) if share else (1, slice(0, 1))
         self.start_epoch(0)
 
     def __len__(self):
@@ -45,10 +49,15 @@ class PatchFeed(keras.utils.PyDataset):
     def start_epoch(self, epoch, logs=None):
         """Deal the patches out for an epoch, counted from 0."""
         self.epoch = epoch
-        order = self.indices
-        if self.seed is not None:
-            order = np.random.default_rng([self.seed, epoch]).permutation(order)
-        self.dealt = np.array_split(order, self.batches)
+        if self.seed is None:
+            copies = self.mine.stop - self.mine.start
+            self.dealt = [np.tile(batch, copies) for batch in np.array_split(self.indices, self.batches)]
+        else:
+            order = np.random.default_rng([self.seed, epoch]).permutation(self.indices)
+            rows = np.resize(order, (-(-len(order) // self.parts), self.parts))
+            self.dealt = [
+                batch.reshape(self.parts, -1)[self.mine].ravel() for batch in np.array_split(rows, self.batches)
+            ]
 
     def __getitem__(self, i):
         images = self.patches.read(self.dealt[i])
@@ -57,7 +66,7 @@ class PatchFeed(keras.utils.PyDataset):
         else:
             masks = self.targets[self.dealt[i]] / np.float32(255)
         if self.seed is not None:
-            rng = np.random.default_rng([self.seed, self.epoch, i])
+            rng = np.random.default_rng([self.seed, self.epoch, i, self.mine.start])
             for augmentation in self.augmentations:
                 images, masks = augmentation(images, masks, rng, self.photometric)
         return images, masks[..., None].astype(np.float32)

@@ -18,6 +18,7 @@ import numpy as np
 
 import augment
 import dataset
+import devices
 import model_files
 import patch_files
 import runs
@@ -74,6 +75,8 @@ WORKERS = 2  # threads that prepare batches beside the main one; the batches are
 
 def main():
     folder = runs.run_folder(RESULTS_DIR, RUN)
+    if devices.process()[0]:
+        folder = devices.void(folder, RESUME)
     if RESUME:
         config = runs.read_json(folder / "config.json", "train.py without --resume")
         if "finished" in config:
@@ -214,48 +217,31 @@ def train(folder, patches, assigned, teacher=None):
     # Keras takes seconds to import: --help and a mistake in the data do not wait for it.
     keras = runs.import_keras()
     from calibration import calibrate
-    from callbacks import RunRecorder
     from feed import PatchFeed
     from plots import training_curves
 
     config = runs.read_json(folder / "config.json", "train.py")
+    share = devices.Share(BATCH_SIZE)
     keras.utils.set_random_seed(SEED)
     config.setdefault("backend", keras.backend.backend())
     if "precision" not in config:  # a resumed run keeps what it had, whatever this machine would choose
         bfloat16 = MIXED_PRECISION == "on" or (MIXED_PRECISION == "auto" and runs.hardware_has_bfloat16())
         config["precision"] = "mixed_bfloat16" if bfloat16 else "float32"
         runs.write_json(folder / "config.json", config)
-    precision = config["precision"]
-    keras.config.set_dtype_policy(precision)
+    keras.config.set_dtype_policy(config["precision"])
 
     splits = {split: (assigned == split).nonzero()[0] for split in (*patch_files.SPLITS, dataset.NO_MASK)}
     learnt, targets = splits["train"], None
     if teacher:
         learnt, targets = np.append(learnt, splits[dataset.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
-    feed = PatchFeed(patches, learnt, BATCH_SIZE, AUGMENT, SEED, targets, workers=WORKERS)
-    validation = PatchFeed(patches, splits["validation"], BATCH_SIZE)
-    model = build(config, steps=len(feed))
-    recorder = RunRecorder(folder, len(feed), PATIENCE)
-    done = recorder.resume(model) if RESUME else 0
+    feed = PatchFeed(patches, learnt, BATCH_SIZE, AUGMENT, SEED, targets, share, workers=WORKERS)
+    validation = PatchFeed(patches, splits["validation"], BATCH_SIZE, share=share)
     sizes = ", ".join(f"{len(indices)} {split}" for split, indices in splits.items() if len(indices))
-    print(f"{folder}: {sizes} patches of {patches.input_shape}, {model.count_params():,} parameters, {precision}")
+    print(f"{folder}: {sizes} patches of {patches.input_shape}, {config['precision']} on {share}")
 
     began = time.monotonic()
-    try:
-        if done < EPOCHS and not recorder.finished:
-            model.fit(
-                feed,
-                validation_data=validation,
-                initial_epoch=done,
-                epochs=EPOCHS,
-                shuffle=False,  # the feed shuffles by itself
-                callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch), recorder],
-                verbose=1 if sys.stdout.isatty() else 2,
-            )
-    except KeyboardInterrupt:
-        kept = f"the best so far is {folder}/model.keras; " if recorder.rows else ""
-        print(f"\nstopped after {len(recorder.rows)} epochs; {kept}go on with --resume")
-        sys.exit(130)
+    with share.scope():
+        recorder = fit(folder, config, feed, validation)
     training_curves(recorder.rows, folder / "training_curves.png")
     runs.clear_run(folder, runs.DERIVED)  # of the model as it was at some earlier epoch
     best_model = model_files.load_model(folder, to_store=True)
@@ -265,18 +251,48 @@ def train(folder, patches, assigned, teacher=None):
     model_files.save_model(best_model, folder / "model.keras")
     record = {
         "finished": now(),
-        "parameters": model.count_params(),
+        "parameters": best_model.count_params(),
         "finished_revision": runs.revision(),
     }
     runs.write_json(folder / "config.json", config | record)
     (folder / "last.weights.h5").unlink(missing_ok=True)  # only an unfinished run needs it
-    best, fit = recorder.rows[recorder.best_epoch], config["calibration"]
+    best = recorder.rows[recorder.best_epoch]
+    before, after = (config["calibration"][f"cross_entropy_{when}"] for when in ("before", "after"))
     print(
         f"best validation Dice {best['val_dice']:.3f} (pooled, threshold 0.5) in epoch {best['epoch']} "
         f"of {len(recorder.rows)}, {time.monotonic() - began:.0f} s\n"
-        f"calibrated: validation cross-entropy {fit['cross_entropy_before']:.4f} -> {fit['cross_entropy_after']:.4f}\n"
+        f"calibrated: validation cross-entropy {before:.4f} -> {after:.4f}\n"
         f"next: python optimize_threshold.py --run {RUN}"
     )
+
+
+def fit(folder, config, feed, validation):
+    """Build and fit a network, from the start or from where it was cut off; returns its RunRecorder."""
+    import keras
+
+    from callbacks import RunRecorder
+
+    model = build(config, steps=len(feed))
+    recorder = RunRecorder(folder, len(feed), PATIENCE)
+    done = recorder.resume(model) if RESUME else 0
+    print(f"{MODEL} of {model.count_params():,} parameters")
+    if done >= EPOCHS or recorder.finished:
+        return recorder
+    try:
+        model.fit(
+            feed,
+            validation_data=validation,
+            initial_epoch=done,
+            epochs=EPOCHS,
+            shuffle=False,  # the feed shuffles by itself
+            callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch), recorder],
+            verbose=1 if sys.stdout.isatty() else 2,
+        )
+    except KeyboardInterrupt:
+        kept = f"the best so far is {folder}/model.keras; " if recorder.rows else ""
+        print(f"\nstopped after {len(recorder.rows)} epochs; {kept}go on with --resume")
+        sys.exit(130)
+    return recorder
 
 
 def build(config, steps):
