@@ -67,22 +67,25 @@ def elastic(images, masks, rng, photometric=(), share=0.5, shift=6.0):
 def _resample(image, mask, source):
     """One patch at other places, `source` 2 x H x W: the image linearly, the mask at the nearest; edges mirror.
 
-    All bands are gathered at once: with 14 of them three times as fast as SciPy, which goes through them one by one.
+    A sparse matrix with the weights of the four pixels around each place: all bands at once, in one pass and hardly
+    any memory, as it takes from the processor what the network could use.
     """
-    width, bands = image.shape[1], image.reshape(-1, image.shape[2])
+    from scipy import sparse  # slow to import, and --help does not need it
 
-    def at(rows, columns):
-        return mirrored(rows, len(image)) * width + mirrored(columns, width)
-
+    height, width = mask.shape
     first = np.floor(source)
-    (down, right), (row, column) = source - first, first.astype(np.intp)
-    moved = np.zeros_like(image)
-    for rows, below in ((row, down), (row + 1, 1 - down)):
-        for columns, beside in ((column, right), (column + 1, 1 - right)):
-            weight = (1 - below) * (1 - beside)
-            moved += weight[..., None] * np.take(bands, at(rows, columns), axis=0)
-    row, column = np.floor(source + 0.5).astype(np.intp)
-    return moved, np.take(mask.ravel(), at(row, column))
+    down, right = (source - first).reshape(2, -1)
+    row, column = first.reshape(2, -1).astype(np.int32)
+    pixels = np.empty((mask.size, 4), np.int32)
+    weights = np.empty((mask.size, 4), np.float32)
+    for corner, (below, beside) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        pixels[:, corner] = mirrored(row + below, height) * width + mirrored(column + beside, width)
+        weights[:, corner] = (down if below else 1 - down) * (right if beside else 1 - right)
+    starts = np.arange(0, pixels.size + 1, 4, dtype=np.int32)
+    matrix = sparse.csr_array((weights.ravel(), pixels.ravel(), starts), shape=(mask.size, mask.size))
+    moved = matrix @ image.reshape(mask.size, -1)
+    nearest = np.take_along_axis(pixels, weights.argmax(1)[:, None], axis=1)
+    return moved.reshape(image.shape), mask.ravel()[nearest].reshape(mask.shape)
 
 
 def mirrored(index, size):
