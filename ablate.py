@@ -5,7 +5,7 @@
 
 Every run is a run like any other, in results/ablation/<factor>-<seed>/; finished ones are not repeated, so that the
 command may be stopped and given again. Scores are of the validation split at the threshold that is best there; test is
-not looked at. Writes results/ablation.csv and .png, a row a factor; rows whose runs are not here are kept.
+not looked at. Writes results/ablation.csv and .png, a row a factor; rows and seeds whose runs are not here are kept.
 """
 
 import csv
@@ -85,11 +85,13 @@ def main():
 
     from plots import ablation
 
-    baseline, _ = finished("baseline")
     path = Path(RESULTS_DIR, "ablation.csv")
     before = standing(path)
-    table = [row for name in CHANGES if (row := summary(name, baseline, before.get(name, {}), name in names))]
+    table = [row for name in CHANGES if (row := summary(name, before.get(name, {}), name in names))]
     table.sort(key=lambda row: -row["validation_dice"])
+    for baseline in [row["validation_dice"] for row in table if row["factor"] == "baseline"]:
+        for row in table:
+            row["gain"] = round(row["validation_dice"] - baseline, 4)
     runs.write_csv(path, table[0], [row.values() for row in table])
     for row in table:
         sd, gain = (f"{row[key]:.3f}" if row[key] != "" else "  -  " for key in ("sd", "gain"))
@@ -156,31 +158,36 @@ def check_same(folder, flags):
             )
 
 
-def summary(name, baseline, before, timed):
-    """The row of a factor, from its finished runs; where there is none, that from `before`, if any.
+def summary(name, before, timed):
+    """The row of a factor, from its finished runs and what `before`, its row as it stands, has of other seeds.
 
-    baseline: {seed: Dice} to compare with. timed: whether its speeds are measured again.
+    timed: whether its speeds are measured again.
     """
     dice, configs = finished(name)
     if not dice:
         return before
-    gains = [dice[seed] - baseline[seed] for seed in dice if seed in baseline]
+    epochs, revisions = configs[0]["constants"]["EPOCHS"], {config["revision"] for config in configs}
+    if before.get("epochs") == str(epochs):
+        earlier = (pair.split(":") for pair in before.get("dice_of_seeds", "").split())
+        dice = {int(seed): float(score) for seed, score in earlier} | dice
+        revisions |= set(before["revisions"].split())
     if timed and TIMED_STEPS:
-        trained, predicted = speeds(run_name(name, min(dice)))
+        trained, predicted = speeds(run_name(name, configs[0]["seed"]))
     else:
         trained, predicted = (before.get(f"{kind}_patches_per_s", "") for kind in ("trained", "predicted"))
     return {
         "factor": name,
         "flags": CHANGES[name],
-        "epochs": configs[0]["constants"]["EPOCHS"],
+        "epochs": epochs,
         "seeds": len(dice),
         "validation_dice": round(statistics.mean(dice.values()), 4),
         "sd": round(statistics.stdev(dice.values()), 4) if len(dice) > 1 else "",
-        "gain": round(statistics.mean(gains), 4) if gains else "",
+        "gain": "",  # over the baseline, when all rows are there
+        "dice_of_seeds": " ".join(f"{seed}:{dice[seed]:.4f}" for seed in sorted(dice)),
         "parameters": configs[0]["parameters"],
         "trained_patches_per_s": trained,
         "predicted_patches_per_s": predicted,
-        "revisions": " ".join(sorted({config["revision"] for config in configs})),
+        "revisions": " ".join(sorted(revisions)),
     }
 
 
