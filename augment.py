@@ -74,17 +74,18 @@ def _resample(image, mask, source):
 
     height, width = mask.shape
     first = np.floor(source)
-    down, right = (source - first).reshape(2, -1)
-    row, column = first.reshape(2, -1).astype(np.int32)
-    pixels = np.empty((mask.size, 4), np.int32)
-    weights = np.empty((mask.size, 4), np.float32)
-    for corner, (below, beside) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
-        pixels[:, corner] = mirrored(row + below, height) * width + mirrored(column + beside, width)
-        weights[:, corner] = (down if below else 1 - down) * (right if beside else 1 - right)
+    (down, right), (row, column) = (source - first).reshape(2, -1), first.reshape(2, -1).astype(np.int32)
+    rows = [mirrored(row + below, height) * width for below in (0, 1)]
+    columns = [mirrored(column + beside, width) for beside in (0, 1)]
+    pixels, weights = np.empty((mask.size, 4), np.int32), np.empty((mask.size, 4), np.float32)
+    for corner in range(4):
+        below, beside = divmod(corner, 2)
+        np.add(rows[below], columns[beside], out=pixels[:, corner])
+        np.multiply((1 - down, down)[below], (1 - right, right)[beside], out=weights[:, corner])
     starts = np.arange(0, pixels.size + 1, 4, dtype=np.int32)
     matrix = sparse.csr_array((weights.ravel(), pixels.ravel(), starts), shape=(mask.size, mask.size))
     moved = matrix @ image.reshape(mask.size, -1)
-    nearest = np.take_along_axis(pixels, weights.argmax(1)[:, None], axis=1)
+    nearest = np.where(down < 0.5, *rows) + np.where(right < 0.5, *columns)
     return moved.reshape(image.shape), mask.ravel()[nearest].reshape(mask.shape)
 
 
@@ -92,7 +93,7 @@ def mirrored(index, size):
     """Indices of a line of `size` pixels; those beyond its ends are mirrored there as often as needed."""
     period = max(2 * size - 2, 1)
     index = np.abs(index) % period
-    return np.where(index < size, index, period - index)
+    return np.minimum(index, period - index)
 
 
 def _smooth(rng, size, cells=4):

@@ -19,8 +19,8 @@ from random_data import write_patches
 import dataset
 import runs
 
-PATCHES = 240  # patches written and trained on
-ROUNDS = 5  # timed epochs of each way, in turn
+PATCHES = 480  # patches written and trained on
+ROUNDS = 3  # timed epochs of each way, in turn
 BASE_FILTERS = 48  # of the first level of the network
 BATCH_SIZE = 16  # patches in a step
 AUGMENT = ("dihedral", "affine")  # augmentations of the feed

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -159,3 +160,21 @@ def test_csv_keeps_digits_and_names_with_commas(tmp_path):
         header, *read = csv.reader(file)
     assert header == ["name", "one", "two"]
     assert read == [["slope, north", "0.30000000000000004", "0.1"], ['a "b"', "1", ""]]
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library is left as it is")
+def test_memory_that_is_freed_is_not_faulted_in_again():
+    code = (
+        "import resource, numpy as np, runs\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(20): np.ones(5_000_000)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "given_back = faults()\n"
+        "runs.keep_freed_memory()\n"
+        "faults()\n"
+        "print(given_back, faults())\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    given_back, kept = map(int, result.stdout.split())
+    assert kept < given_back / 10
