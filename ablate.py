@@ -167,8 +167,10 @@ def summary(name, before, timed):
     if not dice:
         return before
     epochs, revisions = configs[0]["constants"]["EPOCHS"], {config["revision"] for config in configs}
-    if before.get("epochs") == str(epochs):
-        earlier = (pair.split(":") for pair in before.get("dice_of_seeds", "").split())
+    if (before.get("flags"), before.get("epochs")) == (CHANGES[name], str(epochs)):
+        if not before["dice_of_seeds"] and int(before["seeds"]) > len(dice):
+            return before  # a mean of more seeds, to which none can be added
+        earlier = (pair.split(":") for pair in before["dice_of_seeds"].split())
         dice = {int(seed): float(score) for seed, score in earlier} | dice
         revisions |= set(before["revisions"].split())
     if timed and TIMED_STEPS:

@@ -5,20 +5,23 @@ Keras itself reads:
 
     KERAS_DISTRIBUTION_JOB_ADDRESSES=10.0.0.1:1234    where the first process is reached by the others
     KERAS_DISTRIBUTION_NUM_PROCESSES=2
-    KERAS_DISTRIBUTION_PROCESS_ID=0                   which one this is; 0 writes the record, the others nothing
+    KERAS_DISTRIBUTION_PROCESS_ID=0                   which one this is; 0 writes the run, the others nothing of it
 
-Light to import; Keras is imported when a function is called.
+Light to import; Keras and JAX are imported only for several devices.
 """
 
 import atexit
 import contextlib
+import hashlib
 import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from runs import UserError, import_keras
+import numpy as np
+
+from runs import TRAINED, UserError, import_keras
 
 
 def process():
@@ -34,21 +37,26 @@ def process():
         raise UserError(f"KERAS_DISTRIBUTION_PROCESS_ID is {number}: it must be below the {count} processes")
     if count > 1 and not os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):
         raise UserError("KERAS_DISTRIBUTION_JOB_ADDRESSES is not set: host:port at which the first process is reached")
+    if count > 1 and os.environ.get("KERAS_BACKEND") != "jax":
+        raise UserError(f"{count} processes train together under KERAS_BACKEND=jax only")
     return number, count
 
 
 def void(folder, resume):
-    """Where a process other than the first writes: a folder that goes when it ends. It prints nothing, either.
+    """Where a process other than the first writes: a temporary folder. What it prints goes nowhere, either.
 
     All processes do the same, saving too, because Keras's variables belong to all of them; only the first's is kept.
     To resume they read what it left, before they meet it and it goes on.
     """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     place = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, place, ignore_errors=True)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if resume:
-        shutil.copytree(folder, place / folder.name)
-    return place / folder.name
+    copy = place / folder.name
+    copy.mkdir()
+    for name in TRAINED if resume else ():
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copy(folder / name, copy)
+    return copy
 
 
 class Share:
@@ -63,26 +71,45 @@ class Share:
         """Meet the other processes, if there are any. batch_size: of all devices together.
 
         Raises:
-            UserError: another backend, a batch that cannot be cut, or the others did not come.
+            UserError: the others did not come, have more or fewer devices, or a batch cannot be cut.
         """
+        number, self.processes = process()
+        self.parts, self.mine, self.scope = 1, slice(0, 1), contextlib.nullcontext
+        if os.environ.get("KERAS_BACKEND") != "jax":
+            return
         keras = import_keras()
-        number, count = process()
-        backend = keras.backend.backend()
-        if count > 1:
-            if backend != "jax":
-                raise UserError(f"{count} processes train together under KERAS_BACKEND=jax only, not {backend}")
+        import jax
+
+        if self.processes > 1:
+            print(f"waiting for {self.processes} processes at {os.environ['KERAS_DISTRIBUTION_JOB_ADDRESSES']}")
+            keras.utils.set_random_seed(0)  # otherwise Keras would have them agree on one, which needs more of JAX
             try:
                 keras.distribution.initialize()
-            except RuntimeError as error:
-                raise UserError(f"process {number} of {count} did not meet the others: {error}") from None
-        self.parts = len(keras.distribution.list_devices()) if backend == "jax" else 1
-        own = self.parts // count
+            except (RuntimeError, ValueError, IndexError) as error:
+                raise UserError(f"process {number} of {self.processes} did not meet the others: {error}") from None
+        self.parts, own = jax.device_count(), jax.local_device_count()
         self.mine = slice(number * own, (number + 1) * own)
+        if own * self.processes != self.parts:
+            raise UserError(f"this process has {own} of {self.parts} devices: each needs as many as any other")
         if batch_size % self.parts:
-            raise UserError(f"BATCH_SIZE is {batch_size}: {self.parts} devices cannot take equal parts of it")
-        self.scope = contextlib.nullcontext
+            raise UserError(
+                f"BATCH_SIZE is {batch_size}: {self.parts} devices cannot take equal parts of it; choose a multiple, "
+                "or hide some (CUDA_VISIBLE_DEVICES)"
+            )
         if self.parts > 1:
             self.scope = keras.distribution.DataParallel(auto_shard_dataset=False).scope
+
+    def agree(self, *what):
+        """Raise UserError where the processes would not train the same: `what` must be alike in all of them."""
+        if self.processes == 1:
+            return
+        from jax.experimental import multihost_utils
+
+        digest = np.frombuffer(hashlib.sha256(repr(what).encode()).digest(), np.uint8)
+        try:
+            multihost_utils.assert_equal(digest)
+        except AssertionError:
+            raise UserError("the processes differ in data, split, constants or precision: start them alike") from None
 
     def __str__(self):
         return "one device" if self.parts == 1 else f"{self.parts} devices"

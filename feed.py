@@ -25,9 +25,10 @@ class PatchFeed(keras.utils.PyDataset):
         augment: names from augment.AUGMENTATIONS, applied in order.
         seed: of order and augmentation; None keeps the given order and does not augment.
         targets: N x H x W uint8 in the stead of the masks, 255 for certain landslide, as teacher.py makes them.
-        share: devices.Share, where several devices train. They take equal parts of a shuffled batch (a few patches
-            come twice in an epoch, if need be), which each process augments for itself. What is not shuffled, every
-            device sees whole: pooled scores stay what they are if all counts are multiplied.
+        share: devices.Share, where several devices train. They take equal parts of a shuffled batch, which each process
+            augments for itself; batches then differ by one patch a device, and where patches do not come out even, a
+            few come twice. What is not shuffled, every device sees whole: pooled scores stay what they are if all
+            counts are multiplied.
         workers, ...: see keras.utils.PyDataset.
     """
 

@@ -140,7 +140,8 @@ def call_script(name, *arguments, threads=None):
 
     threads: of the numerical libraries, where several scripts share the processor.
     """
-    environment = dict(os.environ)
+    # of several processes that train together (devices.py) a script called by another is none
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("KERAS_DISTRIBUTION_")}
     if threads:
         for library in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
             environment[library] = str(threads)
@@ -306,7 +307,7 @@ def keep_freed_memory():
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap, too
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: of which up to 2 GB may lie free
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: whose end is not given back, either, below 2 GB
 
 
 def import_keras():

@@ -87,8 +87,9 @@ def main():
         raise runs.UserError(f"run {folder} exists: go on with --resume, replace it with --overwrite, or choose --run")
     check_settings()
     patches = open_data()
+    share = devices.Share(BATCH_SIZE)
     assigned, teacher = prepare_run(folder, patches)
-    train(folder, patches, assigned, teacher)
+    train(folder, patches, assigned, teacher, share)
 
 
 def adopt_constants(constants):
@@ -212,7 +213,7 @@ def open_teacher(patches, assigned):
     return Teacher(folder, config, patches, assigned, Path(RESULTS_DIR, "cache"), SKIP_BAD)
 
 
-def train(folder, patches, assigned, teacher=None):
+def train(folder, patches, assigned, teacher, share):
     """Fit the model and leave its record in `folder`."""
     # Keras takes seconds to import: --help and a mistake in the data do not wait for it.
     keras = runs.import_keras()
@@ -221,7 +222,6 @@ def train(folder, patches, assigned, teacher=None):
     from plots import training_curves
 
     config = runs.read_json(folder / "config.json", "train.py")
-    share = devices.Share(BATCH_SIZE)
     keras.utils.set_random_seed(SEED)
     config.setdefault("backend", keras.backend.backend())
     if "precision" not in config:  # a resumed run keeps what it had, whatever this machine would choose
@@ -229,13 +229,16 @@ def train(folder, patches, assigned, teacher=None):
         config["precision"] = "mixed_bfloat16" if bfloat16 else "float32"
         runs.write_json(folder / "config.json", config)
     keras.config.set_dtype_policy(config["precision"])
+    own = ("DATA_DIR", "RESULTS_DIR", "OVERWRITE", "WORKERS")
+    alike = [pair for pair in config["constants"].items() if pair[0] not in own]
+    share.agree(patches.digest, assigned.tolist(), alike, config["precision"])
 
     splits = {split: (assigned == split).nonzero()[0] for split in (*patch_files.SPLITS, dataset.NO_MASK)}
     learnt, targets = splits["train"], None
     if teacher:
         learnt, targets = np.append(learnt, splits[dataset.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
     feed = PatchFeed(patches, learnt, BATCH_SIZE, AUGMENT, SEED, targets, share, workers=WORKERS)
-    validation = PatchFeed(patches, splits["validation"], BATCH_SIZE, share=share)
+    validation = PatchFeed(patches, splits["validation"], BATCH_SIZE // share.parts, share=share)
     sizes = ", ".join(f"{len(indices)} {split}" for split, indices in splits.items() if len(indices))
     print(f"{folder}: {sizes} patches of {patches.input_shape}, {config['precision']} on {share}")
 

@@ -60,8 +60,8 @@ def of_patches(place):
             "read raw": alone(read_raw, folder),
             "pack": alone(pack, folder, place),
             "open packed": alone(pack, folder, place),
-            "train": script("train.py", *flags, cwd=place),
-            "evaluate": script(*f"evaluate.py --run {run} --split all --threshold 0.5".split(), cwd=place),
+            "train": script("train.py", *flags, cwd=place)[:2],
+            "evaluate": script(*f"evaluate.py --run {run} --split all --threshold 0.5".split(), cwd=place)[:2],
         }
         for stage, (seconds, memory) in measured.items():
             found.setdefault(stage, []).append((count, "patches", seconds, memory, size))
@@ -74,7 +74,7 @@ def of_scenes(place):
     for times in (1, 2, 4):
         write_scene(place / "scene.tif", times * ROWS, COLUMNS)
         flags = ("--run", "r1", "--threshold", 0.5, "--input", "scene.tif")
-        seconds, memory = script("predict.py", *flags, cwd=place)
+        seconds, memory, _ = script("predict.py", *flags, cwd=place)
         measured.append((times * ROWS * COLUMNS / 1e6, "MP", seconds, memory, 0))
     return rows_of("map a scene", measured)
 
@@ -120,9 +120,8 @@ def start_up(place):
     few = place / "few"
     write_patches(few, 24)
     flags = ("--run", "few", "--overwrite", "--epochs", 1, "--data-dir", few)
-    seconds = script("train.py", *flags, cwd=place, until="parameters")[0]
-    rows.append({"what": "train.py, 24 patches, until training starts", "seconds": round(seconds, 2)})
-    seconds = script("train.py", *flags, cwd=place)[0]
+    seconds, _, started = script("train.py", *flags, cwd=place, until="parameters")
+    rows.append({"what": "train.py, 24 patches, until training starts", "seconds": round(started, 2)})
     rows.append({"what": "train.py, 24 patches, one epoch, to its end", "seconds": round(seconds, 2)})
     return rows
 

@@ -1,9 +1,11 @@
-"""How much of the training speed the input pipeline costs: model.fit on files against train_on_batch in memory.
+"""What each part of the input pipeline costs: model.fit from files beside training on one batch in memory.
 
     python benchmarks/input_pipeline.py                         # 14 bands, synthetic files made for the purpose
-    python benchmarks/input_pipeline.py --base-filters 32 --workers 2
+    python benchmarks/input_pipeline.py --base-filters 32 --workers 1
 
-Both are timed in turn in one run, because absolute speeds drift on shared machines; the ratio is what counts.
+All ways are timed in turn in one run, because absolute speeds drift on shared machines; the ratio is what counts. Core
+time is what all threads together took of the processor: what it grows by, the added work took; what the speed falls by
+beyond that is waiting. Writes results/figures/input_pipeline.csv.
 """
 
 import sys
@@ -25,6 +27,7 @@ BASE_FILTERS = 48  # of the first level of the network
 BATCH_SIZE = 16  # patches in a step
 AUGMENT = ("dihedral", "affine")  # augmentations of the feed
 WORKERS = 2  # threads that prepare batches beside the main one
+OUT = "results/figures/input_pipeline.csv"  # the table
 
 
 def main():
@@ -36,48 +39,80 @@ def main():
     from unet import build_unet
 
     class EpochWatch(keras.callbacks.Callback):
-        """Keeps the seconds of the last epoch, from its start to its end."""
+        """Keeps the time of the last epoch, from its start to its end, on the clock and on all cores."""
 
         def on_epoch_begin(self, epoch, logs=None):
-            self.began = time.perf_counter()
+            self.began = clocks()
 
         def on_epoch_end(self, epoch, logs=None):
-            self.seconds = time.perf_counter() - self.began
+            self.took = clocks() - self.began
+
+    class OneBatch(keras.utils.PyDataset):
+        """The same batch again and again, without any work."""
+
+        def __len__(self):
+            return len(augmented)
+
+        def __getitem__(self, i):
+            return images, masks
 
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_bfloat16" if runs.hardware_has_bfloat16() else "float32")
     with tempfile.TemporaryDirectory() as place:
         write_patches(Path(place, "data"), PATCHES)
         patches = dataset.open_patches(Path(place, "data"), Path(place, "cache"))
-        feed = PatchFeed(patches, np.arange(PATCHES), BATCH_SIZE, AUGMENT, seed=0, workers=WORKERS)
+        read, augmented = (
+            PatchFeed(patches, np.arange(PATCHES), BATCH_SIZE, augment, seed=0, workers=WORKERS)
+            for augment in ((), AUGMENT)
+        )
         model = fused(build_unet(patches.input_shape, BASE_FILTERS, max_filters=4 * BASE_FILTERS))
         model.compile(optimizer="adamw", loss=BCEDice(), metrics=[PooledDice(), PooledIoU()])
-        images, masks = feed[0]
-
+        images, masks = augmented[0]
         watch = EpochWatch()
 
-        def fit():
-            """Seconds of the second epoch of a fit: what is done once a fit is no matter over dozens of epochs."""
+        def fit(feed):
+            """The second epoch of a fit: what is done once a fit is no matter over dozens of epochs."""
             model.fit(feed, epochs=2, shuffle=False, verbose=0, callbacks=[watch])
-            return watch.seconds
+            return watch.took
 
         def in_memory():
-            """Seconds of as many training steps on one batch that lies in memory."""
-            began = time.perf_counter()
-            for _ in range(len(feed)):
+            """As many training steps on one batch that lies in memory."""
+            began = clocks()
+            for _ in range(len(augmented)):
                 model.train_on_batch(images, masks)
-            return time.perf_counter() - began
+            return clocks() - began
 
-        speeds = {fit: [], in_memory: []}
+        ways = {
+            "train_on_batch, one batch in memory": in_memory,
+            "fit, one batch in memory": lambda: fit(OneBatch(workers=WORKERS)),
+            "fit, from files": lambda: fit(read),
+            "fit, from files, augmented": lambda: fit(augmented),
+        }
         in_memory()  # traces the graph; each fit has its first epoch for that
-        for _ in range(ROUNDS):
-            for way, measured in speeds.items():
-                measured.append(PATCHES / way())
-    ratios = [a / b for a, b in zip(speeds[fit], speeds[in_memory], strict=True)]
+        measured = np.array([[way() for way in ways.values()] for _ in range(ROUNDS)])
     print(f"{keras.config.dtype_policy().name}, {BASE_FILTERS} filters, batch {BATCH_SIZE}, {WORKERS} workers")
-    print(f"model.fit from files      {np.median(speeds[fit]):6.1f} images/s")
-    print(f"train_on_batch in memory  {np.median(speeds[in_memory]):6.1f} images/s")
-    print(f"ratio                     {np.median(ratios):6.2f}  (rounds: {', '.join(f'{r:.2f}' for r in ratios)})")
+    print(f"{'way':<36} patches/s  of train_on_batch (rounds)         core time a patch")
+    rows = []
+    for i, name in enumerate(ways):
+        seconds, cores = np.median(measured[:, i], axis=0)
+        ratios = measured[:, 0, 0] / measured[:, i, 0]
+        row = {
+            "way": name,
+            "patches_per_s": round(PATCHES / seconds, 1),
+            "of_train_on_batch": round(float(np.median(ratios)), 3),
+            "core_ms_a_patch": round(1000 * cores / PATCHES, 1),
+        }
+        rows.append(row)
+        patches_per_s, ratio, core_ms = list(row.values())[1:]
+        spread = ", ".join(f"{each:.2f}" for each in ratios)
+        print(f"{name:<36} {patches_per_s:>9}  {ratio:.2f} ({spread:<24}) {core_ms:>8} ms")
+    runs.write_csv(OUT, rows[0], [row.values() for row in rows])
+    print(f"written: {OUT}")
+
+
+def clocks():
+    """Seconds now: on the clock, and of all threads of this process on all cores."""
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 if __name__ == "__main__":

@@ -62,21 +62,22 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def script(name, *arguments, cwd, until=None):
-    """Run a script of the project in a folder; returns (seconds, peak resident memory in kB).
+def script(name, *arguments, cwd, until="\n"):
+    """Run a script of the project in a folder; returns (seconds, peak resident memory in kB, seconds `until`).
 
-    until: words of its output at which the clock stops. UserError where the script fails, with what it said.
+    until: words of its output; the last figure is when a line of it first held them, None if none did. UserError where
+    the script fails, with what it said.
     """
     command = [sys.executable, "-u", str(Path(__file__).parent.parent / name), *map(str, arguments)]
-    began, seconds = time.perf_counter(), None
+    began, seen = time.perf_counter(), None
     with open(cwd / "errors.txt", "w+") as errors:
         with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
             for line in process.stdout:
-                if until and until in line and seconds is None:
-                    seconds = time.perf_counter() - began
+                if until in line and seen is None:
+                    seen = time.perf_counter() - began
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
         errors.seek(0)
         if process.returncode:
             raise runs.UserError(f"{name}: {errors.read().strip()}")
-    return seconds or time.perf_counter() - began, usage.ru_maxrss
+    return time.perf_counter() - began, usage.ru_maxrss, seen

@@ -22,11 +22,12 @@ TINY = (
 )
 
 
-def start(place, run, flags, *, number=None, port=0):
-    """Start train.py under JAX. number: of this process, where there are two."""
-    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+def start(place, run, flags, *, number=None, port=0, devices=1):
+    """Start train.py under JAX. number: of this process, where there are two; devices: that it is to see."""
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "TMPDIR": str(place)}
     # what one process has compiled serves the next
     environment |= {"JAX_COMPILATION_CACHE_DIR": str(place / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     if number is not None:
         environment |= {
             "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{port}",
@@ -45,16 +46,31 @@ def start_pair(place, run, flags):
     return [start(place, run, flags, number=number, port=port) for number in (0, 1)]
 
 
-def test_two_processes_learn_as_one_does_and_go_on_after_one_was_killed(tmp_path):
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """A folder with data and the run of one process on one device, by which the others are judged."""
     pytest.importorskip("jax")
+    place = tmp_path_factory.mktemp("devices")
     for split, count in (("TrainData", 16), ("ValidData", 4), ("TestData", 2)):
-        write_patches(tmp_path / "data" / split / "img", tmp_path / "data" / split / "mask", range(1, count + 1))
-    alone = start(tmp_path, "alone", TINY)
-    printed = alone.communicate(timeout=200)[0]
-    assert alone.returncode == 0, printed
+        write_patches(place / "data" / split / "img", place / "data" / split / "mask", range(1, count + 1))
+    process = start(place, "alone", TINY)
+    printed = process.communicate(timeout=200)[0]
+    assert process.returncode == 0, printed
+    return place
 
-    first, second = start_pair(tmp_path, "pair", TINY)
-    folder = tmp_path / "results" / "pair"
+
+def assert_same_history(place, run):
+    histories = [read_csv(place / "results" / name / "history.csv", "train.py") for name in ("alone", run)]
+    for expected, row in zip(*histories, strict=True):
+        # of validation each device computes the whole, and the smoothing term of the Dice loss weighs half as much
+        assert row.pop("val_loss") == pytest.approx(expected.pop("val_loss"), rel=1e-3)
+        assert row == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="JAX has no collectives between CPUs there")
+def test_two_processes_learn_as_one_does_and_go_on_after_one_was_killed(alone):
+    first, second = start_pair(alone, "pair", TINY)
+    folder = alone / "results" / "pair"
     deadline = time.monotonic() + 200
     while not (folder / "last.weights.h5").exists():  # an epoch is done
         assert first.poll() is None and time.monotonic() < deadline, first.communicate()[0]
@@ -64,17 +80,25 @@ def test_two_processes_learn_as_one_does_and_go_on_after_one_was_killed(tmp_path
     first.kill()  # by itself it would end, too, but only after JAX has waited a minute and a half for the other
     first.communicate()
 
-    pair = start_pair(tmp_path, "pair", "--resume")
+    pair = start_pair(alone, "pair", "--resume")
     printed = [process.communicate(timeout=200)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0], printed
     assert "on 2 devices" in printed[0] and "Epoch 3/3" in printed[0] and "Epoch 1/3" not in printed[0]
-    assert "Epoch" not in printed[1]  # the second says nothing
-    histories = [read_csv(tmp_path / "results" / run / "history.csv", "train.py") for run in ("alone", "pair")]
-    for expected, row in zip(*histories, strict=True):
-        # of validation each process computes the whole, and the smoothing term of the Dice loss weighs half as much
-        assert row.pop("val_loss") == pytest.approx(expected.pop("val_loss"), rel=1e-3)
-        assert row == pytest.approx(expected, rel=1e-5)
-    assert {path.name for path in (tmp_path / "results").iterdir()} == {"alone", "pair", "cache"}
+    assert "Epoch" not in printed[1]
+    assert_same_history(alone, "pair")
+    assert {path.name for path in (alone / "results").iterdir()} == {"alone", "pair", "cache"}
+
+
+def test_one_process_uses_all_its_devices(alone):
+    process = start(alone, "both", TINY, devices=2)
+    printed = process.communicate(timeout=200)[0]
+    assert process.returncode == 0 and "on 2 devices" in printed, printed
+    assert_same_history(alone, "both")
+    before = (alone / "results" / "both" / "model.keras").read_bytes()
+    process = start(alone, "both", TINY + " --overwrite", devices=3)
+    printed = process.communicate(timeout=200)[0]
+    assert process.returncode == 2 and "BATCH_SIZE is 8: 3 devices cannot take equal parts of it" in printed
+    assert (alone / "results" / "both" / "model.keras").read_bytes() == before
 
 
 def test_shares_of_a_batch_are_equal_and_make_up_the_whole(flat):
@@ -101,17 +125,12 @@ def test_shares_of_a_batch_are_equal_and_make_up_the_whole(flat):
         ({"PROCESS_ID": "one"}, "PROCESS_ID is 'one': it must be a number"),
         ({"PROCESS_ID": "2", "NUM_PROCESSES": "2"}, "PROCESS_ID is 2: it must be below the 2 processes"),
         ({"PROCESS_ID": "1", "NUM_PROCESSES": "2"}, "JOB_ADDRESSES is not set: host:port"),
+        ({"NUM_PROCESSES": "2", "JOB_ADDRESSES": "localhost:1"}, "2 processes train together under KERAS_BACKEND=jax"),
     ],
 )
 def test_a_wrong_place_in_the_job_is_told(monkeypatch, variables, complaint):
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     for name, value in variables.items():
         monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
     with pytest.raises(UserError, match=complaint):
         devices.process()
-
-
-def test_other_backends_train_alone(monkeypatch):
-    monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", "2")
-    monkeypatch.setenv("KERAS_DISTRIBUTION_JOB_ADDRESSES", "localhost:1")
-    with pytest.raises(UserError, match="under KERAS_BACKEND=jax only, not tensorflow"):
-        devices.Share(16)
