@@ -99,15 +99,17 @@ class Share:
         if self.parts > 1:
             self.scope = keras.distribution.DataParallel(auto_shard_dataset=False).scope
 
-    def agree(self, *what):
-        """Raise UserError where the processes would not train the same: `what` must be alike in all of them."""
+    def agree(self, config, assigned):
+        """Raise UserError where the processes would not train the same. config: of the run; assigned: its split."""
         if self.processes == 1:
             return
         from jax.experimental import multihost_utils
 
-        digest = np.frombuffer(hashlib.sha256(repr(what).encode()).digest(), np.uint8)
+        own = ("DATA_DIR", "RESULTS_DIR", "OVERWRITE", "WORKERS")  # these may be each process's own
+        constants = [pair for pair in config["constants"].items() if pair[0] not in own]
+        alike = repr((constants, config["data_digest"], config["precision"], assigned.tolist()))
         try:
-            multihost_utils.assert_equal(digest)
+            multihost_utils.assert_equal(np.frombuffer(hashlib.sha256(alike.encode()).digest(), np.uint8))
         except AssertionError:
             raise UserError("the processes differ in data, split, constants or precision: start them alike") from None
 

@@ -229,9 +229,7 @@ def train(folder, patches, assigned, teacher, share):
         config["precision"] = "mixed_bfloat16" if bfloat16 else "float32"
         runs.write_json(folder / "config.json", config)
     keras.config.set_dtype_policy(config["precision"])
-    own = ("DATA_DIR", "RESULTS_DIR", "OVERWRITE", "WORKERS")
-    alike = [pair for pair in config["constants"].items() if pair[0] not in own]
-    share.agree(patches.digest, assigned.tolist(), alike, config["precision"])
+    share.agree(config, assigned)
 
     splits = {split: (assigned == split).nonzero()[0] for split in (*patch_files.SPLITS, dataset.NO_MASK)}
     learnt, targets = splits["train"], None

@@ -39,11 +39,12 @@ def start(place, run, flags, *, number=None, port=0, devices=1):
     return subprocess.Popen(command, cwd=place, env=environment, **streams)
 
 
-def start_pair(place, run, flags):
+def start_pair(place, run, flags, further=("", "")):
+    """Start both of two processes; further: flags of each."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    return [start(place, run, flags, number=number, port=port) for number in (0, 1)]
+    return [start(place, run, flags + further[number], number=number, port=port) for number in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,14 @@ def test_two_processes_learn_as_one_does_and_go_on_after_one_was_killed(alone):
     assert "Epoch" not in printed[1]
     assert_same_history(alone, "pair")
     assert {path.name for path in (alone / "results").iterdir()} == {"alone", "pair", "cache"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="JAX has no collectives between CPUs there")
+def test_processes_that_would_train_otherwise_are_told(alone):
+    pair = start_pair(alone, "unlike", TINY, (" --split-seed 1", " --split-seed 2"))
+    printed = [process.communicate(timeout=200)[0] for process in pair]
+    assert [process.returncode for process in pair] == [2, 2], printed
+    assert all("the processes differ in data, split, constants or precision" in text for text in printed)
 
 
 def test_one_process_uses_all_its_devices(alone):
