@@ -92,7 +92,7 @@ def main():
     for baseline in [row["validation_dice"] for row in table if row["factor"] == "baseline"]:
         for row in table:
             row["gain"] = round(row["validation_dice"] - baseline, 4)
-    runs.write_csv(path, table[0], [row.values() for row in table])
+    runs.write_csv(path, table[0], [[row[column] for column in table[0]] for row in table])
     for row in table:
         sd, gain = (f"{row[key]:.3f}" if row[key] != "" else "  -  " for key in ("sd", "gain"))
         print(f"{row['factor']:<32} {row['validation_dice']:.3f} ({sd}) {gain:>7} {int(row['parameters']):>10,}")
@@ -107,6 +107,7 @@ def standing(path):
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
+        row.setdefault("dice_of_seeds", "")  # tables of earlier versions have none
         for key in ("validation_dice", "sd", "gain"):
             row[key] = float(row[key]) if row[key] else ""
     return {row["factor"]: row for row in rows}
