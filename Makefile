@@ -1,26 +1,36 @@
 # make demo   synthetic patches -> training -> threshold -> scores -> pictures, on two cores
-# make test   lint and tests
+# make test   lint and all tests but the slow ones; make test-all runs those, too
 # make bench  speed and memory, beside PyTorch and OpenVINO (benchmarks/README.md), a quarter of an hour
 # They make .venv on the first call and leave it alone afterwards.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PY = .venv/bin/python
+SMALL_NETWORK = --base-filters 16 --max-filters 64 --batch-size 8 --epochs 16
 
-.PHONY: demo test bench clean
+.PHONY: demo test test-all lint bench clean
 .DELETE_ON_ERROR:
 
+# A small network, the same on every processor: five minutes with AVX2 alone.
 demo: .venv/installed
 	$(PY) make_sample_data.py --out-dir data/sample --patches 400 --overwrite
-	$(PY) train.py --data-dir data/sample --run demo --epochs 24 --overwrite
+	$(PY) train.py --data-dir data/sample --run demo $(SMALL_NETWORK) --overwrite
 	$(PY) optimize_threshold.py --run demo
 	$(PY) evaluate.py --run demo
 	$(PY) visualize.py --run demo
 	@echo; echo "pictures: results/demo/samples/ and results/demo/*.png"
 
-test: .venv/installed-test
+# A file is one worker's, because its tests share what its fixtures train; conftest.py puts the long files first.
+PYTEST = $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
+test: lint
+	$(PYTEST) -m "not slow" tests
+
+test-all: lint
+	$(PYTEST) tests
+
+lint: .venv/installed-test
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m pytest -q -n 2 --dist loadfile tests
 
 bench: .venv/installed-bench
 	$(PY) benchmarks/training.py --networks default "plain 16"

@@ -217,6 +217,7 @@ def speeds(run):
     keras.utils.set_random_seed(0)
     model = model_files.load_model(folder)
     model.compile(optimizer="adamw", loss=loss_of(constants))
+    model.optimizer.build(model.trainable_variables)
     size = constants["BATCH_SIZE"]
     images = np.random.default_rng(0).normal(size=(size, *model.input_shape[1:])).astype(np.float32)
     masks = (images[..., :1] > 2).astype(np.float32)

@@ -1,4 +1,7 @@
-"""What training writes after every epoch: the best model, the history, and all that a resumed run needs."""
+"""What accompanies training: the record of every epoch, all that a resumed run needs, and when it will be done."""
+
+import time
+from datetime import datetime, timedelta
 
 import keras
 
@@ -65,3 +68,38 @@ class RunRecorder(keras.callbacks.Callback):
             self.model.save_weights(partial)
         if self.finished:
             self.model.stop_training = True
+
+
+class Forecast(keras.callbacks.Callback):
+    """Print, after the first epoch that is trained, when training will be done at the latest.
+
+    Args:
+        hint: a further line, printed where that is more than an hour away; "" for none.
+    """
+
+    def __init__(self, hint=""):
+        super().__init__()
+        self.hint, self.began, self.told = hint, None, False
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.began is None:  # the first step also compiles the network
+            self.began = time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        left = self.params["epochs"] - epoch - 1
+        if self.told or not left:
+            return
+        self.told = True
+        took = time.monotonic() - self.began
+        end = datetime.now() + timedelta(seconds=took * left)
+        print(f"{duration(took)} an epoch: {left} more take {duration(took * left)}, until {end:%H:%M}")
+        if self.hint and took * left > 3600:
+            print(self.hint)
+
+
+def duration(seconds):
+    """Write a time as 44 s, 12 min or 1 h 27 min."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

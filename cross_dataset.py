@@ -12,6 +12,7 @@ Writes results/cross_dataset/: sets.csv, scores.csv, matrix.csv and .png, adapta
 """
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -28,6 +29,7 @@ TEST_SPLIT = "test"  # see train.py
 SIZE = 0  # see train.py
 LEAVE_ONE_OUT = False  # train on all folders but one, instead of on each alone; in-domain runs are made as well
 EPOCHS = 40  # of every training
+NETWORK = ""  # further flags of train.py for every training, as one text: "--base-filters 24 --max-filters 96"
 LABELLED = (5, 10, 20, 40)  # numbers of labelled patches of the target to adapt with
 DRAWS = 3  # times that so many patches are drawn, from the target's training split
 FINE_TUNE_STEPS = 60  # training steps on them
@@ -130,7 +132,7 @@ def train(place, name, data_dir):
     if not (folder / "threshold.json").exists():
         print(f"training {name}")
         flags = ["--data-dir", str(data_dir), "--test-split", TEST_SPLIT, "--size", str(SIZE)]
-        flags += ["--epochs", str(EPOCHS), "--seed", str(SEED)]
+        flags += ["--epochs", str(EPOCHS), "--seed", str(SEED), *shlex.split(NETWORK)]
         runs.train_run(folder, flags)
     return Set(folder)
 

@@ -17,7 +17,10 @@ fields, roads and old scars on every date, the landslides from the middle on.
 """
 
 import re
+import signal
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -331,6 +334,20 @@ def prepare(folder):
             path.unlink()
 
 
+def write(folder, dates, n, planned):
+    """Make and write patch n, planned as (name of its region, random generator); returns its landslide pixels."""
+    name, rng = planned
+    if dates:
+        variables, mask = make_series(REGIONS[name], rng, dates)
+        event = {"pre_post_dates": str({"pre": dates // 2 - 1, "post": dates // 2})} if mask.any() else {}
+        series.write_series(folder / "s2" / f"{name}_s2_{n}.nc", variables, event)
+    else:
+        img, mask = make_patch(REGIONS[name], rng)
+        write_array(folder / "images" / f"image_{n}.h5", "img", img)
+        write_array(folder / "masks" / f"mask_{n}.h5", "mask", mask)
+    return int(mask.sum())
+
+
 def main():
     runs.check_ranges(globals(), PATCHES=(1, None), SEED=(0, None))
     runs.check_choices(globals(), REGION=("all", *REGIONS))
@@ -338,19 +355,15 @@ def main():
         raise runs.UserError(f"DATES is {DATES}: it must be 0, or at least 2")
     folder = Path(OUT_DIR)
     prepare(folder)
-    slid, empty = 0, 0
-    todo = enumerate(plan(REGION, PATCHES, SEED), 1)
-    for n, (name, rng) in runs.progress(todo, "patches", total=PATCHES):
-        if DATES:
-            variables, mask = make_series(REGIONS[name], rng, DATES)
-            event = {"pre_post_dates": str({"pre": DATES // 2 - 1, "post": DATES // 2})} if mask.any() else {}
-            series.write_series(folder / "s2" / f"{name}_s2_{n}.nc", variables, event)
-        else:
-            img, mask = make_patch(REGIONS[name], rng)
-            write_array(folder / "images" / f"image_{n}.h5", "img", img)
-            write_array(folder / "masks" / f"mask_{n}.h5", "mask", mask)
-        slid, empty = slid + int(mask.sum()), empty + int(not mask.any())
-    share = slid / (PATCHES * SIZE**2)
+    # Ctrl-C is for this process, which then drops what its helpers have not begun.
+    with ProcessPoolExecutor(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+        try:
+            written = pool.map(partial(write, folder, DATES), range(1, PATCHES + 1), plan(REGION, PATCHES, SEED))
+            slid = list(runs.progress(written, "patches", total=PATCHES))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    share, empty = sum(slid) / (PATCHES * SIZE**2), slid.count(0)
     print(f"{PATCHES} patches in {folder}: {share:.2%} of pixels are landslide, {empty} patches have none")
 
 

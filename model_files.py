@@ -80,7 +80,9 @@ def _rebuilt(model, exchange, dtype=None):
     keras = import_keras()
 
     def clone(layer):
-        config = layer.get_config() | ({"dtype": dtype} if dtype else {})
+        config = layer.get_config()
+        if dtype and isinstance(layer, keras.layers.Layer):  # an operation, like ops.take, computes in what it is given
+            config["dtype"] = dtype
         return exchange.get(type(layer), type(layer)).from_config(config)
 
     bare = keras.Model(model.input, model.output, name=model.name)  # of a compiled one the loss would be cloned, too

@@ -172,7 +172,7 @@ def map_scene(folder, config, threshold, out_dir, metadata):
     opened = Scene(recipe)
     tell_about(opened, config)
     tile = tuple(config["input_shape"][:2])
-    grid = Grid(opened.height, opened.width, tile, round(OVERLAP * min(tile)))
+    grid = Grid(opened.height, opened.width, tile, round(OVERLAP * min(tile))).filling(BATCH_SIZE)
     job = Job(str(folder), recipe, grid, tuple(config["band_mean"]), BATCH_SIZE, TTA)
     name = scene_name(INPUT)
     metadata |= {"scene": name, "scaling": SCALING}
@@ -260,7 +260,7 @@ def write_rasters(job, opened, threshold, paths, metadata):
             counts[:] += (mask == 1).sum(), valid.sum()
 
         with workers.Behind(write) as writer:
-            for strip in runs.progress(strips, "mapping", len(job.grid.tops)):
+            for strip in runs.progress(strips, "mapping", len(job.grid.strips)):
                 writer(strip)
     return counts
 

@@ -315,8 +315,12 @@ def import_keras():
 
     They come from C++ before its log level is read, so the error stream itself is closed for as long as the import
     takes. Set TF_CPP_MIN_LOG_LEVEL to see them; a failing import raises as ever.
+
+    TensorFlow uses its oneDNN kernels by itself only where a processor has AVX512-VNNI. On one with AVX2 alone they
+    train and predict 1.4 times as fast as the others, so they are switched on unless TF_ENABLE_ONEDNN_OPTS is set.
     """
     keep_freed_memory()
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         import keras
 
@@ -335,7 +339,15 @@ def import_keras():
 
 
 def hardware_has_bfloat16():
-    """Whether bfloat16 is faster than float32 here: a GPU, or a CPU with AVX512-BF16 or AMX."""
+    """Whether bfloat16 is faster than float32 here: a GPU, or a CPU with AVX512-BF16 or AMX.
+
+    The environment variable LANDSLIDE_BFLOAT16 answers in its place: 0 for no, 1 for yes.
+    """
+    answer = os.environ.get("LANDSLIDE_BFLOAT16", "")
+    if answer:
+        if answer not in ("0", "1"):
+            raise UserError(f"the environment variable LANDSLIDE_BFLOAT16 is {answer!r}: it must be 0 or 1")
+        return answer == "1"
     keras = import_keras()
     if keras.backend.backend() == "torch":  # Keras lists no devices there
         import torch

@@ -1,12 +1,12 @@
 """Tiles over a scene: where they lie, how their predictions blend, and the rasters that come of them.
 
-The unit of work is a strip: one row of tiles, all of it computed by one call with the same batches, in whatever process
-(workers.py), so that the result has the same bytes. Strips are added up in order by one hand.
+The unit of work is a strip: some rows of tiles, computed by one call in the same batches, whatever the process
+(workers.py), so that the result has the same bytes. Strips are added up in order in one place.
 """
 
 import contextlib
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import rasterio
@@ -25,7 +25,7 @@ class Grid:
 
     Attributes:
         height, width: of the scene. tile: (height, width) of a tile. overlap: pixels that neighbours share, at most
-            half a tile. shift: pixels by which all tiles lie further up and left.
+            half a tile. shift: pixels by which all tiles lie further up and left. rows: rows of tiles in a strip.
     """
 
     height: int
@@ -33,15 +33,25 @@ class Grid:
     tile: tuple
     overlap: int
     shift: int = 0
+    rows: int = 1
+
+    def filling(self, batch_size):
+        """The same tiles, in strips with enough of them for two batches: small batches are slow."""
+        return replace(self, rows=-(-2 * batch_size // len(self.lefts)))
+
+    @property
+    def strips(self):
+        """For each strip, the first row of each of its rows of tiles."""
+        return [self.tops[i : i + self.rows] for i in range(0, len(self.tops), self.rows)]
 
     @property
     def tops(self):
-        """First row of each strip; negative where it begins above the scene."""
+        """First row of each row of tiles; negative where it begins above the scene."""
         return _starts(self.height, self.tile[0], self.overlap, self.shift)
 
     @property
     def lefts(self):
-        """First column of each tile of a strip."""
+        """First column of each tile of a row."""
         return _starts(self.width, self.tile[1], self.overlap, self.shift)
 
     @property
@@ -88,21 +98,23 @@ def mirrored(first, last, size):
 
 @dataclass
 class Strip:
-    """What the tiles of one strip see: values bands x tile height x width of all tiles; valid, of the scene's width.
+    """What the tiles of one strip see.
 
-    lefts: columns of `values` where those tiles begin that hold any data.
+    Attributes:
+        values: bands x height x width that its tiles cover. valid: height x width of the scene, whether there are data.
+        places: (row, column) of `values` at which each tile with any data begins.
     """
 
     values: np.ndarray
     valid: np.ndarray
-    lefts: list
+    places: list
 
 
 def read_strip(scene, grid, index, fill):
     """Read strip `index`; None where it has no data at all. Gaps are filled with `fill`, a value for each band."""
     tile_height, tile_width = grid.tile
-    top, lefts = grid.tops[index], grid.lefts
-    rows = mirrored(top, top + tile_height, grid.height)
+    tops, lefts = grid.strips[index], grid.lefts
+    rows = mirrored(tops[0], tops[-1] + tile_height, grid.height)
     columns = mirrored(lefts[0], lefts[-1] + tile_width, grid.width)
     values, valid = scene.read(int(rows.min()), int(rows.max()) + 1)
     if not valid.any():
@@ -113,31 +125,35 @@ def read_strip(scene, grid, index, fill):
     valid = valid[rows]
     wide = valid[:, columns]
     values = np.take(np.take(values, rows, axis=1), columns, axis=2)
-    begins = [left - lefts[0] for left in lefts]
-    return Strip(values, valid, [left for left in begins if wide[:, left : left + tile_width].any()])
+    places = [(top - tops[0], left - lefts[0]) for top in tops for left in lefts]
+    covered = [(top, left) for top, left in places if wide[top : top + tile_height, left : left + tile_width].any()]
+    return Strip(values, valid, covered)
 
 
 def predict_strip(model, grid, strip, batch_size, tta=False):
-    """Weighted probabilities of a strip, summed over its tiles: tile height x scene width, float32."""
+    """Weighted probabilities of a strip, summed over its tiles: height x scene width, float32."""
     tile_height, tile_width = grid.tile
     window = grid.window
-    sums = np.zeros((tile_height, strip.values.shape[2]), np.float32)
-    for lefts in batches(strip.lefts, batch_size):
-        tiles = np.stack([strip.values[:, :, left : left + tile_width] for left in lefts])
-        found = probabilities(model, np.ascontiguousarray(np.moveaxis(tiles, 1, -1)), tta)
-        for left, probability in zip(lefts, found, strict=True):
-            sums[:, left : left + tile_width] += window * probability
+    sums = np.zeros(strip.values.shape[1:], np.float32)
+    for places, size in batches(strip.places, batch_size):
+        tiles = np.zeros((size, *grid.tile, len(strip.values)), np.float32)
+        for tile, (top, left) in zip(tiles, places, strict=False):
+            tile[:] = np.moveaxis(strip.values[:, top : top + tile_height, left : left + tile_width], 0, -1)
+        found = probabilities(model, tiles, tta)
+        for (top, left), probability in zip(places, found, strict=False):
+            sums[top : top + tile_height, left : left + tile_width] += window * probability
     return sums[:, -grid.lefts[0] :][:, : grid.width]
 
 
 def batches(items, batch_size):
-    """Cut a list into batches of `batch_size` and, for the rest, of halves of it: few shapes to compile for."""
-    start = 0
-    while start < len(items):
-        while batch_size > len(items) - start:
-            batch_size = max(batch_size // 2, 1)
-        yield items[start : start + batch_size]
-        start += batch_size
+    """Yield (items, size) of batches; the last is to be filled up to `size`, a multiple of a quarter of `batch_size`.
+
+    Few sizes, because some backends compile for each, and none of them small.
+    """
+    unit = max(batch_size // 4, 1)
+    for start in range(0, len(items), batch_size):
+        batch = items[start : start + batch_size]
+        yield batch, min(-(-len(batch) // unit) * unit, batch_size)
 
 
 # ---------------------------------------------------------------------- from strips to rasters
@@ -157,9 +173,10 @@ class Blend:
         Returns (first row, probability H x W float32, valid H x W) of rows that are finished by it, in whole rows of
         blocks; H may be 0.
         """
-        tops, height = self.grid.tops, self.grid.height
-        start, last = tops[self.next], self.next + 1 == len(tops)
-        first, end = max(start, 0), min(start + self.grid.tile[0], height)
+        strips, height = self.grid.strips, self.grid.height
+        tops, last = strips[self.next], self.next + 1 == len(strips)
+        start = tops[0]
+        first, end = max(start, 0), min(tops[-1] + self.grid.tile[0], height)
         self.next += 1
         lacking = end - self.top - len(self.sums)
         if lacking > 0:
@@ -169,7 +186,7 @@ class Blend:
             sums, valid = strip
             self.sums[first - self.top : end - self.top] += sums[first - start : end - start]
             self.valid[first - self.top : end - self.top] = valid[first - start : end - start]
-        finished = height if last else max(min(tops[self.next], height), 0)
+        finished = height if last else max(min(strips[self.next][0], height), 0)
         count = finished - self.top if last else (finished - self.top) // BLOCK * BLOCK
         top, self.top = self.top, self.top + count
         done, self.sums = self.sums[:count], self.sums[count:]

@@ -271,7 +271,7 @@ def fit(folder, config, feed, validation):
     """Build and fit a network, from the start or from where it was cut off; returns its RunRecorder."""
     import keras
 
-    from callbacks import RunRecorder
+    from callbacks import Forecast, RunRecorder
 
     model = build(config, steps=len(feed))
     recorder = RunRecorder(folder, len(feed), PATIENCE)
@@ -286,7 +286,11 @@ def fit(folder, config, feed, validation):
             initial_epoch=done,
             epochs=EPOCHS,
             shuffle=False,  # the feed shuffles by itself
-            callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch), recorder],
+            callbacks=[
+                keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch),
+                recorder,
+                Forecast(smaller_network()),
+            ],
             verbose=1 if sys.stdout.isatty() else 2,
         )
     except KeyboardInterrupt:
@@ -294,6 +298,16 @@ def fit(folder, config, feed, validation):
         print(f"\nstopped after {len(recorder.rows)} epochs; {kept}go on with --resume")
         sys.exit(130)
     return recorder
+
+
+def smaller_network():
+    """A hint at a smaller network, for the default one on a processor without bfloat16; "" for others."""
+    if MODEL != "unet" or BASE_FILTERS <= 24 or runs.hardware_has_bfloat16():
+        return ""
+    return (
+        "this processor has no bfloat16: --base-filters 24 --max-filters 96 --epochs 60 is much quicker "
+        "and nearly as good (docs/training.md)"
+    )
 
 
 def build(config, steps):
@@ -339,6 +353,7 @@ def build(config, steps):
         loss=loss_of(config["constants"]),
         metrics=[PooledDice(name="dice"), PooledIoU(name="iou")],
     )
+    optimizer.build(model.trainable_variables)  # made within the first step, it would have TensorFlow trace that twice
     return model
 
 

@@ -80,7 +80,7 @@ class Behind:
 def strips_here(job, model, scene):
     """Yield (sums, valid) of each strip in order, or None for strips without data; reading goes on meanwhile."""
     read = functools.partial(read_strip, scene, job.grid)
-    for strip in ahead(lambda index: read(index, job.fill), range(len(job.grid.tops))):
+    for strip in ahead(lambda index: read(index, job.fill), range(len(job.grid.strips))):
         yield strip and (predict_strip(model, job.grid, strip, job.batch_size, job.tta), strip.valid)
 
 
@@ -107,7 +107,7 @@ def strips_on_cluster(job, scheduler):
         name = hashlib.sha256(repr(job).encode()).hexdigest()[:12]  # of other jobs on the same cluster
         waiting = deque()
         try:
-            for index in range(len(job.grid.tops)):
+            for index in range(len(job.grid.strips)):
                 waiting.append(client.submit(compute_strip, job, index, key=f"strip-{index}-{name}"))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()

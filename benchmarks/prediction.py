@@ -2,6 +2,7 @@
 
     pip install -r benchmarks/requirements.txt
     python benchmarks/prediction.py --run rgb
+    python benchmarks/prediction.py --isa avx2 --out results/figures/prediction_speed_avx2.csv    # as without bfloat16
 
 Batches lie in memory. Each way has a process of its own and they take turns. Differences are the largest of any
 probability from Keras in float32 with the same weights; the PyTorch network is untrained, so it has none.
@@ -15,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
 
 import numpy as np
-from turns import in_turn
+from turns import hold_to, in_turn, processor
 
 import model_files
 import runs
@@ -25,6 +26,7 @@ RESULTS_DIR = "results"  # holds a folder for each run
 PATCHES = 128  # predicted in a round
 BATCH_SIZE = 32  # patches predicted at once
 ROUNDS = 5  # of each way, in turn
+ISA = "all"  # instructions that the libraries may use: all, or avx2: those of a processor without bfloat16
 OUT = "results/figures/prediction_speed.csv"  # the table
 
 
@@ -33,16 +35,20 @@ def main():
     folder, config = runs.open_run(RESULTS_DIR, RUN)
     if config["constants"].get("MODEL", "unet") != "unet" or "members" in config:
         raise runs.UserError(f"run {RUN} is no U-Net: there is nothing like it in PyTorch here")
+    hold_to(ISA)
     settings = {"PATCHES": PATCHES, "BATCH_SIZE": BATCH_SIZE}
     with tempfile.TemporaryDirectory() as place:
         arguments = (folder, config, Path(place))
-        ways = (keras_as_stored, keras_float32, openvino_float32, openvino_bfloat16, torch_float32, torch_bfloat16)
+        ways = [keras_as_stored, keras_float32, openvino_float32, torch_float32, torch_tuned_float32]
+        if runs.hardware_has_bfloat16():  # in software it would take minutes
+            ways += [openvino_bfloat16, torch_tuned_bfloat16]
         seconds = in_turn(ways, arguments, ROUNDS, settings)
         reference = np.load(Path(place, "keras_float32.npy"))
         differences = {path.stem: float(np.abs(np.load(path) - reference).max()) for path in Path(place).glob("*.npy")}
     ours = statistics.median(seconds["keras_as_stored"])
-    rows = []
-    print("way                patches/s   MP/s   as stored is ... times as fast   largest difference")
+    rows, machine = [], processor(ISA)
+    print(", ".join(machine.values()))
+    print("way                  patches/s   MP/s   as stored is ... times as fast   largest difference")
     for way, took in seconds.items():
         took = statistics.median(took)
         row = {
@@ -52,9 +58,9 @@ def main():
             "as_stored_against_it": round(took / ours, 2),
             "largest_difference": round(differences[way], 6) if way in differences else "",
         }
-        rows.append(row)
+        rows.append(row | machine)
         patches, pixels, ratio, difference = list(row.values())[1:]
-        print(f"{way:<18} {patches:>9} {pixels:>6} {ratio:>31} {difference:>20}")
+        print(f"{way:<20} {patches:>9} {pixels:>6} {ratio:>31} {difference:>20}")
     runs.write_csv(OUT, rows[0], [row.values() for row in rows])
     print(f"written: {OUT}")
 
@@ -111,16 +117,14 @@ def openvino_bfloat16(folder, config, place):
     return openvino(folder, config, place, "bf16", "openvino_bfloat16")
 
 
-def torch_way(config, bfloat16):
+def torch_way(config, channels_last, bfloat16=False):
     import torch
     from torch_unet import UNet
 
     constants = config["constants"]
     size = {name.lower(): constants[name] for name in ("BASE_FILTERS", "MAX_FILTERS", "DEPTH", "STEM")}
-    model = UNet(len(config["bands"]), block=constants["CONV_BLOCK"], **size).eval()
-    if bfloat16:
-        model = model.to(memory_format=torch.channels_last)
-    form = torch.channels_last if bfloat16 else torch.contiguous_format
+    form = torch.channels_last if channels_last else torch.contiguous_format
+    model = UNet(len(config["bands"]), block=constants["CONV_BLOCK"], **size).eval().to(memory_format=form)
     inputs = [torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous(memory_format=form) for batch in batches(config)]
 
     def work():
@@ -132,13 +136,16 @@ def torch_way(config, bfloat16):
 
 
 def torch_float32(folder, config, place):
-    """PyTorch as it comes: channels first, float32."""
-    return torch_way(config, bfloat16=False)
+    """PyTorch as it comes: channels first."""
+    return torch_way(config, channels_last=False)
 
 
-def torch_bfloat16(folder, config, place):
-    """PyTorch tuned: channels last, bfloat16 autocast."""
-    return torch_way(config, bfloat16=True)
+def torch_tuned_float32(folder, config, place):
+    return torch_way(config, channels_last=True)
+
+
+def torch_tuned_bfloat16(folder, config, place):
+    return torch_way(config, channels_last=True, bfloat16=True)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
     pip install -r benchmarks/requirements.txt
     python benchmarks/training.py                                  # the default network and the plain one of 16 and 32
     python benchmarks/training.py --networks default --patches 640
+    python benchmarks/training.py --isa avx2 --out results/figures/training_speed_avx2.csv    # as without bfloat16
 
 Ways: `fit` is train.py's own (packed files, augmentation, metrics); `train_on_batch` the same step on one batch in
 memory; `torch_published` opens two HDF5 files a patch in a DataLoader and computes in float32, like the official
-baseline of Landslide4Sense; `torch_tuned` has all patches in memory, channels last, bfloat16 autocast, and keeps freed
-memory as our own scripts do. Each way has a process of its own; they take turns, one epoch each, because speeds drift
-on shared machines. Share of peak: arithmetic operations of the convolutions, three times those of prediction, over
-those of PyTorch's bfloat16 matrix product.
+baseline of Landslide4Sense; `torch_tuned` has all patches in memory, channels last, bfloat16 autocast where train.py
+would use bfloat16, and keeps freed memory as our own scripts do. Each way has a process of its own; they take turns,
+one epoch each, because speeds drift on shared machines. Share of peak: arithmetic operations of the convolutions, three
+times those of prediction, over those of PyTorch's matrix product in the same precision.
 """
 
 import statistics
@@ -23,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, o
 import h5py
 import numpy as np
 from random_data import write_patches
-from turns import in_turn
+from turns import hold_to, in_turn, processor
 
 import dataset
 import runs
@@ -32,7 +33,9 @@ NETWORKS = ("default", "plain 16", "plain 32")  # of SIZES
 PATCHES = 320  # patches in an epoch, 128 x 128 x 14 float64 as they are published
 BATCH_SIZE = 16  # patches in a step
 ROUNDS = 3  # timed epochs of each way, in turn
+ISA = "all"  # instructions that the libraries may use: all, or avx2: those of a processor without bfloat16
 OUT = "results/figures/training_speed.csv"  # the table
+bfloat16 = True  # whether the ways use it, as train.py would; main() finds out and tells their processes
 
 SIZES = {  # arguments that both implementations take
     "default": {"base_filters": 48, "max_filters": 192, "block": "residual", "stem": 2},
@@ -46,6 +49,9 @@ def main():
     runs.check_ranges(globals(), BATCH_SIZE=(1, None), PATCHES=(BATCH_SIZE, None), ROUNDS=(1, None))
     if PATCHES % BATCH_SIZE:
         raise runs.UserError(f"PATCHES is {PATCHES}: it must be a multiple of BATCH_SIZE, {BATCH_SIZE}")
+    hold_to(ISA)
+    global bfloat16
+    bfloat16 = runs.hardware_has_bfloat16()
     rows = []
     with tempfile.TemporaryDirectory() as place:
         write_patches(Path(place, "data"), PATCHES)
@@ -58,12 +64,15 @@ def main():
 def measure(network, place):
     """Rows of the table for one network: the ways in turn, and the machine's peak."""
     ways = (fit, train_on_batch, torch_published, torch_tuned, peak)
-    settings = {"PATCHES": PATCHES, "BATCH_SIZE": BATCH_SIZE}
+    settings = {"PATCHES": PATCHES, "BATCH_SIZE": BATCH_SIZE, "bfloat16": bfloat16}
     seconds = in_turn(ways, (SIZES[network], place), ROUNDS, settings)
     *timed, best = (statistics.median(values) for values in seconds.values())
     flops = 3 * convolution_flops(network) * PATCHES
     rows = []
-    print(f"\n{network}: {flops / PATCHES / 1e9:.2f} GFLOP a patch, peak {best / 1e9:.0f} GFLOP/s")
+    machine = processor(ISA)
+    precision = "bfloat16" if bfloat16 else "float32"
+    print(f"\n{network}: {flops / PATCHES / 1e9:.2f} GFLOP a patch, {precision}, peak {best / 1e9:.0f} GFLOP/s")
+    print("  " + ", ".join(machine.values()))
     for name, took in zip(list(seconds)[:-1], timed, strict=True):
         row = {
             "network": network,
@@ -71,6 +80,8 @@ def measure(network, place):
             "patches_per_s": round(PATCHES / took, 1),
             "fit_against_it": round(took / timed[0], 2),
             "share_of_peak": round(flops / took / best, 3),
+            "precision": "float32" if name == "torch_published" else precision,
+            **machine,
         }
         rows.append(row)
         print(
@@ -91,7 +102,7 @@ def keras_model(size):
     from model_files import fused
     from unet import build_unet
 
-    keras.config.set_dtype_policy("mixed_bfloat16" if runs.hardware_has_bfloat16() else "float32")
+    keras.config.set_dtype_policy("mixed_bfloat16" if bfloat16 else "float32")
     model = fused(build_unet((128, 128, 14), mean=[1.0] * 14, variance=[0.1] * 14, **size))
     model.compile(keras.optimizers.AdamW(1e-3), BCEDice(), metrics=[PooledDice(name="dice"), PooledIoU(name="iou")])
     return model
@@ -177,7 +188,7 @@ def torch_tuned(size, place):
     runs.keep_freed_memory()
     import torch
 
-    step = torch_step(size, channels_last=True, autocast=True)
+    step = torch_step(size, channels_last=True, autocast=bfloat16)
     files = Files(Path(place, "data"))
     images, masks = (torch.from_numpy(np.stack(part)) for part in zip(*(files[i] for i in range(PATCHES)), strict=True))
     images = images.contiguous(memory_format=torch.channels_last)
@@ -193,10 +204,10 @@ def torch_tuned(size, place):
 
 
 def peak(size, place):
-    """FLOP/s of a bfloat16 matrix product of 4096, the best of five, which the "epoch" returns."""
+    """FLOP/s of a matrix product of 4096, the best of five, which the "epoch" returns."""
     import torch
 
-    a = torch.randn(4096, 4096).bfloat16()
+    a = torch.randn(4096, 4096, dtype=torch.bfloat16 if bfloat16 else torch.float32)
 
     def epoch():
         best = 0.0

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import platform
 import resource
 import subprocess
 import sys
@@ -11,6 +12,25 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import runs
+
+
+def hold_to(isa):
+    """Have this process and those it starts use only the instructions of `isa`, avx2, or "all".
+
+    To be called before TensorFlow, PyTorch or OpenVINO is imported: all three convolve with oneDNN.
+    """
+    runs.check_choices({"ISA": isa}, ISA=("all", "avx2"))
+    if isa != "all":
+        os.environ |= {"ONEDNN_MAX_CPU_ISA": isa.upper(), "ATEN_CPU_CAPABILITY": isa, "LANDSLIDE_BFLOAT16": "0"}
+
+
+def processor(isa="all"):
+    """Columns that name the processor and the best instructions in use: amx_bf16, avx512_bf16, avx2 or older ones."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    has = next((name for name in ("amx_bf16", "avx512_bf16", "avx2") if name in facts.get("flags", "")), "older")
+    used = has if isa in ("all", has) else f"{isa} (it has {has})"
+    return {"processor": facts.get("model name", platform.processor()), "instructions": used}
 
 
 def in_turn(ways, arguments, rounds, settings):

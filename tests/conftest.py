@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,17 @@ import patch_files
 ROOT = Path(__file__).parent.parent
 SMALL = "--base-filters 4 --depth 2 --batch-size 8 --learning-rate 0.01".split()  # a network for tiny patches
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as runs.import_keras has it; here modules import Keras first
+
+
+# Files that take longest, in order: started last, one of them would go on alone.
+LONG = "families devices cross_dataset resume ablate pipeline series".split()
+
+
+def pytest_collection_modifyitems(items):
+    """Put the tests of long files first."""
+    rank = {f"test_{name}": i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONG)))
 
 
 def write_h5(path, key, array):
@@ -55,31 +67,58 @@ def flat(tmp_path):
     return data
 
 
+@pytest.fixture(params=["0", "1"], ids=["float32", "bfloat16"])
+def both_processors(request, monkeypatch):
+    """The answers of a processor without and of one with bfloat16, in this process and in scripts it runs."""
+    monkeypatch.setenv("LANDSLIDE_BFLOAT16", request.param)
+    return request.param
+
+
 # Keras takes seconds to import and the tests run some ninety scripts: each is forked from a process that has it.
 FORKS = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
 FORKS.set_forkserver_preload(["keras", "h5py", "matplotlib"])
 
 
+class Script:
+    """A script of the project that runs as from a shell, with what it prints."""
+
+    def __init__(self, script, *arguments, cwd=None, limit=None):
+        """Start it. limit: bytes to which a file can grow, as on a full disk."""
+        self.command = [str(ROOT / script), *map(str, arguments)]
+        self.place = tempfile.TemporaryDirectory()
+        self.files = [Path(self.place.name, name) for name in ("stdout", "stderr")]
+        arguments = (self.command, dict(os.environ), cwd, self.files, limit)
+        self.process = FORKS.Process(target=become, args=arguments)
+        self.process.start()
+
+    def send_signal(self, number):
+        os.kill(self.process.pid, number)
+
+    def running(self):
+        return self.process.is_alive()
+
+    def result(self):
+        """Wait for its end; returns what subprocess.run does, with its output as text."""
+        self.process.join(240)
+        if self.process.is_alive():
+            self.process.kill()
+            raise subprocess.TimeoutExpired(self.command, 240)
+        with self.place:
+            texts = [path.read_text() for path in self.files]
+        return subprocess.CompletedProcess(self.command, self.process.exitcode, *texts)
+
+
 def run_script(script, *arguments, cwd=None, limit=None):
-    """Run a script of the project as from a shell; returns what subprocess.run does, with its output as text.
-
-    limit: bytes to which a file can grow, as on a full disk.
-    """
-    command = [str(ROOT / script), *map(str, arguments)]
-    with tempfile.TemporaryDirectory() as place:
-        files = [Path(place, name) for name in ("stdout", "stderr")]
-        process = FORKS.Process(target=become, args=(command, cwd, files, limit))
-        process.start()
-        process.join(240)
-        if process.is_alive():
-            process.kill()
-            raise subprocess.TimeoutExpired(command, 240)
-        return subprocess.CompletedProcess(command, process.exitcode, *(path.read_text() for path in files))
+    """Run a script as `Script` does and wait for its end."""
+    return Script(script, *arguments, cwd=cwd, limit=limit).result()
 
 
-def become(command, cwd, files, limit):
+def become(command, environment, cwd, files, limit):
     """Be a script from here on, in a process of its own."""
+    os.environ.clear()  # the server that forks has what the tests began with
+    os.environ.update(environment)
     os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)  # a user has none
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests are a background job
     if cwd:
         os.chdir(cwd)
     for name, path in zip(("stdout", "stderr"), files, strict=True):

@@ -10,6 +10,7 @@ from tests.conftest import assert_user_error, record, rows, run_script
 TWO = ("--factors", "baseline", "flips only", "--epochs", 1, "--timed-steps", 1)
 
 
+@pytest.mark.slow
 def test_runs_are_compared_with_the_baseline_and_not_repeated(flat):
     place = flat.parent
     result = run_script("ablate.py", *TWO, cwd=place)

@@ -14,6 +14,8 @@ from losses import BCEDice
 from tests.conftest import assert_user_error, make_pair, rows, run_script, write_h5
 from unet import build_unet
 
+NETWORK = "--base-filters 4 --depth 3"
+
 
 def write_set(folder, numbers, gain=1.0):
     """Patches of 3 bands, brighter by `gain`."""
@@ -103,7 +105,7 @@ def test_a_pooled_folder_holds_all_labelled_patches(two, tmp_path):
 
 def test_every_pair_is_scored_in_every_way(tmp_path):
     folders = write_set(tmp_path / "a", range(1, 31)), write_set(tmp_path / "b", range(41, 71), 3.0)
-    flags = "--epochs 3 --labelled 4 50 --draws 2 --fine-tune-steps 2".split()
+    flags = "--epochs 3 --labelled 4 50 --draws 2 --fine-tune-steps 2".split() + ["--network", NETWORK]
     result = run_script("cross_dataset.py", "--data-dirs", *folders, *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "retracing" not in result.stderr

@@ -68,6 +68,7 @@ def assert_same_history(place, run):
         assert row == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="JAX has no collectives between CPUs there")
 def test_two_processes_learn_as_one_does_and_go_on_after_one_was_killed(alone):
     first, second = start_pair(alone, "pair", TINY)
@@ -90,6 +91,7 @@ def test_two_processes_learn_as_one_does_and_go_on_after_one_was_killed(alone):
     assert {path.name for path in (alone / "results").iterdir()} == {"alone", "pair", "cache"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="JAX has no collectives between CPUs there")
 def test_processes_that_would_train_otherwise_are_told(alone):
     pair = start_pair(alone, "unlike", TINY, (" --split-seed 1", " --split-seed 2"))
@@ -98,6 +100,7 @@ def test_processes_that_would_train_otherwise_are_told(alone):
     assert all("the processes differ in data, split, constants or precision" in text for text in printed)
 
 
+@pytest.mark.slow
 def test_one_process_uses_all_its_devices(alone):
     process = start(alone, "both", TINY, devices=2)
     printed = process.communicate(timeout=200)[0]

@@ -187,7 +187,7 @@ def test_the_tile_grid_leaves_no_trace(place):
     model = model_files.load_model(place / "results" / "unet")
     maps = []
     for shift in (0, TILE // 2):
-        grid = tiling.Grid(100, 150, (TILE, TILE), 8, shift)
+        grid = tiling.Grid(100, 150, (TILE, TILE), 8, shift).filling(8)
         job = workers.Job("results/unet", opened.recipe, grid, (1.0,) * 3, 8)
         blend = tiling.Blend(grid)
         maps.append(np.concatenate([blend.add(strip)[1] for strip in workers.strips_here(job, model, opened)]))
@@ -227,7 +227,7 @@ def test_gaps_do_not_bleed_and_empty_tiles_cost_nothing(place, monkeypatch):
         bands[:, :64], bands[:, 64:, 80:] = filling, filling
         opened = scene.Scene(predict_recipe(write_raster(place / "scene.tif", bands, nodata=filling)))
         grid = tiling.Grid(96, 96, (TILE, TILE), 0)
-        job = workers.Job("results/unet", opened.recipe, grid, (1.0,) * 3, 8)
+        job = workers.Job("results/unet", opened.recipe, grid, (1.0,) * 3, 4)  # no batch of up to 4 is filled up
         blend = tiling.Blend(grid)
         added = [blend.add(strip) for strip in workers.strips_here(job, model, opened)]
         valid = np.concatenate([part[2] for part in added])
@@ -386,7 +386,7 @@ def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, mo
     bands = make_bands(300, 200)
     bands[:, 60:140, 40:] = -1
     write_raster(place / "scene.tif", bands, nodata=-1)
-    call("scene.tif", RUN="unet", PROBABILITY="float32", OVERLAP=0.25, OUT_DIR="here")
+    call("scene.tif", RUN="unet", PROBABILITY="float32", OVERLAP=0.25, BATCH_SIZE=8, OUT_DIR="here")
     real, killed = workers.strips_on_cluster, []
 
     def losing_a_worker(job, scheduler):
@@ -399,7 +399,7 @@ def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, mo
                 killed.append(number)
 
     monkeypatch.setattr(workers, "strips_on_cluster", losing_a_worker)
-    call("scene.tif", RUN="unet", PROBABILITY="float32", OVERLAP=0.25, SCHEDULER="local:2")
+    call("scene.tif", RUN="unet", PROBABILITY="float32", OVERLAP=0.25, BATCH_SIZE=8, SCHEDULER="local:2")
     assert killed
     for kind in KINDS:
         assert (place / "maps" / f"scene_{kind}").read_bytes() == (place / "here" / f"scene_{kind}").read_bytes(), kind

@@ -3,8 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import h5py
@@ -17,56 +15,54 @@ from callbacks import RunRecorder
 from feed import PatchFeed
 from losses import BCEDice
 from metrics import PooledDice
-from tests.conftest import ROOT, SMALL, assert_user_error, layout_folder, record, run_script, write_patches
+from tests.conftest import SMALL, Script, assert_user_error, layout_folder, record, run_script, write_patches
 from unet import build_unet
+
+FLAGS = ("--augment", "dihedral", *SMALL)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with 60 patches."""
+    write_patches(tmp_path / "data" / "images", tmp_path / "data" / "masks", range(1, 61))
+    return tmp_path
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A folder with 60 patches."""
-    place = tmp_path_factory.mktemp("place")
+def interrupted(tmp_path_factory):
+    """(place, result) of a run `stopped` that Ctrl-C ended in its third epoch of 200."""
+    place = tmp_path_factory.mktemp("interrupted")
     write_patches(place / "data" / "images", place / "data" / "masks", range(1, 61))
-    return place
+    script = Script("train.py", "--run", "stopped", "--epochs", 200, *FLAGS, cwd=place)
+    return place, stop_after(script, place / "results" / "stopped" / "history.csv", 2, signal.SIGINT)
 
 
-def start_training(place, run, epochs):
-    """Start train.py in the background."""
-    command = [
-        sys.executable,
-        ROOT / "train.py",
-        "--run",
-        run,
-        "--epochs",
-        str(epochs),
-        "--augment",
-        "dihedral",
-        *SMALL,
-    ]
-    return subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+@pytest.fixture
+def stopped(interrupted, tmp_path):
+    """A copy of the folder in which the run was stopped."""
+    return shutil.copytree(interrupted[0], tmp_path / "place")
 
 
-def stop_after(process, history, epochs, number):
-    """Send a signal once `history` has so many epochs; returns what the process printed."""
+def stop_after(script, history, epochs, number):
+    """Send a signal to a script once `history` has so many epochs; returns its result."""
     deadline = time.monotonic() + 120
     while not (history.exists() and len(history.read_text().splitlines()) > epochs):
-        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+        assert script.running() and time.monotonic() < deadline, script.result().stderr
         time.sleep(0.01)
-    process.send_signal(number)
-    return process.communicate(timeout=60)[0]
+    script.send_signal(number)
+    return script.result()
 
 
-def test_kill_9_and_resume_give_the_history_of_an_uninterrupted_run(place):
+@pytest.mark.parametrize("bfloat16", ["0", pytest.param("1", marks=pytest.mark.slow)])
+def test_kill_9_and_resume_give_the_history_of_an_uninterrupted_run(place, monkeypatch, bfloat16):
+    monkeypatch.setenv("LANDSLIDE_BFLOAT16", bfloat16)
     results = place / "results"
-    whole = start_training(place, "whole", 6)
-    assert whole.wait(timeout=120) == 0, whole.stdout.read()
-    for epochs in (1, 4):  # killed twice, at whatever step of the epoch that follows
-        if epochs == 1:
-            process = start_training(place, "killed", 6)
-        else:
-            command = [sys.executable, ROOT / "train.py", "--run", "killed", "--resume"]
-            process = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        stop_after(process, results / "killed" / "history.csv", epochs, signal.SIGKILL)
-        assert process.returncode == -signal.SIGKILL
+    result = run_script("train.py", "--run", "whole", "--epochs", 6, *FLAGS, cwd=place)
+    assert result.returncode == 0, result.stderr
+    for epochs, flags in ((1, ("--epochs", 6, *FLAGS)), (4, ("--resume",))):  # at any step of the epoch that follows
+        script = Script("train.py", "--run", "killed", *flags, cwd=place)
+        result = stop_after(script, results / "killed" / "history.csv", epochs, signal.SIGKILL)
+        assert result.returncode == -signal.SIGKILL
     result = run_script("train.py", "--run", "killed", "--resume", cwd=place)
     assert result.returncode == 0, result.stderr
     assert "resuming with EPOCHS = 6" in result.stdout
@@ -75,49 +71,41 @@ def test_kill_9_and_resume_give_the_history_of_an_uninterrupted_run(place):
     assert not (results / "killed" / "last.weights.h5").exists()
     with h5py.File(place / "data/images/image_1.h5") as file:
         assert file["img"].shape == (32, 32, 14)
-
-
-def test_ctrl_c_keeps_the_best_model_and_says_how_to_go_on(place):
-    process = start_training(place, "stopped", 200)
-    history = place / "results" / "stopped" / "history.csv"
-    output = stop_after(process, history, 2, signal.SIGINT)
-    assert process.returncode == 130
-    assert "Traceback" not in output
-    assert "the best so far is results/stopped/model.keras; go on with --resume" in output
-    assert run_script("optimize_threshold.py", "--run", "stopped", cwd=place).returncode == 0
-
-
-def test_a_threshold_of_the_unfinished_model_goes_when_training_goes_on(place):
-    """Otherwise evaluate.py would apply to the final model what was chosen for an early one."""
-    folder = place / "results" / "stopped"
-    assert (folder / "threshold.json").exists()  # by the test above
-    (place / "results" / "short").mkdir(exist_ok=True)
-    config = record(place, "config.json", "stopped")
-    config["constants"]["EPOCHS"] = 4
-    for name in ("last.weights.h5", "split.csv", "history.csv", "model.keras", "threshold.json"):
-        shutil.copy(folder / name, place / "results" / "short" / name)
-    (place / "results" / "short" / "config.json").write_text(json.dumps(config))
-    result = run_script("train.py", "--run", "short", "--resume", cwd=place)
-    assert result.returncode == 0, result.stderr
-    assert not (place / "results" / "short" / "threshold.json").exists()
-
-
-def test_resume_follows_moved_data_but_no_other_change(place):
-    config = record(place, "config.json", "stopped")
-    assert config["precision"] in ("float32", "mixed_bfloat16")
-    result = run_script("train.py", "--run", "stopped", "--resume", "--epochs", 3, cwd=place)
-    assert_user_error(result, "a resumed run keeps EPOCHS = 200: leave --epochs out")
-    result = run_script("train.py", "--run", "stopped", "--resume", "--data-dir", "nowhere", cwd=place)
-    assert_user_error(result, "nowhere: no patches")
-
-
-def test_resuming_a_finished_run_changes_nothing(place):
-    history = place / "results" / "killed" / "history.csv"
-    before = history.read_text()
+    before = (results / "killed" / "history.csv").read_text()
     result = run_script("train.py", "--run", "killed", "--resume", cwd=place)
     assert result.returncode == 0, result.stderr
     assert "is finished" in result.stdout
-    assert history.read_text() == before
+    assert (results / "killed" / "history.csv").read_text() == before
+
+
+def test_ctrl_c_keeps_the_best_model_and_says_how_to_go_on(interrupted, stopped):
+    _, result = interrupted
+    assert result.returncode == 130
+    assert "Traceback" not in result.stdout + result.stderr
+    assert "the best so far is results/stopped/model.keras; go on with --resume" in result.stdout
+    assert "an epoch: 199 more take" in result.stdout
+    assert run_script("optimize_threshold.py", "--run", "stopped", cwd=stopped).returncode == 0
+
+
+def test_a_threshold_of_the_unfinished_model_goes_when_training_goes_on(stopped):
+    """Otherwise evaluate.py would apply to the final model what was chosen for an early one."""
+    folder = stopped / "results" / "stopped"
+    config = record(stopped, "config.json", "stopped")
+    config["constants"]["EPOCHS"] = 4
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "threshold.json").write_text('{"threshold": 0.5}')
+    result = run_script("train.py", "--run", "stopped", "--resume", cwd=stopped)
+    assert result.returncode == 0, result.stderr
+    assert not (folder / "threshold.json").exists()
+
+
+def test_resume_follows_moved_data_but_no_other_change(stopped):
+    config = record(stopped, "config.json", "stopped")
+    assert config["precision"] in ("float32", "mixed_bfloat16")
+    result = run_script("train.py", "--run", "stopped", "--resume", "--epochs", 3, cwd=stopped)
+    assert_user_error(result, "a resumed run keeps EPOCHS = 200: leave --epochs out")
+    result = run_script("train.py", "--run", "stopped", "--resume", "--data-dir", "nowhere", cwd=stopped)
+    assert_user_error(result, "nowhere: no patches")
 
 
 def test_an_existing_run_is_replaced_on_request_only(tmp_path):
@@ -144,6 +132,7 @@ def test_a_resumed_run_drops_what_an_uninterrupted_one_would(flat, tmp_path):
         feed = PatchFeed(patches, np.arange(16), 8, seed=0)
         model = build_unet((32, 32, 14), 4, 2, dropout=0.5)
         model.compile(keras.optimizers.AdamW(1e-3), BCEDice(), metrics=[PooledDice(name="dice")])
+        model.optimizer.build(model.trainable_variables)
         folder.mkdir(exist_ok=True)
         recorder = RunRecorder(folder, len(feed))
         done = recorder.resume(model) if resume else 0

@@ -163,6 +163,24 @@ def test_csv_keeps_digits_and_names_with_commas(tmp_path):
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library is left as it is")
+def test_whether_bfloat16_is_fast_can_be_said_for_the_machine(monkeypatch):
+    for said, answer in (("0", False), ("1", True)):
+        monkeypatch.setenv("LANDSLIDE_BFLOAT16", said)
+        assert runs.hardware_has_bfloat16() is answer
+    monkeypatch.setenv("LANDSLIDE_BFLOAT16", "no")
+    with pytest.raises(runs.UserError, match="LANDSLIDE_BFLOAT16 is 'no': it must be 0 or 1"):
+        runs.hardware_has_bfloat16()
+
+
+def test_onednn_is_on_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    runs.import_keras()
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    runs.import_keras()
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"
+
+
 def test_memory_that_is_freed_is_not_faulted_in_again():
     code = (
         "import resource, numpy as np, runs\n"

@@ -257,10 +257,24 @@ def test_mirroring_is_numpys_reflection(size):
     assert set(tiling.mirrored(-3, 4, 1)) == {0}
 
 
-def test_batches_keep_order_and_have_few_sizes():
-    cut = list(tiling.batches(list(range(115)), 32))
-    assert [item for batch in cut for item in batch] == list(range(115))
-    assert [len(batch) for batch in cut] == [32, 32, 32, 16, 2, 1]
+@pytest.mark.parametrize(
+    ("count", "size", "sizes"),
+    [(115, 32, [32, 32, 32, 24]), (64, 32, [32, 32]), (1, 32, [8]), (5, 2, [2, 2, 1]), (3, 1, [1, 1, 1])],
+)
+def test_batches_keep_order_and_have_few_sizes(count, size, sizes):
+    cut = list(tiling.batches(list(range(count)), size))
+    assert [item for batch, _ in cut for item in batch] == list(range(count))
+    assert [size for _, size in cut] == sizes
+    assert all(len(batch) <= size for batch, size in cut)
+
+
+def test_strips_fill_two_batches_and_hold_each_row_of_tiles_once():
+    grid = tiling.Grid(1152, 2048, (128, 128), 64)
+    strips = grid.filling(32).strips
+    assert [top for strip in strips for top in strip] == grid.tops
+    full = [len(strip) * len(grid.lefts) for strip in strips[:-1]]
+    assert min(full) >= 64 > max(full) - len(grid.lefts)
+    assert grid.strips == [[top] for top in grid.tops]
 
 
 # ---------------------------------------------------------------------- polygons

@@ -167,7 +167,7 @@ def test_bands_are_told_apart_by_date():
 
 
 @pytest.mark.parametrize(("fusion", "count"), [("difference", 2), ("attention", 2), ("attention", 4)])
-def test_dates_share_an_encoder_and_the_stored_model_joins_them_alike(tmp_path, fusion, count):
+def test_dates_share_an_encoder_and_the_stored_model_joins_them_alike(tmp_path, both_processors, fusion, count):
     names = series.band_names(count)
     options = {"base_filters": 8, "max_filters": 16, "depth": 3}
     model = fused(build_unet((32, 32, len(names)), dates=series.date_groups(names), fusion=fusion, **options))

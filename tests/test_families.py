@@ -1,0 +1,54 @@
+"""Every kind of network through all stages, on processors with and without bfloat16."""
+
+import shutil
+
+import pytest
+
+from tests.conftest import SMALL, record, run_script, write_patches
+from tests.test_series import write_published
+
+# Trained with (1) or without (0) bfloat16, and then used with or without it: a run goes from one machine to another.
+PROCESSORS = [("0", "0"), ("1", "1"), ("1", "0"), ("0", "1")]
+FAMILIES = {
+    "unet": SMALL,
+    "segformer": ("--model", "segformer", "--batch-size", 8),
+    "dates": ("--data-dir", "series", "--fusion", "attention", *SMALL),
+}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder with patches in data/ and series of dates in series/, all of 32 x 32 pixels."""
+    place = tmp_path_factory.mktemp("families")
+    write_patches(place / "data/images", place / "data/masks", range(1, 25))
+    for number in range(1, 25):
+        write_published(place / f"series/s2/a_s2_{number}.nc", number, (2, 3) if number % 4 else None)
+    return place
+
+
+def call(place, script, *flags):
+    result = run_script(script, *flags, cwd=place)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("trained", "used"), PROCESSORS)
+@pytest.mark.parametrize("family", [*FAMILIES, "ensemble"])
+def test_a_family_goes_through_all_stages(data, tmp_path, monkeypatch, family, trained, used):
+    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("LANDSLIDE_BFLOAT16", trained)
+    members = ("unet", "segformer") if family == "ensemble" else (family,)
+    for run in members:
+        call(tmp_path, "train.py", "--run", run, "--epochs", 1, *FAMILIES[run])
+        precision = "mixed_bfloat16" if trained == "1" else "float32"
+        assert record(tmp_path, "config.json", run)["precision"] == precision
+    if family == "ensemble":
+        call(tmp_path, "ensemble.py", "--members", *members, "--run", family)
+    monkeypatch.setenv("LANDSLIDE_BFLOAT16", used)
+    for stage in ("optimize_threshold.py", "evaluate.py", "visualize.py"):
+        call(tmp_path, stage, "--run", family)
+    folder = "series" if family == "dates" else "data"
+    call(tmp_path, "predict.py", "--run", family, "--input", folder)
+    assert len(list((tmp_path / "results" / family / "maps").rglob("mask_*.h5"))) == 24
+    assert record(tmp_path, "metrics.json", family)["images"] == 4
