@@ -16,8 +16,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import model_files
+import devices
+import records
 import runs
+import script
 
 DATA_DIR = "data"  # folder of patches, see train.py
 TEST_SPLIT = "test"  # see train.py
@@ -37,7 +39,7 @@ CHANGES = {
     "squeeze and excitation": "--conv-block se",
     "32 filters up to 128": "--base-filters 32 --max-filters 128",
     "half resolution with 48 filters": "--stem 2 --base-filters 48 --max-filters 192",
-    "sum of scales": "--scales",
+    "sum of scales": "--multi-scale-logits",
     "SegFormer": "--model segformer",
     "SegFormer, learning rate 0.0003": "--model segformer --learning-rate 0.0003",
     "SegFormer at stride 2, learning rate 0.0003": "--model segformer --stride 2 --learning-rate 0.0003",
@@ -52,11 +54,7 @@ CHANGES = {
     "cutmix": "--augment dihedral cutmix",
     "copy-paste": "--augment dihedral copy_paste",
     "mixup": "--augment dihedral mixup",
-    "BCE + Lovász": "--loss bce_lovasz",
-    "BCE + Tversky 0.7": "--loss bce_tversky",
-    "focal + Dice": "--loss focal_dice",
     "positive weight 3": "--positive-weight 3",
-    "label smoothing 0.05": "--label-smoothing 0.05",
     "dropout 0.2": "--dropout 0.2",
     "weight decay 0.02": "--weight-decay 0.02",
     "learning rate 0.003": "--learning-rate 0.003",
@@ -67,17 +65,17 @@ CHANGES = {
     ),
     "defaults and sum of scales, 120 epochs": (
         "--stem 2 --base-filters 48 --max-filters 192 --augment dihedral affine --weight-decay 0.01 --epochs 120 "
-        "--scales"
+        "--multi-scale-logits"
     ),
 }
 
 
 def main():
     names = FACTORS or tuple(CHANGES)
-    runs.check_choices({"FACTORS": names}, FACTORS=tuple(CHANGES))
-    runs.check_ranges(globals(), EPOCHS=(1, None), JOBS=(1, None), TIMED_STEPS=(0, None))
+    script.check_choices({"FACTORS": names}, FACTORS=tuple(CHANGES))
+    script.check_ranges(globals(), EPOCHS=(1, None), JOBS=(1, None), TIMED_STEPS=(0, None))
     for seed in SEEDS:
-        runs.check_ranges({"SEEDS": seed}, SEEDS=(0, 2**32 - 1))
+        script.check_ranges({"SEEDS": seed}, SEEDS=(0, 2**32 - 1))
     wanted = [(name, seed) for seed in SEEDS for name in names]
     with ThreadPoolExecutor(JOBS) as pool:
         for name, seed, said in pool.map(lambda pair: (*pair, train(*pair)), wanted):
@@ -88,11 +86,12 @@ def main():
     path = Path(RESULTS_DIR, "ablation.csv")
     before = standing(path)
     table = [row for name in CHANGES if (row := summary(name, before.get(name, {}), name in names))]
+    table += [row for name, row in before.items() if name not in CHANGES]  # constants that brought nothing, and went
     table.sort(key=lambda row: -row["validation_dice"])
     for baseline in [row["validation_dice"] for row in table if row["factor"] == "baseline"]:
         for row in table:
             row["gain"] = round(row["validation_dice"] - baseline, 4)
-    runs.write_csv(path, table[0], [[row[column] for column in table[0]] for row in table])
+    records.write_csv(path, table[0], [[row[column] for column in table[0]] for row in table])
     for row in table:
         sd, gain = (f"{row[key]:.3f}" if row[key] != "" else "  -  " for key in ("sd", "gain"))
         print(f"{row['factor']:<32} {row['validation_dice']:.3f} ({sd}) {gain:>7} {int(row['parameters']):>10,}")
@@ -129,8 +128,8 @@ def train(name, seed):
     arguments = [part for flag, values in flags.items() for part in (flag, *values)]
     try:
         said = runs.train_run(folder, arguments, max(1, os.cpu_count() // JOBS))
-    except runs.UserError as error:
-        raise runs.UserError(f"{name}, seed {seed}: {error}") from None
+    except script.UserError as error:
+        raise script.UserError(f"{name}, seed {seed}: {error}") from None
     return next(line for line in said.splitlines() if line.startswith("threshold"))
 
 
@@ -147,13 +146,13 @@ def flags_of(name, seed):
 
 def check_same(folder, flags):
     """Raise UserError where a run that stands already was not trained with these flags."""
-    constants = runs.read_json(folder / "config.json", "ablate.py")["constants"]
+    constants = runs.Run(folder).constants
     for flag, values in flags.items():
         constant = flag.removeprefix("--").replace("-", "_").upper()
         value = constants.get(constant)
         stored = [] if value is True else [str(part) for part in (value if isinstance(value, list) else [value])]
         if stored != values:
-            raise runs.UserError(
+            raise script.UserError(
                 f"{folder} was trained with {constant} = {value!r}, not {' '.join(values)}: remove it, or use another "
                 "--results-dir"
             )
@@ -199,26 +198,25 @@ def finished(name):
     dice, configs = {}, []
     for folder in sorted(Path(RESULTS_DIR, "ablation").glob(run_name(name, "*"))):
         if (folder / "threshold.json").exists():
-            config = runs.read_json(folder / "config.json", "ablate.py")
-            dice[config["seed"]] = runs.read_json(folder / "threshold.json", "ablate.py")["dice"]
+            config = records.read_json(folder / "config.json", "ablate.py")
+            dice[config["seed"]] = records.read_json(folder / "threshold.json", "ablate.py")["dice"]
             configs.append(config)
     return dice, configs
 
 
 def speeds(run):
     """Patches a second, (trained on, predicted), of a run's network, loss and batch size in memory."""
-    keras = runs.import_keras()
+    keras = devices.import_keras()
     import numpy as np
 
-    from losses import loss_of
+    from losses import BCEDice
 
-    folder = Path(RESULTS_DIR, "ablation", run)
-    constants = runs.read_json(folder / "config.json", "ablate.py")["constants"]
+    opened = runs.Run(Path(RESULTS_DIR, "ablation", run))
     keras.utils.set_random_seed(0)
-    model = model_files.load_model(folder)
-    model.compile(optimizer="adamw", loss=loss_of(constants))
+    model = opened.model()
+    model.compile(optimizer="adamw", loss=BCEDice.of_constants(opened.constants))
     model.optimizer.build(model.trainable_variables)
-    size = constants["BATCH_SIZE"]
+    size = opened.constants["BATCH_SIZE"]
     images = np.random.default_rng(0).normal(size=(size, *model.input_shape[1:])).astype(np.float32)
     masks = (images[..., :1] > 2).astype(np.float32)
     found = []
@@ -233,4 +231,4 @@ def speeds(run):
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

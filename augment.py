@@ -1,6 +1,6 @@
-"""Augmentations: functions (images, masks, rng, photometric) -> (images, masks) on a batch, image and mask together.
+"""Augmentations: functions (images, masks, rng, optical_bands) -> (images, masks) on a batch, image and mask together.
 
-images N x H x W x C float32, masks N x H x W, rng a numpy Generator, photometric the positions of the bands that hold
+images N x H x W x C float32, masks N x H x W, rng a numpy Generator, optical_bands the positions of the bands that hold
 light (slope and elevation do not); new arrays come back, the given ones are not changed. `AUGMENTATIONS` names those
 that train.py offers. None of the bands known by name tells a direction, so that a turn leaves their values right.
 """
@@ -8,13 +8,13 @@ that train.py offers. None of the bands known by name tells a direction, so that
 import numpy as np
 
 
-def flips(images, masks, rng, photometric=()):
+def flips(images, masks, rng, optical_bands=()):
     """Flip left-right and top-bottom, each with probability 1/2 and independently for each patch."""
     down, right = rng.random((2, len(images))) < 0.5
     return _move(images, masks, [_flipped(*way) for way in zip(down, right, strict=True)])
 
 
-def dihedral(images, masks, rng, photometric=()):
+def dihedral(images, masks, rng, optical_bands=()):
     """One of the eight flips and quarter turns of the square, equally likely, for each patch (H must equal W)."""
     if images.shape[1] != images.shape[2]:
         raise ValueError(f"quarter turns need square patches, not {images.shape[1]} x {images.shape[2]}")
@@ -40,7 +40,7 @@ def _move(images, masks, views):
     return moved
 
 
-def affine(images, masks, rng, photometric=(), share=0.5):
+def affine(images, masks, rng, optical_bands=(), share=0.5):
     """Turn by any angle, zoom by 0.75 to 1.33 and shift by up to an eighth, `share` of the patches; edges mirror."""
     images, masks = images.copy(), masks.copy()
     size = np.array(images.shape[1:3])
@@ -54,7 +54,7 @@ def affine(images, masks, rng, photometric=(), share=0.5):
     return images, masks
 
 
-def elastic(images, masks, rng, photometric=(), share=0.5, shift=6.0):
+def elastic(images, masks, rng, optical_bands=(), share=0.5, shift=6.0):
     """Bend `share` of the patches: each pixel moves smoothly, by half of `shift` on average (Simard 2003, ICDAR)."""
     images, masks = images.copy(), masks.copy()
     size = images.shape[1:3]
@@ -104,57 +104,57 @@ def _smooth(rng, size, cells=4):
     return ndimage.zoom(coarse, np.divide(size, cells), order=3, mode="mirror", grid_mode=True).astype(np.float32)
 
 
-def colour(images, masks, rng, photometric=()):
+def colour(images, masks, rng, optical_bands=()):
     """Brighten or darken a patch by up to 15 %, each band by another 5 %, and change contrast by up to 20 %.
 
     Contrast is about each band's mean over the patch: x becomes c x + (g - c) m, of gain g and contrast c.
     """
     images = images.copy()
-    count, bands = len(images), len(photometric)
+    count, bands = len(images), len(optical_bands)
     gain = rng.uniform(0.85, 1.15, (count, 1, 1, 1)) * rng.uniform(0.95, 1.05, (count, 1, 1, bands))
     contrast = rng.uniform(0.8, 1.2, (count, 1, 1, 1)) * gain
-    light = images[..., photometric]
+    light = images[..., optical_bands]
     middle = light.mean((1, 2), keepdims=True)
-    images[..., photometric] = (contrast.astype(np.float32) * light + ((gain - contrast) * middle)).astype(np.float32)
+    images[..., optical_bands] = (contrast.astype(np.float32) * light + ((gain - contrast) * middle)).astype(np.float32)
     return images, masks
 
 
-def noise(images, masks, rng, photometric=()):
+def noise(images, masks, rng, optical_bands=()):
     """Add noise to each pixel, of up to 10 % of each band's standard deviation over the patch."""
     images = images.copy()
-    light = images[..., photometric]
+    light = images[..., optical_bands]
     deviation = light.std((1, 2), keepdims=True) * rng.uniform(0, 0.1, (len(images), 1, 1, 1))
-    images[..., photometric] = light + (deviation * rng.standard_normal(light.shape, np.float32)).astype(np.float32)
+    images[..., optical_bands] = light + (deviation * rng.standard_normal(light.shape, np.float32)).astype(np.float32)
     return images, masks
 
 
-def band_dropout(images, masks, rng, photometric=(), share=0.5):
+def band_dropout(images, masks, rng, optical_bands=(), share=0.5):
     """Hide one band of `share` of the patches behind its mean over the batch, as where a sensor lacks it or fails."""
-    if not len(photometric):
+    if not len(optical_bands):
         return images, masks
     images = images.copy()
     means = images.mean((0, 1, 2))
     for i in np.flatnonzero(rng.random(len(images)) < share):
-        band = rng.choice(photometric)
+        band = rng.choice(optical_bands)
         images[i, ..., band] = means[band]
     return images, masks
 
 
-def haze(images, masks, rng, photometric=(), share=0.5):
+def haze(images, masks, rng, optical_bands=(), share=0.5):
     """Lay uneven haze over `share` of the patches, of up to 60 % opacity.
 
     Koschmieder's law (1924): x becomes t x + (1 - t) a, with a each band's 98th percentile over the patch.
     """
     images = images.copy()
     for i in np.flatnonzero(rng.random(len(images)) < share):
-        light = images[i][..., photometric]
+        light = images[i][..., optical_bands]
         airlight = np.percentile(light, 98, axis=(0, 1)).astype(np.float32)
         opacity = np.float32(rng.uniform(0, 0.6)) * np.clip(0.7 + 0.6 * _smooth(rng, light.shape[:2]), 0, 1)[..., None]
-        images[i][..., photometric] = light + opacity * (airlight - light)
+        images[i][..., optical_bands] = light + opacity * (airlight - light)
     return images, masks
 
 
-def shadow(images, masks, rng, photometric=(), share=0.5):
+def shadow(images, masks, rng, optical_bands=(), share=0.5):
     """Lay a shadow, soft at its edge, over a part of `share` of the patches, as a cloud or a ridge does.
 
     It takes 20 to 70 % of what each pixel has above its band's 1st percentile over the patch; that is the light which
@@ -162,10 +162,10 @@ def shadow(images, masks, rng, photometric=(), share=0.5):
     """
     images = images.copy()
     for i in np.flatnonzero(rng.random(len(images)) < share):
-        light = images[i][..., photometric]
+        light = images[i][..., optical_bands]
         scattered = np.percentile(light, 1, axis=(0, 1)).astype(np.float32)
         dark = np.float32(rng.uniform(0.2, 0.7)) * np.clip(4 * _smooth(rng, light.shape[:2]), 0, 1)[..., None]
-        images[i][..., photometric] = light - dark * np.maximum(light - scattered, 0)
+        images[i][..., optical_bands] = light - dark * np.maximum(light - scattered, 0)
     return images, masks
 
 
@@ -174,7 +174,7 @@ def _partners(count, rng):
     return (np.arange(count) + rng.integers(1, max(count, 2))) % count
 
 
-def cutmix(images, masks, rng, photometric=(), share=0.5):
+def cutmix(images, masks, rng, optical_bands=(), share=0.5):
     """Replace a rectangle of `share` of the patches, a quarter to a half of each side, by that of another patch."""
     images, masks = images.copy(), masks.copy()
     others = _partners(len(images), rng)
@@ -190,7 +190,7 @@ def cutmix(images, masks, rng, photometric=(), share=0.5):
     return images, masks
 
 
-def copy_paste(images, masks, rng, photometric=(), share=0.5):
+def copy_paste(images, masks, rng, optical_bands=(), share=0.5):
     """Copy the landslides of another patch of the batch onto `share` of the patches (Ghiasi 2021, arXiv 2012.07177)."""
     others = _partners(len(images), rng)
     chosen = rng.random(len(images)) < share
@@ -198,7 +198,7 @@ def copy_paste(images, masks, rng, photometric=(), share=0.5):
     return np.where(pasted[..., None], images[others], images), np.where(pasted, masks[others], masks)
 
 
-def mixup(images, masks, rng, photometric=(), share=0.5):
+def mixup(images, masks, rng, optical_bands=(), share=0.5):
     """Blend `share` of the patches with another one, image and mask alike (Zhang 2018, arXiv 1710.09412)."""
     others = _partners(len(images), rng)
     weight = rng.beta(0.4, 0.4, len(images))

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 import keras
 
 from model_files import save_model
-from runs import UserError, read_csv, whole, write_csv
+from records import atomic_write, read_csv, write_csv
+from script import UserError
 
 
 class RunRecorder(keras.callbacks.Callback):
@@ -64,7 +65,7 @@ class RunRecorder(keras.callbacks.Callback):
         if self.best_epoch == epoch:
             save_model(self.model, self.folder / "model.keras")
         write_csv(self.folder / "history.csv", self.rows[0], [row.values() for row in self.rows])
-        with whole(self.folder / "last.weights.h5") as partial:
+        with atomic_write(self.folder / "last.weights.h5") as partial:
             self.model.save_weights(partial)
         if self.finished:
             self.model.stop_training = True

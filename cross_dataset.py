@@ -4,7 +4,7 @@
     python cross_dataset.py --data-dirs data/a data/b data/c --leave-one-out     # all but one -> that one
 
 Trains a run for each folder in results/cross_dataset/<folder>/ (one that stands there already is used as it is), and
-tests each on the test split of every other, untouched and with each way to harmonise: normalising or matching
+tests each on the test split of every other, untouched and with each way to adaptation: normalising or matching
 histograms to the source, batch normalisation re-estimated on the target's images (AdaBN), and with k labelled patches
 of the target a new threshold or fine-tuning. Folders need the same bands and size of patches.
 
@@ -18,10 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+import adaptation
 import dataset
-import harmonise
-import model_files
+import patch_files
+import records
 import runs
+import script
+import splits
 
 DATA_DIRS = ()  # folders of patches, two or more; each is called by its last name
 OUT_DIR = "results/cross_dataset"  # gets the scores, and a folder for each run
@@ -37,16 +40,18 @@ FINE_TUNE_RATE = 3e-4  # learning rate of these
 BATCH_SIZE = 32  # patches predicted at once
 SEED = 0  # of the trainings and the draws
 
+CHOICES = {"TEST_SPLIT": splits.TEST_SPLITS}
+
 
 def main():
-    runs.check_ranges(globals(), EPOCHS=(1, None), DRAWS=(1, None), FINE_TUNE_STEPS=(1, None), BATCH_SIZE=(1, None))
-    runs.check_ranges(globals(), FINE_TUNE_RATE=(1e-12, None), SIZE=(0, None), SEED=(0, 2**32 - 1))
-    runs.check_choices(globals(), TEST_SPLIT=dataset.TEST_SPLITS)
+    script.check_ranges(globals(), EPOCHS=(1, None), DRAWS=(1, None), FINE_TUNE_STEPS=(1, None), BATCH_SIZE=(1, None))
+    script.check_ranges(globals(), FINE_TUNE_RATE=(1e-12, None), SIZE=(0, None), SEED=(0, 2**32 - 1))
+    script.check_choices(globals(), **CHOICES)
     for count in LABELLED:
-        runs.check_ranges({"LABELLED": count}, LABELLED=(1, None))
+        script.check_ranges({"LABELLED": count}, LABELLED=(1, None))
     folders = {Path(data_dir).resolve().name: Path(data_dir) for data_dir in DATA_DIRS}
     if len(folders) < 2 or len(folders) < len(DATA_DIRS):
-        raise runs.UserError("name two folders or more with --data-dirs, of different names")
+        raise script.UserError("name two folders or more with --data-dirs, of different names")
     place = Path(OUT_DIR)
     opened = {name: dataset.open_patches(folder, place / "cache", size=SIZE) for name, folder in folders.items()}
     check_alike(opened)
@@ -61,7 +66,7 @@ def main():
 
     for run in (*sets.values(), *sources.values()):
         if run.patches.bands != next(iter(sets.values())).patches.bands:
-            raise runs.UserError(f"{run.folder} was trained on other bands than the first: remove it")
+            raise script.UserError(f"{run.folder} was trained on other bands than the first: remove it")
 
     from plots import adaptation, transfer_matrix
 
@@ -72,7 +77,7 @@ def main():
         for source, run in sources.items():
             if source == f"all but {target}" or (not LEAVE_ONE_OUT and source != target):
                 rows += score(run, own, source, target)
-    runs.write_csv(place / "scores.csv", rows[0], [row.values() for row in rows])
+    records.write_csv(place / "scores.csv", rows[0], [row.values() for row in rows])
     write_matrix(place / "matrix.csv", rows)
     transfer_matrix(rows, place / "matrix.png")
     adaptation(rows, place / "adaptation.png")
@@ -86,9 +91,9 @@ def check_alike(opened):
     for name, other in others:
         if other.images.shape[1:] != patches.images.shape[1:]:
             sizes = [" x ".join(map(str, each.images.shape[1:])) for each in (patches, other)]
-            raise runs.UserError(f"{first} has patches of {sizes[0]}, {name} of {sizes[1]}: they must be alike")
+            raise script.UserError(f"{first} has patches of {sizes[0]}, {name} of {sizes[1]}: they must be alike")
         if LEAVE_ONE_OUT and other.images.dtype != patches.images.dtype:
-            raise runs.UserError(
+            raise script.UserError(
                 f"{first} holds {patches.images.dtype}, {name} {other.images.dtype}: they cannot be trained on together"
             )
 
@@ -110,16 +115,17 @@ def pool(folder, opened):
     return folder
 
 
-class Set:
+class Domain:
     """A run and its data: folder, config, patches, and the split of each patch."""
 
     def __init__(self, folder):
-        self.folder, self.config = folder, runs.read_json(folder / "config.json", "cross_dataset.py")
-        self.patches, _, own = dataset.open_for_run(folder, self.config, "all", "", folder.parent / "cache")
+        self.run, self.folder = runs.Run(folder), folder
+        self.config = self.run.config
+        self.patches, _, own = dataset.open_for_run(self.run, "all", "", folder.parent / "cache")
         if not own:
-            raise runs.UserError(f"{folder}: its data is not at hand")
-        self.assigned = dataset.read_split(folder / "split.csv", self.patches, "cross_dataset.py")
-        self.threshold = runs.stored_threshold(folder)
+            raise script.UserError(f"{folder}: its data is not at hand")
+        self.assigned = splits.read_split(folder / "split.csv", self.patches, "cross_dataset.py")
+        self.threshold = self.run.threshold()
         self.statistics = np.array(self.config["band_mean"]), np.array(self.config["band_variance"])
 
     def split(self, name):
@@ -134,15 +140,15 @@ def train(place, name, data_dir):
         flags = ["--data-dir", str(data_dir), "--test-split", TEST_SPLIT, "--size", str(SIZE)]
         flags += ["--epochs", str(EPOCHS), "--seed", str(SEED), *shlex.split(NETWORK)]
         runs.train_run(folder, flags)
-    return Set(folder)
+    return Domain(folder)
 
 
 # ---------------------------------------------------------------------- scores
 
 
 def score(source, target, source_name, target_name, in_domain=False):
-    """Rows of scores.csv for a run on the test split of a set; out of its domain with every way to harmonise, too."""
-    from losses import loss_of
+    """Rows of scores.csv for a run on the test split of a set; out of its domain with every way to adaptation, too."""
+    from losses import BCEDice
 
     test, train_split = target.split("test"), target.split("train")
     rows = []
@@ -154,18 +160,18 @@ def score(source, target, source_name, target_name, in_domain=False):
         rows.append(row)
         print(f"{source_name} -> {target_name}, {method} {labelled}: Dice {row['dice']:.3f}")
 
-    model = model_files.load_model(source.folder)
+    model = source.run.model()
     trained = model.get_weights()  # to go back to after each change
     judge("in-domain" if in_domain else "untouched", model, source.threshold)
     if in_domain:
         return rows
-    judge("normalised", model, source.threshold, harmonise.normalised(source.statistics, target.statistics))
-    ranges = [harmonise.quantiles(each.patches, each.split("train")) for each in (source, target)]
-    judge("histogram matched", model, source.threshold, harmonise.matched(*ranges))
-    harmonise.adapt_batch_norm(model, target.patches, train_split)
+    judge("normalised", model, source.threshold, adaptation.match_moments(source.statistics, target.statistics))
+    ranges = [adaptation.quantiles(each.patches, each.split("train")) for each in (source, target)]
+    judge("histogram matched", model, source.threshold, adaptation.match_histogram(*ranges))
+    adaptation.adapt_batch_norm(model, target.patches, train_split)
     judge("AdaBN", model, source.threshold)
 
-    fine_tune = harmonise.fine_tuning(model, loss_of(source.config["constants"]), FINE_TUNE_RATE)
+    fine_tune = adaptation.fine_tuning(model, BCEDice.of_constants(source.run.constants), FINE_TUNE_RATE)
     for labelled in LABELLED:
         if labelled > len(train_split):
             print(f"{target_name} has {len(train_split)} training patches: {labelled} labelled ones are not tried")
@@ -215,13 +221,13 @@ def write_sets(path, sets):
     rows = []
     for name, each in sets.items():
         labelled = each.patches.read_masks(np.flatnonzero(each.patches.labelled))
-        row = {"set": name, "patches": len(labelled), **{split: len(each.split(split)) for split in dataset.SPLITS}}
+        row = {"set": name, "patches": len(labelled), **{split: len(each.split(split)) for split in patch_files.SPLITS}}
         row["empty"] = int((~labelled.any((1, 2))).sum())
         row["landslide_share"] = round(float(labelled.mean()), 5)
         for band, mean, variance in zip(each.config["bands"], *each.statistics, strict=True):
             row[f"{band}_mean"], row[f"{band}_sd"] = round(float(mean), 4), round(float(variance) ** 0.5, 4)
         rows.append(row)
-    runs.write_csv(path, rows[0], [row.values() for row in rows])
+    records.write_csv(path, rows[0], [row.values() for row in rows])
 
 
 def write_matrix(path, rows):
@@ -240,7 +246,7 @@ def write_matrix(path, rows):
         for row in rows
         if row["method"] in ("in-domain", "untouched")
     ]
-    runs.write_csv(path, header, lines)
+    records.write_csv(path, header, lines)
 
 
 def table(rows):
@@ -257,4 +263,4 @@ def table(rows):
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

@@ -12,7 +12,9 @@ Light to import; Keras and JAX are imported only for several devices.
 
 import atexit
 import contextlib
+import ctypes
 import hashlib
+import logging
 import os
 import shutil
 import sys
@@ -21,7 +23,72 @@ from pathlib import Path
 
 import numpy as np
 
-from runs import TRAINED, UserError, import_keras
+from script import UserError, heed_interrupt
+
+
+def keep_freed_memory():
+    """Have the C library keep what is freed: a training step frees hundreds of MB that the next one asks for again.
+
+    Given back to the system, every page of it is cleared and mapped anew, which took a tenth of the time. For glibc
+    (mallopt(3)); elsewhere nothing is done.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap, too
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: whose end is not given back, either, below 2 GB
+
+
+def import_keras():
+    """Import Keras without TensorFlow's start-up notes, which would bury our own lines.
+
+    They come from C++ before its log level is read, so the error stream itself is closed for as long as the import
+    takes. Set TF_CPP_MIN_LOG_LEVEL to see them; a failing import raises as ever.
+
+    TensorFlow uses its oneDNN kernels by itself only where a processor has AVX512-VNNI. On one with AVX2 alone they
+    train and predict 1.4 times as fast as the others, so they are switched on unless TF_ENABLE_ONEDNN_OPTS is set.
+    """
+    keep_freed_memory()
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        import keras
+
+        return keras
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    stderr = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        import keras
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+    heed_interrupt()  # much is collected during the import
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every further model that is trained
+    return keras
+
+
+def hardware_has_bfloat16():
+    """Whether bfloat16 is faster than float32 here: a GPU, or a CPU with AVX512-BF16 or AMX.
+
+    The environment variable LANDSLIDE_BFLOAT16 answers in its place: 0 for no, 1 for yes.
+    """
+    answer = os.environ.get("LANDSLIDE_BFLOAT16", "")
+    if answer:
+        if answer not in ("0", "1"):
+            raise UserError(f"the environment variable LANDSLIDE_BFLOAT16 is {answer!r}: it must be 0 or 1")
+        return answer == "1"
+    keras = import_keras()
+    if keras.backend.backend() == "torch":  # Keras lists no devices there
+        import torch
+
+        gpu = torch.cuda.is_available()
+    else:
+        gpu = any(device.startswith("gpu") for device in keras.distribution.list_devices())
+    if gpu:
+        return True
+    flags = Path("/proc/cpuinfo")  # Linux; elsewhere the safe answer is no
+    flags = flags.read_text() if flags.exists() else ""
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def process():
@@ -42,7 +109,7 @@ def process():
     return number, count
 
 
-def void(folder, resume):
+def scratch_folder(folder, kept=()):
     """Where a process other than the first writes: a temporary folder. What it prints goes nowhere, either.
 
     All processes do the same, saving too, because Keras's variables belong to all of them; only the first's is kept.
@@ -53,13 +120,13 @@ def void(folder, resume):
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     copy = place / folder.name
     copy.mkdir()
-    for name in TRAINED if resume else ():
+    for name in kept:
         with contextlib.suppress(FileNotFoundError):
             shutil.copy(folder / name, copy)
     return copy
 
 
-class Share:
+class DeviceShard:
     """What falls to this process: `parts` devices take equal parts of a batch, of which `mine` are its own.
 
     Attributes:

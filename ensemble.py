@@ -10,9 +10,11 @@ model.keras, which holds the members' models. Next: python optimize_threshold.py
 import shutil
 from datetime import UTC, datetime
 
-import dataset
 import model_files
+import records
 import runs
+import script
+import splits
 
 RESULTS_DIR = "results"  # holds a folder for each run
 MEMBERS = ()  # names of the runs to join
@@ -23,40 +25,43 @@ OVERWRITE = False  # replace the run of that name
 def main():
     folder = runs.run_folder(RESULTS_DIR, RUN)
     opened = [runs.open_run(RESULTS_DIR, member) for member in MEMBERS]
-    if len({member for member, _ in opened}) < max(2, len(MEMBERS)):
-        raise runs.UserError("name two runs or more with --members, each once")
-    if folder in [member for member, _ in opened]:
-        raise runs.UserError(f"--run {RUN} is one of the members: choose another name")
+    if len({member.folder for member in opened}) < max(2, len(MEMBERS)):
+        raise script.UserError("name two runs or more with --members, each once")
+    if folder in [member.folder for member in opened]:
+        raise script.UserError(f"--run {RUN} is one of the members: choose another name")
     if (folder / "config.json").exists() and not OVERWRITE:
-        raise runs.UserError(f"run {folder} exists: replace it with --overwrite, or choose another --run")
+        raise script.UserError(f"run {folder} exists: replace it with --overwrite, or choose another --run")
     check_members(opened)
-    models = [model_files.load_model(member, to_store=True) for member, _ in opened]
-    (first, config), names = opened[0], [member.name for member, _ in opened]
+    models = [member.model(to_store=True) for member in opened]
+    first, names = opened[0], [member.name for member in opened]
     runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
     model_files.save_model(mean_model(models), folder / "model.keras")
-    shutil.copyfile(first / "split.csv", folder / "split.csv")
+    shutil.copyfile(first.folder / "split.csv", folder / "split.csv")
     kept = ("constants", "data_dir", "data_digest", "bands", "file_bands", "input_shape", "band_mean", "band_variance")
-    config = {"run": folder.name, "members": names, **{key: config[key] for key in (*kept, "left_out")}}
+    config = {"run": folder.name, "members": names, **{key: first.config[key] for key in (*kept, "left_out")}}
     config["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     config["parameters"] = sum(model.count_params() for model in models)
-    runs.write_json(folder / "config.json", config | runs.environment())
+    records.write_json(folder / "config.json", config | runs.environment())
     print(f"{folder}: mean of {', '.join(names)}\nnext: python optimize_threshold.py --run {folder.name}")
 
 
 def check_members(opened):
     """Raise UserError where runs were not trained on the same thing: their mean could not be scored fairly."""
-    (first, config), *others = opened
-    split = dataset.split_table(first / "split.csv", f"python train.py --run {first.name}")
-    for folder, other in opened:
-        if "finished" not in other:
-            raise runs.UserError(f"run {folder.name} is not finished: python train.py --run {folder.name} --resume")
-    for folder, other in others:
+    first, *others = opened
+
+    def split_of(run):
+        return splits.split_table(run.folder / "split.csv", f"python train.py --run {run.name}")
+
+    for run in opened:
+        if "finished" not in run.config:
+            raise script.UserError(f"run {run.name} is not finished: python train.py --run {run.name} --resume")
+    for run in others:
         for key in ("data_digest", "bands", "input_shape"):
-            if other[key] != config[key]:
-                raise runs.UserError(f"runs {first.name} and {folder.name} differ in {key}: they cannot be joined")
-        if dataset.split_table(folder / "split.csv", f"python train.py --run {folder.name}") != split:
-            raise runs.UserError(
-                f"runs {first.name} and {folder.name} have different splits: one has seen what the other is tested on"
+            if run.config[key] != first.config[key]:
+                raise script.UserError(f"runs {first.name} and {run.name} differ in {key}: they cannot be joined")
+        if split_of(run) != split_of(first):
+            raise script.UserError(
+                f"runs {first.name} and {run.name} have different splits: one has seen what the other is tested on"
             )
 
 
@@ -71,4 +76,4 @@ def mean_model(models):
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

@@ -10,35 +10,39 @@ Writes metrics.json and per_image.csv into the run's folder; for another split o
 from pathlib import Path
 
 import dataset
-import model_files
+import patch_files
+import records
 import runs
+import script
 
 RESULTS_DIR = "results"  # holds a folder for each run
 RUN = "unet"  # name of the run
 DATA_DIR = ""  # folder of patches to score; empty: the run's own data
-SPLIT = "test"  # train, validation, test or all; for the run's own data as its split.csv has them
+SPLIT = "test"  # split of the patches; for the run's own data as its split.csv has them
 TTA = False  # average over the eight flips and turns: eight times the work; has a threshold of its own
-THRESHOLD = 0.0  # probability from which a pixel counts as landslide; 0: as chosen by optimize_threshold.py
+THRESHOLD = None  # float: probability from which a pixel counts as landslide; none: as optimize_threshold.py chose
 SKIP_BAD = False  # leave unusable files out instead of stopping
 BATCH_SIZE = 32  # patches predicted at once
 BOOTSTRAP = 2000  # redraws of the patches for the interval of Dice
 SEED = 0  # of those redraws
 
+CHOICES = {"SPLIT": (*patch_files.SPLITS, "all")}
+
 
 def main():
-    runs.check_ranges(globals(), BATCH_SIZE=(1, None), BOOTSTRAP=(1, None), SEED=(0, None), THRESHOLD=(0, 1))
-    runs.check_choices(globals(), SPLIT=(*dataset.SPLITS, "all"))
-    folder, config = runs.open_run(RESULTS_DIR, RUN)
-    threshold = THRESHOLD or runs.stored_threshold(folder, TTA)
+    script.check_ranges(globals(), BATCH_SIZE=(1, None), BOOTSTRAP=(1, None), SEED=(0, None), THRESHOLD=(0, 1))
+    script.check_choices(globals(), **CHOICES)
+    run = runs.open_run(RESULTS_DIR, RUN)
+    folder, threshold = run.folder, run.threshold(TTA) if THRESHOLD is None else THRESHOLD
     cache_dir = Path(RESULTS_DIR, "cache")
-    patches, indices, own = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
+    patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
     if own and SPLIT in ("train", "all"):
         print(f"note: the {SPLIT} split holds patches that the run was trained on")
-    model = model_files.load_model(folder)
+    model = run.model()
 
     from plots import reliability_diagram
 
-    record, per_image, by_size, curve = score(model, patches, indices, threshold, config["constants"])
+    record, per_image, by_size, curve = score(model, patches, indices, threshold, run.constants)
     record = {
         "run": folder.name,
         "data_dir": str(patches.data_dir),
@@ -52,14 +56,14 @@ def main():
     }
     suffix = record_suffix(patches, own)
     header = ("image", "tp", "fp", "fn", "tn", "dice", "iou", "precision", "recall")
-    runs.write_csv(folder / f"per_image{suffix}.csv", header, per_image)
+    records.write_csv(folder / f"per_image{suffix}.csv", header, per_image)
     rows = [["" if value is None else value for value in row.values()] for row in by_size]
-    runs.write_csv(folder / f"objects{suffix}.csv", by_size[0], rows)
+    records.write_csv(folder / f"objects{suffix}.csv", by_size[0], rows)
     columns, header = curve.reliability(), ("mean_probability", "landslide_share", "pixels")
-    runs.write_csv(folder / f"reliability{suffix}.csv", header, zip(*columns, strict=True))
+    records.write_csv(folder / f"reliability{suffix}.csv", header, zip(*columns, strict=True))
     title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
     reliability_diagram(*columns, title, folder / f"reliability{suffix}.png")
-    runs.write_json(folder / f"metrics{suffix}.json", record)
+    records.write_json(folder / f"metrics{suffix}.json", record)
     print(table(record, by_size))
     print(f"written: {folder}/metrics{suffix}.json, and per_image, objects, reliability beside it")
 
@@ -84,9 +88,9 @@ def score(model, patches, indices, threshold, constants):
     import metrics
     import objects
     from inference import predict
-    from losses import loss_of
+    from losses import BCEDice
 
-    loss = loss_of(constants)
+    loss = BCEDice.of_constants(constants)
     curve, counts, outlined, total_loss = metrics.ThresholdCurve(), [], [], 0.0
     for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE, TTA):
         masks = patches.read_masks(batch)
@@ -94,7 +98,7 @@ def score(model, patches, indices, threshold, constants):
         called = probabilities >= np.float32(threshold)
         counts.append(metrics.confusion(masks, called))
         for pair in zip(masks, called, strict=True):
-            outlined.extend(objects.outline(*pair))
+            outlined.extend(objects.match_objects(*pair))
         total_loss += len(batch) * float(loss(masks, probabilities))
     tp, fp, fn, tn = (np.concatenate(parts) for parts in zip(*counts, strict=True))
     pooled = metrics.scores(tp.sum(), fp.sum(), fn.sum())
@@ -146,4 +150,4 @@ def table(record, by_size):
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

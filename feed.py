@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from augment import AUGMENTATIONS
-from dataset import photometric
+from bands import optical_bands
 
 
 class PatchFeed(keras.utils.PyDataset):
@@ -25,10 +25,10 @@ class PatchFeed(keras.utils.PyDataset):
         augment: names from augment.AUGMENTATIONS, applied in order.
         seed: of order and augmentation; None keeps the given order and does not augment.
         targets: N x H x W uint8 in the stead of the masks, 255 for certain landslide, as teacher.py makes them.
-        share: devices.Share, where several devices train. They take equal parts of a shuffled batch, which each process
-            augments for itself; batches then differ by one patch a device, and where patches do not come out even, a
-            few come twice. What is not shuffled, every device sees whole: pooled scores stay what they are if all
-            counts are multiplied.
+        share: devices.DeviceShard, where several devices train. Each takes an equal part of a shuffled batch, and each
+            process augments its own; batches then differ by one patch a device, and a few patches come twice where
+            they do not divide evenly. Without shuffling every device sees the whole batch: pooled scores stay the
+            same when all counts are multiplied.
         workers, ...: see keras.utils.PyDataset.
     """
 
@@ -38,7 +38,7 @@ class PatchFeed(keras.utils.PyDataset):
         self.indices = np.asarray(indices)
         self.batches = -(-len(self.indices) // batch_size)
         self.augmentations = [AUGMENTATIONS[name] for name in augment]
-        self.photometric = photometric(patches.bands)
+        self.optical_bands = optical_bands(patches.bands)
         self.seed = seed
         self.targets = targets
         self.parts, self.mine = (share.parts, share.mine) if share else (1, slice(0, 1))
@@ -69,5 +69,5 @@ class PatchFeed(keras.utils.PyDataset):
         if self.seed is not None:
             rng = np.random.default_rng([self.seed, self.epoch, i, self.mine.start])
             for augmentation in self.augmentations:
-                images, masks = augmentation(images, masks, rng, self.photometric)
+                images, masks = augmentation(images, masks, rng, self.optical_bands)
         return images, masks[..., None].astype(np.float32)

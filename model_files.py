@@ -6,7 +6,9 @@ Light to import; Keras is imported when a function is called.
 import functools
 import zipfile
 
-from runs import UserError, hardware_has_bfloat16, import_keras, require, whole
+from devices import hardware_has_bfloat16, import_keras
+from records import atomic_write, require
+from script import UserError
 
 
 def save_model(model, path):
@@ -23,7 +25,7 @@ def save_model(model, path):
     for layer in all_layers(model):
         if layer.compute_dtype == "bfloat16" and not isinstance(layer, in_float32):
             layer.set_weights([w.astype(ml_dtypes.bfloat16).astype("float32") for w in layer.get_weights()])
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         model.save(partial)
         with zipfile.ZipFile(partial) as stored:
             parts = {name: stored.read(name) for name in stored.namelist()}

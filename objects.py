@@ -14,8 +14,8 @@ FOUND = 0.5  # share of its pixels from which a landslide counts as found
 NEIGHBOURS = np.ones((3, 3), int)
 
 
-def outline(mask, called):
-    """Objects of one patch: what is labelled and what was called landslide (both H x W, 0/1 or bool).
+def match_objects(mask, predicted):
+    """Objects of one patch: what is labelled and what is predicted (both H x W, 0/1 or bool).
 
     A connected area of false alarm is charged to the labelled object that its predicted object overlaps most; if it
     overlaps none, it is a false object of its own.
@@ -23,11 +23,11 @@ def outline(mask, called):
     Returns:
         list of dicts, one for each object, with `pixels` (labelled; 0 for a false object), `tp`, `fn`, `fp`.
     """
-    mask, called = np.asarray(mask, bool), np.asarray(called, bool)
+    mask, predicted = np.asarray(mask, bool), np.asarray(predicted, bool)
     true, count = ndimage.label(mask, NEIGHBOURS)
-    claimed, _ = ndimage.label(called, NEIGHBOURS)
+    claimed, _ = ndimage.label(predicted, NEIGHBOURS)
     pixels = np.bincount(true.ravel(), minlength=count + 1)[1:]
-    tp = np.bincount(true[called], minlength=count + 1)[1:]
+    tp = np.bincount(true[predicted], minlength=count + 1)[1:]
     fn, fp, false_objects = pixels - tp, np.zeros(count, int), []
     for label, box in enumerate(ndimage.find_objects(claimed), 1):
         overlap = np.bincount(true[box][claimed[box] == label])

@@ -10,8 +10,10 @@ Next: python evaluate.py --run <run>
 from pathlib import Path
 
 import dataset
-import model_files
+import patch_files
+import records
 import runs
+import script
 
 RESULTS_DIR = "results"  # holds a folder for each run
 RUN = "unet"  # name of the run
@@ -20,15 +22,20 @@ SPLIT = "validation"  # split to choose on; a threshold chosen on test makes the
 TTA = False  # choose the one for evaluate.py --tta and predict.py --tta: the mean over the eight flips and turns
 BATCH_SIZE = 32  # patches predicted at once
 
+CHOICES = {"SPLIT": patch_files.SPLITS}
+
 
 def main():
-    runs.check_ranges(globals(), BATCH_SIZE=(1, None))
-    runs.check_choices(globals(), SPLIT=dataset.SPLITS)
-    folder, config = runs.open_run(RESULTS_DIR, RUN)
-    patches, indices, own = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, Path(RESULTS_DIR, "cache"))
+    script.check_ranges(globals(), BATCH_SIZE=(1, None))
+    script.check_choices(globals(), **CHOICES)
+    run = runs.open_run(RESULTS_DIR, RUN)
+    folder = run.folder
+    patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, Path(RESULTS_DIR, "cache"))
     if not own:
-        raise runs.UserError(f"{DATA_DIR} is not the data of run {folder.name}: a run's threshold is chosen on its own")
-    model = model_files.load_model(folder)
+        raise script.UserError(
+            f"{DATA_DIR} is not the data of run {run.name}: the threshold is chosen on the run's own"
+        )
+    model = run.model()
 
     import plots
     from inference import threshold_curve
@@ -52,10 +59,10 @@ def main():
     }
     columns = [[round(float(t), 3) for t in THRESHOLDS], *curve.counts(), *scores.values()]
     rows = zip(*columns, strict=True)
-    runs.write_csv(folder / f"threshold_curve{suffix}.csv", ("threshold", "tp", "fp", "fn", "tn", *scores), rows)
+    records.write_csv(folder / f"threshold_curve{suffix}.csv", ("threshold", "tp", "fp", "fn", "tn", *scores), rows)
     title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
     plots.threshold_curve(THRESHOLDS, scores, best, title, folder / f"threshold_curve{suffix}.png")
-    runs.write_json(folder / f"threshold{suffix}.json", record)
+    records.write_json(folder / f"threshold{suffix}.json", record)
     print(
         f"{title}\n"
         f"threshold {record['threshold']:.3f}: pooled Dice {record['dice']:.3f}, IoU {record['iou']:.3f}, "
@@ -65,4 +72,4 @@ def main():
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

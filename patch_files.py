@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 
 import series
-from runs import UserError, whole_hdf5
+from records import atomic_hdf5
+from script import UserError
 
 SPLITS = ("train", "validation", "test")
 LAYOUTS = {  # layout: {split: (image folder, mask folder)}; split "" is a folder without splits of its own
@@ -307,7 +308,7 @@ def size_text(shape):
 
 def write_array(path, key, array, attributes=None):
     """Write one array as HDF5, whole or not at all, with `attributes` of the file."""
-    with whole_hdf5(path) as file:
+    with atomic_hdf5(path) as file:
         file[key] = array
         file.attrs.update(attributes or {})
 

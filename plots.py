@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
 
-from runs import whole
+from records import atomic_write
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#666666"
 OUTCOMES = {  # label: colour of a pixel in the overlay
@@ -23,7 +23,7 @@ plt.rcParams.update({"figure.dpi": 130, "font.size": 9, "axes.spines.top": False
 
 def save(figure, path):
     """Write a figure whole or not at all, and free it."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, bbox_inches="tight")
     plt.close(figure)
 
@@ -156,7 +156,7 @@ def panels(rows, threshold, title, path):
     save(figure, path)
 
 
-def disputes(pictures, masks, called, number, path):
+def disagreements(pictures, masks, called, number, path):
     """Patches where runs disagree most: pictures, mask, and what each run found, missed and called wrongly.
 
     pictures: a function of a patch's position that gives {title: H x W x 3 in 0-1}; outcomes are drawn over the last.

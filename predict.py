@@ -16,10 +16,11 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import dataset
-import model_files
 import patch_files
+import records
 import runs
+import script
+from bands import band_columns, band_names, true_colour
 
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -27,68 +28,67 @@ RUN = "unet"  # name of the run
 INPUT = ()  # patches (file or folder), a GeoTIFF, or files of one band each in the order of the model's bands
 OUT_DIR = ""  # where the maps are written; empty: maps/ in the run's folder
 PROBABILITIES = False  # for patches: write probability_N.h5 beside the masks
-PROBABILITY = "uint8"  # form of a scene's probabilities: uint8 (percent) or float32 (0 to 1)
+PROBABILITY = "uint8"  # form of a scene's probabilities; uint8: percent, float32: 0 to 1
 # ---------------------------------------------------------------------- what the model is shown
 SCENE_BANDS = ()  # bands of the scene in the model's order, by number from 1 or by name; none given: all
 DEM = ""  # elevation raster in metres, in any projection; gives the model's bands slope and dem
-SCALING = "none"  # none; l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255
+SCALING = "none"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255
 OFFSET = 0.0  # added to the files' values before scaling: -1000 for Sentinel-2 of processing baseline 04.00 on
-NODATA = ""  # value that means no data where the files do not say so: 0 for Sentinel-2 as delivered
+NODATA = None  # float: value that means no data where the files do not say so: 0 for Sentinel-2 as delivered
 # ---------------------------------------------------------------------- mapping
-THRESHOLD = 0.0  # probability from which a pixel counts as landslide; 0: as chosen by optimize_threshold.py
+THRESHOLD = None  # float: probability from which a pixel counts as landslide; none: as optimize_threshold.py chose
 TTA = False  # average over the eight flips and turns: eight times the work
 OVERLAP = 0.5  # share of a tile over which neighbours blend: 0.5 is the smoothest, 0.25 twice as fast
 MIN_AREA = 0.0  # m2 (pixels, where the scene has no coordinate system) below which a polygon is dropped
 BATCH_SIZE = 32  # tiles predicted at once
 SCHEDULER = ""  # who computes: empty: this process; local:2: two processes here; an address: a Dask cluster
 
+CHOICES = {"PROBABILITY": ("uint8", "float32"), "SCALING": ("none", "l4s", "stretch")}
+
 
 def main():
-    folder, config = runs.open_run(RESULTS_DIR, RUN)
-    own_of_tta = TTA and (folder / "threshold_tta.json").exists()  # hardly another, so that it need not be there
-    threshold = THRESHOLD or runs.stored_threshold(folder, own_of_tta)
+    run = runs.open_run(RESULTS_DIR, RUN)
+    own_of_tta = TTA and (run.folder / "threshold_tta.json").exists()  # hardly another, so that it need not be there
+    threshold = run.threshold(own_of_tta) if THRESHOLD is None else THRESHOLD
     check_settings()
-    out_dir = Path(OUT_DIR) if OUT_DIR else folder / "maps"
-    runs.require(folder / "model.keras", f"python train.py --run {folder.name}")
-    metadata = {"run": folder.name, "threshold": f"{threshold:.3f}", "revision": runs.revision()}
+    out_dir = Path(OUT_DIR) if OUT_DIR else run.folder / "maps"
+    records.require(run.folder / "model.keras", f"python train.py --run {run.name}")
+    metadata = {"run": run.name, "threshold": f"{threshold:.3f}", "revision": runs.revision()}
     first = Path(INPUT[0])
     if first.is_dir() or first.suffix in (".h5", ".hdf5", patch_files.SERIES):
-        map_patches(folder, config, threshold, out_dir, metadata)
+        map_patches(run, threshold, out_dir, metadata)
     else:
-        map_scene(folder, config, threshold, out_dir, metadata)
+        map_scene(run, threshold, out_dir, metadata)
 
 
 def check_settings():
     """Find mistakes in the constants before anything is read."""
-    try:
-        float(NODATA or 0)
-    except ValueError:
-        raise runs.UserError(f"NODATA {NODATA!r} is not a number") from None
     if not INPUT:
-        raise runs.UserError("nothing to map: give patches, a GeoTIFF or files of one band each with --input")
-    runs.check_choices(globals(), PROBABILITY=("uint8", "float32"))
-    runs.check_ranges(globals(), THRESHOLD=(0, 1), OVERLAP=(0, 0.5), BATCH_SIZE=(1, None), MIN_AREA=(0, None))
+        raise script.UserError("nothing to map: give patches, a GeoTIFF or files of one band each with --input")
+    script.check_choices(globals(), **CHOICES)
+    script.check_ranges(globals(), THRESHOLD=(0, 1), OVERLAP=(0, 0.5), BATCH_SIZE=(1, None), MIN_AREA=(0, None))
 
 
 # ---------------------------------------------------------------------- patches
 
 
-def map_patches(folder, config, threshold, out_dir, metadata):
+def map_patches(run, threshold, out_dir, metadata):
     """Write mask_N.h5 for every patch; a folder with splits gets a folder for each."""
     if len(INPUT) > 1 or DEM or SCENE_BANDS or SCALING != "none" or SCHEDULER:
-        raise runs.UserError("patches are taken as they are, one file or folder: scene settings do not apply to them")
+        raise script.UserError("patches are taken as they are, one file or folder: scene settings do not apply to them")
     entries = list_patches(Path(INPUT[0]))
-    read_patch(entries[0], config)  # a mistake is told before Keras is loaded
-    model = model_files.load_model(folder)
+    read_patch(entries[0], run)  # a mistake is told before Keras is loaded
 
     import numpy as np
 
     from inference import probabilities
-    from workers import Behind, ahead
+    from scenes.pipeline import BackgroundWriter, prefetch
+
+    model = run.model()
 
     def write(entry, probability):
         target = out_dir / entry.split
-        if resample(entry, config):  # back to its own size
+        if resample(entry, run):  # back to its own size
             size = patch_files.picture_size(entry.image)
             probability = patch_files.resampled(probability[..., None], size)[..., 0]
         outputs = {"mask": (probability >= np.float32(threshold)).astype(np.uint8)}
@@ -98,9 +98,9 @@ def map_patches(folder, config, threshold, out_dir, metadata):
             patch_files.write_array(target / f"{key}_{entry.number}.h5", key, array, metadata)
 
     batches = [entries[i : i + BATCH_SIZE] for i in range(0, len(entries), BATCH_SIZE)]
-    images = ahead(lambda batch: np.stack([read_patch(entry, config) for entry in batch]), batches)
-    with Behind(write) as writer:
-        for batch, patches in zip(runs.progress(batches, "mapping"), images, strict=True):
+    images = prefetch(lambda batch: np.stack([read_patch(entry, run) for entry in batch]), batches)
+    with BackgroundWriter(write) as writer:
+        for batch, patches in zip(script.progress(batches, "mapping"), images, strict=True):
             for entry, probability in zip(batch, probabilities(model, patches, TTA), strict=True):
                 writer(entry, probability)
     print(f"{len(entries)} patches mapped at threshold {threshold:.3f}: {out_dir}/")
@@ -109,7 +109,7 @@ def map_patches(folder, config, threshold, out_dir, metadata):
 def list_patches(path):
     """Entries of a patch, of a folder of patches, or of a data folder in one of the known layouts."""
     if not path.exists():
-        raise runs.UserError(f"{path} does not exist")
+        raise script.UserError(f"{path} does not exist")
     if path.is_file():
         return [patch_files.Entry(path.name, path.stem.rsplit("_", 1)[-1], "", path, None)]
     try:
@@ -121,59 +121,57 @@ def list_patches(path):
         if not entries and not faults:
             raise
     if faults:
-        raise runs.UserError(f"{path}: {faults[0][0]} {faults[0][1]}")
+        raise script.UserError(f"{path}: {faults[0][0]} {faults[0][1]}")
     return entries
 
 
-def resample(entry, config):
+def resample(entry, run):
     """Pixels to a side to which the run resamples a patch; 0: it takes it as it is."""
     picture = entry.image.suffix.lower() in patch_files.PICTURES
-    return config["constants"].get("SIZE", 0) if picture else 0
+    return run.constants["SIZE"] if picture else 0
 
 
-def read_patch(entry, config):
+def read_patch(entry, run):
     """The model's bands of a patch: H x W x bands, float32."""
     import numpy as np
 
     try:
-        dates = config["constants"].get("DATES", 2) if entry.image.suffix == patch_files.SERIES else 0
-        image, _ = patch_files.read_patch(entry.image, None, dates, size=resample(entry, config))
+        dates = run.constants["DATES"] if entry.image.suffix == patch_files.SERIES else 0
+        image, _ = patch_files.read_patch(entry.image, None, dates, size=resample(entry, run))
     except patch_files.Fault as fault:
-        raise runs.UserError(f"{entry.image}: {fault}") from None
-    size = tuple(config["input_shape"][:2])
+        raise script.UserError(f"{entry.image}: {fault}") from None
+    size = tuple(run.config["input_shape"][:2])
     if image.shape[:2] != size:
-        raise runs.UserError(
-            f"{entry.image}: {patch_files.size_text(image.shape[:2])} pixels, but run {Path(RUN).name} was trained on "
+        raise script.UserError(
+            f"{entry.image}: {patch_files.size_text(image.shape[:2])} pixels, but run {run.name} was trained on "
             f"{patch_files.size_text(size)}"
         )
-    columns = dataset.band_columns(config["bands"], dataset.band_names(image.shape[2], dates), entry.image)
+    columns = band_columns(run.config["bands"], band_names(image.shape[2], dates), entry.image)
     return image[..., columns].astype(np.float32)
 
 
 # ---------------------------------------------------------------------- a scene
 
 
-def map_scene(folder, config, threshold, out_dir, metadata):
+def map_scene(run, threshold, out_dir, metadata):
     """Write the four maps of a scene; they take their names together when all of them are whole."""
     import rasterio.errors
 
-    # before TensorFlow, whose own SQLite would be taken for GDAL's and leave the GeoPackage without spatial index
-    import polygons
-    import recipes
-    from scene import Scene
-    from tiling import Grid
-    from workers import Job
+    from scenes import polygons
+    from scenes.pipeline import Job
+    from scenes.scene import Scene
+    from scenes.source import match_bands, scaled
+    from scenes.tiling import TileGrid
 
     began = time.monotonic()
-    bands = tuple(config["bands"])
-    nodata = float(NODATA) if NODATA else None
-    recipe = recipes.plan(INPUT, bands, SCENE_BANDS, DEM, nodata, OFFSET)
-    recipe = recipes.scaled(recipe, SCALING, bands)
-    opened = Scene(recipe)
-    tell_about(opened, config)
-    tile = tuple(config["input_shape"][:2])
-    grid = Grid(opened.height, opened.width, tile, round(OVERLAP * min(tile))).filling(BATCH_SIZE)
-    job = Job(str(folder), recipe, grid, tuple(config["band_mean"]), BATCH_SIZE, TTA)
+    bands = tuple(run.config["bands"])
+    scene_source = match_bands(INPUT, bands, SCENE_BANDS, DEM, NODATA, OFFSET)
+    scene_source = scaled(scene_source, SCALING, bands)
+    opened = Scene(scene_source)
+    tell_about(opened, run.config)
+    tile = tuple(run.config["input_shape"][:2])
+    grid = TileGrid(opened.height, opened.width, tile, round(OVERLAP * min(tile))).filling(BATCH_SIZE)
+    job = Job(str(run.folder), scene_source, grid, tuple(run.config["band_mean"]), BATCH_SIZE, TTA)
     name = scene_name(INPUT)
     metadata |= {"scene": name, "scaling": SCALING}
     targets = {
@@ -182,19 +180,19 @@ def map_scene(folder, config, threshold, out_dir, metadata):
     }
     try:
         with rasterio.Env(), contextlib.ExitStack() as stack:
-            partial = {kind: stack.enter_context(runs.whole(path)) for kind, path in targets.items()}
+            partial = {kind: stack.enter_context(records.atomic_write(path)) for kind, path in targets.items()}
             for path in partial.values():
                 path.unlink(missing_ok=True)  # of a run that was killed
-            found = write_rasters(job, opened, threshold, partial, metadata)
+            found = write_rasters(run, job, opened, threshold, partial, metadata)
             # all of both rasters is read back here, which a full disk would not let pass
             table = polygons.landslides(partial["mask"], partial["probability"], MIN_AREA, slope_of(opened))
-            date = datetime.fromtimestamp(Path(INPUT[recipe.reference]).stat().st_mtime, UTC)
+            date = datetime.fromtimestamp(Path(INPUT[scene_source.reference]).stat().st_mtime, UTC)
             polygons.write(table, partial["landslides"], metadata, date)
             draw(opened, table, partial["quicklook"], bands, threshold, metadata)
     except (OSError, rasterio.errors.RasterioError, *polygons.ERRORS) as error:
         if getattr(error, "filename", None):  # the system says which, and what is wrong with it
             raise
-        raise runs.UserError(f"{out_dir}/ cannot be written to: is the disk full?") from None
+        raise script.UserError(f"{out_dir}/ cannot be written to: is the disk full?") from None
     report(opened, table, found, threshold, time.monotonic() - began)
     print("written: " + ", ".join(map(str, targets.values())))
 
@@ -209,34 +207,31 @@ def scene_name(paths):
 
 def tell_about(opened, config):
     """Say what of a scene the user should know before waiting for it: no CRS, little elevation, strange values."""
-    import recipes
+    from scenes.source import shifted_bands
 
     if opened.crs is None:
         print("note: the scene has no coordinate system: areas and MIN_AREA are in pixels, positions too")
     pixels, dem_share = opened.sample()
     if DEM and dem_share == 0:
-        raise runs.UserError(f"{DEM} does not lie under the scene: there is no elevation for any of its pixels")
+        raise script.UserError(f"{DEM} does not lie under the scene: there is no elevation for any of its pixels")
     if dem_share < 0.999:
         print(f"warning: {DEM} covers {dem_share:.1%} of the scene; the rest is left without data")
-    far = recipes.far_bands(pixels, config["band_mean"], config["band_variance"])
-    if far:
-        names = ", ".join(config["bands"][i] for i in far)
+    shifted = shifted_bands(pixels, config["band_mean"], config["band_variance"])
+    if shifted:
+        names = ", ".join(config["bands"][i] for i in shifted)
         print(f"warning: far from what the run was trained on, in mean or spread: {names} (is --scaling right?)")
 
 
-def write_rasters(job, opened, threshold, paths, metadata):
+def write_rasters(run, job, opened, threshold, paths, metadata):
     """Compute and write probability and mask; returns (pixels called landslide, pixels with data)."""
     import numpy as np
     from rasterio.env import ensure_env
 
-    import tiling
-    import workers
+    from scenes import cluster, pipeline, tiling
 
-    if SCHEDULER:
-        strips = workers.strips_on_cluster(job, SCHEDULER)
-    else:
-        strips = workers.strips_here(job, model_files.load_model(Path(job.run)), opened)
-    blend, counts = tiling.Blend(job.grid), np.zeros(2, np.int64)
+    here = not SCHEDULER
+    strips = pipeline.strips_here(job, run.model(), opened) if here else cluster.strips_on_cluster(job, SCHEDULER)
+    overlap_add, counts = tiling.OverlapAdd(job.grid), np.zeros(2, np.int64)
     percent = PROBABILITY == "uint8"
     probability_form = {"dtype": "uint8", "nodata": 255} if percent else {"dtype": "float32", "nodata": np.nan}
     with (
@@ -246,7 +241,7 @@ def write_rasters(job, opened, threshold, paths, metadata):
 
         @ensure_env  # in this thread too, or GDAL prints what it has to say
         def write(strip):
-            top, probability, valid = blend.add(strip)
+            top, probability, valid = overlap_add.add(strip)
             if not len(valid):
                 return
             mask = np.where(valid, probability >= np.float32(threshold), 255).astype(np.uint8)
@@ -259,8 +254,8 @@ def write_rasters(job, opened, threshold, paths, metadata):
             masks.write(mask, 1, window=window)
             counts[:] += (mask == 1).sum(), valid.sum()
 
-        with workers.Behind(write) as writer:
-            for strip in runs.progress(strips, "mapping", len(job.grid.strips)):
+        with pipeline.BackgroundWriter(write) as writer:
+            for strip in script.progress(strips, "mapping", len(job.grid.strips)):
                 writer(strip)
     return counts
 
@@ -277,11 +272,11 @@ def slope_of(opened):
 
 def draw(opened, table, path, bands, threshold, metadata):
     """Draw the quick-look."""
-    import quick_look
+    from scenes import quick_look
 
     title = f"{metadata['scene']}: run {metadata['run']}, probability ≥ {threshold:.3f}"
     notes = [f"source {metadata['revision']}; bands stretched for the eye, each from its 2nd to 98th percentile"]
-    colours = dataset.true_colour(bands)
+    colours = true_colour(bands)
     quick_look.draw(path, opened, colours, table.geometry.to_numpy(), title, notes, metadata)
 
 
@@ -301,4 +296,4 @@ def report(opened, table, counts, threshold, seconds):
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

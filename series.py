@@ -7,15 +7,13 @@ after date, with slope and elevation at its end, so that everything else treats 
 """
 
 import ast
-import re
 
 import h5py
 import numpy as np
 
-from runs import whole_hdf5
+from bands import BANDS_SEN12
+from records import atomic_hdf5
 
-BANDS = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-TERRAIN = ("slope", "dem")  # bands that hold no light, in degrees and metres
 UNUSABLE = (0, 1, 3, 8, 9, 10)  # of SCL: no data, defective, cloud shadow, cloud (likely, certain), thin cirrus
 PIXEL = 10.0  # metres
 
@@ -24,44 +22,20 @@ class NotASeries(Exception):
     """A file that is not of this form; the text says in what."""
 
 
-def band_names(dates):
-    """Names of the bands of an image of so many dates: B04 before, B04 after; B04 t1, B04 t2 ... from three on."""
-    words = {1: [""], 2: [" before", " after"]}.get(dates, [f" t{i + 1}" for i in range(dates)])
-    return (*(band + word for word in words for band in BANDS), *TERRAIN)
-
-
-def date_groups(bands):
-    """(positions of each date's bands, in order of time; positions of the bands without a date), from their names.
-
-    Every date must have the same bands: ValueError otherwise.
-    """
-    groups, undated = {}, []
-    for position, name in enumerate(bands):
-        if match := re.fullmatch(r"(\S+) (before|after|t\d+)", name):
-            groups.setdefault(match[2], {})[match[1]] = position
-        else:
-            undated.append(position)
-    order = sorted(groups, key=lambda word: {"before": 0, "after": 1}.get(word) if word[0] != "t" else int(word[1:]))
-    kinds = sorted(groups[order[0]]) if order else []
-    if any(sorted(groups[word]) != kinds for word in order):
-        raise ValueError("the dates have different bands")
-    return [[groups[word][kind] for kind in kinds] for word in order], undated
-
-
 def read_series(path, dates):
-    """Image of the chosen dates, height x width x bands of `band_names(dates)`, float32, and mask, height x width.
+    """Read the chosen dates: image H x W x bands of `bands.dated_names(dates)`, float32, and mask H x W.
 
     Raises NotASeries, or what h5py raises where the file is damaged.
     """
     from ground import horn_slope
 
     with h5py.File(path) as file:
-        missing = [name for name in (*BANDS, "SCL", "DEM", "MASK") if name not in file]
+        missing = [name for name in (*BANDS_SEN12, "SCL", "DEM", "MASK") if name not in file]
         if missing:
             raise NotASeries(f"has no variable {missing[0]}, which Sentinel-2 files of Sen12Landslides have")
         clouds = np.isin(file["SCL"][()], UNUSABLE).mean((1, 2))
         chosen = choose_dates(clouds, event_dates(file.attrs), dates)
-        light = [plane(file[band], date) for date in chosen for band in BANDS]
+        light = [plane(file[band], date) for date in chosen for band in BANDS_SEN12]
         dem = plane(file["DEM"], 0).astype(np.float32)
         mask = plane(file["MASK"], chosen[-1])
     slope = horn_slope(np.pad(dem, 1, constant_values=np.nan), PIXEL, PIXEL)
@@ -82,7 +56,7 @@ def write_series(path, variables, attributes):
         attributes: of the file; without `pre_post_dates` it counts as a place without an event.
     """
     dates, height, width = variables["MASK"].shape
-    with whole_hdf5(path) as file:
+    with atomic_hdf5(path) as file:
         axes = {"time": 16 * np.arange(dates), "x": PIXEL * np.arange(width), "y": -PIXEL * np.arange(height)}
         for name, values in axes.items():
             file[name] = values

@@ -8,9 +8,9 @@ teacher is unsure of pulls the student little either way.
 import numpy as np
 
 import dataset
-import model_files
+import splits
 from inference import predict
-from runs import UserError
+from script import UserError
 
 BATCH_SIZE = 32  # patches predicted at once
 
@@ -19,7 +19,7 @@ class Teacher:
     """A finished run that labels the patches of another.
 
     Args:
-        folder, config: of the teacher, as `runs.open_run` gives them.
+        run: runs.Run of the teacher.
         patches, assigned: dataset.Patches of the student, and the split of each. The teacher may use other bands.
         cache_dir, skip_bad: see `dataset.open_patches`.
 
@@ -27,25 +27,23 @@ class Teacher:
         UserError: it is not finished, does not fit these patches, or has learnt from what the student is judged on.
     """
 
-    def __init__(self, folder, config, patches, assigned, cache_dir, skip_bad=False):
-        if "finished" not in config:
-            raise UserError(f"teacher {folder.name} is not finished: python train.py --run {folder.name} --resume")
-        self.folder, self.finished, self.assigned = folder, config["finished"], assigned
-        self.patches, _, own = dataset.open_for_run(
-            folder, config, "all", patches.data_dir, cache_dir, skip_bad, masks=False
-        )
+    def __init__(self, run, patches, assigned, cache_dir, skip_bad=False):
+        if "finished" not in run.config:
+            raise UserError(f"teacher {run.name} is not finished: python train.py --run {run.name} --resume")
+        self.run, self.finished, self.assigned = run, run.config["finished"], assigned
+        self.patches, _, own = dataset.open_for_run(run, "all", patches.data_dir, cache_dir, skip_bad, masks=False)
         if self.patches.names != patches.names:  # each left out others
-            raise UserError(f"teacher {folder.name} cannot use the same patches of {patches.data_dir} as this run")
+            raise UserError(f"teacher {run.name} cannot use the same patches of {patches.data_dir} as this run")
         # the same image may lie in another folder under another name: it is known by its content
         key, identities = ("image", np.array(patches.names)) if own else ("content", self.patches.contents)
-        split = dataset.split_table(folder / "split.csv", f"python train.py --run {folder.name}", key)
+        split = splits.split_table(run.folder / "split.csv", f"python train.py --run {run.name}", key)
         if None in split:
-            print(f"note: whether teacher {folder.name} has learnt from what this run is judged on cannot be known")
-        learnt = [identity for identity, part in split.items() if part in ("train", dataset.NO_MASK)]
+            print(f"note: whether teacher {run.name} has learnt from what this run is judged on cannot be known")
+        learnt = [identity for identity, part in split.items() if part in ("train", splits.NO_MASK)]
         overlap = np.isin(identities[np.isin(assigned, ("validation", "test"))], learnt)
         if overlap.any():
             raise UserError(
-                f"teacher {folder.name} has learnt from {overlap.sum()} patches of this run's validation and test "
+                f"teacher {run.name} has learnt from {overlap.sum()} patches of this run's validation and test "
                 "splits: give both the same SPLIT_SEED, SPLIT_METHOD and TEST_SPLIT, and keep them apart in the folder"
             )
 
@@ -55,9 +53,9 @@ class Teacher:
         For training patches weight x teacher + (1 - weight) x mask, for unlabelled ones the teacher alone, for others
         0. The teacher's probabilities are the mean over flips and turns.
         """
-        model = model_files.load_model(self.folder)
+        model = self.run.model()
         targets = np.zeros(self.patches.masks.shape, np.uint8)
-        learnt = np.flatnonzero(np.isin(self.assigned, ("train", dataset.NO_MASK)))
+        learnt = np.flatnonzero(np.isin(self.assigned, ("train", splits.NO_MASK)))
         for batch, _, probabilities in predict(model, self.patches, learnt, BATCH_SIZE, tta=True):
             share = np.where(self.assigned[batch] == "train", weight, 1.0)[:, None, None]
             masks = np.where(share < 1, self.patches.read_masks(batch), 0)

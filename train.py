@@ -20,9 +20,12 @@ import augment
 import dataset
 import devices
 import model_files
+import networks
 import patch_files
+import records
 import runs
-import series
+import script
+import splits
 from teacher import Teacher
 
 # ---------------------------------------------------------------------- input and output
@@ -36,29 +39,26 @@ BANDS = ()  # bands to use, by name (B4 B3 B2 slope) or by number from 0; none g
 DATES = 2  # dates to use of a series (.nc): 1: after the event, 2: before and after, more: the clearest
 SIZE = 0  # pixels to a side to which pictures (PNG, TIFF, JPEG) are resampled; 0: as they are, all of one size
 SKIP_BAD = False  # leave unusable files out and list them in config.json, instead of stopping
-SPLIT_METHOD = "random"  # how splits that the folder lacks are cut: random, or blocks of neighbouring patches
-BLOCK = 20  # neighbouring patches in a block
-TEST_SPLIT = "test"  # the folder's own split to hold out: test, or validation where only that has labels
-LABEL_SHARE = 1.0  # share of the training patches whose masks are used; the others count as unlabelled
+SPLIT_METHOD = "random"  # how splits that the folder lacks are cut; blocks: of neighbouring patches
+BLOCK_SIZE = 20  # neighbouring patches in a block
+TEST_SPLIT = "test"  # the folder's own split to hold out; validation where only that has labels
+LABELLED_FRACTION = 1.0  # share of the training patches whose masks are used; the others count as unlabelled
 TEACHER = ""  # run to learn from, too: its probabilities are the masks of unlabelled patches
 TEACHER_WEIGHT = 0.5  # of its probabilities against the mask where there is one
-AUGMENT = ("dihedral", "affine")  # of the training patches, in order; augment.py has them all
+AUGMENT = ("dihedral", "affine")  # of the training patches, in this order
 # ---------------------------------------------------------------------- model and loss
-MODEL = "unet"  # unet, or segformer: the transformer, of which nothing can be set but STRIDE and DROPOUT
+MODEL = "unet"  # network; of the segformer, a transformer, only STRIDE and DROPOUT can be set
 BASE_FILTERS = 48  # filters of the first level; each level down has twice as many
 MAX_FILTERS = 192  # filters of a level, at most
 DEPTH = 4  # halvings of the patch between the top and the bottom of the U
-STEM = 2  # 1: all levels alike; 2: the first works at half the resolution, a light one adds detail: a third of the time
-CONV_BLOCK = "residual"  # plain, residual, or se: residual with squeeze and excitation
+STEM = 2  # 2: downsample before the U-Net and add a light full-resolution level, 3 times as fast; 1: plain
+CONV_BLOCK = "residual"  # of the U-Net; se: residual with squeeze and excitation
 FUSION = "stack"  # of the U-Net, for dates: stack, or an encoder for each and then their difference or attention
 STRIDE = 4  # of the segformer's first stage: 4, or 2, which is finer and four times the work
 DROPOUT = 0.0  # share of the channels dropped at the bottom of the U, or before the segformer's last layer
-SCALES = False  # add up logits of all levels of the decoder, instead of the last one's alone
-RESIZE = False  # bilinear resizing in the decoder, instead of transposed convolutions
-LOSS = "bce_dice"  # bce_dice, focal_dice, bce_tversky, bce_lovasz
-DICE_WEIGHT = 1.0  # weight of the Dice loss (or what stands in its place) against the cross-entropy's 1
+MULTI_SCALE_LOGITS = False  # add the logits of all levels of the decoder: learns faster in short runs
+DICE_WEIGHT = 1.0  # weight of the Dice loss against the cross-entropy's 1
 POSITIVE_WEIGHT = 1.0  # weight of landslide pixels in the cross-entropy
-LABEL_SMOOTHING = 0.0  # the cross-entropy's targets are this and 1 minus this
 # ---------------------------------------------------------------------- optimisation
 EPOCHS = 120  # passes over the training split, at most
 PATIENCE = 0  # stop after so many epochs without a better validation Dice; 0: never
@@ -69,41 +69,59 @@ WEIGHT_DECAY = 1e-2  # of AdamW, on convolution kernels
 # ---------------------------------------------------------------------- system
 SPLIT_SEED = 0  # of the split
 SEED = 0  # of the weights, the order of patches and the augmentation
-MIXED_PRECISION = "auto"  # bfloat16 convolutions: auto (where the hardware has them), on, off
+MIXED_PRECISION = "auto"  # bfloat16 convolutions; auto: where the hardware has them
 WORKERS = 2  # threads that prepare batches beside the main one; the batches are the same for any number
+
+CHOICES = {
+    "SPLIT_METHOD": splits.SPLIT_METHODS,
+    "TEST_SPLIT": splits.TEST_SPLITS,
+    "AUGMENT": tuple(augment.AUGMENTATIONS),
+    "MODEL": ("unet", "segformer"),
+    "CONV_BLOCK": ("plain", "residual", "se"),
+    "FUSION": ("stack", "difference", "attention"),
+    "MIXED_PRECISION": ("auto", "on", "off"),
+}
 
 
 def main():
     folder = runs.run_folder(RESULTS_DIR, RUN)
     if devices.process()[0]:
-        folder = devices.void(folder, RESUME)
+        folder = devices.scratch_folder(folder, runs.TRAINED if RESUME else ())
     if RESUME:
-        config = runs.read_json(folder / "config.json", "train.py without --resume")
+        config = records.read_json(folder / "config.json", "train.py without --resume")
         if "finished" in config:
             print(f"run {folder} is finished; replace it with --overwrite, or choose another --run")
             return
-        adopt_constants(config["constants"])
+        adopt_constants(runs.Run(folder).constants)
     elif (folder / "config.json").exists() and not OVERWRITE:
-        raise runs.UserError(f"run {folder} exists: go on with --resume, replace it with --overwrite, or choose --run")
+        raise script.UserError(f"run {folder} exists: go on with --resume, replace it with --overwrite, or give --run")
     check_settings()
     patches = open_data()
-    share = devices.Share(BATCH_SIZE)
+    share = devices.DeviceShard(BATCH_SIZE)
     assigned, teacher = prepare_run(folder, patches)
     train(folder, patches, assigned, teacher, share)
 
 
-def adopt_constants(constants):
+def adopt_constants(recorded):
     """Take the constants that the run was started with, so that it goes on as it would have."""
-    for name, value in constants.items():
+    for name, value in recorded.items():
         value = tuple(value) if isinstance(value, list) else value
-        if name in ("RESULTS_DIR", "RUN", "RESUME", "OVERWRITE") or globals().get(name) == value:
+        if runs.REMOVED.get(name, value) != value:
+            raise script.UserError(f"{name} = {value!r} is no longer known: start again with --overwrite")
+        if (
+            name not in globals()
+            or name in ("RESULTS_DIR", "RUN", "RESUME", "OVERWRITE")
+            or globals().get(name) == value
+        ):
             continue
-        if name not in runs.given:
+        if name not in script.flags_given:
             print(f"resuming with {name} = {value!r}, as the run was started")
             globals()[name] = value
         elif name not in ("DATA_DIR", "WORKERS"):  # data may have moved; neither changes what is learnt
             flag = "--" + name.lower().replace("_", "-")
-            raise runs.UserError(f"a resumed run keeps {name} = {value!r}: leave {flag} out, or start with --overwrite")
+            raise script.UserError(
+                f"a resumed run keeps {name} = {value!r}: leave {flag} out or start with --overwrite"
+            )
 
 
 def open_data():
@@ -111,7 +129,7 @@ def open_data():
     try:
         return dataset.open_patches(DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, DATES, SIZE)
     except patch_files.NoPatches as error:
-        raise runs.UserError(
+        raise script.UserError(
             f"{error}\n"
             f"  real data: unzip Landslide4Sense (zenodo.org/records/10463239) into {DATA_DIR}/, see README.md\n"
             "  sample: run python make_sample_data.py, then python train.py --data-dir data/sample"
@@ -120,75 +138,47 @@ def open_data():
 
 def check_settings():
     """Find mistakes in the constants before the data is read, anything is written or Keras is loaded."""
-    runs.check_ranges(globals(), EPOCHS=(1, None), BATCH_SIZE=(1, None), BASE_FILTERS=(1, None), DEPTH=(1, 8))
-    runs.check_ranges(globals(), PATIENCE=(0, None), WORKERS=(0, None), SEED=(0, 2**32 - 1), BLOCK=(1, None))
-    runs.check_ranges(globals(), LEARNING_RATE=(1e-12, None), WARMUP_EPOCHS=(0, None), WEIGHT_DECAY=(0, None))
-    runs.check_ranges(globals(), DICE_WEIGHT=(0, None), POSITIVE_WEIGHT=(0, None), LABEL_SMOOTHING=(0, 0.5))
-    runs.check_ranges(globals(), DATES=(1, None), SIZE=(0, None), LABEL_SHARE=(0, 1), TEACHER_WEIGHT=(0, 1))
-    runs.check_ranges(globals(), MAX_FILTERS=(1, None), STEM=(1, 2), DROPOUT=(0, 0.9), SPLIT_SEED=(0, 2**32 - 1))
+    script.check_ranges(globals(), EPOCHS=(1, None), BATCH_SIZE=(1, None), BASE_FILTERS=(1, None), DEPTH=(1, 8))
+    script.check_ranges(globals(), PATIENCE=(0, None), WORKERS=(0, None), SEED=(0, 2**32 - 1), BLOCK_SIZE=(1, None))
+    script.check_ranges(globals(), LEARNING_RATE=(1e-12, None), WARMUP_EPOCHS=(0, None), WEIGHT_DECAY=(0, None))
+    script.check_ranges(globals(), DICE_WEIGHT=(0, None), POSITIVE_WEIGHT=(0, None))
+    script.check_ranges(globals(), DATES=(1, None), SIZE=(0, None), LABELLED_FRACTION=(0, 1), TEACHER_WEIGHT=(0, 1))
+    script.check_ranges(globals(), MAX_FILTERS=(1, None), STEM=(1, 2), DROPOUT=(0, 0.9), SPLIT_SEED=(0, 2**32 - 1))
     if TEACHER and runs.run_folder(RESULTS_DIR, TEACHER) == runs.run_folder(RESULTS_DIR, RUN):
-        raise runs.UserError(f"TEACHER {TEACHER} is the run itself: choose another --run")
+        raise script.UserError(f"TEACHER {TEACHER} is the run itself: choose another --run")
     if MAX_FILTERS < BASE_FILTERS:
-        raise runs.UserError(f"MAX_FILTERS is {MAX_FILTERS}: it must be at least BASE_FILTERS, {BASE_FILTERS}")
-    if LOSS == "focal_dice" and (POSITIVE_WEIGHT != 1 or LABEL_SMOOTHING):
-        raise runs.UserError("LOSS focal_dice takes neither POSITIVE_WEIGHT nor LABEL_SMOOTHING")
-    runs.check_choices(globals(), MODEL=("unet", "segformer"), CONV_BLOCK=("plain", "residual", "se"))
-    runs.check_choices(globals(), FUSION=("stack", "difference", "attention"))
+        raise script.UserError(f"MAX_FILTERS is {MAX_FILTERS}: it must be at least BASE_FILTERS, {BASE_FILTERS}")
     if STRIDE not in (2, 4):
-        raise runs.UserError(f"STRIDE is {STRIDE}: it must be 2 or 4")
-    runs.check_choices(globals(), LOSS=("bce_dice", "focal_dice", "bce_tversky", "bce_lovasz"))
-    runs.check_choices(globals(), AUGMENT=augment.AUGMENTATIONS, MIXED_PRECISION=("auto", "on", "off"))
-    runs.check_choices(globals(), SPLIT_METHOD=dataset.SPLIT_METHODS, TEST_SPLIT=dataset.TEST_SPLITS)
-
-
-def check_patches(patches):
-    """Find patches that the network or the augmentation cannot take."""
-    height, width, _ = patches.input_shape
-    divisor, smaller = (2**DEPTH, "DEPTH") if MODEL == "unet" else (8 * STRIDE, "STRIDE")
-    if height % divisor or width % divisor:
-        raise runs.UserError(
-            f"patches of {height} x {width} pixels are not divisible by {divisor}: lower {smaller} or pad them"
-        )
-    if "dihedral" in AUGMENT and height != width:
-        raise runs.UserError(f"dihedral needs square patches, not {height} x {width}: use --augment flips affine")
-    if FUSION != "stack":
-        try:
-            dates, _ = series.date_groups(patches.bands)
-        except ValueError as error:
-            raise runs.UserError(f"BANDS: {error}") from None
-        if MODEL != "unet" or len(dates) < 2 or (FUSION == "difference" and len(dates) > 2):
-            fitting = "two dates" if FUSION == "difference" else "two dates or more"
-            raise runs.UserError(
-                f"FUSION {FUSION} is for the unet and series of {fitting}, not {MODEL} and {len(dates)}"
-            )
+        raise script.UserError(f"STRIDE is {STRIDE}: it must be 2 or 4")
+    script.check_choices(globals(), **CHOICES)
 
 
 def prepare_run(folder, patches):
     """Make the run's folder with config.json and split.csv; returns the split of each patch, and the teacher."""
-    check_patches(patches)
+    networks.check_fit(constants(), patches.input_shape, patches.bands)
     if RESUME:
-        config = runs.read_json(folder / "config.json", "train.py")
+        config = records.read_json(folder / "config.json", "train.py")
         if config["data_digest"] != patches.digest:
-            raise runs.UserError(f"{DATA_DIR} has changed since run {RUN} was started: start again with --overwrite")
-        assigned = dataset.read_split(folder / "split.csv", patches, "train.py --overwrite")
+            raise script.UserError(f"{DATA_DIR} has changed since run {RUN} was started: start again with --overwrite")
+        assigned = splits.read_split(folder / "split.csv", patches, "train.py --overwrite")
         teacher = open_teacher(patches, assigned)
         if teacher and config["teacher_finished"] != teacher.finished:
-            raise runs.UserError(f"teacher {TEACHER} was trained anew since run {RUN} was started: --overwrite")
+            raise script.UserError(f"teacher {TEACHER} was trained anew since run {RUN} was started: --overwrite")
         runs.clear_run(folder, runs.DERIVED)  # a threshold or scores of the unfinished model
         return assigned, teacher
-    assigned, notes = dataset.split_patches(patches, SPLIT_METHOD, SPLIT_SEED, TEST_SPLIT, BLOCK, LABEL_SHARE)
+    assigned, notes = splits.split_patches(patches, SPLIT_METHOD, SPLIT_SEED, TEST_SPLIT, BLOCK_SIZE, LABELLED_FRACTION)
     teacher = open_teacher(patches, assigned)  # its mistakes are told before anything is written
     runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
     for note in notes:
         print(note)
     for name, fault in patches.left_out:
         print(f"left out {name}: {fault}")
-    dataset.write_split(folder / "split.csv", patches, assigned)
+    splits.write_split(folder / "split.csv", patches, assigned)
     mean, variance = patches.statistics((assigned == "train").nonzero()[0])
     config = {
         "run": RUN,
         "started": now(),
-        "constants": {name: globals()[name] for name in runs.constants(globals())},
+        "constants": constants(),
         "data_dir": DATA_DIR,
         "data_digest": patches.digest,
         "bands": patches.bands,
@@ -201,7 +191,7 @@ def prepare_run(folder, patches):
         "teacher_finished": teacher.finished if teacher else None,
         **runs.environment(),
     }
-    runs.write_json(folder / "config.json", config)  # last: a folder with a config has all that --resume needs
+    records.write_json(folder / "config.json", config)  # last: a folder with a config has all that --resume needs
     return assigned, teacher
 
 
@@ -209,35 +199,34 @@ def open_teacher(patches, assigned):
     """The run to learn from, or None."""
     if not TEACHER:
         return None
-    folder, config = runs.open_run(RESULTS_DIR, TEACHER)
-    return Teacher(folder, config, patches, assigned, Path(RESULTS_DIR, "cache"), SKIP_BAD)
+    return Teacher(runs.open_run(RESULTS_DIR, TEACHER), patches, assigned, Path(RESULTS_DIR, "cache"), SKIP_BAD)
 
 
 def train(folder, patches, assigned, teacher, share):
     """Fit the model and leave its record in `folder`."""
     # Keras takes seconds to import: --help and a mistake in the data do not wait for it.
-    keras = runs.import_keras()
+    keras = devices.import_keras()
     from calibration import calibrate
     from feed import PatchFeed
     from plots import training_curves
 
-    config = runs.read_json(folder / "config.json", "train.py")
+    config = records.read_json(folder / "config.json", "train.py")
     keras.utils.set_random_seed(SEED)
     config.setdefault("backend", keras.backend.backend())
     if "precision" not in config:  # a resumed run keeps what it had, whatever this machine would choose
-        bfloat16 = MIXED_PRECISION == "on" or (MIXED_PRECISION == "auto" and runs.hardware_has_bfloat16())
+        bfloat16 = MIXED_PRECISION == "on" or (MIXED_PRECISION == "auto" and devices.hardware_has_bfloat16())
         config["precision"] = "mixed_bfloat16" if bfloat16 else "float32"
-        runs.write_json(folder / "config.json", config)
+        records.write_json(folder / "config.json", config)
     keras.config.set_dtype_policy(config["precision"])
     share.agree(config, assigned)
 
-    splits = {split: (assigned == split).nonzero()[0] for split in (*patch_files.SPLITS, dataset.NO_MASK)}
-    learnt, targets = splits["train"], None
+    chosen = {split: (assigned == split).nonzero()[0] for split in (*patch_files.SPLITS, splits.NO_MASK)}
+    learnt, targets = chosen["train"], None
     if teacher:
-        learnt, targets = np.append(learnt, splits[dataset.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
+        learnt, targets = np.append(learnt, chosen[splits.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
     feed = PatchFeed(patches, learnt, BATCH_SIZE, AUGMENT, SEED, targets, share, workers=WORKERS)
-    validation = PatchFeed(patches, splits["validation"], BATCH_SIZE // share.parts, share=share)
-    sizes = ", ".join(f"{len(indices)} {split}" for split, indices in splits.items() if len(indices))
+    validation = PatchFeed(patches, chosen["validation"], BATCH_SIZE // share.parts, share=share)
+    sizes = ", ".join(f"{len(indices)} {split}" for split, indices in chosen.items() if len(indices))
     print(f"{folder}: {sizes} patches of {patches.input_shape}, {config['precision']} on {share}")
 
     began = time.monotonic()
@@ -247,15 +236,15 @@ def train(folder, patches, assigned, teacher, share):
     runs.clear_run(folder, runs.DERIVED)  # of the model as it was at some earlier epoch
     best_model = model_files.load_model(folder, to_store=True)
     # recorded first: after a kill from here on a second calibration may find that all is done
-    config.setdefault("calibration", calibrate(best_model, patches, splits["validation"]))
-    runs.write_json(folder / "config.json", config)
+    config.setdefault("calibration", calibrate(best_model, patches, chosen["validation"]))
+    records.write_json(folder / "config.json", config)
     model_files.save_model(best_model, folder / "model.keras")
     record = {
         "finished": now(),
         "parameters": best_model.count_params(),
         "finished_revision": runs.revision(),
     }
-    runs.write_json(folder / "config.json", config | record)
+    records.write_json(folder / "config.json", config | record)
     (folder / "last.weights.h5").unlink(missing_ok=True)  # only an unfinished run needs it
     best = recorder.rows[recorder.best_epoch]
     before, after = (config["calibration"][f"cross_entropy_{when}"] for when in ("before", "after"))
@@ -279,20 +268,23 @@ def fit(folder, config, feed, validation):
     print(f"{MODEL} of {model.count_params():,} parameters")
     if done >= EPOCHS or recorder.finished:
         return recorder
+    heed = {when: lambda batch, logs: script.heed_interrupt() for when in ("on_train_batch_end", "on_test_batch_end")}
+    callbacks = [
+        keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch, **heed),
+        recorder,
+        Forecast(smaller_network()),
+    ]
     try:
-        model.fit(
-            feed,
-            validation_data=validation,
-            initial_epoch=done,
-            epochs=EPOCHS,
-            shuffle=False,  # the feed shuffles by itself
-            callbacks=[
-                keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch),
-                recorder,
-                Forecast(smaller_network()),
-            ],
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
+        with script.interrupts_deferred():
+            model.fit(
+                feed,
+                validation_data=validation,
+                initial_epoch=done,
+                epochs=EPOCHS,
+                shuffle=False,  # the feed shuffles by itself
+                callbacks=callbacks,
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
     except KeyboardInterrupt:
         kept = f"the best so far is {folder}/model.keras; " if recorder.rows else ""
         print(f"\nstopped after {len(recorder.rows)} epochs; {kept}go on with --resume")
@@ -302,7 +294,7 @@ def fit(folder, config, feed, validation):
 
 def smaller_network():
     """A hint at a smaller network, for the default one on a processor without bfloat16; "" for others."""
-    if MODEL != "unet" or BASE_FILTERS <= 24 or runs.hardware_has_bfloat16():
+    if MODEL != "unet" or BASE_FILTERS <= 24 or devices.hardware_has_bfloat16():
         return ""
     return (
         "this processor has no bfloat16: --base-filters 24 --max-filters 96 --epochs 60 is much quicker "
@@ -314,31 +306,11 @@ def build(config, steps):
     """Build and compile the network for a run; `steps` batches make an epoch."""
     import keras
 
-    from losses import loss_of
+    from losses import BCEDice
     from metrics import PooledDice, PooledIoU
     from model_files import fused
-    from segformer import build_segformer
-    from unet import build_unet
 
-    statistics = {"mean": config["band_mean"], "variance": config["band_variance"]}
-    if MODEL == "segformer":
-        model = build_segformer(config["input_shape"], STRIDE, DROPOUT, **statistics)
-    else:
-        model = build_unet(
-            config["input_shape"],
-            base_filters=BASE_FILTERS,
-            depth=DEPTH,
-            max_filters=MAX_FILTERS,
-            block=CONV_BLOCK,
-            dropout=DROPOUT,
-            scales=SCALES,
-            stem=STEM,
-            resize=RESIZE,
-            dates=None if FUSION == "stack" else series.date_groups(config["bands"]),
-            fusion=FUSION,
-            **statistics,
-        )
-    model = fused(model)
+    model = fused(networks.build_network(constants(), config))
     warmup = min(round(WARMUP_EPOCHS * steps), EPOCHS * steps - 1)
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=LEARNING_RATE / max(warmup, 1),
@@ -350,11 +322,16 @@ def build(config, steps):
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     model.compile(
         optimizer=optimizer,
-        loss=loss_of(config["constants"]),
+        loss=BCEDice(DICE_WEIGHT, POSITIVE_WEIGHT),
         metrics=[PooledDice(name="dice"), PooledIoU(name="iou")],
     )
     optimizer.build(model.trainable_variables)  # made within the first step, it would have TensorFlow trace that twice
     return model
+
+
+def constants():
+    """The constants as they are now: {NAME: value}."""
+    return {name: globals()[name] for name in script.constants(globals())}
 
 
 def now():
@@ -362,4 +339,4 @@ def now():
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

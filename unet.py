@@ -16,9 +16,8 @@ def build_unet(
     max_filters=192,
     block="residual",
     dropout=0.0,
-    scales=False,
+    multi_scale_logits=False,
     stem=2,
-    resize=False,
     dates=None,
     fusion="stack",
     mean=None,
@@ -35,11 +34,10 @@ def build_unet(
         max_filters: filters of a level, at most.
         block: plain, residual or se, see `conv_block`.
         dropout: share of the channels that are dropped at the bottom (spatial dropout).
-        scales: add up logits of all levels of the decoder instead of the last one's alone.
+        multi_scale_logits: add the logits of all levels of the decoder instead of using the last one's alone.
         stem: 1: all levels alike. 2: a convolution of stride 2 comes first, so that the U works at half the
             resolution, with one level less; a light level at the end joins its answer with detail of the input. Most
             of the work of a U-Net lies in its top level, where it has the fewest filters.
-        resize: bilinear resizing in the decoder instead of transposed convolutions.
         dates: of a series, (positions of each date's bands, positions of the bands without a date).
         fusion: how dates come together: stack: as one image of all their bands. difference, attention: each date goes
             through the same encoder, and what it gives is joined, see `fusion.encode_dates`.
@@ -77,13 +75,10 @@ def build_unet(
         x = layers.SpatialDropout2D(dropout, name="bottom_dropout")(x)
     sides = []
     for level in reversed(range(depth)):
-        if resize:
-            x = layers.UpSampling2D(interpolation="bilinear", name=f"up{level}_resize")(x)
-        else:
-            x = layers.Conv2DTranspose(filters[level], 2, strides=2, name=f"up{level}_resize")(x)
+        x = layers.Conv2DTranspose(filters[level], 2, strides=2, name=f"up{level}_resize")(x)
         x = layers.Concatenate(name=f"up{level}_skip")([skips[level], x])
         x = conv_block(x, filters[level], block, f"up{level}")
-        if scales and level:
+        if multi_scale_logits and level:
             side = layers.Conv2D(1, 1, name=f"up{level}_logit", dtype="float32")(x)
             side = layers.UpSampling2D(
                 2 ** (level + stem - 1), interpolation="bilinear", dtype="float32", name=f"up{level}_side"

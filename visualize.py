@@ -11,34 +11,40 @@ Writes training_curves.png and samples/{best,worst,random}.png into the run's fo
 from pathlib import Path
 
 import dataset
-import model_files
+import patch_files
+import records
 import runs
+import script
+from bands import optical_bands, true_colour
 
 RESULTS_DIR = "results"  # holds a folder for each run
 RUN = "unet"  # name of the run
 DATA_DIR = ""  # folder of patches to draw; empty: the run's own data
-SPLIT = "test"  # train, validation, test or all; for the run's own data as its split.csv has them
+SPLIT = "test"  # split of the patches; for the run's own data as its split.csv has them
 SAMPLES = 4  # patches on each picture
 AUGMENTATIONS = False  # draw what each of augment.py makes of some patches with landslides, instead of the rest
 SKIP_BAD = False  # leave unusable files out instead of stopping
 BATCH_SIZE = 32  # patches predicted at once
 SEED = 0  # of the choice of random patches
 
+CHOICES = {"SPLIT": (*patch_files.SPLITS, "all")}
+
 
 def main():
-    runs.check_ranges(globals(), SAMPLES=(1, 50), BATCH_SIZE=(1, None), SEED=(0, None))
-    runs.check_choices(globals(), SPLIT=(*dataset.SPLITS, "all"))
-    folder, config = runs.open_run(RESULTS_DIR, RUN)
+    script.check_ranges(globals(), SAMPLES=(1, 50), BATCH_SIZE=(1, None), SEED=(0, None))
+    script.check_choices(globals(), **CHOICES)
+    run = runs.open_run(RESULTS_DIR, RUN)
+    folder = run.folder
     if AUGMENTATIONS:
-        draw_augmentations(folder, config)
+        draw_augmentations(run)
         return
-    threshold = runs.stored_threshold(folder)
+    threshold = run.threshold()
     history = None  # an ensemble has none
-    if "members" not in config:
-        history = runs.read_csv(folder / "history.csv", f"python train.py --run {folder.name}")
+    if "members" not in run.config:
+        history = records.read_csv(folder / "history.csv", f"python train.py --run {folder.name}")
     cache_dir = Path(RESULTS_DIR, "cache")
-    patches, indices, own = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, cache_dir, SKIP_BAD, masks=False)
-    model = model_files.load_model(folder)
+    patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD, masks=False)
+    model = run.model()
 
     from plots import panels, training_curves
 
@@ -86,7 +92,7 @@ def draw_rows(model, patches, chosen, threshold):
     import metrics
     from inference import predict
 
-    colours = dataset.true_colour(patches.file_bands)
+    colours = true_colour(patches.file_bands)
     rows = []
     for batch, _, probabilities in predict(model, patches, chosen, BATCH_SIZE):
         for i, mask, probability in zip(batch, patches.read_masks(batch), probabilities, strict=True):
@@ -98,7 +104,7 @@ def draw_rows(model, patches, chosen, threshold):
     return rows
 
 
-def draw_augmentations(folder, config):
+def draw_augmentations(run):
     """Draw what each augmentation makes of patches with landslides, and of their masks."""
     import inspect
 
@@ -108,23 +114,23 @@ def draw_augmentations(folder, config):
     from plots import augmentations
 
     cache_dir = Path(RESULTS_DIR, "cache")
-    patches, indices, _ = dataset.open_for_run(folder, config, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
+    patches, indices, _ = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
     rng = np.random.default_rng(SEED)
     with_landslide = [i for i in rng.permutation(indices) if patches.masks[i].any()][: max(SAMPLES, 2)]
     if len(with_landslide) < 2:  # some of them mix a patch with another
-        raise runs.UserError(f"{patches.data_dir}: fewer than two patches with landslides in the {SPLIT} split to draw")
+        raise script.UserError(f"{patches.data_dir}: fewer than two patches with landslides in the {SPLIT} split")
     images, masks = patches.images[with_landslide].astype(np.float32), patches.read_masks(with_landslide)
-    light = dataset.photometric(patches.file_bands)
+    light = optical_bands(patches.file_bands)
     columns = {"as it is": (images, masks)}
     for name, augmentation in augment.AUGMENTATIONS.items():
         if name == "dihedral" and images.shape[1] != images.shape[2]:
             continue
         shares = {"share": 1.0} if "share" in inspect.signature(augmentation).parameters else {}
         columns[name] = augmentation(images, masks, rng, light, **shares)
-    path = folder / "samples" / "augmentations.png"
-    augmentations(columns, dataset.true_colour(patches.file_bands), f"{folder.name}: augment.py", path)
+    path = run.folder / "samples" / "augmentations.png"
+    augmentations(columns, true_colour(patches.file_bands), f"{run.name}: augment.py", path)
     print(f"written: {path}")
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

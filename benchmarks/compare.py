@@ -15,9 +15,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, o
 import numpy as np
 
 import dataset
-import model_files
 import patch_files
+import records
 import runs
+import script
+from bands import true_colour
 
 RUNS = ()  # names of finished runs, each with a threshold
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -30,19 +32,19 @@ ROUNDS = 5  # times that each network is timed, in turn
 
 def main():
     if not RUNS:
-        raise runs.UserError("name finished runs with --runs")
-    runs.check_choices(globals(), SPLIT=patch_files.SPLITS)
-    runs.check_ranges(globals(), DRAWN=(1, None), BATCH_SIZE=(1, None), ROUNDS=(1, None))
-    rows, called, models, splits = zip(*(judge(*runs.open_run(RESULTS_DIR, run)) for run in RUNS), strict=True)
-    patches, indices = splits[0]
-    if any([each.names[i] for i in at] != [patches.names[i] for i in indices] for each, at in splits):
-        raise runs.UserError(f"the runs have different {SPLIT} splits: train them on one folder with one SPLIT_SEED")
-    batches = [each.read(at[:BATCH_SIZE]) for each, at in splits]
+        raise script.UserError("name finished runs with --runs")
+    script.check_choices(globals(), SPLIT=patch_files.SPLITS)
+    script.check_ranges(globals(), DRAWN=(1, None), BATCH_SIZE=(1, None), ROUNDS=(1, None))
+    rows, predicted, models, tested = zip(*(judge(runs.open_run(RESULTS_DIR, run)) for run in RUNS), strict=True)
+    patches, indices = tested[0]
+    if any([each.names[i] for i in at] != [patches.names[i] for i in indices] for each, at in tested):
+        raise script.UserError(f"the runs have different {SPLIT} splits: train them on one folder with one SPLIT_SEED")
+    batches = [each.read(at[:BATCH_SIZE]) for each, at in tested]
     for row, speed in zip(rows, speeds(models, batches), strict=True):
         row["predicted_patches_per_s"] = round(speed, 1)
     path = Path(RESULTS_DIR, "figures", f"{NAME}.csv")
-    runs.write_csv(path, rows[0], [row.values() for row in rows])
-    draw(patches, indices, called, path.with_suffix(".png"))
+    records.write_csv(path, rows[0], [row.values() for row in rows])
+    draw(patches, indices, predicted, path.with_suffix(".png"))
     print(f"{SPLIT} split, {len(indices)} patches\n{'run':<20} parameters  Dice (95 % interval)      IoU  patches/s")
     for row in rows:
         print(
@@ -52,33 +54,33 @@ def main():
     print(f"written: {path}, {NAME}.png")
 
 
-def judge(folder, config):
-    """Scores of a run; what it called, N x H x W; its model; (patches, indices)."""
+def judge(run):
+    """Scores of a run; what it predicted, N x H x W; its model; (patches, indices)."""
     import metrics
     from inference import predict
 
-    patches, indices, own = dataset.open_for_run(folder, config, SPLIT, "", Path(RESULTS_DIR, "cache"))
+    patches, indices, own = dataset.open_for_run(run, SPLIT, "", Path(RESULTS_DIR, "cache"))
     if not own:
-        raise runs.UserError(f"the data of run {folder.name} is not at hand")
-    model, threshold = model_files.load_model(folder), runs.stored_threshold(folder)
-    called = [
+        raise script.UserError(f"the data of run {run.name} is not at hand")
+    model, threshold = run.model(), run.threshold()
+    predicted = [
         probabilities >= np.float32(threshold) for *_, probabilities in predict(model, patches, indices, BATCH_SIZE)
     ]
-    called = np.concatenate(called)
-    tp, fp, fn, _ = metrics.confusion(patches.read_masks(indices), called)
+    predicted = np.concatenate(predicted)
+    tp, fp, fn, _ = metrics.confusion(patches.read_masks(indices), predicted)
     low, high = metrics.bootstrap_dice(tp, fp, fn)
     scores = metrics.scores(tp.sum(), fp.sum(), fn.sum()) | {"dice_low": low, "dice_high": high}
     row = {
-        "run": folder.name,
+        "run": run.name,
         "split": SPLIT,
         "patches": len(indices),
-        "epochs": config["constants"].get("EPOCHS", ""),
+        "epochs": run.constants["EPOCHS"],
         "parameters": model.count_params(),
         "threshold": round(float(threshold), 3),
         **{name: round(float(value), 4) for name, value in scores.items()},
-        "revision": config["revision"],
+        "revision": run.config["revision"],
     }
-    return row, called, model, (patches, indices)
+    return row, predicted, model, (patches, indices)
 
 
 def speeds(models, batches):
@@ -93,19 +95,19 @@ def speeds(models, batches):
     return np.median(found[1:], axis=0)  # the first includes building the graph
 
 
-def draw(patches, indices, called, path):
+def draw(patches, indices, predicted, path):
     """Draw patch, mask and what each run found and missed, for patches where most pixels are in dispute."""
-    from plots import disputes, stretch
+    from plots import disagreements, stretch
 
-    colours = dataset.true_colour(patches.bands)
-    disputes(
+    colours = true_colour(patches.bands)
+    disagreements(
         lambda i: {"patch": stretch(patches.read([indices[i]])[0][..., colours])},
         patches.read_masks(indices) > 0,
-        dict(zip(RUNS, called, strict=True)),
+        dict(zip(RUNS, predicted, strict=True)),
         DRAWN,
         path,
     )
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

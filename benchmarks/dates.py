@@ -15,8 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, o
 import numpy as np
 
 import dataset
-import model_files
+import records
 import runs
+import script
 
 RUNS = ()  # names of finished runs, each with a threshold
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -26,13 +27,13 @@ BATCH_SIZE = 32  # patches predicted at once
 
 def main():
     if not RUNS:
-        raise runs.UserError("name finished runs with --runs")
-    rows, called, tests = zip(*(judge(*runs.open_run(RESULTS_DIR, run)) for run in RUNS), strict=True)
+        raise script.UserError("name finished runs with --runs")
+    rows, predicted, tests = zip(*(judge(runs.open_run(RESULTS_DIR, run)) for run in RUNS), strict=True)
     if len({tuple(patches.names[i] for i in indices) for patches, indices in tests}) > 1:
-        raise runs.UserError("the runs have different test splits: train them on one folder with one SPLIT_SEED")
+        raise script.UserError("the runs have different test splits: train them on one folder with one SPLIT_SEED")
     path = Path(RESULTS_DIR, "figures", "dates.csv")
-    runs.write_csv(path, rows[0], [row.values() for row in rows])
-    draw(*tests[0], called, path.with_suffix(".png"))
+    records.write_csv(path, rows[0], [row.values() for row in rows])
+    draw(*tests[0], predicted, path.with_suffix(".png"))
     print(f"{'run':<24} dates  fusion       Dice    IoU    false alarms on bare ground   elsewhere")
     for row in rows:
         print(
@@ -42,36 +43,36 @@ def main():
     print(f"written: {path}, dates.png")
 
 
-def judge(folder, config):
-    """Scores of a run on its test split, false alarms by ground; what it called, N x H x W; (patches, indices)."""
+def judge(run):
+    """Scores of a run on its test split, false alarms by ground; what it predicted, N x H x W; (patches, indices)."""
     import metrics
     from inference import predict
 
-    patches, indices, _ = dataset.open_for_run(folder, config, "test", "", Path(RESULTS_DIR, "cache"))
+    patches, indices, _ = dataset.open_for_run(run, "test", "", Path(RESULTS_DIR, "cache"))
     if not patches.dates:
-        raise runs.UserError(f"run {folder.name} was not trained on series of dates")
+        raise script.UserError(f"run {run.name} was not trained on series of dates")
     pairs = open_pairs(patches, "B08", "B04")
-    model, threshold = model_files.load_model(folder), np.float32(runs.stored_threshold(folder))
+    model, threshold = run.model(), np.float32(run.threshold())
     counts, all_called, bare, elsewhere = [], [], np.zeros(2), np.zeros(2)
     for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
-        masks, called = patches.read_masks(batch) > 0, probabilities >= threshold
-        counts.append(metrics.confusion(masks, called)[:3])
-        all_called.append(called)
+        masks, predicted = patches.read_masks(batch) > 0, probabilities >= threshold
+        counts.append(metrics.confusion(masks, predicted)[:3])
+        all_called.append(predicted)
         ground = bare_ground(pairs.read(batch)) & ~masks
         for sums, where in ((bare, ground), (elsewhere, ~ground & ~masks)):
-            sums += (called & where).sum(), where.sum()
+            sums += (predicted & where).sum(), where.sum()
     scores = metrics.scores(*np.concatenate(counts, axis=1).sum(1))
     row = {
-        "run": folder.name,
+        "run": run.name,
         "dates": patches.dates,
-        "fusion": config["constants"]["FUSION"],
+        "fusion": run.constants["FUSION"],
         "patches": len(indices),
-        "parameters": config["parameters"],
+        "parameters": run.config["parameters"],
         **{name: round(float(value), 4) for name, value in scores.items()},
         "bare_share": round(float(bare[1] / (bare[1] + elsewhere[1])), 4),
         "false_alarms_bare": round(float(bare[0] / max(bare[1], 1)), 5),
         "false_alarms_elsewhere": round(float(elsewhere[0] / max(elsewhere[1], 1)), 6),
-        "revision": config["revision"],
+        "revision": run.config["revision"],
     }
     return row, np.concatenate(all_called), (patches, indices)
 
@@ -91,9 +92,9 @@ def bare_ground(pairs):
     return bare
 
 
-def draw(patches, indices, called, path):
+def draw(patches, indices, predicted, path):
     """Draw before, after, mask and what each run found and missed, for patches where most pixels are in dispute."""
-    from plots import disputes, stretch
+    from plots import disagreements, stretch
 
     pairs = open_pairs(patches, "B04", "B03", "B02")
 
@@ -101,8 +102,8 @@ def draw(patches, indices, called, path):
         before, after = np.split(pairs.read([indices[i]])[0], 2, axis=-1)
         return {"before": stretch(before), "after": stretch(after)}
 
-    disputes(pictures, patches.read_masks(indices) > 0, dict(zip(RUNS, called, strict=True)), DRAWN, path)
+    disagreements(pictures, patches.read_masks(indices) > 0, dict(zip(RUNS, predicted, strict=True)), DRAWN, path)
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

@@ -17,10 +17,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, o
 
 import numpy as np
 from random_data import write_patches, write_scene
-from turns import alone, peak, script
+from turns import alone, peak, run_script
 
 import dataset
-import runs
+import records
+import script
 
 PATCHES = 200  # 14-band patches of the smallest folder
 ROWS = 512  # of the smallest scene
@@ -30,7 +31,7 @@ RESULTS_DIR = "results"  # the tables go to figures/ there
 
 
 def main():
-    runs.check_ranges(globals(), PATCHES=(16, None), ROWS=(128, None), COLUMNS=(128, None), ROUNDS=(1, None))
+    script.check_ranges(globals(), PATCHES=(16, None), ROWS=(128, None), COLUMNS=(128, None), ROUNDS=(1, None))
     figures = Path(RESULTS_DIR, "figures").resolve()
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
@@ -41,8 +42,8 @@ def main():
         print(f"{row['stage']:<16} {row['size']:>14}  {row['seconds']:>7}  {row['peak_gb']:>8} GB   {row['exponent']}")
     for row in starts:
         print(f"{row['what']:<44} {row['seconds']:>6} s")
-    runs.write_csv(figures / "growth.csv", rows[0], [row.values() for row in rows])
-    runs.write_csv(figures / "start_up.csv", starts[0], [row.values() for row in starts])
+    records.write_csv(figures / "growth.csv", rows[0], [row.values() for row in rows])
+    records.write_csv(figures / "start_up.csv", starts[0], [row.values() for row in starts])
     draw(rows, figures / "growth.png")
     print(f"written: {figures}/growth.csv, growth.png, start_up.csv")
 
@@ -60,8 +61,8 @@ def of_patches(place):
             "read raw": alone(read_raw, folder),
             "pack": alone(pack, folder, place),
             "open packed": alone(pack, folder, place),
-            "train": script("train.py", *flags, cwd=place)[:2],
-            "evaluate": script(*f"evaluate.py --run {run} --split all --threshold 0.5".split(), cwd=place)[:2],
+            "train": run_script("train.py", *flags, cwd=place)[:2],
+            "evaluate": run_script(*f"evaluate.py --run {run} --split all --threshold 0.5".split(), cwd=place)[:2],
         }
         for stage, (seconds, memory) in measured.items():
             found.setdefault(stage, []).append((count, "patches", seconds, memory, size))
@@ -74,7 +75,7 @@ def of_scenes(place):
     for times in (1, 2, 4):
         write_scene(place / "scene.tif", times * ROWS, COLUMNS)
         flags = ("--run", "r1", "--threshold", 0.5, "--input", "scene.tif")
-        seconds, memory, _ = script("predict.py", *flags, cwd=place)
+        seconds, memory, _ = run_script("predict.py", *flags, cwd=place)
         measured.append((times * ROWS * COLUMNS / 1e6, "MP", seconds, memory, 0))
     return rows_of("map a scene", measured)
 
@@ -115,12 +116,12 @@ def start_up(place):
     """Rows of what a user waits for before anything happens."""
     rows = []
     for name in ("train.py", "evaluate.py", "predict.py"):
-        seconds = [script(name, "--help", cwd=place)[0] for _ in range(ROUNDS)]
+        seconds = [run_script(name, "--help", cwd=place)[0] for _ in range(ROUNDS)]
         rows.append({"what": f"{name} --help", "seconds": round(float(np.median(seconds)), 2)})
     few = place / "few"
     write_patches(few, 24)
     flags = ("--run", "few", "--overwrite", "--epochs", 1, "--data-dir", few)
-    seconds, _, started = script("train.py", *flags, cwd=place, until="parameters")
+    seconds, _, started = run_script("train.py", *flags, cwd=place, until="parameters")
     rows.append({"what": "train.py, 24 patches, until training starts", "seconds": round(started, 2)})
     rows.append({"what": "train.py, 24 patches, one epoch, to its end", "seconds": round(seconds, 2)})
     return rows
@@ -147,4 +148,4 @@ def draw(rows, path):
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

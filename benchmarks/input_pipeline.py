@@ -19,7 +19,9 @@ import numpy as np
 from random_data import write_patches
 
 import dataset
-import runs
+import devices
+import records
+import script
 
 PATCHES = 480  # patches written and trained on
 ROUNDS = 3  # timed epochs of each way, in turn
@@ -31,7 +33,7 @@ OUT = "results/figures/input_pipeline.csv"  # the table
 
 
 def main():
-    keras = runs.import_keras()
+    keras = devices.import_keras()
     from feed import PatchFeed
     from losses import BCEDice
     from metrics import PooledDice, PooledIoU
@@ -57,7 +59,7 @@ def main():
             return images, masks
 
     keras.utils.set_random_seed(0)
-    keras.config.set_dtype_policy("mixed_bfloat16" if runs.hardware_has_bfloat16() else "float32")
+    keras.config.set_dtype_policy("mixed_bfloat16" if devices.hardware_has_bfloat16() else "float32")
     with tempfile.TemporaryDirectory() as place:
         write_patches(Path(place, "data"), PATCHES)
         patches = dataset.open_patches(Path(place, "data"), Path(place, "cache"))
@@ -106,7 +108,7 @@ def main():
         patches_per_s, ratio, core_ms = list(row.values())[1:]
         spread = ", ".join(f"{each:.2f}" for each in ratios)
         print(f"{name:<36} {patches_per_s:>9}  {ratio:.2f} ({spread:<24}) {core_ms:>8} ms")
-    runs.write_csv(OUT, rows[0], [row.values() for row in rows])
+    records.write_csv(OUT, rows[0], [row.values() for row in rows])
     print(f"written: {OUT}")
 
 
@@ -116,4 +118,4 @@ def clocks():
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

@@ -18,8 +18,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, o
 import numpy as np
 from turns import hold_to, in_turn, processor
 
+import devices
 import model_files
+import records
 import runs
+import script
 
 RUN = "rgb"  # a U-Net
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -31,16 +34,17 @@ OUT = "results/figures/prediction_speed.csv"  # the table
 
 
 def main():
-    runs.check_ranges(globals(), PATCHES=(1, None), BATCH_SIZE=(1, None), ROUNDS=(1, None))
-    folder, config = runs.open_run(RESULTS_DIR, RUN)
-    if config["constants"].get("MODEL", "unet") != "unet" or "members" in config:
-        raise runs.UserError(f"run {RUN} is no U-Net: there is nothing like it in PyTorch here")
+    script.check_ranges(globals(), PATCHES=(1, None), BATCH_SIZE=(1, None), ROUNDS=(1, None))
+    run = runs.open_run(RESULTS_DIR, RUN)
+    folder, config = run.folder, run.config
+    if run.constants["MODEL"] != "unet" or "members" in config:
+        raise script.UserError(f"run {RUN} is no U-Net: there is nothing like it in PyTorch here")
     hold_to(ISA)
     settings = {"PATCHES": PATCHES, "BATCH_SIZE": BATCH_SIZE}
     with tempfile.TemporaryDirectory() as place:
         arguments = (folder, config, Path(place))
         ways = [keras_as_stored, keras_float32, openvino_float32, torch_float32, torch_tuned_float32]
-        if runs.hardware_has_bfloat16():  # in software it would take minutes
+        if devices.hardware_has_bfloat16():  # in software it would take minutes
             ways += [openvino_bfloat16, torch_tuned_bfloat16]
         seconds = in_turn(ways, arguments, ROUNDS, settings)
         reference = np.load(Path(place, "keras_float32.npy"))
@@ -61,7 +65,7 @@ def main():
         rows.append(row | machine)
         patches, pixels, ratio, difference = list(row.values())[1:]
         print(f"{way:<20} {patches:>9} {pixels:>6} {ratio:>31} {difference:>20}")
-    runs.write_csv(OUT, rows[0], [row.values() for row in rows])
+    records.write_csv(OUT, rows[0], [row.values() for row in rows])
     print(f"written: {OUT}")
 
 
@@ -149,4 +153,4 @@ def torch_tuned_bfloat16(folder, config, place):
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

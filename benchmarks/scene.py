@@ -19,8 +19,9 @@ import numpy as np
 from random_data import write_scene
 from turns import alone, peak
 
+import devices
 import model_files
-import runs
+import script
 
 WIDTH = 1024  # columns of the scene
 HEIGHTS = (1024, 4096)  # rows of the scene, smaller first
@@ -49,10 +50,10 @@ def main():
 
 def build_run(place, base_filters):
     """Save a model with random weights, in the precision that training would choose here."""
-    keras = runs.import_keras()
+    keras = devices.import_keras()
     from unet import build_unet
 
-    keras.config.set_dtype_policy("mixed_bfloat16" if runs.hardware_has_bfloat16() else "float32")
+    keras.config.set_dtype_policy("mixed_bfloat16" if devices.hardware_has_bfloat16() else "float32")
     model = build_unet(
         (128, 128, 14), base_filters, max_filters=4 * base_filters, mean=np.ones(14), variance=np.ones(14)
     )
@@ -61,36 +62,34 @@ def build_run(place, base_filters):
 
 def open_job(place, overlap, batch_size):
     """The scene, its job, and the model after a first prediction."""
-    import recipes
-    from dataset import BANDS_L4S
-    from scene import Scene
-    from tiling import Grid
-    from workers import Job
+    from bands import BANDS_L4S
+    from scenes.pipeline import Job
+    from scenes.scene import Scene
+    from scenes.source import match_bands
+    from scenes.tiling import TileGrid
 
-    recipe = recipes.plan([Path(place, "scene.tif")], BANDS_L4S)
-    opened = Scene(recipe)
-    grid = Grid(opened.height, opened.width, (128, 128), overlap)
-    return opened, Job(place, recipe, grid, (1.0,) * 14, batch_size), model_files.load_model(Path(place))
+    scene_source = match_bands([Path(place, "scene.tif")], BANDS_L4S)
+    opened = Scene(scene_source)
+    grid = TileGrid(opened.height, opened.width, (128, 128), overlap).filling(batch_size)
+    return opened, Job(place, scene_source, grid, (1.0,) * 14, batch_size), model_files.load_model(Path(place))
 
 
 def strips(place, overlap, batch_size):
     """Map as predict.py does; returns (seconds, peak memory in kB)."""
-    import tiling
-    import workers
+    from scenes import pipeline, tiling
 
     opened, job, model = open_job(place, overlap, batch_size)
-    for cut in tiling.batches(job.grid.lefts, batch_size):
-        model.predict_on_batch(np.ones((len(cut), 128, 128, 14), np.float32))
-    blend, began = tiling.Blend(job.grid), time.perf_counter()
+    model.predict_on_batch(np.ones((batch_size, 128, 128, 14), np.float32))
+    overlap_add, began = tiling.OverlapAdd(job.grid), time.perf_counter()
     with tiling.raster(Path(place, "map.tif"), opened, {}, "float32", np.nan) as file:
 
         def write(strip):
-            top, probability, valid = blend.add(strip)
+            top, probability, valid = overlap_add.add(strip)
             if len(valid):
                 file.write(probability, 1, window=((top, top + len(valid)), (0, opened.width)))
 
-        with workers.Behind(write) as writer:
-            for strip in workers.strips_here(job, model, opened):
+        with pipeline.BackgroundWriter(write) as writer:
+            for strip in pipeline.strips_here(job, model, opened):
                 writer(strip)
     return time.perf_counter() - began, peak()
 
@@ -99,7 +98,7 @@ def naive(place, overlap, batch_size):
     """Map with the scene in memory, one model.predict for each tile; returns (seconds, peak memory in kB)."""
     import rasterio
 
-    import tiling
+    from scenes import tiling
 
     opened, job, model = open_job(place, overlap, batch_size)
     model.predict(np.ones((1, 128, 128, 14), np.float32), verbose=0)
@@ -124,4 +123,4 @@ def naive(place, overlap, batch_size):
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

@@ -27,7 +27,9 @@ from random_data import write_patches
 from turns import hold_to, in_turn, processor
 
 import dataset
-import runs
+import devices
+import records
+import script
 
 NETWORKS = ("default", "plain 16", "plain 32")  # of SIZES
 PATCHES = 320  # patches in an epoch, 128 x 128 x 14 float64 as they are published
@@ -45,19 +47,19 @@ SIZES = {  # arguments that both implementations take
 
 
 def main():
-    runs.check_choices(globals(), NETWORKS=tuple(SIZES))
-    runs.check_ranges(globals(), BATCH_SIZE=(1, None), PATCHES=(BATCH_SIZE, None), ROUNDS=(1, None))
+    script.check_choices(globals(), NETWORKS=tuple(SIZES))
+    script.check_ranges(globals(), BATCH_SIZE=(1, None), PATCHES=(BATCH_SIZE, None), ROUNDS=(1, None))
     if PATCHES % BATCH_SIZE:
-        raise runs.UserError(f"PATCHES is {PATCHES}: it must be a multiple of BATCH_SIZE, {BATCH_SIZE}")
+        raise script.UserError(f"PATCHES is {PATCHES}: it must be a multiple of BATCH_SIZE, {BATCH_SIZE}")
     hold_to(ISA)
     global bfloat16
-    bfloat16 = runs.hardware_has_bfloat16()
+    bfloat16 = devices.hardware_has_bfloat16()
     rows = []
     with tempfile.TemporaryDirectory() as place:
         write_patches(Path(place, "data"), PATCHES)
         for network in NETWORKS:
             rows += measure(network, place)
-    runs.write_csv(OUT, rows[0], [row.values() for row in rows])
+    records.write_csv(OUT, rows[0], [row.values() for row in rows])
     print(f"written: {OUT}")
 
 
@@ -96,7 +98,7 @@ def measure(network, place):
 
 def keras_model(size):
     """The network, compiled as train.py does."""
-    keras = runs.import_keras()
+    keras = devices.import_keras()
     from losses import BCEDice
     from metrics import PooledDice, PooledIoU
     from model_files import fused
@@ -185,7 +187,7 @@ def torch_published(size, place):
 
 
 def torch_tuned(size, place):
-    runs.keep_freed_memory()
+    devices.keep_freed_memory()
     import torch
 
     step = torch_step(size, channels_last=True, autocast=bfloat16)
@@ -222,7 +224,7 @@ def peak(size, place):
 
 def convolution_flops(network):
     """Floating-point operations of the convolutions of one patch, forward."""
-    runs.import_keras()
+    devices.import_keras()
     from unet import build_unet
 
     total = 0
@@ -235,4 +237,4 @@ def convolution_flops(network):
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)

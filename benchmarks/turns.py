@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import runs
+import script
 
 
 def hold_to(isa):
@@ -19,7 +19,7 @@ def hold_to(isa):
 
     To be called before TensorFlow, PyTorch or OpenVINO is imported: all three convolve with oneDNN.
     """
-    runs.check_choices({"ISA": isa}, ISA=("all", "avx2"))
+    script.check_choices({"ISA": isa}, ISA=("all", "avx2"))
     if isa != "all":
         os.environ |= {"ONEDNN_MAX_CPU_ISA": isa.upper(), "ATEN_CPU_CAPABILITY": isa, "LANDSLIDE_BFLOAT16": "0"}
 
@@ -51,7 +51,7 @@ def in_turn(ways, arguments, rounds, settings):
             try:
                 ours.recv()  # ready, and warm
             except EOFError:
-                raise runs.UserError(f"{way.__name__} failed: pip install -r benchmarks/requirements.txt") from None
+                raise script.UserError(f"{way.__name__} failed: pip install -r benchmarks/requirements.txt") from None
         for _ in range(rounds):
             for name, pipe in workers.items():
                 pipe.send("go")
@@ -82,7 +82,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def script(name, *arguments, cwd, until="\n"):
+def run_script(name, *arguments, cwd, until="\n"):
     """Run a script of the project in a folder; returns (seconds, peak resident memory in kB, seconds `until`).
 
     until: words of its output; the last figure is when a line of it first held them, None if none did. UserError where
@@ -99,5 +99,5 @@ def script(name, *arguments, cwd, until="\n"):
             process.returncode = os.waitstatus_to_exitcode(status)
         errors.seek(0)
         if process.returncode:
-            raise runs.UserError(f"{name}: {errors.read().strip()}")
+            raise script.UserError(f"{name}: {errors.read().strip()}")
     return time.perf_counter() - began, usage.ru_maxrss, seen

@@ -16,11 +16,12 @@ import numpy as np
 import pytest
 
 import patch_files
+import scenes  # noqa: F401  before Keras, which test modules import
 
 ROOT = Path(__file__).parent.parent
 SMALL = "--base-filters 4 --depth 2 --batch-size 8 --learning-rate 0.01".split()  # a network for tiny patches
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as runs.import_keras has it; here modules import Keras first
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as devices.import_keras has it; here modules import Keras first
 
 
 # Files that take longest, in order: started last, one of them would go on alone.
@@ -76,7 +77,7 @@ def both_processors(request, monkeypatch):
 
 # Keras takes seconds to import and the tests run some ninety scripts: each is forked from a process that has it.
 FORKS = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
-FORKS.set_forkserver_preload(["keras", "h5py", "matplotlib"])
+FORKS.set_forkserver_preload(["pyogrio", "keras", "h5py", "matplotlib"])
 
 
 class Script:

@@ -12,7 +12,9 @@ from scipy import ndimage
 
 import dataset
 import patch_files
-from runs import UserError
+import splits
+from bands import BANDS_L4S, true_colour
+from script import UserError
 from tests.conftest import layout_folder, make_pair, write_h5, write_patches
 
 
@@ -362,7 +364,7 @@ def test_bands_by_name_and_by_number(flat):
         open_here(flat, bands=("B8A",))
     with pytest.raises(UserError, match="same band twice"):
         open_here(flat, bands=("B4", "3"))
-    assert [dataset.BANDS_L4S[i] for i in dataset.true_colour(dataset.BANDS_L4S)] == ["B4", "B3", "B2"]
+    assert [BANDS_L4S[i] for i in true_colour(BANDS_L4S)] == ["B4", "B3", "B2"]
 
 
 def test_statistics_agree_with_numpy(flat):
@@ -391,18 +393,18 @@ def counts(assigned):
 @pytest.mark.parametrize("method", ["random", "blocks"])
 def test_flat_folders_are_split_70_15_15_by_seed(tmp_path, method):
     patches = many_patches(tmp_path)
-    first, notes = dataset.split_patches(patches, method, seed=1)
+    first, notes = splits.split_patches(patches, method, seed=1)
     assert counts(first) == (
         {"train": 70, "validation": 15, "test": 15} if method == "random" else dict(train=60, validation=20, test=20)
     )
     assert not notes
-    np.testing.assert_array_equal(first, dataset.split_patches(patches, method, seed=1)[0])
-    assert (first != dataset.split_patches(patches, method, seed=2)[0]).any()
+    np.testing.assert_array_equal(first, splits.split_patches(patches, method, seed=1)[0])
+    assert (first != splits.split_patches(patches, method, seed=2)[0]).any()
 
 
 def test_blocks_keep_neighbours_together(tmp_path):
     patches = many_patches(tmp_path)
-    assigned, _ = dataset.split_patches(patches, "blocks", seed=0, block=5)
+    assigned, _ = splits.split_patches(patches, "blocks", seed=0, block_size=5)
     assert counts(assigned) == {"train": 70, "validation": 15, "test": 15}
     for start in range(0, 100, 5):
         assert len(set(assigned[start : start + 5])) == 1
@@ -410,17 +412,17 @@ def test_blocks_keep_neighbours_together(tmp_path):
 
 def test_own_splits_are_kept_and_missing_ones_cut_from_training(tmp_path):
     patches = many_patches(tmp_path, 20, "official", ("train", "validation"))
-    assigned, notes = dataset.split_patches(patches)
+    assigned, notes = splits.split_patches(patches)
     assert counts(assigned) == {"train": 17, "validation": 20, "test": 3}
     assert (assigned[patches.own_splits == "validation"] == "validation").all()
     assert len(notes) == 1 and "no test split" in notes[0] and "3 patches cut from training" in notes[0]
     with pytest.raises(ValueError, match="'odd' is none of"):
-        dataset.split_patches(patches, "odd")
+        splits.split_patches(patches, "odd")
 
 
 def test_validation_can_serve_as_test(tmp_path):
     patches = many_patches(tmp_path, 20, "official")
-    assigned, notes = dataset.split_patches(patches, test_split="validation")
+    assigned, notes = splits.split_patches(patches, test_split="validation")
     assert (assigned[patches.own_splits == "validation"] == "test").all()
     assert not (assigned[patches.own_splits == "test"] != "").any()
     assert (assigned[patches.own_splits == "train"] == "validation").sum() == 3
@@ -434,7 +436,7 @@ def test_images_without_a_mask_folder_are_unlabelled(tmp_path):
     shutil.rmtree(data / "TestData" / "mask")
     patches = open_here(data)
     assert counts(np.where(patches.labelled, patches.own_splits, "")) == {"train": 6, "validation": 3, "test": 0}
-    assigned, notes = dataset.split_patches(patches)
+    assigned, notes = splits.split_patches(patches)
     assert counts(assigned) == {"train": 5, "validation": 3, "test": 1}
     assert any("2 patches count as unlabelled" in note for note in notes)
     assert (assigned[~patches.labelled] == "unlabelled").all()
@@ -444,26 +446,26 @@ def test_images_without_a_mask_folder_are_unlabelled(tmp_path):
     ("options", "message"),
     [
         ({"method": "blocks"}, "too few runs of 20 patches"),
-        ({"method": "blocks", "block": 10}, "too few runs of 10 patches"),
+        ({"method": "blocks", "block_size": 10}, "too few runs of 10 patches"),
     ],
 )
 def test_bad_split_settings(flat, options, message):
     with pytest.raises(UserError, match=message):
-        dataset.split_patches(open_here(flat), **options)
+        splits.split_patches(open_here(flat), **options)
 
 
 def test_split_csv_goes_round_and_missing_patches_are_noticed(flat):
     patches = open_here(flat)
-    assigned, _ = dataset.split_patches(patches)
+    assigned, _ = splits.split_patches(patches)
     path = flat.parent / "split.csv"
-    dataset.write_split(path, patches, assigned)
+    splits.write_split(path, patches, assigned)
     assert path.read_text().startswith("image,split,content\nimages/image_1.h5,")
-    np.testing.assert_array_equal(dataset.read_split(path, patches, "train.py"), assigned)
+    np.testing.assert_array_equal(splits.read_split(path, patches, "train.py"), assigned)
     path.write_text(path.read_text() + "\n")  # a blank last line does no harm
-    np.testing.assert_array_equal(dataset.read_split(path, patches, "train.py"), assigned)
+    np.testing.assert_array_equal(splits.read_split(path, patches, "train.py"), assigned)
     (flat / "images" / "image_4.h5").unlink()
     with pytest.raises(UserError, match="lists 1 patches that .* lacks, images/image_4.h5"):
-        dataset.read_split(path, open_here(flat), "train.py")
+        splits.read_split(path, open_here(flat), "train.py")
 
 
 def test_damaged_split_csv_is_told(flat):
@@ -471,7 +473,7 @@ def test_damaged_split_csv_is_told(flat):
     for text in ("", "image,split\nimages/image_1.h5,val\n", "a,b\n1,2\n"):
         path.write_text(text)
         with pytest.raises(UserError, match="is damaged"):
-            dataset.read_split(path, open_here(flat), "train.py")
+            splits.read_split(path, open_here(flat), "train.py")
 
 
 def test_record_of_the_cache_names_every_patch(flat):

@@ -13,7 +13,8 @@ import pytest
 import dataset
 import devices
 from feed import PatchFeed
-from runs import UserError, read_csv
+from records import read_csv
+from script import UserError
 from tests.conftest import ROOT, write_patches
 
 TINY = (

@@ -86,7 +86,7 @@ def test_without_data_train_says_how_to_get_some(tmp_path):
         ("--epochs ten", "invalid int value"),
         ("--model vit", "MODEL: 'vit' is none of unet, segformer"),
         ("--model segformer --stride 3", "STRIDE is 3: it must be 2 or 4"),
-        ("--label-share 1.5", "LABEL_SHARE is 1.5"),
+        ("--labelled-fraction 1.5", "LABELLED_FRACTION is 1.5"),
         ("--teacher none", "results/none/config.json is missing: python train.py --run none makes it"),
     ],
 )

@@ -3,19 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from sklearn.metrics import jaccard_score
 
-from losses import (
-    LOSSES,
-    BCEDice,
-    binary_crossentropy,
-    dice_loss,
-    focal_crossentropy,
-    loss_of,
-    lovasz_loss,
-    named_loss,
-    tversky_loss,
-)
+from losses import BCEDice, binary_crossentropy, dice_loss
 
 
 @pytest.fixture
@@ -74,36 +63,14 @@ def test_a_compiled_model_loads_without_custom_objects(tmp_path, batch):
     assert loaded.evaluate(images, masks, verbose=0) == pytest.approx(expected)
 
 
-def test_tversky_is_dice_at_a_half_and_else_weighs_what_is_missed(batch):
-    assert float(tversky_loss(*batch, missed=0.5)) == pytest.approx(float(dice_loss(*batch, smooth=2.0)), rel=1e-5)
-    expected = float(keras.losses.tversky(*batch, alpha=0.7, beta=0.3))  # Keras's alpha goes with what is missed
-    assert float(tversky_loss(*batch, missed=0.7, smooth=1e-7)) == pytest.approx(expected, abs=1e-4)
+def test_the_loss_of_a_run_is_that_of_its_constants(batch):
+    loss = BCEDice.of_constants({"DICE_WEIGHT": 0.5, "POSITIVE_WEIGHT": 2.0, "LOSS": "bce_dice"})
+    assert float(loss(*batch)) == pytest.approx(float(BCEDice(0.5, 2.0)(*batch)))
 
 
-def test_focal_agrees_with_keras(batch):
-    expected = np.mean(keras.losses.binary_focal_crossentropy(*batch, gamma=2.0))
-    assert float(focal_crossentropy(*batch)) == pytest.approx(float(expected), rel=1e-4)
-    assert float(focal_crossentropy(*batch, gamma=0.0)) == pytest.approx(float(binary_crossentropy(*batch)), rel=1e-5)
-
-
-def test_lovasz_is_the_jaccard_loss_of_hard_masks(batch):
-    masks, probabilities = batch
-    hard = (probabilities > 0.4).astype(np.float32)
-    expected = 1 - jaccard_score(masks.ravel(), hard.ravel())
-    assert float(lovasz_loss(masks, hard)) == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_loss_of_a_run_is_that_of_its_constants_also_of_runs_before_there_was_a_choice(batch):
-    old = {"DICE_WEIGHT": 0.5, "POSITIVE_WEIGHT": 2.0}
-    assert float(loss_of(old)(*batch)) == pytest.approx(float(BCEDice(0.5, 2.0)(*batch)))
-    new = old | {"LOSS": "bce_tversky", "LABEL_SMOOTHING": 0.1}
-    assert float(loss_of(new)(*batch)) == pytest.approx(float(named_loss("bce_tversky", 0.5, 2.0, 0.1)(*batch)))
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_every_named_loss_tells_right_from_wrong(batch, name):
+def test_the_loss_tells_right_from_wrong(batch):
     masks, _ = batch
-    loss = named_loss(name, label_smoothing=0.02)
+    loss = BCEDice()
     right, unsure, wrong = (float(loss(masks, p)) for p in (masks, np.full_like(masks, 0.5), 1 - masks))
     assert right < unsure < wrong
     assert np.isfinite([right, unsure, wrong]).all()

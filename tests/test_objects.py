@@ -15,7 +15,7 @@ def test_each_landslide_is_found_missed_or_false():
     called[3, 2] = 1
     mask[6, 6] = mask[7, 7] = 1  # touch at a corner: one landslide of two pixels, missed
     called[10:12, 10:12] = 1  # where nothing is
-    assert objects.outline(mask, called) == [
+    assert objects.match_objects(mask, called) == [
         {"pixels": 9, "tp": 6, "fn": 3, "fp": 2},
         {"pixels": 2, "tp": 0, "fn": 2, "fp": 0},
         {"pixels": 0, "tp": 0, "fn": 0, "fp": 4},
@@ -26,7 +26,7 @@ def test_false_alarm_is_charged_to_the_landslide_that_is_overlapped_most():
     mask, called = np.zeros((2, 1, 12), int)
     mask[0, 0:2] = mask[0, 5:9] = 1
     called[0, 1:9] = 1  # joins both over three false pixels
-    assert objects.outline(mask, called) == [
+    assert objects.match_objects(mask, called) == [
         {"pixels": 2, "tp": 1, "fn": 1, "fp": 0},
         {"pixels": 4, "tp": 4, "fn": 0, "fp": 3},
     ]
@@ -34,7 +34,7 @@ def test_false_alarm_is_charged_to_the_landslide_that_is_overlapped_most():
 
 def test_nothing_labelled_and_nothing_called():
     empty = np.zeros((4, 4), bool)
-    assert objects.outline(empty, empty) == []
+    assert objects.match_objects(empty, empty) == []
     table = objects.by_size([])
     assert [row["objects"] for row in table] == [0] * len(objects.SIZES)
     assert table[0]["dice"] is None
@@ -43,7 +43,7 @@ def test_nothing_labelled_and_nothing_called():
 def test_counts_add_up_to_those_of_the_pixels():
     rng = np.random.default_rng(0)
     masks, called = (ndimage.gaussian_filter(rng.random((2, 20, 64, 64)), (0, 0, 2, 2)) > 0.53).astype(bool)
-    outlined = [found for pair in zip(masks, called, strict=True) for found in objects.outline(*pair)]
+    outlined = [found for pair in zip(masks, called, strict=True) for found in objects.match_objects(*pair)]
     tp, fp, fn, _ = (counts.sum() for counts in metrics.confusion(masks, called))
     assert [sum(o[key] for o in outlined) for key in ("tp", "fp", "fn")] == [tp, fp, fn]
     sizes = [ndimage.label(mask, np.ones((3, 3)))[1] for mask in masks]

@@ -23,18 +23,15 @@ from rasterio.transform import from_origin
 
 import model_files
 import predict
-import recipes
-import runs
-import scene
-import tiling
-import workers
-from dataset import BANDS_L4S
-from runs import UserError
+import script
+from bands import BANDS_L4S
+from scenes import cluster, pipeline, scene, source, tiling
+from script import UserError
 from tests.conftest import ROOT, assert_user_error, make_pair, run_script, write_h5
 from tests.test_scene import UTM, write_raster
 
 TILE = 32
-DEFAULTS = {name: value for name, (value, _) in runs.constants(vars(predict)).items()}
+DEFAULTS = {name: value for name, (value, *_) in script.constants(vars(predict)).items()}
 KINDS = ("probability.tif", "mask.tif", "landslides.gpkg", "quicklook.png")
 
 
@@ -183,14 +180,14 @@ def test_the_tile_grid_leaves_no_trace(place):
     """Shifted by half a tile, the map of a network that sees tile edges stays the same within 0.01."""
     bands = make_bands(100, 150)
     path = write_raster(place / "scene.tif", bands)
-    opened = scene.Scene(predict_recipe(path))
+    opened = scene.Scene(predict_source(path))
     model = model_files.load_model(place / "results" / "unet")
     maps = []
     for shift in (0, TILE // 2):
-        grid = tiling.Grid(100, 150, (TILE, TILE), 8, shift).filling(8)
-        job = workers.Job("results/unet", opened.recipe, grid, (1.0,) * 3, 8)
-        blend = tiling.Blend(grid)
-        maps.append(np.concatenate([blend.add(strip)[1] for strip in workers.strips_here(job, model, opened)]))
+        grid = tiling.TileGrid(100, 150, (TILE, TILE), 8, shift).filling(8)
+        job = pipeline.Job("results/unet", opened.source, grid, (1.0,) * 3, 8)
+        overlap_add = tiling.OverlapAdd(grid)
+        maps.append(np.concatenate([overlap_add.add(strip)[1] for strip in pipeline.strips_here(job, model, opened)]))
     assert maps[0].shape == (100, 150) and maps[0].std() > 0.02
     assert np.abs(maps[0] - maps[1]).mean() < 0.01
     alone = tiling.probabilities(model, np.moveaxis(bands, 0, -1)[None, 30:62, 50:82])[0]
@@ -198,8 +195,8 @@ def test_the_tile_grid_leaves_no_trace(place):
     assert np.abs(alone - maps[0][30:62, 50:82])[inner].mean() < 0.01
 
 
-def predict_recipe(path):
-    return recipes.plan([path], ("red", "green", "blue"))
+def predict_source(path):
+    return source.match_bands([path], ("red", "green", "blue"))
 
 
 def test_flips_and_turns_are_averaged(place):
@@ -225,11 +222,11 @@ def test_gaps_do_not_bleed_and_empty_tiles_cost_nothing(place, monkeypatch):
     for filling in (-1.0, -1e6):
         bands = make_bands(96, 96)
         bands[:, :64], bands[:, 64:, 80:] = filling, filling
-        opened = scene.Scene(predict_recipe(write_raster(place / "scene.tif", bands, nodata=filling)))
-        grid = tiling.Grid(96, 96, (TILE, TILE), 0)
-        job = workers.Job("results/unet", opened.recipe, grid, (1.0,) * 3, 4)  # no batch of up to 4 is filled up
-        blend = tiling.Blend(grid)
-        added = [blend.add(strip) for strip in workers.strips_here(job, model, opened)]
+        opened = scene.Scene(predict_source(write_raster(place / "scene.tif", bands, nodata=filling)))
+        grid = tiling.TileGrid(96, 96, (TILE, TILE), 0)
+        job = pipeline.Job("results/unet", opened.source, grid, (1.0,) * 3, 4)  # no batch of up to 4 is filled up
+        overlap_add = tiling.OverlapAdd(grid)
+        added = [overlap_add.add(strip) for strip in pipeline.strips_here(job, model, opened)]
         valid = np.concatenate([part[2] for part in added])
         assert valid.sum() == 32 * 80
         maps.append(np.concatenate([part[1] for part in added])[valid])
@@ -329,7 +326,7 @@ def test_a_dem_under_part_of_the_scene_leaves_the_rest_without_data(call, place,
         ("--input rgb.tif --run pixel --out-dir short.tif/maps", "short.tif"),
         ("--input rgb.tif --run pixel --scaling l4s", "scaling l4s knows B1"),
         ("--input rgb.tif --run pixel --overlap 0.6", "OVERLAP is 0.6: it must be between 0 and 0.5"),
-        ("--input rgb.tif --run pixel --nodata none", "NODATA 'none' is not a number"),
+        ("--input rgb.tif --run pixel --nodata none", "argument --nodata: invalid float value: 'none'"),
         ("--input rgb.tif --run pixel --probability int", "PROBABILITY: 'int' is none of uint8, float32"),
         ("--run pixel", "nothing to map"),
         ("--run none --input rgb.tif", "results/none/config.json is missing"),
@@ -387,7 +384,7 @@ def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, mo
     bands[:, 60:140, 40:] = -1
     write_raster(place / "scene.tif", bands, nodata=-1)
     call("scene.tif", RUN="unet", PROBABILITY="float32", OVERLAP=0.25, BATCH_SIZE=8, OUT_DIR="here")
-    real, killed = workers.strips_on_cluster, []
+    real, killed = cluster.strips_on_cluster, []
 
     def losing_a_worker(job, scheduler):
         for number, strip in enumerate(real(job, scheduler)):
@@ -398,7 +395,7 @@ def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, mo
                 processes[0].kill()
                 killed.append(number)
 
-    monkeypatch.setattr(workers, "strips_on_cluster", losing_a_worker)
+    monkeypatch.setattr(cluster, "strips_on_cluster", losing_a_worker)
     call("scene.tif", RUN="unet", PROBABILITY="float32", OVERLAP=0.25, BATCH_SIZE=8, SCHEDULER="local:2")
     assert killed
     for kind in KINDS:
@@ -408,7 +405,7 @@ def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, mo
 def test_a_scheduler_that_is_not_there_is_told(call, place, monkeypatch):
     write_raster(place / "scene.tif", make_bands())
     for scheduler in ("local:none", "tcp://127.0.0.1:1"):
-        monkeypatch.setattr(workers, "PATIENCE", 1)
+        monkeypatch.setattr(cluster, "PATIENCE", 1)
         with pytest.raises(UserError, match="does not answer"):
             call("scene.tif", SCHEDULER=scheduler)
         gc.collect()  # of Dask's failed client here: met by chance in the next one's thread, it would lock it up

@@ -99,6 +99,19 @@ def test_a_threshold_of_the_unfinished_model_goes_when_training_goes_on(stopped)
     assert not (folder / "threshold.json").exists()
 
 
+def test_constants_of_earlier_versions_are_known_under_their_new_names(stopped):
+    path = stopped / "results" / "stopped" / "config.json"
+    config = record(stopped, "config.json", "stopped")
+    constants = config["constants"]
+    constants["SCALES"], constants["EPOCHS"] = constants.pop("MULTI_SCALE_LOGITS"), 3
+    path.write_text(json.dumps(config | {"constants": constants | {"RESIZE": False, "LOSS": "bce_dice"}}))
+    result = run_script("train.py", "--run", "stopped", "--resume", cwd=stopped)
+    assert result.returncode == 0, result.stderr
+    path.write_text(json.dumps(config | {"constants": constants | {"LOSS": "focal_dice"}}))
+    result = run_script("train.py", "--run", "stopped", "--resume", cwd=stopped)
+    assert_user_error(result, "LOSS = 'focal_dice' is no longer known: start again with --overwrite")
+
+
 def test_resume_follows_moved_data_but_no_other_change(stopped):
     config = record(stopped, "config.json", "stopped")
     assert config["precision"] in ("float32", "mixed_bfloat16")

@@ -10,11 +10,14 @@ import sys
 import numpy as np
 import pytest
 
+import devices
+import records
 import runs
+import script
 from tests.conftest import ROOT
 
 SCRIPT = '''"""A script."""
-import runs
+import script
 
 EPOCHS = 60  # passes over the training split
 RATE = 1e-3  # per step, 5 % of it
@@ -22,7 +25,10 @@ NAME = "unet"  # of the run
 FORCE = False  # replace it
 BANDS = ()  # bands to use
 SIZES = (1, 2)  # of something
+LEVEL = None  # float: of the water
+KIND = "a"  # of it
 TABLE = {"a": 1}
+CHOICES = {"KIND": ("a", "b")}
 
 
 def main():
@@ -31,40 +37,56 @@ def main():
 
 
 if __name__ == "__main__":
-    runs.start(main)
+    script.start(main)
 '''
 
 
 @pytest.fixture
-def script(tmp_path):
-    path = tmp_path / "script.py"
+def example(tmp_path):
+    path = tmp_path / "example.py"
     path.write_text(SCRIPT)
     return path
 
 
-def run(script, *arguments):
+def run(example, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run([sys.executable, script, *arguments], capture_output=True, text=True, env=environment)
+    command = [sys.executable, example, *arguments]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in a background job
+    )
 
 
-def test_constants_are_flags_typed_by_their_defaults(script):
-    assert run(script).stdout == "60 0.001 unet False () (1, 2)\n"
+def test_constants_are_flags_typed_by_their_defaults(example):
+    assert run(example).stdout == "60 0.001 unet False () (1, 2)\n"
     flags = "--epochs 3 --rate 1 --name rgb --force --bands B4 slope --sizes 3 4 5".split()
-    assert run(script, *flags).stdout == "3 1.0 rgb True ('B4', 'slope') (3, 4, 5)\n"
-    assert run(script, "--no-force", "--bands").stdout == "60 0.001 unet False () (1, 2)\n"
+    assert run(example, *flags).stdout == "3 1.0 rgb True ('B4', 'slope') (3, 4, 5)\n"
+    assert run(example, "--no-force", "--bands").stdout == "60 0.001 unet False () (1, 2)\n"
 
 
-def test_edited_constants_count_as_they_are(script):
-    script.write_text(SCRIPT.replace("EPOCHS = 60", "EPOCHS = 2 * 30").replace("BANDS = ()", 'BANDS = ["B4"]'))
-    assert run(script, "--rate", "2").stdout == "60 2.0 unet False ['B4'] (1, 2)\n"
-    text = run(script, "--help").stdout
+def test_edited_constants_count_as_they_are(example):
+    example.write_text(SCRIPT.replace("EPOCHS = 60", "EPOCHS = 2 * 30").replace("BANDS = ()", 'BANDS = ["B4"]'))
+    assert run(example, "--rate", "2").stdout == "60 2.0 unet False ['B4'] (1, 2)\n"
+    text = run(example, "--help").stdout
     assert "(default: 60)" in text and "bands to use (default: B4)" in text
 
 
-def test_help_lists_every_constant_with_comment_and_default(script):
-    text = run(script, "--help").stdout
+@pytest.mark.parametrize("number", ["0", "-1000", "-3.4e38", "-1E3", "1e-3", "-inf"])
+def test_a_constant_without_a_value_takes_any_number(example, number):
+    example.write_text(SCRIPT.replace("print(EPOCHS", "print(repr(LEVEL), EPOCHS"))
+    assert run(example).stdout.startswith("None ")
+    assert run(example, "--level", number, "--epochs", "3").stdout.startswith(f"{float(number)!r} 3 ")
+    assert "of the water (default: none)" in run(example, "--help").stdout
+
+
+def test_help_lists_every_constant_with_comment_and_default(example):
+    text = run(example, "--help").stdout
     for part in ("A script.", "--epochs N", "passes over the training split (default: 60)", "5 % of it", "--no-force"):
         assert part in text
+    assert "of it; choices: a, b (default: a)" in text
     assert "table" not in text.lower() and "later" not in text.lower()
 
 
@@ -77,47 +99,63 @@ def test_help_lists_every_constant_with_comment_and_default(script):
         (["stray"], "unrecognized arguments: stray"),
     ],
 )
-def test_unknown_and_ill_typed_flags_are_one_line_and_status_2(script, arguments, message):
-    result = run(script, *arguments)
+def test_unknown_and_ill_typed_flags_are_one_line_and_status_2(example, arguments, message):
+    result = run(example, *arguments)
     assert result.returncode == 2
-    assert result.stderr == f"script.py: error: {message} (see --help)\n"
+    assert result.stderr == f"example.py: error: {message} (see --help)\n"
 
 
 @pytest.mark.parametrize(
     ("failure", "line"),
     [
-        ('raise runs.UserError("the folder is empty")', "script.py: error: the folder is empty\n"),
-        ('open("/dev/full", "w").write("x" * 100000)', "script.py: error: No space left on device\n"),
-        ('open("/nowhere/x")', "script.py: error: /nowhere/x: No such file or directory\n"),
+        ('raise script.UserError("the folder is empty")', "example.py: error: the folder is empty\n"),
+        ('open("/dev/full", "w").write("x" * 100000)', "example.py: error: No space left on device\n"),
+        ('open("/nowhere/x")', "example.py: error: /nowhere/x: No such file or directory\n"),
     ],
 )
-def test_mistakes_and_a_full_disk_end_in_one_line(script, failure, line):
-    script.write_text(SCRIPT.replace("LATER = 1", failure))
-    result = run(script)
+def test_mistakes_and_a_full_disk_end_in_one_line(example, failure, line):
+    example.write_text(SCRIPT.replace("LATER = 1", failure))
+    result = run(example)
     assert (result.returncode, result.stderr) == (2, line)
 
 
-def test_a_fault_of_our_own_keeps_its_traceback(script):
-    script.write_text(SCRIPT.replace("LATER = 1", "1 / 0"))
-    result = run(script)
+def test_ctrl_c_within_a_destructor_is_not_lost(example):
+    """Python ignores what is raised there, the interrupt too."""
+    dropped = (
+        "import os, signal\n"
+        "    class Dropped:\n"
+        "        def __del__(self):\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "    Dropped()\n"
+        "    list(script.progress(range(1000), 'waiting'))\n"
+    )
+    example.write_text(SCRIPT.replace("LATER = 1", dropped))
+    result = run(example)
+    assert result.returncode == 130, result.stderr
+    assert "example.py: interrupted" in result.stderr
+
+
+def test_a_fault_of_our_own_keeps_its_traceback(example):
+    example.write_text(SCRIPT.replace("LATER = 1", "1 / 0"))
+    result = run(example)
     assert result.returncode == 1 and "ZeroDivisionError" in result.stderr
 
 
 def test_files_are_whole_or_absent(tmp_path):
     path = tmp_path / "new" / "record.json"
-    runs.write_json(path, {"dice": 0.5})
-    with pytest.raises(RuntimeError), runs.whole(path) as partial:
+    records.write_json(path, {"dice": 0.5})
+    with pytest.raises(RuntimeError), records.atomic_write(path) as partial:
         partial.write_text("half")
         raise RuntimeError
-    assert runs.read_json(path, "train.py") == {"dice": 0.5}
+    assert records.read_json(path, "train.py") == {"dice": 0.5}
     assert os.listdir(path.parent) == ["record.json"]
 
 
 def test_a_killed_writer_leaves_the_old_file(tmp_path):
-    runs.write_text(tmp_path / "history.csv", "old")
+    records.write_text(tmp_path / "history.csv", "old")
     code = (
-        "import os, runs\n"
-        f"with runs.whole(r'{tmp_path}/history.csv') as path:\n"
+        "import os, records\n"
+        f"with records.atomic_write(r'{tmp_path}/history.csv') as path:\n"
         "    path.write_text('half')\n"
         "    os.kill(os.getpid(), 9)\n"
     )
@@ -126,22 +164,22 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
 
 
 def test_missing_and_damaged_records_name_the_stage(tmp_path):
-    with pytest.raises(runs.UserError, match="threshold.json is missing: optimize_threshold.py makes it"):
-        runs.read_json(tmp_path / "threshold.json", "optimize_threshold.py")
+    with pytest.raises(script.UserError, match="threshold.json is missing: optimize_threshold.py makes it"):
+        records.read_json(tmp_path / "threshold.json", "optimize_threshold.py")
     (tmp_path / "threshold.json").write_text('{"thresh')
-    with pytest.raises(runs.UserError, match="is damaged .* make it again with optimize_threshold.py"):
-        runs.read_json(tmp_path / "threshold.json", "optimize_threshold.py")
+    with pytest.raises(script.UserError, match="is damaged .* make it again with optimize_threshold.py"):
+        records.read_json(tmp_path / "threshold.json", "optimize_threshold.py")
 
 
 def test_csv_keeps_every_digit(tmp_path):
     values = [1 / 3, 2e-17]
-    runs.write_csv(tmp_path / "a.csv", ("x", "y"), [values])
-    assert runs.read_csv(tmp_path / "a.csv", "nothing") == [dict(zip("xy", values, strict=True))]
+    records.write_csv(tmp_path / "a.csv", ("x", "y"), [values])
+    assert records.read_csv(tmp_path / "a.csv", "nothing") == [dict(zip("xy", values, strict=True))]
 
 
 def test_clearing_a_run_leaves_what_is_not_a_record(tmp_path):
     for name in ("config.json", "metrics_validation.json", "notes.txt", "samples/best.png", "samples/mine.tif"):
-        runs.write_text(tmp_path / name, "x")
+        records.write_text(tmp_path / name, "x")
     runs.clear_run(tmp_path, runs.TRAINED + runs.DERIVED)
     left = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file())
     assert left == ["notes.txt", "samples/mine.tif"]
@@ -155,7 +193,7 @@ def test_environment_records_versions_and_revision():
 
 def test_csv_keeps_digits_and_names_with_commas(tmp_path):
     rows = [("slope, north", 0.1 + 0.2, np.float32(0.1)), ('a "b"', 1, "")]
-    runs.write_csv(tmp_path / "x.csv", ("name", "one", "two"), rows)
+    records.write_csv(tmp_path / "x.csv", ("name", "one", "two"), rows)
     with open(tmp_path / "x.csv", newline="") as file:
         header, *read = csv.reader(file)
     assert header == ["name", "one", "two"]
@@ -166,30 +204,30 @@ def test_csv_keeps_digits_and_names_with_commas(tmp_path):
 def test_whether_bfloat16_is_fast_can_be_said_for_the_machine(monkeypatch):
     for said, answer in (("0", False), ("1", True)):
         monkeypatch.setenv("LANDSLIDE_BFLOAT16", said)
-        assert runs.hardware_has_bfloat16() is answer
+        assert devices.hardware_has_bfloat16() is answer
     monkeypatch.setenv("LANDSLIDE_BFLOAT16", "no")
-    with pytest.raises(runs.UserError, match="LANDSLIDE_BFLOAT16 is 'no': it must be 0 or 1"):
-        runs.hardware_has_bfloat16()
+    with pytest.raises(script.UserError, match="LANDSLIDE_BFLOAT16 is 'no': it must be 0 or 1"):
+        devices.hardware_has_bfloat16()
 
 
 def test_onednn_is_on_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
-    runs.import_keras()
+    devices.import_keras()
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    runs.import_keras()
+    devices.import_keras()
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"
 
 
 def test_memory_that_is_freed_is_not_faulted_in_again():
     code = (
-        "import resource, numpy as np, runs\n"
+        "import resource, numpy as np, devices\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    for _ in range(20): np.ones(5_000_000)\n"
         "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
         "given_back = faults()\n"
-        "runs.keep_freed_memory()\n"
+        "devices.keep_freed_memory()\n"
         "faults()\n"
         "print(given_back, faults())\n"
     )

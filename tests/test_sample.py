@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import dataset
-import make_sample_data
-import terrain
+from bands import SCALE_L4S
+from synthetic import patches, terrain
 from tests.conftest import assert_user_error, run_script
 
 # Means and standard deviations of the released training images, bands in order (measured on the real set).
@@ -53,7 +53,7 @@ def test_files_have_the_released_form(sample, arrays):
     images, masks = arrays
     assert images.shape == (80, 128, 128, 14) and images.dtype == np.float64
     assert masks.shape == (80, 128, 128) and masks.dtype == np.uint8
-    numbers = images * dataset.SCALE_L4S  # whole digital numbers, degrees and metres, as in the real files
+    numbers = images * SCALE_L4S  # whole digital numbers, degrees and metres, as in the real files
     np.testing.assert_allclose(numbers, np.rint(numbers), atol=1e-6)
     patches = dataset.open_patches(sample, sample.parent.parent / "cache")
     assert len(patches) == 80 and patches.labelled.all()
@@ -68,7 +68,7 @@ def test_bands_have_nearly_the_real_mean_and_spread(arrays):
 
 def test_landslides_are_rare_and_lie_on_slopes(arrays):
     images, masks = arrays
-    slope = images[..., 12] * dataset.SCALE_L4S[12]
+    slope = images[..., 12] * SCALE_L4S[12]
     assert 0.01 < masks.mean() < 0.035
     assert 0.2 < (masks.max((1, 2)) == 0).mean() < 0.55
     assert np.median(slope[masks > 0]) > np.median(slope[masks == 0]) + 5
@@ -127,6 +127,6 @@ def test_bad_settings(tmp_path, flags, message):
 
 
 def test_every_region_makes_patches():
-    for name, region in make_sample_data.REGIONS.items():
-        image, mask = make_sample_data.make_patch(region, np.random.default_rng(0))
+    for name, region in patches.REGIONS.items():
+        image, mask = patches.make_patch(region, np.random.default_rng(0))
         assert np.isfinite(image).all() and set(np.unique(mask)) <= {0, 1}, name

@@ -8,8 +8,9 @@ import pytest
 import dataset
 import patch_files
 import series
+from bands import BANDS_SEN12, date_groups, dated_names, true_colour
 from model_files import fused, load_model, save_model
-from runs import UserError
+from script import UserError
 from tests.conftest import SMALL, assert_user_error, record, rows, run_script
 from unet import build_unet
 
@@ -33,7 +34,7 @@ def write_published(path, number, event=(2, 3), cloudy=(), size=SIZE, drop=(), o
             file.createDimension(name, length)
             file.createVariable(name, "f8" if name != "time" else "i8", (name,))[:] = np.arange(length)
         file["time"].units = "days since 2022-10-05 00:00:00"
-        for name in (*series.BANDS, "SCL", "DEM", "MASK"):
+        for name in (*BANDS_SEN12, "SCL", "DEM", "MASK"):
             if name in drop:
                 continue
             values = rng.normal(1000, 50, (DATES, size, size))
@@ -63,7 +64,7 @@ def test_published_files_are_read_with_rows_along_y(tmp_path, order):
     mask = write_published(tmp_path / "s2/italy_s2_6982.nc", 1, (3, 4), order=order)
     image, read_mask = series.read_series(tmp_path / "s2/italy_s2_6982.nc", 2)
     np.testing.assert_array_equal(read_mask, mask)
-    names = series.band_names(2)
+    names = dated_names(2)
     assert image.shape == (SIZE, SIZE, len(names)) and image.dtype == np.float32
     with netCDF4.Dataset(tmp_path / "s2/italy_s2_6982.nc") as file:
         before, after = file["B04"][3], file["B12"][4]
@@ -113,7 +114,7 @@ def test_a_folder_of_series_is_packed_and_again_for_other_dates(tmp_path):
     assert pair.names == [f"s2/part{n % 2}/italy_s2_{n}.nc" for n in (2, 1, 3)]
     np.testing.assert_array_equal(pair.masks, [masks[2], masks[1], masks[0]])
     assert len(pair.bands) == 22 and pair.dates == 2
-    assert dataset.true_colour(pair.file_bands) == [pair.bands.index(f"{band} after") for band in ("B04", "B03", "B02")]
+    assert true_colour(pair.file_bands) == [pair.bands.index(f"{band} after") for band in ("B04", "B03", "B02")]
     four = dataset.open_patches(tmp_path / "d", tmp_path / "cache", dates=4)
     assert four.input_shape == (SIZE, SIZE, 42) and four.bands[-4:] == ("B11 t4", "B12 t4", "slope", "dem")
     some = dataset.open_patches(tmp_path / "d", tmp_path / "cache", ("B04 before", "B04 after", "dem"))
@@ -142,7 +143,7 @@ def test_a_place_that_lies_twice_in_a_folder_is_told(tmp_path):
 
 def test_our_own_files_are_read_by_the_netcdf_library(tmp_path):
     rng = np.random.default_rng(0)
-    variables = {name: rng.integers(0, 3000, (4, 8, 12)) for name in (*series.BANDS, "SCL", "DEM")}
+    variables = {name: rng.integers(0, 3000, (4, 8, 12)) for name in (*BANDS_SEN12, "SCL", "DEM")}
     variables["MASK"] = np.broadcast_to(rng.integers(0, 2, (8, 12)), (4, 8, 12))
     series.write_series(tmp_path / "own.nc", variables, {"pre_post_dates": "{'pre': 1, 'post': 2}"})
     with netCDF4.Dataset(tmp_path / "own.nc") as file:
@@ -155,22 +156,22 @@ def test_our_own_files_are_read_by_the_netcdf_library(tmp_path):
 
 
 def test_bands_are_told_apart_by_date():
-    names = series.band_names(3)
-    dates, undated = series.date_groups(names)
+    names = dated_names(3)
+    dates, undated = date_groups(names)
     assert [[names[i] for i in group][0] for group in dates] == ["B02 t1", "B02 t2", "B02 t3"]
     assert [names[i] for i in undated] == ["slope", "dem"]
     swapped = ("B04 after", "dem", "B04 before")
-    assert series.date_groups(swapped) == ([[2], [0]], [1])
+    assert date_groups(swapped) == ([[2], [0]], [1])
     with pytest.raises(ValueError, match="different bands"):
-        series.date_groups(("B04 before", "B03 after"))
-    assert series.date_groups(("red", "green")) == ([], [0, 1])
+        date_groups(("B04 before", "B03 after"))
+    assert date_groups(("red", "green")) == ([], [0, 1])
 
 
 @pytest.mark.parametrize(("fusion", "count"), [("difference", 2), ("attention", 2), ("attention", 4)])
 def test_dates_share_an_encoder_and_the_stored_model_joins_them_alike(tmp_path, both_processors, fusion, count):
-    names = series.band_names(count)
+    names = dated_names(count)
     options = {"base_filters": 8, "max_filters": 16, "depth": 3}
-    model = fused(build_unet((32, 32, len(names)), dates=series.date_groups(names), fusion=fusion, **options))
+    model = fused(build_unet((32, 32, len(names)), dates=date_groups(names), fusion=fusion, **options))
     encoder = model.get_layer("encoder")
     assert encoder.input_shape == (None, 32, 32, 12)
     images = np.random.default_rng(0).normal(size=(2, 32, 32, len(names))).astype(np.float32)
@@ -184,8 +185,8 @@ def test_dates_share_an_encoder_and_the_stored_model_joins_them_alike(tmp_path, 
 
 
 def test_the_difference_of_two_equal_dates_is_nothing():
-    names = series.band_names(2)
-    model = build_unet((32, 32, 22), 8, 3, 16, dates=series.date_groups(names), fusion="difference")
+    names = dated_names(2)
+    model = build_unet((32, 32, 22), 8, 3, 16, dates=date_groups(names), fusion="difference")
     change = keras.Model(model.input, model.get_layer("difference0").output)
     image = np.random.default_rng(0).normal(size=(1, 32, 32, 10)).astype(np.float32)
     terrain = np.ones((1, 32, 32, 2), np.float32)

@@ -9,18 +9,36 @@ import pytest
 
 from tests.conftest import ROOT
 
-FILES = {path.stem: path for path in ROOT.glob("*.py")}
+ROOMS = ("", "scenes", "synthetic")  # folders of modules; "": the top, where the scripts are, too
+FILES = {
+    ".".join(filter(None, (room, path.stem))): path
+    for room in ROOMS
+    for path in (ROOT / room).glob("*.py")
+    if path.stem != "__init__"
+}
 SCRIPTS = sorted(name for name, path in FILES.items() if 'if __name__ == "__main__"' in path.read_text())
 MODULES = sorted(FILES.keys() - set(SCRIPTS))
 
 
-def imports(path):
-    """Names of all modules a file imports, anywhere in it."""
-    for node in ast.walk(ast.parse(path.read_text())):
+def imports(path, lazy=True):
+    """Names of all modules a file imports, dotted where they lie in a folder; lazy: those within functions, too."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if lazy else tree.body:
         if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module.split(".")[0]
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def reached(name, lazy=True):
+    """Modules of the project that a module imports, and those that they import, and so on."""
+    found, wanted = set(), [name]
+    while wanted:
+        for other in set(imports(FILES[wanted.pop()], lazy)) & FILES.keys() - found:
+            found.add(other)
+            wanted.append(other)
+    return found
 
 
 def test_both_kinds_are_there():
@@ -36,6 +54,32 @@ def test_no_script_is_imported(name):
 @pytest.mark.parametrize("name", MODULES)
 def test_only_one_module_knows_tensorflow(name):
     assert ("tensorflow" in set(imports(FILES[name]))) == (name == "model_files")
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_imports_itself_by_way_of_others(name):
+    assert name not in reached(name)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if "." in name])
+def test_rooms_are_entered_without_keras(name):
+    for other in {name} | reached(name, lazy=False):
+        assert "keras" not in {imported.split(".")[0] for imported in imports(FILES[other], lazy=False)}, other
+    assert "dataset" not in reached(name), "scenes and synthetic ground need no loader of patches"
+
+
+def test_no_file_outgrows_the_head():
+    long = {path.name for path in FILES.values() if len(path.read_text().splitlines()) > 350}
+    assert not long
+
+
+def test_the_sqlite_of_gdal_is_loaded_before_that_of_tensorflow():
+    """Loaded after it, GeoPackages would be written without their spatial index."""
+    code = "import sys, types\nsys.modules['tensorflow'] = types.ModuleType('tensorflow')\nimport scenes"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert "import scenes before TensorFlow" in result.stderr
+    code = "import scenes, sys; assert 'pyogrio' in sys.modules and 'keras' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

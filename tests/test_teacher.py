@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 import dataset
-import model_files
 import runs
+import splits
 from feed import PatchFeed
 from inference import probabilities
 from teacher import Teacher
 from tests.conftest import SMALL, assert_user_error, record, rows, run_script, write_patches
 
-FEW = ("--label-share", 0.3, "--epochs", 2, *SMALL)
+FEW = ("--labelled-fraction", 0.3, "--epochs", 2, *SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -29,30 +29,30 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def opened(place):
-    """The teacher's folder and config, the patches in three of its bands, and their split."""
-    folder, config = runs.open_run(place / "results", "first")
+    """The teacher, the patches in three of its bands, and their split."""
+    run = runs.open_run(place / "results", "first")
     patches = dataset.open_patches(place / "data", place / "results/cache", ("B4", "B3", "B2"))
-    return folder, config, patches, dataset.read_split(folder / "split.csv", patches, "")
+    return run, patches, splits.read_split(run.folder / "split.csv", patches, "")
 
 
 def test_masks_that_are_not_to_be_used_are_those_of_training_patches(place):
-    splits = [row["split"] for row in rows(place / "results/first/split.csv")]
-    assert {split: splits.count(split) for split in set(splits)} == {
+    recorded = [row["split"] for row in rows(place / "results/first/split.csv")]
+    assert {split: recorded.count(split) for split in set(recorded)} == {
         "train": 8,
         "unlabelled": 20,
         "validation": 6,
         "test": 6,
     }
-    whole, _ = dataset.split_patches(dataset.open_patches(place / "data", place / "results/cache"))
-    assert [split if split != "unlabelled" else "train" for split in splits] == list(whole)
+    whole, _ = splits.split_patches(dataset.open_patches(place / "data", place / "results/cache"))
+    assert [split if split != "unlabelled" else "train" for split in recorded] == list(whole)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
 def test_targets_are_mask_and_teacher_mixed_and_the_teacher_alone_without_mask(place, opened, weight):
-    folder, config, patches, assigned = opened
-    targets = Teacher(folder, config, patches, assigned, place / "results/cache").targets(weight) / 255
+    run, patches, assigned = opened
+    targets = Teacher(run, patches, assigned, place / "results/cache").targets(weight) / 255
     seen = dataset.open_patches(place / "data", place / "results/cache")  # the teacher's bands: all of them
-    said = probabilities(model_files.load_model(folder), seen.read(np.arange(40)), tta=True)
+    said = probabilities(run.model(), seen.read(np.arange(40)), tta=True)
     expected = {
         "train": weight * said + (1 - weight) * seen.masks,
         "unlabelled": said,
@@ -65,7 +65,7 @@ def test_targets_are_mask_and_teacher_mixed_and_the_teacher_alone_without_mask(p
 
 
 def test_a_feed_gives_targets_in_the_stead_of_masks(opened):
-    patches = opened[2]
+    patches = opened[1]
     targets = np.random.default_rng(0).integers(0, 256, patches.masks.shape, np.uint8)
     _, masks = PatchFeed(patches, [3, 5], 2, targets=targets)[0]
     np.testing.assert_allclose(masks[..., 0], targets[[3, 5]] / 255, atol=1e-6)

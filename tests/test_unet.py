@@ -31,9 +31,8 @@ def test_any_number_of_bands_and_any_fitting_size(shape):
         {"block": "residual"},
         {"block": "se"},
         {"stem": 2},
-        {"resize": True},
-        {"scales": True},
-        {"stem": 2, "scales": True},
+        {"multi_scale_logits": True},
+        {"stem": 2, "multi_scale_logits": True},
     ],
     ids=str,
 )

@@ -1,7 +1,7 @@
 """A scene as a model reads it: the bands of its files on one grid, slope and elevation beside them, scaled.
 
 Rows are read as they are asked for, so memory does not grow with the scene. Where each band comes from is written in a
-recipe (recipes.py).
+source (source.py).
 """
 
 import functools
@@ -20,7 +20,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from ground import ground_lattice, horn_slope, interpolate
-from runs import UserError
+from script import UserError
 
 SAMPLE_PIXELS = 4_000_000  # a scene of no more is judged by all its pixels, a larger one by windows spread over it
 
@@ -53,18 +53,18 @@ class Scene:
 
     Attributes:
         height, width, transform, crs: of the grid; crs is None where the file has none.
-        recipe: what it was opened by.
+        source: what it was opened by.
     """
 
-    def __init__(self, recipe):
-        self.recipe = recipe
-        files = [open_raster(path) for path in recipe.paths]
+    def __init__(self, source):
+        self.source = source
+        files = [open_raster(path) for path in source.paths]
         # GDAL would take a twentieth of the machine's memory; it reads this once, before its first block
         os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(two_rows_of_blocks(files) / 2**20)))
-        grid = files[recipe.reference]
+        grid = files[source.reference]
         self.height, self.width, self.transform, self.crs = grid.height, grid.width, grid.transform, grid.crs
         self.files = [self._on_grid(file) for file in files]
-        self.dem = self._open_dem() if recipe.dem else None
+        self.dem = self._open_dem() if source.dem else None
 
     @property
     def shape(self):
@@ -82,7 +82,7 @@ class Scene:
             return file
         if self.crs is None or file.crs is None:
             raise UserError(f"{file.name}: without a coordinate system it cannot be brought onto the scene's grid")
-        return self._warped(file, self.transform, self.width, self.height, self.recipe.nodata)
+        return self._warped(file, self.transform, self.width, self.height, self.source.nodata)
 
     def _warped(self, file, transform, width, height, nodata=None):
         return WarpedVRT(
@@ -98,9 +98,9 @@ class Scene:
         )
 
     def _open_dem(self):
-        file = open_raster(self.recipe.dem)
+        file = open_raster(self.source.dem)
         if self.crs is None or file.crs is None:
-            blank = self.recipe.dem if self.crs else self.recipe.paths[self.recipe.reference]
+            blank = self.source.dem if self.crs else self.source.paths[self.source.reference]
             raise UserError(f"{blank}: without a coordinate system the elevation cannot be laid over the scene")
         # a pixel more on every side, which Horn's method looks at
         grown = self.transform @ Affine.translation(-1, -1)
@@ -120,11 +120,11 @@ class Scene:
         """
         window = Window.from_slices((top, bottom), (left, self.width if right is None else right))
         image, valid = self._read_files(window)
-        values = np.empty((len(self.recipe.gain), *valid.shape), np.float32)
-        values[list(self.recipe.columns)] = image
+        values = np.empty((len(self.source.gain), *valid.shape), np.float32)
+        values[list(self.source.columns)] = image
         if self.dem:
             terrain = self.read_terrain(window)
-            for name, column in self.recipe.terrain:
+            for name, column in self.source.terrain:
                 values[column] = terrain[name]
             valid &= np.isfinite(terrain["dem"])
         self.scale(values)
@@ -134,9 +134,9 @@ class Scene:
     def _read_files(self, window, bands=None, shape=None):
         """Bands of the files in a window, with the offset but not scaled: (bands x H x W float32, valid H x W).
 
-        `bands` are places in recipe.bands. With a `shape` (H, W), averages over blocks of pixels.
+        `bands` are places in source.bands. With a `shape` (H, W), averages over blocks of pixels.
         """
-        chosen = [self.recipe.bands[i] for i in bands] if bands else self.recipe.bands
+        chosen = [self.source.bands[i] for i in bands] if bands else self.source.bands
         shape = shape or (int(window.height), int(window.width))
         values = np.empty((len(chosen), *shape), np.float32)
         valid = np.ones(shape, bool)
@@ -152,16 +152,16 @@ class Scene:
             except RasterioError:
                 rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height)}"
                 raise UserError(
-                    f"{self.recipe.paths[index]} cannot be read at {rows}: cut short or damaged, fetch it again"
+                    f"{self.source.paths[index]} cannot be read at {rows}: cut short or damaged, fetch it again"
                 ) from None
             valid &= ~np.ma.getmaskarray(part).any(0)
             data = part.data
             if data.dtype.kind == "f":
                 valid &= np.isfinite(data).all(0)
-            if self.recipe.nodata is not None:
-                valid &= (data != self.recipe.nodata).all(0)
+            if self.source.nodata is not None:
+                valid &= (data != self.source.nodata).all(0)
             values[places] = data
-        values += np.float32(self.recipe.offset)
+        values += np.float32(self.source.offset)
         return values, valid
 
     @ensure_env
@@ -171,7 +171,7 @@ class Scene:
         try:
             elevation = self.dem.read(1, window=grown)
         except RasterioError:
-            raise UserError(f"{self.recipe.dem} cannot be read: cut short or damaged, fetch it again") from None
+            raise UserError(f"{self.source.dem} cannot be read: cut short or damaged, fetch it again") from None
         rows = np.arange(window.row_off, window.row_off + window.height)
         columns = np.arange(window.col_off, window.col_off + window.width)
         dx, dy = (interpolate(plane, self.shape, rows, columns) for plane in self.pixel_size)
@@ -179,17 +179,17 @@ class Scene:
 
     def scale(self, values):
         """Scale bands x H x W in place."""
-        for band, gain, bias in zip(values, self.recipe.gain, self.recipe.bias, strict=True):
+        for band, gain, bias in zip(values, self.source.gain, self.source.bias, strict=True):
             band *= np.float32(gain)
             band += np.float32(bias)
-        if self.recipe.clip:
+        if self.source.clip:
             np.clip(values, 0, 255, out=values)
 
     def thumbnail(self, bands, longest):
         """Some of the model's bands (by place) reduced to `longest` pixels: (H x W x bands, valid H x W, factor)."""
         factor = max(1.0, max(self.height, self.width) / longest)
         shape = max(1, round(self.height / factor)), max(1, round(self.width / factor))
-        places = [self.recipe.columns.index(band) if band in self.recipe.columns else 0 for band in bands]
+        places = [self.source.columns.index(band) if band in self.source.columns else 0 for band in bands]
         values, valid = self._read_files(Window(0, 0, self.width, self.height), places, shape)
         return np.moveaxis(values, 0, -1), valid, factor
 

@@ -1,7 +1,7 @@
 """Bringing a model and data it was not trained on together: by their values, by statistics, by a few labels.
 
-What changes images (`normalised`, `matched`) goes before the model; `adapt_batch_norm` and `fine_tuning` change the
-model itself. None but the last needs a mask of the new data.
+`match_moments` and `match_histogram` change the images before the model sees them; `adapt_batch_norm` and `fine_tuning`
+change the model. Only fine-tuning needs masks of the new data.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ QUANTILES = np.linspace(0, 1, 257)
 SAMPLE = 7  # every 7th pixel of a patch is enough for the quantiles of a data set
 
 
-def normalised(source, target):
+def match_moments(source, target):
     """A function that gives images of the target mean and variance of the source, band by band.
 
     source, target: (mean, variance) of each band, as `dataset.Patches.statistics` gives them.
@@ -26,7 +26,7 @@ def quantiles(patches, indices):
     return np.quantile(np.concatenate(pixels), QUANTILES, axis=0).T
 
 
-def matched(source, target):
+def match_histogram(source, target):
     """A function that gives images of the target the histogram of the source, band by band; both from `quantiles`.
 
     A value that many pixels share takes the mean of the values that they would have, one by one.

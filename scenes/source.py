@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 from rasterio.enums import ColorInterp
 
-from dataset import BANDS_L4S, SCALE_L4S, TERRAIN
-from runs import UserError
-from scene import Scene, open_raster
+from bands import BANDS_L4S, SCALE_L4S, TERRAIN
+from scenes.scene import Scene, open_raster
+from script import UserError
 
 SCALINGS = ("none", "l4s", "stretch")
 FAR_MEAN, FAR_DEVIATION = 2.0, 3.0  # a band is far off whose mean is off by 2 deviations, or its deviation by 3 times
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SceneSource:
     """All it takes to read a scene, in plain values that can be sent to another process.
 
     Attributes:
@@ -40,7 +40,7 @@ class Recipe:
     clip: bool = False
 
 
-def plan(paths, model_bands, scene_bands=(), dem="", nodata=None, offset=0.0):
+def match_bands(paths, model_bands, scene_bands=(), dem="", nodata=None, offset=0.0):
     """Find out where each band of a model comes from.
 
     Args:
@@ -50,7 +50,7 @@ def plan(paths, model_bands, scene_bands=(), dem="", nodata=None, offset=0.0):
             model's order) from the files.
         scene_bands: bands to take, by number from 1 or by name (GDAL's description of the band, a word of it, or
             what the file is called after: B4 is found in T33UVP_B04.jp2); empty for all in order.
-        dem, nodata, offset: see Recipe.
+        dem, nodata, offset: see SceneSource.
 
     Raises:
         UserError: for bands that are missing, too many or too few.
@@ -78,7 +78,7 @@ def plan(paths, model_bands, scene_bands=(), dem="", nodata=None, offset=0.0):
         where = paths[0] if len(paths) == 1 else f"{len(paths)} files"
         raise UserError(f"{where}: {len(chosen)} bands, but the run takes {len(wanted)} ({' '.join(wanted)}): {hint}")
     sizes = [abs(file.transform.determinant) if file.crs == files[0].crs else np.inf for file in files]
-    return Recipe(
+    return SceneSource(
         paths=tuple(map(str, paths)),
         bands=tuple((index, number) for index, number, _ in chosen),
         columns=columns,
@@ -125,8 +125,8 @@ def terrain_columns(model_bands, dem):
 # ---------------------------------------------------------------------- scaling
 
 
-def scaled(recipe, scaling, model_bands):
-    """The recipe with the scaling set: "l4s" by the data set's constants, "stretch" by the scene's percentiles."""
+def scaled(source, scaling, model_bands):
+    """The source with the scaling set: "l4s" by the data set's constants, "stretch" by the scene's percentiles."""
     if scaling not in SCALINGS:
         raise UserError(f"scaling {scaling!r} is none of {', '.join(SCALINGS)}")
     if scaling == "l4s":
@@ -134,17 +134,17 @@ def scaled(recipe, scaling, model_bands):
         unknown = [name for name in model_bands if name not in constants]
         if unknown:
             raise UserError(f"scaling l4s knows {' '.join(BANDS_L4S)}; the run's band {unknown[0]} is none of them")
-        return replace(recipe, gain=tuple(1 / constants[name] for name in model_bands))
+        return replace(source, gain=tuple(1 / constants[name] for name in model_bands))
     if scaling == "stretch":
-        pixels, _ = Scene(recipe).sample()
+        pixels, _ = Scene(source).sample()
         if pixels.size:
             low, high = np.percentile(pixels, [2, 98], axis=1).astype(float)
             gain = 255 / np.maximum(high - low, 1e-6)
-            return replace(recipe, gain=tuple(gain.tolist()), bias=tuple((-low * gain).tolist()), clip=True)
-    return recipe
+            return replace(source, gain=tuple(gain.tolist()), bias=tuple((-low * gain).tolist()), clip=True)
+    return source
 
 
-def far_bands(pixels, mean, variance):
+def shifted_bands(pixels, mean, variance):
     """Which bands of a sample (bands x pixels) lie far from the mean and variance that the model was trained on.
 
     Returns the places of bands whose mean differs by more than 2 of the training's standard deviations, or whose

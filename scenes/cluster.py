@@ -1,87 +1,25 @@
-"""Who computes the strips of a scene: this process, reading and writing meanwhile, or the workers of a Dask cluster."""
+"""Strips of a scene computed by the workers of a Dask cluster, with the same bytes as by this process."""
 
+import ast
 import contextlib
 import functools
 import hashlib
 import logging
+import tempfile
 import threading
+import zipfile
 from collections import deque
-from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import CancelledError
+from dataclasses import replace
 from pathlib import Path
 
 from model_files import load_model
-from recipes import Recipe
-from runs import UserError
-from scene import Scene
-from tiling import Grid, predict_strip, read_strip
+from scenes.scene import Scene
+from scenes.tiling import predict_strip, read_strip
+from script import UserError
 
 PATIENCE = 15  # seconds within which a cluster must answer and show a worker
-# what a worker at an address needs of ours, each after what it needs itself
-MODULES = (
-    "runs",
-    "model_files",
-    "patch_files",
-    "dataset",
-    "ground",
-    "scene",
-    "recipes",
-    "inference",
-    "tiling",
-    "workers",
-)
-
-
-@dataclass(frozen=True)
-class Job:
-    """All it takes to compute any strip of a scene, in plain values that can be sent to another process."""
-
-    run: str  # folder of the run
-    recipe: Recipe
-    grid: Grid
-    fill: tuple  # stands in for missing data, a value for each band
-    batch_size: int
-    tta: bool = False
-    stamps: tuple = ()  # when the files were changed: a worker may have kept what it opened for an earlier job
-
-
-def ahead(function, items):
-    """Yield function(item) for each item, the next one being worked out in a thread meanwhile."""
-    with ThreadPoolExecutor(1) as thread:
-        waiting = deque()
-        for item in items:
-            waiting.append(thread.submit(function, item))
-            if len(waiting) > 1:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-class Behind:
-    """Calls `function` in a thread, one call after the other; a call waits for the one before it, and so do errors."""
-
-    def __init__(self, function):
-        self.function, self.thread, self.last = function, ThreadPoolExecutor(1), None
-
-    def __enter__(self):
-        return self
-
-    def __call__(self, *arguments):
-        if self.last:
-            self.last.result()
-        self.last = self.thread.submit(self.function, *arguments)
-
-    def __exit__(self, kind, error, trace):
-        self.thread.shutdown()
-        if self.last and kind is None:
-            self.last.result()
-
-
-def strips_here(job, model, scene):
-    """Yield (sums, valid) of each strip in order, or None for strips without data; reading goes on meanwhile."""
-    read = functools.partial(read_strip, scene, job.grid)
-    for strip in ahead(lambda index: read(index, job.fill), range(len(job.grid.strips))):
-        yield strip and (predict_strip(model, job.grid, strip, job.batch_size, job.tta), strip.valid)
+ROOT = Path(__file__).parent.parent
 
 
 def strips_on_cluster(job, scheduler):
@@ -98,10 +36,10 @@ def strips_on_cluster(job, scheduler):
         import distributed
     except ImportError:
         raise UserError("a scheduler needs Dask: pip install -r requirements-scheduler.txt") from None
-    recipe = replace(job.recipe, paths=_absolute(job.recipe.paths), dem="".join(_absolute([job.recipe.dem])))
-    files = [Path(job.run, "model.keras"), *recipe.paths, *filter(None, [recipe.dem])]
+    source = replace(job.source, paths=_absolute(job.source.paths), dem="".join(_absolute([job.source.dem])))
+    files = [Path(job.run, "model.keras"), *source.paths, *filter(None, [source.dem])]
     stamps = tuple(Path(path).stat().st_mtime_ns for path in files)
-    job = replace(job, run=str(Path(job.run).resolve()), recipe=recipe, stamps=stamps)
+    job = replace(job, run=str(Path(job.run).resolve()), source=source, stamps=stamps)
     with open_client(distributed, scheduler) as client:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         name = hashlib.sha256(repr(job).encode()).hexdigest()[:12]  # of other jobs on the same cluster
@@ -113,6 +51,10 @@ def strips_on_cluster(job, scheduler):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+        except ImportError as error:
+            raise UserError(
+                f"a worker of {scheduler} cannot import {error.name}: install requirements.txt there"
+            ) from None
         except (distributed.KilledWorker, CancelledError) as error:
             raise UserError(f"the cluster gave up a strip, for want of memory perhaps ({error})") from None
 
@@ -138,9 +80,33 @@ def open_client(distributed, scheduler):
                 f"scheduler {scheduler!r} does not answer ({error}): give local:N or an address like tcp://host:8786"
             ) from None
         if not local:
-            for module in MODULES:
-                client.upload_file(str(Path(__file__).with_name(f"{module}.py")))
+            with tempfile.TemporaryDirectory() as folder:
+                client.upload_file(write_archive(Path(folder, "landslide_sources.zip")))
         yield client
+
+
+def source_files():
+    """Files of the project that a worker imports to compute a strip: this one, what it imports, and so on."""
+    found, wanted = {ROOT / "scenes" / "__init__.py"}, ["scenes.cluster"]
+    while wanted:
+        path = ROOT.joinpath(*wanted.pop().split(".")).with_suffix(".py")
+        if path in found or not path.exists():
+            continue
+        found.add(path)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import):
+                wanted += [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                wanted += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return sorted(found)
+
+
+def write_archive(path):
+    """Write the files that a worker needs into one archive, which Python can import from; returns its path."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in source_files():
+            archive.write(file, file.relative_to(ROOT))
+    return str(path)
 
 
 _one_at_a_time = threading.Lock()  # GDAL's files do not bear two threads, which a worker may have
@@ -156,4 +122,4 @@ def compute_strip(job, index):
 
 @functools.lru_cache(maxsize=1)
 def _equipment(job):
-    return load_model(Path(job.run)), Scene(job.recipe)
+    return load_model(Path(job.run)), Scene(job.source)

@@ -1,7 +1,7 @@
 """Tiles over a scene: where they lie, how their predictions blend, and the rasters that come of them.
 
 The unit of work is a strip: some rows of tiles, computed by one call in the same batches, whatever the process
-(workers.py), so that the result has the same bytes. Strips are added up in order in one place.
+(cluster.py), so that the result has the same bytes. Strips are added up in order in one place.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ BLOCK = 256  # pixels a side of the blocks of written rasters; whole rows of blo
 
 
 @dataclass(frozen=True)
-class Grid:
+class TileGrid:
     """Overlapping tiles that cover a scene, and beyond its edges half an overlap, where it is mirrored.
 
     Attributes:
@@ -159,7 +159,7 @@ def batches(items, batch_size):
 # ---------------------------------------------------------------------- from strips to rasters
 
 
-class Blend:
+class OverlapAdd:
     """Adds strips up, in order, to finished rows; holds no more of the scene than a strip and a row of blocks."""
 
     def __init__(self, grid):

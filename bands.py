@@ -1,0 +1,85 @@
+"""Bands: their names, order, scaling and role, of Landslide4Sense, of Sen12Landslides and of plain pictures.
+
+Everything else asks here: a band is known by its name, never by a position written into the code.
+"""
+
+import re
+
+from script import UserError
+
+TERRAIN = ("slope", "dem")  # bands that hold no light: slope in degrees, elevation in metres
+# Landslide4Sense, in the order of its files. B8A is not in the set.
+BANDS_L4S = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12", *TERRAIN)
+# The released values are digital numbers (slope: degrees, dem: metres) divided by these, band for band: the
+# authors' words in issue 4 of the data set's repository.
+SCALE_L4S = (
+    (1111.8, 824.6, 663.4, 445.2, 645.9, 1547.7, 1960.4, 1941.3, 674.1, 9.05, 1114.0, 519.9)  # B1 ... B12
+    + (20.29, 772.8)  # slope, dem
+)
+BANDS_RGB = ("red", "green", "blue")
+# Sen12Landslides, for each date of a series.
+BANDS_SEN12 = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+
+
+def band_names(count, dates=0):
+    """Names of the bands of a file with `count` of them: Landslide4Sense's 14, red green blue, or numbers.
+
+    dates: how many were chosen of a series; its bands are named by date.
+    """
+    if dates:
+        return dated_names(dates)
+    return {14: BANDS_L4S, 3: BANDS_RGB}.get(count, tuple(str(i) for i in range(count)))
+
+
+def band_columns(bands, file_bands, data_dir=""):
+    """Positions of the chosen bands, given by name or by number from 0; none chosen means all."""
+    columns = []
+    for band in map(str, bands or file_bands):
+        if band in file_bands:
+            columns.append(file_bands.index(band))
+        elif band.isdigit() and int(band) < len(file_bands):
+            columns.append(int(band))
+        else:
+            have = f"{', '.join(file_bands)}, or 0 to {len(file_bands) - 1}"
+            raise UserError(f"{data_dir}: band {band} is not in these files (they have {have})")
+    if len(set(columns)) < len(columns):
+        raise UserError(f"bands {', '.join(map(str, bands))} name the same band twice")
+    return columns
+
+
+def true_colour(file_bands):
+    """Positions of red, green and blue among the bands of the files; of the first band thrice where unknown."""
+    dated = [tuple(f"{band}{name[3:]}" for band in ("B04", "B03", "B02")) for name in file_bands if name[:3] == "B04"]
+    for names in (("B4", "B3", "B2"), BANDS_RGB, *dated[-1:]):  # of several dates the last
+        if set(names) <= set(file_bands):
+            return [file_bands.index(name) for name in names]
+    return [0, 1, 2] if len(file_bands) > 2 else [0, 0, 0]
+
+
+def optical_bands(bands):
+    """Positions of the bands that hold light."""
+    return [i for i, band in enumerate(bands) if band not in TERRAIN]
+
+
+def dated_names(dates):
+    """Names of the bands of an image of so many dates: B04 before, B04 after; B04 t1, B04 t2 ... from three on."""
+    words = {1: [""], 2: [" before", " after"]}.get(dates, [f" t{i + 1}" for i in range(dates)])
+    return (*(band + word for word in words for band in BANDS_SEN12), *TERRAIN)
+
+
+def date_groups(bands):
+    """(positions of each date's bands, in order of time; positions of the bands without a date), from their names.
+
+    Every date must have the same bands: ValueError otherwise.
+    """
+    groups, undated = {}, []
+    for position, name in enumerate(bands):
+        if match := re.fullmatch(r"(\S+) (before|after|t\d+)", name):
+            groups.setdefault(match[2], {})[match[1]] = position
+        else:
+            undated.append(position)
+    order = sorted(groups, key=lambda word: {"before": 0, "after": 1}.get(word) if word[0] != "t" else int(word[1:]))
+    kinds = sorted(groups[order[0]]) if order else []
+    if any(sorted(groups[word]) != kinds for word in order):
+        raise ValueError("the dates have different bands")
+    return [[groups[word][kind] for kind in kinds] for word in order], undated

@@ -1,0 +1,86 @@
+"""Files of records: text, JSON, CSV and HDF5, written whole or not at all."""
+
+import contextlib
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+from script import UserError
+
+
+@contextlib.contextmanager
+def atomic_write(path):
+    """Yield a temporary path beside `path` that takes its place when the block ends well, and goes otherwise.
+
+    The name keeps its ending, because writers choose the format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{path.name}")
+    try:
+        yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())  # a rename that reaches the disk before the content would leave an empty file
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_hdf5(path):
+    """Yield an HDF5 file in memory that is written to `path`, whole or not at all, when the block ends well.
+
+    On a full disk the library itself would crash in the middle of a file.
+    """
+    import h5py
+
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        yield file
+    try:
+        with atomic_write(path) as partial:
+            partial.write_bytes(content.getvalue())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def write_text(path, text):
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path, record):
+    write_text(path, json.dumps(record, indent=2, default=str) + "\n")
+
+
+def write_csv(path, header, rows):
+    """Write rows as CSV. Floats keep every digit, so that what is read back is what was written."""
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows([header, *rows])
+    write_text(path, content.getvalue())
+
+
+def require(path, stage):
+    """Return `path` if it exists; otherwise say which stage makes it."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path} is missing: {stage} makes it")
+    return path
+
+
+def read_csv(path, stage):
+    """Read a CSV of numbers into a list of {column: float}."""
+    with open(require(path, stage), newline="", encoding="utf-8") as file:
+        try:
+            return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{path} is damaged ({error}): make it again with {stage}") from None
+
+
+def read_json(path, stage):
+    try:
+        return json.loads(require(path, stage).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}): make it again with {stage}") from None

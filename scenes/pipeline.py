@@ -1,0 +1,61 @@
+"""Strips of a scene computed in this process: read ahead of the network, written behind it."""
+
+import functools
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from scenes.source import SceneSource
+from scenes.tiling import TileGrid, predict_strip, read_strip
+
+
+@dataclass(frozen=True)
+class Job:
+    """All it takes to compute any strip of a scene, in plain values that can be sent to another process."""
+
+    run: str  # folder of the run
+    source: SceneSource
+    grid: TileGrid
+    fill: tuple  # stands in for missing data, a value for each band
+    batch_size: int
+    tta: bool = False
+    stamps: tuple = ()  # when the files were changed: a worker may have kept what it opened for an earlier job
+
+
+def prefetch(function, items):
+    """Yield function(item) for each item, the next one being worked out in a thread meanwhile."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque()
+        for item in items:
+            waiting.append(thread.submit(function, item))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+class BackgroundWriter:
+    """Calls `function` in a thread, one call after the other; a call waits for the one before it, and so do errors."""
+
+    def __init__(self, function):
+        self.function, self.thread, self.last = function, ThreadPoolExecutor(1), None
+
+    def __enter__(self):
+        return self
+
+    def __call__(self, *arguments):
+        if self.last:
+            self.last.result()
+        self.last = self.thread.submit(self.function, *arguments)
+
+    def __exit__(self, kind, error, trace):
+        self.thread.shutdown()
+        if self.last and kind is None:
+            self.last.result()
+
+
+def strips_here(job, model, scene):
+    """Yield (sums, valid) of each strip in order, or None for strips without data; reading goes on meanwhile."""
+    read = functools.partial(read_strip, scene, job.grid)
+    for strip in prefetch(lambda index: read(index, job.fill), range(len(job.grid.strips))):
+        yield strip and (predict_strip(model, job.grid, strip, job.batch_size, job.tta), strip.valid)

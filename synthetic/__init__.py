@@ -1,0 +1,1 @@
+"""Synthetic ground: terrain, and patches of it with landslides."""
