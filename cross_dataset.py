@@ -148,15 +148,17 @@ def train(place, name, data_dir):
 
 def score(source, target, source_name, target_name, in_domain=False):
     """Rows of scores.csv for a run on the test split of a set; out of its domain with every way to adaptation, too."""
+    import metrics
+    from inference import confusions
     from losses import BCEDice
 
     test, train_split = target.split("test"), target.split("train")
     rows = []
 
     def judge(method, model, threshold, convert=None, labelled="", draw=""):
-        counts = confusions(model, target.patches, test, threshold, convert)
+        tp, fp, fn, _ = confusions(model, target.patches, test, threshold, BATCH_SIZE, convert)
         row = {"source": source_name, "target": target_name, "method": method, "labelled": labelled, "draw": draw}
-        row |= {"patches": len(test), "threshold": round(float(threshold), 3), **summary(*counts)}
+        row |= {"patches": len(test), "threshold": round(float(threshold), 3), **metrics.pooled_summary(tp, fp, fn)}
         rows.append(row)
         print(f"{source_name} -> {target_name}, {method} {labelled}: Dice {row['dice']:.3f}")
 
@@ -183,26 +185,6 @@ def score(source, target, source_name, target_name, in_domain=False):
             fine_tune(target.patches, chosen, FINE_TUNE_STEPS, seed=draw)
             judge("fine-tuned", model, best_threshold(model, target.patches, chosen), None, labelled, draw)
     return rows
-
-
-def confusions(model, patches, indices, threshold, convert=None):
-    """True positives, false positives and false negatives of each patch, its image converted before."""
-    from inference import predict
-    from metrics import confusion
-
-    counts = []
-    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE, convert=convert):
-        counts.append(confusion(patches.read_masks(batch), probabilities >= np.float32(threshold))[:3])
-    return np.concatenate(counts, axis=1)
-
-
-def summary(tp, fp, fn):
-    """Pooled scores with the interval of Dice, from counts of each patch."""
-    import metrics
-
-    scores = metrics.scores(tp.sum(), fp.sum(), fn.sum())
-    low, high = metrics.bootstrap_dice(tp, fp, fn)
-    return {name: round(float(value), 4) for name, value in (scores | {"dice_low": low, "dice_high": high}).items()}
 
 
 def best_threshold(model, patches, indices):

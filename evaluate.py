@@ -73,7 +73,7 @@ def record_suffix(patches, own):
     parts = [] if own else [patches.data_dir.resolve().name, patches.digest[:6]]
     parts += [SPLIT] if SPLIT != "test" or not own else []
     parts += ["tta"] if TTA else []
-    parts += [f"at{THRESHOLD:g}"] if THRESHOLD else []
+    parts += [] if THRESHOLD is None else [f"at{THRESHOLD:g}"]
     return "".join(f"_{part}" for part in parts)
 
 
@@ -95,9 +95,9 @@ def score(model, patches, indices, threshold, constants):
     for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE, TTA):
         masks = patches.read_masks(batch)
         curve.update(masks, probabilities)
-        called = probabilities >= np.float32(threshold)
-        counts.append(metrics.confusion(masks, called))
-        for pair in zip(masks, called, strict=True):
+        predicted = probabilities >= np.float32(threshold)
+        counts.append(metrics.confusion(masks, predicted))
+        for pair in zip(masks, predicted, strict=True):
             outlined.extend(objects.match_objects(*pair))
         total_loss += len(batch) * float(loss(masks, probabilities))
     tp, fp, fn, tn = (np.concatenate(parts) for parts in zip(*counts, strict=True))

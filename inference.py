@@ -27,6 +27,16 @@ def predict(model, patches, indices, batch_size=32, tta=False, convert=None):
         yield batch, images, probabilities(model, images, tta)
 
 
+def confusions(model, patches, indices, threshold, batch_size=32, convert=None):
+    """Confusion counts of each of some patches at a threshold: tp, fp, fn, tn, each an array of len(indices)."""
+    from metrics import confusion
+
+    counts = []
+    for batch, _, found in predict(model, patches, indices, batch_size, convert=convert):
+        counts.append(confusion(patches.read_masks(batch), found >= np.float32(threshold)))
+    return tuple(np.concatenate(parts) for parts in zip(*counts, strict=True))
+
+
 def threshold_curve(model, patches, indices, batch_size=32, tta=False):
     """`metrics.ThresholdCurve` of what a model says of some patches."""
     from metrics import ThresholdCurve

@@ -140,6 +140,16 @@ def bootstrap_dice(tp, fp, fn, draws=2000, seed=0):
     return float(low), float(high)
 
 
+def pooled_summary(tp, fp, fn):
+    """Pooled scores and the 95 % interval of Dice, rounded to four digits, from counts of each patch.
+
+    Returns a dict of dice, iou, precision, recall, dice_low and dice_high.
+    """
+    low, high = bootstrap_dice(tp, fp, fn)
+    found = scores(tp.sum(), fp.sum(), fn.sum()) | {"dice_low": low, "dice_high": high}
+    return {name: round(float(value), 4) for name, value in found.items()}
+
+
 class PooledScore(keras.metrics.Metric):
     """A score from tp, fp and fn summed over all pixels since the last reset, for `model.fit`.
 

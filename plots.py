@@ -98,11 +98,12 @@ def reliability_diagram(mean, share, pixels, title, path):
 
 
 def stretch(image, like=None):
-    """Stretch each band of an H x W x 3 image from its 2nd to 98th percentile, or that of another image, to 0-1.
+    """Stretch each band of some pixels (... x bands) from its 2nd to 98th percentile, or that of others, to 0-1.
 
-    Band by band, because the released bands of Landslide4Sense are scaled each by its own constant.
+    Each band by itself, because the released bands of Landslide4Sense are each scaled by a constant of their own.
     """
-    low, high = np.percentile(image if like is None else like, [2, 98], axis=(0, 1))
+    like = image if like is None else like
+    low, high = np.percentile(like.reshape(-1, like.shape[-1]), [2, 98], axis=0)
     return np.clip((image - low) / np.maximum(high - low, 1e-6), 0, 1)
 
 

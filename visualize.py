@@ -72,15 +72,12 @@ def choose(model, patches, indices, threshold):
     import numpy as np
 
     import metrics
-    from inference import predict
+    from inference import confusions
 
     random = np.random.default_rng(SEED).permutation(indices)[:SAMPLES]
     if not patches.labelled.any():
         return {"random": np.sort(random)}
-    counts = []
-    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
-        counts.append(metrics.confusion(patches.read_masks(batch), probabilities >= np.float32(threshold)))
-    tp, fp, fn, _ = (np.concatenate(parts) for parts in zip(*counts, strict=True))
+    tp, fp, fn, _ = confusions(model, patches, indices, threshold, BATCH_SIZE)
     order = np.lexsort((-(fp + fn), metrics.dice(tp, fp, fn)))
     with_landslide = [i for i in order if tp[i] + fn[i]]
     best = {"best": indices[with_landslide[::-1][:SAMPLES]]} if with_landslide else {}

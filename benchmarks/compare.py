@@ -68,8 +68,6 @@ def judge(run):
     ]
     predicted = np.concatenate(predicted)
     tp, fp, fn, _ = metrics.confusion(patches.read_masks(indices), predicted)
-    low, high = metrics.bootstrap_dice(tp, fp, fn)
-    scores = metrics.scores(tp.sum(), fp.sum(), fn.sum()) | {"dice_low": low, "dice_high": high}
     row = {
         "run": run.name,
         "split": SPLIT,
@@ -77,7 +75,7 @@ def judge(run):
         "epochs": run.constants["EPOCHS"],
         "parameters": model.count_params(),
         "threshold": round(float(threshold), 3),
-        **{name: round(float(value), 4) for name, value in scores.items()},
+        **metrics.pooled_summary(tp, fp, fn),
         "revision": run.config["revision"],
     }
     return row, predicted, model, (patches, indices)

@@ -9,7 +9,7 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
-from plots import ORANGE, plt
+from plots import ORANGE, plt, stretch
 
 NODATA = 0.93  # grey where there is no scene
 LONGEST = 1400  # pixels to which the longer side of the scene is reduced, at most
@@ -25,7 +25,9 @@ def draw(path, scene, bands, polygons, title, notes, metadata):
         metadata: written into the PNG as text.
     """
     image, valid, factor = scene.thumbnail(bands, LONGEST)
-    picture = stretch_bands(image, valid)
+    picture = np.full(image.shape, NODATA, np.float32)
+    if valid.any():
+        picture[valid] = stretch(image[valid])
     left, right, top, bottom = extent(valid)
     # a metre is as long on the picture down as across, in degrees too
     dx, dy = (float(np.median(plane)) * factor for plane in scene.pixel_size) if scene.crs else (factor, factor)
@@ -52,15 +54,6 @@ def draw(path, scene, bands, polygons, title, notes, metadata):
     figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path, metadata=metadata)
     plt.close(figure)
-
-
-def stretch_bands(image, valid):
-    """Stretch each band of H x W x 3 from its 2nd to 98th percentile over valid pixels to 0-1; grey elsewhere."""
-    picture = np.full(image.shape, NODATA, np.float32)
-    if valid.any():
-        low, high = np.percentile(image[valid], [2, 98], axis=0)
-        picture[valid] = np.clip((image[valid] - low) / np.maximum(high - low, 1e-6), 0, 1)
-    return picture
 
 
 def extent(valid):

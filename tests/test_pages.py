@@ -1,0 +1,310 @@
+"""The pages are true: links resolve, commands use flags that exist, and figures in tables stand in the files they name.
+
+Figures: every number in a row of a table, but for the first column, which names the row. The row links a .json or .csv
+under results/, or else the paragraph directly above the table does; other tables are not checked. A number stands in a
+file if one of its values rounds to it, to the digits shown; "12 %" stands as 0.12. Of a CSV any cell counts, and where
+it has a column `draw`, means over draws, too. Digits within words and file names (B10, metrics_at0.4) are no numbers.
+"""
+
+import ast
+import csv
+import json
+import re
+import shlex
+from collections import defaultdict
+from contextlib import suppress
+from statistics import mean
+
+import pytest
+
+import records
+import script
+from tests.conftest import ROOT
+
+PLACES = ("*.md", "docs/*.md", "data/README.md", "results/README.md", "results/*/*.md", "benchmarks/*.md")
+PAGES = sorted(path for place in PLACES for path in ROOT.glob(place))
+LINK = re.compile(r"!?\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
+NUMBER = re.compile(r"(?<![\w.])([−-]?)((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?![\w.]*\w)( ?%)?")
+PLACEHOLDER = re.compile(r"\b(?:DEMO|TEST)_[A-Z]+\b|PROCESSOR TABLE|TODO|@@@")
+INLINE = re.compile(r"`((?:[^`\n]|\n(?!\n))+)`")  # within a paragraph
+
+
+def text_and_code(page):
+    """The lines of a page outside of code blocks, and those within, each as one text."""
+    lines, fenced = {False: [], True: []}, False
+    indented, blank = False, True
+    for line in page.read_text().splitlines():
+        fence = line.startswith("```")
+        fenced ^= fence
+        indented = line.startswith("    ") and (indented or blank)
+        blank = not line
+        lines[fenced or indented].append("" if fence else line)
+    return "\n".join(lines[False]), "\n".join(lines[True])
+
+
+# ---------------------------------------------------------------------- links
+
+
+def broken_links(page):
+    """The relative links of a page that lead nowhere."""
+    text, _ = text_and_code(page)
+    return [target for _, target in links(INLINE.sub("", text)) if not resolves(target, page)]
+
+
+def links(text):
+    """(text, target) of each link and image, those within the text of a link, too."""
+    for label, target in LINK.findall(text):
+        yield from links(label)
+        yield label, target
+
+
+def resolves(target, page):
+    if re.match(r"[a-z]+:", target):  # another site
+        return True
+    place, _, anchor = target.partition("#")
+    path = page.parent / place if place else page
+    return path.exists() and (not anchor or anchor in anchors(path))
+
+
+def anchors(page):
+    """The anchors that GitHub gives the headings of a page."""
+    found = []
+    for heading in re.findall(r"^#+ +(.+?) *$", text_and_code(page)[0], re.MULTILINE):
+        anchor = re.sub(r"[^\w\- ]", "", LINK.sub(r"\1", heading).lower()).replace(" ", "-")
+        found.append(f"{anchor}-{found.count(anchor)}" if anchor in found else anchor)
+    return found
+
+
+# ---------------------------------------------------------------------- commands
+
+
+def unknown_flags(page, root=ROOT):
+    """What a page has of scripts and flags that are not there: ("train.py", "--flag"), or (path, "")."""
+    text, blocks = text_and_code(page)
+    inline = [code.replace("\n", " ") for code in INLINE.findall(text)]
+    every = {flag for script in (*root.glob("*.py"), *root.glob("benchmarks/*.py")) for flag in flags_of(script)}
+    unknown = [("", code.split()[0]) for code in inline if code.startswith("--") and code.split()[0] not in every]
+    for code in (blocks, *inline):
+        for called, name, flags in commands(code):
+            path = next((path for path in (root / name, page.parent / name) if path.exists()), None)
+            if path:
+                unknown += [(name, flag) for flag in flags if flag not in flags_of(path)]
+            elif called or flags:
+                unknown.append((name, ""))
+    return unknown
+
+
+def commands(code):
+    """(whether by python, script, flags) of each command that names a script; a quoted text is no flag."""
+    lines = re.sub(r"\\\n", " ", code).splitlines()
+    for part in (part for line in lines for part in re.split(r"&&|[|;]", re.sub(r"(^|\s)#.*", "", line))):
+        try:
+            words = shlex.split(part)
+        except ValueError:  # prose with a lone quotation mark
+            words = part.split()
+        for i, word in enumerate(words):
+            if word.endswith(".py"):
+                flags = [word.partition("=")[0] for word in words[i + 1 :] if re.fullmatch(r"--[^\s]+", word)]
+                yield bool(i and re.search(r"python[\d.]*$", words[i - 1])), word, flags
+                break
+
+
+def flags_of(path):
+    """The flags of a script as --help has them, without running it; none of a module."""
+    source = path.read_text()
+    if "script.start(main)" not in source:
+        return set()
+    held = defaultdict(lambda: None, __file__=str(path))
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            with suppress(ValueError):  # what is computed is no flag in any script
+                held[node.targets[0].id] = ast.literal_eval(node.value)
+    flags = {"--help"}
+    for name, (_, kind, _) in script.constants(held).items():
+        flag = name.lower().replace("_", "-")
+        flags |= {f"--{flag}", f"--no-{flag}"} if kind is bool else {f"--{flag}"}
+    return flags
+
+
+# ---------------------------------------------------------------------- figures
+
+
+def wrong_figures(page, root=ROOT):
+    """(figure, names of files) of what stands in a table of a page and not in the files that it names."""
+    wrong = []
+    for row, sources in checked_rows(page, root):
+        values = [value for source in sources for value in values_of(source)]
+        cells = " | ".join(re.split(r"(?<!\\)\|", row.strip().strip("|"))[1:])
+        for sign, digits, percent in NUMBER.findall(INLINE.sub("", LINK.sub(" ", cells))):
+            if not any(stands(sign, digits, percent, value) for value in values):
+                wrong.append((sign + digits + percent, " ".join(source.name for source in sources)))
+    return wrong
+
+
+def checked_rows(page, root):
+    """(row, files) of every row of a table for which the page names files under results/."""
+    above, header, before = [], True, ""
+    for line in text_and_code(page)[0].splitlines():
+        if not line.startswith("|"):
+            if line.strip():
+                above = above + [line] if before.strip() and not before.startswith("|") else [line]
+            header = True
+        elif re.fullmatch(r"[|\s:-]+", line):
+            header = False
+        elif not header:
+            sources = files_named(line, page, root) or files_named("\n".join(above), page, root)
+            if sources:
+                yield line, sources
+        before = line
+
+
+def files_named(text, page, root):
+    """The .json and .csv files under results/ that a text links."""
+    paths = [(page.parent / target).resolve() for _, target in links(text) if target.endswith((".json", ".csv"))]
+    return [path for path in paths if path.is_relative_to(root / "results") and path.exists()]
+
+
+def values_of(path):
+    """All numbers in a JSON or CSV file."""
+    if path.suffix == ".json":
+        return list(numbers(json.loads(path.read_text())))
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    found, draws = [number for row in rows for number in numbers(list(row.values()))], defaultdict(list)
+    for row in rows:
+        if "draw" in row:
+            at = list(row).index("draw")
+            draws[tuple(row.values())[:at]].append([float(value or "nan") for value in tuple(row.values())[at:]])
+    return found + [mean(column) for group in draws.values() for column in zip(*group, strict=True)]
+
+
+def numbers(record):
+    """The numbers anywhere in a record, texts that are numbers among them."""
+    if isinstance(record, dict | list):
+        for part in record.values() if isinstance(record, dict) else record:
+            yield from numbers(part)
+    elif isinstance(record, str):
+        with suppress(ValueError):
+            yield float(record)
+    elif isinstance(record, int | float) and not isinstance(record, bool):
+        yield record
+
+
+def stands(sign, digits, percent, value):
+    """Whether a value rounds to a number as shown; a half may go either way."""
+    shown, last = float(digits.replace(",", "")), 10.0 ** -len(digits.partition(".")[2])
+    shown, last = (shown / 100, last / 100) if percent else (shown, last)
+    return abs((-shown if sign else shown) - value) <= last / 2 * (1 + 1e-9) + 1e-12
+
+
+# ---------------------------------------------------------------------- tests
+
+
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_link_resolves(page):
+    assert not broken_links(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_flag_is_one_of_its_script(page):
+    assert not unknown_flags(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_figures_stand_in_the_files_that_tables_name(page):
+    assert not wrong_figures(page)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_nothing_is_left_to_fill_in(page):
+    assert not PLACEHOLDER.findall(page.read_text())
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_bytes()) <= 10_000
+
+
+def test_flags_are_those_of_help():
+    import train
+
+    found = flags_of(ROOT / "train.py")
+    assert {"--epochs", "--resume", "--no-resume", "--help"} <= found
+    named = {"--" + name.lower().replace("_", "-") for name in script.constants(vars(train))}
+    assert {flag for flag in found if not flag.startswith("--no-")} == named | {"--help"}
+    assert "--networks" in flags_of(ROOT / "benchmarks" / "training.py")
+    assert not flags_of(ROOT / "losses.py")
+
+
+PAGE = """# A page, with `code`
+
+[there](#a-page-with-code) ![gone](gone.png) [no heading](#below) [site](https://example.org/x) `[not](a-link)`
+[a figure ![within](lost.png)](page.md)
+
+    python go.py --epochs 3 \\
+        --epoch 4 && python gone.py    # --comment
+    echo --other
+
+`go.py --force --no-force`, `--lost` and `python go.py --text "--inner 3"`
+
+| name 7 | Dice | file |
+|---|---|---|
+| first 8 | 0.725 (−0.70), 73 %, 1,234 of B10 | [a](results/a.json) |
+| second | 0.724, 74 % | [a](results/a.json) |
+| third | 9 | none |
+
+Means of two draws ([s](results/s.csv)), over
+two lines:
+
+| name | Dice |
+|---|---|
+| x | 0.25, 0.5 and 0.77 |
+"""
+SCRIPT = """import script
+
+EPOCHS = 60  # passes
+FORCE = False  # replace it
+TEXT = ""  # of flags
+TABLE = {}
+
+
+def main():
+    LATER = 1
+
+
+script.start(main)
+"""
+
+
+@pytest.fixture
+def page(tmp_path):
+    """A made-up project with a page that holds mistakes of each kind."""
+    (tmp_path / "go.py").write_text(SCRIPT)
+    records.write_json(
+        tmp_path / "results" / "a.json", {"x": {"dice": 0.7254, "of": [0.7349, 1234, -0.7]}, "tta": True}
+    )
+    rows = [("a", 0, 0.1), ("a", 1, 0.4), ("b", 0, 0.5)]
+    records.write_csv(tmp_path / "results" / "s.csv", ("method", "draw", "dice"), rows)
+    (tmp_path / "page.md").write_text(PAGE)
+    return tmp_path / "page.md"
+
+
+def test_a_broken_link_is_found(page):
+    assert sorted(broken_links(page)) == ["#below", "gone.png", "lost.png"]
+
+
+def test_an_unknown_flag_is_found(page):
+    assert unknown_flags(page, page.parent) == [("", "--lost"), ("go.py", "--epoch"), ("gone.py", "")]
+
+
+def test_a_wrong_figure_is_found(page):
+    assert wrong_figures(page, page.parent) == [("0.724", "a.json"), ("74 %", "a.json"), ("0.77", "s.csv")]
+
+
+@pytest.mark.parametrize(("shown", "value"), [("0.725", 0.7245), ("0.724", 0.7245), ("3,013,713", 3013713), ("2.0", 2)])
+def test_a_half_rounds_either_way(shown, value):
+    assert stands("", shown, "", value)
+    assert not stands("", shown, "", value * 1.03) and not stands("−", shown, "", value)
