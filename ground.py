@@ -1,23 +1,28 @@
-"""Distances and slope on the ground, whatever the coordinate system of a grid.
+"""Distances and slope on the ground, for any coordinate system of a grid.
 
-Slope follows Horn 1981 (doi 10.1109/PROC.1981.11918), with the size of a pixel measured on the ellipsoid, so that it is
-right on any grid: in degrees, in feet, or in a projection that stretches.
+Slope follows Horn 1981 (doi 10.1109/PROC.1981.11918). The size of a pixel is measured on the ellipsoid, so slope is
+correct on any grid: in degrees, in feet, or in a projection that distorts distances.
 """
 
 import numpy as np
 import pyproj
 
-LATTICE = 17  # points a side at which the ground size of a pixel is measured; between them it is interpolated
+LATTICE = 17  # points per side at which the ground size of a pixel is measured; between them it is interpolated
 
 
 def to_geodetic(crs):
-    """(Transformer from a CRS to longitude and latitude on its own datum, its ellipsoid as pyproj.Geod)."""
+    """Return (Transformer from a CRS to longitude and latitude on its own datum, its ellipsoid as pyproj.Geod)."""
     crs = pyproj.CRS.from_user_input(crs.to_wkt())
     return pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True), crs.get_geod()
 
 
+def has_ellipsoid(crs):
+    """Return whether a rasterio CRS has an ellipsoid, which distances on the ground need."""
+    return pyproj.CRS.from_user_input(crs.to_wkt()).geodetic_crs is not None
+
+
 def ground_lattice(transform, crs, height, width):
-    """Size of a pixel in metres on the ellipsoid, along rows and along columns, at LATTICE x LATTICE points.
+    """Measure a pixel in metres on the ellipsoid, along rows and along columns, at LATTICE x LATTICE points.
 
     Returns (dx, dy), each LATTICE x LATTICE, at points spread evenly from the first to the last pixel.
     """
@@ -33,7 +38,7 @@ def ground_lattice(transform, crs, height, width):
 
 
 def interpolate(lattice, shape, rows, columns):
-    """Values of a lattice over a grid of `shape` at some rows and columns of it, bilinearly."""
+    """Interpolate a lattice that spans a grid of `shape` bilinearly at the given rows and columns."""
     down, right = (
         np.stack([np.interp(at, np.linspace(0, size - 1, LATTICE), unit) for unit in np.eye(LATTICE)])
         for at, size in zip((rows, columns), shape, strict=True)
@@ -42,15 +47,15 @@ def interpolate(lattice, shape, rows, columns):
 
 
 def horn_slope(elevation, dx, dy):
-    """Slope in degrees by Horn's method (Horn 1981, doi 10.1109/PROC.1981.11918).
+    """Compute slope in degrees by Horn's method (Horn 1981, doi 10.1109/PROC.1981.11918).
 
     Args:
         elevation: (H + 2) x (W + 2), in metres, with a margin of one pixel; NaN where unknown.
         dx, dy: size of a pixel along rows and columns in metres, numbers or H x W.
 
     Returns:
-        H x W float32; NaN where the elevation itself is unknown. An unknown neighbour is taken on the straight line
-        through the pixel and the neighbour opposite, or as high as the pixel if that is unknown too.
+        H x W float32; NaN where the pixel's own elevation is unknown. An unknown neighbour is extrapolated linearly
+        from the opposite neighbour and the pixel, or takes the pixel's elevation if both neighbours are unknown.
     """
     z = np.asarray(elevation, np.float64)
     height, width = z.shape[0] - 2, z.shape[1] - 2

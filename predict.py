@@ -47,6 +47,7 @@ CHOICES = {"PROBABILITY": ("uint8", "float32"), "SCALING": ("none", "l4s", "stre
 
 
 def main():
+    """Open the run, then map patches or a scene, whichever the input is."""
     run = runs.open_run(RESULTS_DIR, RUN)
     own_of_tta = TTA and (run.folder / "threshold_tta.json").exists()  # hardly another, so that it need not be there
     threshold = run.threshold(own_of_tta) if THRESHOLD is None else THRESHOLD
@@ -159,19 +160,20 @@ def map_scene(run, threshold, out_dir, metadata):
 
     from scenes import polygons
     from scenes.pipeline import Job
-    from scenes.scene import Scene
-    from scenes.source import match_bands, scaled
+    from scenes.source import open_scene, scaled
     from scenes.tiling import TileGrid
 
     began = time.monotonic()
     bands = tuple(run.config["bands"])
-    scene_source = match_bands(INPUT, bands, SCENE_BANDS, DEM, NODATA, OFFSET)
-    scene_source = scaled(scene_source, SCALING, bands)
-    opened = Scene(scene_source)
-    tell_about(opened, run.config)
+    opened = open_scene(INPUT, bands, SCENE_BANDS, DEM, NODATA, OFFSET)
+    pixels, dem_share = opened.sample()
+    opened.source = scaled(opened.source, SCALING, bands, pixels)
+    opened.scale(pixels)
+    check_scene(opened, run.config, pixels, dem_share)
+    date = date_of(INPUT[opened.source.reference], run)
     tile = tuple(run.config["input_shape"][:2])
-    grid = TileGrid(opened.height, opened.width, tile, round(OVERLAP * min(tile))).filling(BATCH_SIZE)
-    job = Job(str(run.folder), scene_source, grid, tuple(run.config["band_mean"]), BATCH_SIZE, TTA)
+    grid = TileGrid(*opened.grid.shape, tile, round(OVERLAP * min(tile))).filling(BATCH_SIZE)
+    job = Job(str(run.folder), opened.source, grid, tuple(run.config["band_mean"]), BATCH_SIZE, TTA)
     name = scene_name(INPUT)
     metadata |= {"scene": name, "scaling": SCALING}
     targets = {
@@ -179,14 +181,13 @@ def map_scene(run, threshold, out_dir, metadata):
         for kind, ending in (("probability", ".tif"), ("mask", ".tif"), ("landslides", ".gpkg"), ("quicklook", ".png"))
     }
     try:
-        with rasterio.Env(), contextlib.ExitStack() as stack:
+        with rasterio.Env(), opened, contextlib.ExitStack() as stack:
             partial = {kind: stack.enter_context(records.atomic_write(path)) for kind, path in targets.items()}
             for path in partial.values():
                 path.unlink(missing_ok=True)  # of a run that was killed
             found = write_rasters(run, job, opened, threshold, partial, metadata)
             # all of both rasters is read back here, which a full disk would not let pass
             table = polygons.landslides(partial["mask"], partial["probability"], MIN_AREA, slope_of(opened))
-            date = datetime.fromtimestamp(Path(INPUT[scene_source.reference]).stat().st_mtime, UTC)
             polygons.write(table, partial["landslides"], metadata, date)
             draw(opened, table, partial["quicklook"], bands, threshold, metadata)
     except (OSError, rasterio.errors.RasterioError, *polygons.ERRORS) as error:
@@ -197,6 +198,12 @@ def map_scene(run, threshold, out_dir, metadata):
     print("written: " + ", ".join(map(str, targets.values())))
 
 
+def date_of(path, run):
+    """Date of a GeoPackage: the scene's, or the model's where the scene is no file (in an archive, at an address)."""
+    path = Path(path) if Path(path).exists() else run.folder / "model.keras"
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+
+
 def scene_name(paths):
     """What a scene is called: its file's name; of files of one band each what their names have in common."""
     if len(paths) == 1:
@@ -205,13 +212,12 @@ def scene_name(paths):
     return re.sub(r"[_.-]+(B\d*)?$", "", common) or Path(paths[0]).stem
 
 
-def tell_about(opened, config):
+def check_scene(opened, config, pixels, dem_share):
     """Say what of a scene the user should know before waiting for it: no CRS, little elevation, strange values."""
     from scenes.source import shifted_bands
 
-    if opened.crs is None:
+    if opened.grid.crs is None:
         print("note: the scene has no coordinate system: areas and MIN_AREA are in pixels, positions too")
-    pixels, dem_share = opened.sample()
     if DEM and dem_share == 0:
         raise script.UserError(f"{DEM} does not lie under the scene: there is no elevation for any of its pixels")
     if dem_share < 0.999:
@@ -235,8 +241,8 @@ def write_rasters(run, job, opened, threshold, paths, metadata):
     percent = PROBABILITY == "uint8"
     probability_form = {"dtype": "uint8", "nodata": 255} if percent else {"dtype": "float32", "nodata": np.nan}
     with (
-        tiling.raster(paths["probability"], opened, metadata, **probability_form) as probabilities,
-        tiling.raster(paths["mask"], opened, metadata, dtype="uint8", nodata=255) as masks,
+        tiling.raster(paths["probability"], opened.grid, metadata, **probability_form) as probabilities,
+        tiling.raster(paths["mask"], opened.grid, metadata, dtype="uint8", nodata=255) as masks,
     ):
 
         @ensure_env  # in this thread too, or GDAL prints what it has to say
@@ -267,7 +273,7 @@ def slope_of(opened):
 
     from rasterio.windows import Window
 
-    return lambda top, bottom: opened.read_terrain(Window(0, top, opened.width, bottom - top))["slope"]
+    return lambda top, bottom: opened.read_terrain(Window(0, top, opened.grid.width, bottom - top))["slope"]
 
 
 def draw(opened, table, path, bands, threshold, metadata):
@@ -283,12 +289,13 @@ def draw(opened, table, path, bands, threshold, metadata):
 def report(opened, table, counts, threshold, seconds):
     """Say what was found, and how long it took."""
     called, pixels = counts
-    megapixels = opened.height * opened.width / 1e6
+    height, width = opened.grid.shape
+    megapixels = height * width / 1e6
     if not pixels:
         print("note: the scene holds no data at all; the maps are empty")
-    area = f"{table['area_m2'].sum() / 1e6:.3f} km2" if opened.crs else f"{table['pixels'].sum()} pixels"
+    area = f"{table['area_m2'].sum() / 1e6:.3f} km2" if opened.grid.crs else f"{table['pixels'].sum()} pixels"
     print(
-        f"{opened.height} x {opened.width} pixels, {pixels / (megapixels * 1e6):.0%} with data, in {seconds:.0f} s "
+        f"{height} x {width} pixels, {pixels / (megapixels * 1e6):.0%} with data, in {seconds:.0f} s "
         f"({megapixels / seconds:.2f} MP/s)\n"
         f"landslide at threshold {threshold:.3f}: {called / max(pixels, 1):.2%} of the pixels with data; "
         f"{len(table)} polygons, {area}"

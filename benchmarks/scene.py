@@ -1,11 +1,11 @@
-"""Speed and memory of mapping a 14-band scene by strips, side by side with the naive way, at two heights.
+"""Compare speed and memory of mapping a 14-band scene by strips and in the naive way, at several heights.
 
     python benchmarks/scene.py
     python benchmarks/scene.py --width 10980 --heights 1024 10980 --naive-limit 1024     # a Sentinel-2 scene
 
-Naive: the whole scene in memory, model.predict tile by tile. Both ways predict the same overlapping tiles, blend them
-alike and write the same raster. Each is measured in a process of its own, after a first prediction, because that one
-compiles; absolute speeds drift on shared machines, so the ratio is what counts.
+The naive way holds the whole scene in memory and calls model.predict for each tile. Both ways predict the same
+overlapping tiles, blend them alike and write the same raster. Each way is timed in its own process after a first
+prediction, which compiles the network. Absolute speeds drift on shared machines; compare the ratios. Writes no file.
 """
 
 import sys
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
 import numpy as np
 from random_data import write_scene
@@ -25,13 +25,14 @@ import script
 
 WIDTH = 1024  # columns of the scene
 HEIGHTS = (1024, 4096)  # rows of the scene, smaller first
-NAIVE_LIMIT = 4096  # rows up to which the naive way is tried
-BASE_FILTERS = 48  # of the first level of the network
+NAIVE_LIMIT = 4096  # largest number of rows for the naive way
+BASE_FILTERS = 48  # filters of the first level of the network
 OVERLAP = 64  # pixels that tiles of 128 pixels share
-BATCH_SIZE = 32  # tiles predicted at once by the strips
+BATCH_SIZE = 32  # tiles in a batch, by strips
 
 
 def main():
+    """Write a scene of each height, map it both ways and print speed and memory."""
     with tempfile.TemporaryDirectory() as place:
         alone(build_run, place, BASE_FILTERS)
         print(f"{WIDTH} columns, 14 bands, {BASE_FILTERS} filters, tiles of 128 sharing {OVERLAP} pixels")
@@ -61,32 +62,30 @@ def build_run(place, base_filters):
 
 
 def open_job(place, overlap, batch_size):
-    """The scene, its job, and the model after a first prediction."""
+    """Open the scene; return it with its job and the model."""
     from bands import BANDS_L4S
     from scenes.pipeline import Job
-    from scenes.scene import Scene
-    from scenes.source import match_bands
+    from scenes.source import open_scene
     from scenes.tiling import TileGrid
 
-    scene_source = match_bands([Path(place, "scene.tif")], BANDS_L4S)
-    opened = Scene(scene_source)
-    grid = TileGrid(opened.height, opened.width, (128, 128), overlap).filling(batch_size)
-    return opened, Job(place, scene_source, grid, (1.0,) * 14, batch_size), model_files.load_model(Path(place))
+    opened = open_scene([Path(place, "scene.tif")], BANDS_L4S)
+    grid = TileGrid(*opened.grid.shape, (128, 128), overlap).filling(batch_size)
+    return opened, Job(place, opened.source, grid, (1.0,) * 14, batch_size), model_files.load_model(Path(place))
 
 
 def strips(place, overlap, batch_size):
-    """Map as predict.py does; returns (seconds, peak memory in kB)."""
+    """Map as predict.py does; return (seconds, peak memory in kB)."""
     from scenes import pipeline, tiling
 
     opened, job, model = open_job(place, overlap, batch_size)
     model.predict_on_batch(np.ones((batch_size, 128, 128, 14), np.float32))
     overlap_add, began = tiling.OverlapAdd(job.grid), time.perf_counter()
-    with tiling.raster(Path(place, "map.tif"), opened, {}, "float32", np.nan) as file:
+    with tiling.raster(Path(place, "map.tif"), opened.grid, {}, "float32", np.nan) as file:
 
         def write(strip):
             top, probability, valid = overlap_add.add(strip)
             if len(valid):
-                file.write(probability, 1, window=((top, top + len(valid)), (0, opened.width)))
+                file.write(probability, 1, window=((top, top + len(valid)), (0, opened.grid.width)))
 
         with pipeline.BackgroundWriter(write) as writer:
             for strip in pipeline.strips_here(job, model, opened):
@@ -95,7 +94,7 @@ def strips(place, overlap, batch_size):
 
 
 def naive(place, overlap, batch_size):
-    """Map with the scene in memory, one model.predict for each tile; returns (seconds, peak memory in kB)."""
+    """Map with the scene in memory and one model.predict for each tile; return (seconds, peak memory in kB)."""
     import rasterio
 
     from scenes import tiling
@@ -117,7 +116,7 @@ def naive(place, overlap, batch_size):
             sums[at] += window * model.predict(image[at][None], verbose=0)[0, ..., 0]
             weights[at] += window
     found = (sums / weights)[before[0] : before[0] + grid.height, before[1] : before[1] + grid.width]
-    with tiling.raster(Path(place, "naive.tif"), opened, {}, "float32", np.nan) as file:
+    with tiling.raster(Path(place, "naive.tif"), opened.grid, {}, "float32", np.nan) as file:
         file.write(found, 1)
     return time.perf_counter() - began, peak()
 

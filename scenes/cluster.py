@@ -86,8 +86,8 @@ def open_client(distributed, scheduler):
 
 
 def source_files():
-    """Files of the project that a worker imports to compute a strip: this one, what it imports, and so on."""
-    found, wanted = {ROOT / "scenes" / "__init__.py"}, ["scenes.cluster"]
+    """Files of the project that a worker imports to compute a strip of a Job: two modules, what they import, and so on."""
+    found, wanted = {ROOT / "scenes" / "__init__.py"}, ["scenes.cluster", "scenes.pipeline"]
     while wanted:
         path = ROOT.joinpath(*wanted.pop().split(".")).with_suffix(".py")
         if path in found or not path.exists():

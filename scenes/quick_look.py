@@ -30,22 +30,24 @@ def draw(path, scene, bands, polygons, title, notes, metadata):
         picture[valid] = stretch(image[valid])
     left, right, top, bottom = extent(valid)
     # a metre is as long on the picture down as across, in degrees too
-    dx, dy = (float(np.median(plane)) * factor for plane in scene.pixel_size) if scene.crs else (factor, factor)
+    dx, dy = (
+        (float(np.median(plane)) * factor for plane in scene.grid.pixel_size) if scene.grid.crs else (factor, factor)
+    )
     across, down = (right - left) * dx, (bottom - top) * dy
     scale = INCHES / max(across, down)
     size = max(across * scale, 4.5) + 0.2, max(down * scale, 1.5) + 1.2
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     axis.imshow(picture, aspect=dy / dx, interpolation="nearest", extent=(0, picture.shape[1], picture.shape[0], 0))
 
-    if scene.crs:
-        back = ~scene.transform
+    if scene.grid.crs:
+        back = ~scene.grid.transform
         polygons = shapely.transform(polygons, lambda xy: np.column_stack(back @ (xy[:, 0], xy[:, 1])))
     outlines = [PathPatch(Path.make_compound_path(*rings(polygon, factor))) for polygon in polygons]
     axis.add_collection(PatchCollection(outlines, facecolor=to_rgba(ORANGE, 0.2), edgecolor=ORANGE, linewidth=0.6))
-    add_scale_bar(axis, (right - left) * dx, dx, "m" if scene.crs else "px")
+    add_scale_bar(axis, (right - left) * dx, dx, "m" if scene.grid.crs else "px")
     axis.set(xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top))
     axis.spines[:].set_visible(False)
-    north_up = scene.crs and scene.transform.b == scene.transform.d == 0 and scene.transform.e < 0
+    north_up = scene.grid.crs and scene.grid.transform.b == scene.grid.transform.d == 0 and scene.grid.transform.e < 0
     axis.set_xlabel("\n".join([*notes, *(["north is up"] if north_up else [])]), fontsize=7)
     figure.suptitle(title, fontsize=9)
     keys = [Line2D([], [], color=ORANGE, linewidth=2, label=f"called landslide ({len(outlines)} polygons)")]

@@ -4,7 +4,6 @@ Rows are read as they are asked for, so memory does not grow with the scene. Whe
 source (source.py).
 """
 
-import functools
 import logging
 import os
 import warnings
@@ -12,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import rasterio
-from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.env import ensure_env
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from ground import ground_lattice, horn_slope, interpolate
+from ground import horn_slope, interpolate
+from scenes.pixel_grid import PixelGrid
 from script import UserError
 
 SAMPLE_PIXELS = 4_000_000  # a scene of no more is judged by all its pixels, a larger one by windows spread over it
@@ -49,62 +48,61 @@ def two_rows_of_blocks(files):
 
 
 class Scene:
-    """An open scene. Not to be used from two threads at once (GDAL's rule), but from any one at a time.
+    """An open scene, a context manager. Two threads must not use it at the same time (GDAL's rule).
 
     Attributes:
-        height, width, transform, crs: of the grid; crs is None where the file has none.
-        source: what it was opened by.
+        grid: PixelGrid of the scene.
+        source: SceneSource that it was opened by.
     """
 
-    def __init__(self, source):
+    def __init__(self, source, files=None):
+        """Open a scene. files: the rasters of source.paths if they are open already; the scene closes them."""
         self.source = source
-        files = [open_raster(path) for path in source.paths]
+        files = files or [open_raster(path) for path in source.paths]
         # GDAL would take a twentieth of the machine's memory; it reads this once, before its first block
         os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(two_rows_of_blocks(files) / 2**20)))
-        grid = files[source.reference]
-        self.height, self.width, self.transform, self.crs = grid.height, grid.width, grid.transform, grid.crs
+        self.grid = PixelGrid.of(files[source.reference])
+        self._opened = list(files)
         self.files = [self._on_grid(file) for file in files]
         self.dem = self._open_dem() if source.dem else None
 
-    @property
-    def shape(self):
-        return self.height, self.width
+    def __enter__(self):
+        return self
 
-    @functools.cached_property
-    def pixel_size(self):
-        """(dx, dy) of a pixel in metres on the ground, as lattices (see ground.py)."""
-        return ground_lattice(self.transform, self.crs, self.height, self.width)
+    def __exit__(self, *error):
+        for file in reversed(self._opened):
+            file.close()
 
     def _on_grid(self, file):
         """The file itself where it has the scene's grid, otherwise a view of it that is warped to the grid."""
-        same_place = file.transform.almost_equals(self.transform, 1e-3 * abs(self.transform.a))
-        if file.shape == self.shape and file.crs == self.crs and (same_place or self.crs is None):
+        if self.grid.matches(PixelGrid.of(file)):
             return file
-        if self.crs is None or file.crs is None:
+        if self.grid.crs is None or file.crs is None:
             raise UserError(f"{file.name}: without a coordinate system it cannot be brought onto the scene's grid")
-        return self._warped(file, self.transform, self.width, self.height, self.source.nodata)
+        return self._warped(file, self.grid, self.source.nodata)
 
-    def _warped(self, file, transform, width, height, nodata=None):
-        return WarpedVRT(
+    def _warped(self, file, grid, nodata=None):
+        view = WarpedVRT(
             file,
-            crs=self.crs,
-            transform=transform,
-            width=width,
-            height=height,
+            crs=grid.crs,
+            transform=grid.transform,
+            width=grid.width,
+            height=grid.height,
             resampling=Resampling.bilinear,
             src_nodata=nodata if file.nodata is None else file.nodata,
             nodata=np.nan,
             dtype="float32",
         )
+        self._opened.append(view)
+        return view
 
     def _open_dem(self):
         file = open_raster(self.source.dem)
-        if self.crs is None or file.crs is None:
-            blank = self.source.dem if self.crs else self.source.paths[self.source.reference]
+        self._opened.append(file)
+        if self.grid.crs is None or file.crs is None:
+            blank = self.source.dem if self.grid.crs else self.source.paths[self.source.reference]
             raise UserError(f"{blank}: without a coordinate system the elevation cannot be laid over the scene")
-        # a pixel more on every side, which Horn's method looks at
-        grown = self.transform @ Affine.translation(-1, -1)
-        return self._warped(file, grown, self.width + 2, self.height + 2)
+        return self._warped(file, self.grid.grown(1), None)  # Horn's method looks at the neighbours of a pixel
 
     # ------------------------------------------------------------------ reading
 
@@ -118,7 +116,7 @@ class Scene:
         Raises:
             UserError: naming the file that cannot be read.
         """
-        window = Window.from_slices((top, bottom), (left, self.width if right is None else right))
+        window = Window.from_slices((top, bottom), (left, self.grid.width if right is None else right))
         image, valid = self._read_files(window)
         values = np.empty((len(self.source.gain), *valid.shape), np.float32)
         values[list(self.source.columns)] = image
@@ -174,7 +172,7 @@ class Scene:
             raise UserError(f"{self.source.dem} cannot be read: cut short or damaged, fetch it again") from None
         rows = np.arange(window.row_off, window.row_off + window.height)
         columns = np.arange(window.col_off, window.col_off + window.width)
-        dx, dy = (interpolate(plane, self.shape, rows, columns) for plane in self.pixel_size)
+        dx, dy = (interpolate(plane, self.grid.shape, rows, columns) for plane in self.grid.pixel_size)
         return {"slope": horn_slope(elevation, dx, dy), "dem": elevation[1:-1, 1:-1]}
 
     def scale(self, values):
@@ -187,28 +185,28 @@ class Scene:
 
     def thumbnail(self, bands, longest):
         """Some of the model's bands (by place) reduced to `longest` pixels: (H x W x bands, valid H x W, factor)."""
-        factor = max(1.0, max(self.height, self.width) / longest)
-        shape = max(1, round(self.height / factor)), max(1, round(self.width / factor))
+        factor = max(1.0, max(self.grid.shape) / longest)
+        shape = tuple(max(1, round(size / factor)) for size in self.grid.shape)
         places = [self.source.columns.index(band) if band in self.source.columns else 0 for band in bands]
-        values, valid = self._read_files(Window(0, 0, self.width, self.height), places, shape)
+        values, valid = self._read_files(Window(0, 0, self.grid.width, self.grid.height), places, shape)
         return np.moveaxis(values, 0, -1), valid, factor
 
     def sample(self):
-        """Pixels that stand for the scene.
+        """Read pixels that stand for the scene.
 
         Returns:
             (values, dem_share): model's bands x pixels with data, float32, scaled; the share of pixels with image
             data where there is elevation too (1 without --dem).
         """
-        side = 64
-        if self.height * self.width <= SAMPLE_PIXELS:
-            windows = [(top, min(top + 256, self.height), 0, self.width) for top in range(0, self.height, 256)]
+        side, (height, width) = 64, self.grid.shape
+        if height * width <= SAMPLE_PIXELS:
+            windows = [(top, min(top + 256, height), 0, width) for top in range(0, height, 256)]
         else:
             count = 2 * int(np.sqrt(SAMPLE_PIXELS / 4)) // side
             middles = (np.arange(count) + 0.5) / count
-            tops, lefts = ((middles * size - side / 2).clip(0).astype(int) for size in self.shape)
+            tops, lefts = ((middles * size - side / 2).clip(0).astype(int) for size in (height, width))
             windows = [
-                (top, min(top + side, self.height), left, min(left + side, self.width))
+                (top, min(top + side, height), left, min(left + side, width))
                 for top in np.unique(tops).tolist()
                 for left in np.unique(lefts).tolist()
             ]

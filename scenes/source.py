@@ -1,5 +1,6 @@
 """What of a scene a model is shown: where each of its bands comes from, and how it is scaled."""
 
+import contextlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 from rasterio.enums import ColorInterp
 
 from bands import BANDS_L4S, SCALE_L4S, TERRAIN
+from ground import has_ellipsoid
 from scenes.scene import Scene, open_raster
 from script import UserError
 
@@ -40,12 +42,37 @@ class SceneSource:
     clip: bool = False
 
 
-def match_bands(paths, model_bands, scene_bands=(), dem="", nodata=None, offset=0.0):
-    """Find out where each band of a model comes from.
+def open_scene(paths, model_bands, scene_bands=(), dem="", nodata=None, offset=0.0):
+    """Open a scene with the bands that a model takes, not yet scaled; see `match_bands` for the arguments.
 
     Args:
-        paths: one raster, or several of one band each in the model's order; the grid is that of the first among
-            those with the smallest pixels.
+        paths: one raster, or several of one band each in the model's order.
+        dem: path of an elevation raster or "".
+
+    Raises:
+        UserError: for a file that cannot be opened, bands that are missing, too many or too few, or a coordinate
+            system in which nothing can be measured.
+    """
+    with contextlib.ExitStack() as stack:
+        files = [open_raster(path) for path in paths]
+        for file in files:  # entered as contexts, they would close GDAL's environment for others
+            stack.callback(file.close)
+        scene = Scene(match_bands(files, model_bands, scene_bands, dem, nodata, offset), files)
+        if scene.grid.crs and not has_ellipsoid(scene.grid.crs):
+            raise UserError(
+                f"{paths[scene.source.reference]}: nothing can be measured in its coordinate system, which has no "
+                "ellipsoid: assign the right one with gdal_edit.py -a_srs"
+            )
+        stack.pop_all()  # from here on the scene closes them
+        return scene
+
+
+def match_bands(files, model_bands, scene_bands=(), dem="", nodata=None, offset=0.0):
+    """Find where each band of a model comes from; returns a SceneSource that does not scale.
+
+    Args:
+        files: open rasters: one, or several of one band each in the model's order. The grid is that of the first
+            among those with the smallest pixels.
         model_bands: names of the model's bands. Slope and dem come from `dem` if it is given, all others (in the
             model's order) from the files.
         scene_bands: bands to take, by number from 1 or by name (GDAL's description of the band, a word of it, or
@@ -55,7 +82,7 @@ def match_bands(paths, model_bands, scene_bands=(), dem="", nodata=None, offset=
     Raises:
         UserError: for bands that are missing, too many or too few.
     """
-    files = [open_raster(path) for path in paths]
+    paths = [file.name for file in files]
     if len(files) > 1:
         for file in files:
             if file.count > 1:
@@ -125,8 +152,13 @@ def terrain_columns(model_bands, dem):
 # ---------------------------------------------------------------------- scaling
 
 
-def scaled(source, scaling, model_bands):
-    """The source with the scaling set: "l4s" by the data set's constants, "stretch" by the scene's percentiles."""
+def scaled(source, scaling, model_bands, pixels):
+    """Return the source with a scaling: "l4s" by the data set's constants, "stretch" by percentiles of the scene.
+
+    Args:
+        source: SceneSource without a scaling. scaling: one of SCALINGS. model_bands: names of the model's bands.
+        pixels: a sample of the scene without a scaling, model's bands x pixels.
+    """
     if scaling not in SCALINGS:
         raise UserError(f"scaling {scaling!r} is none of {', '.join(SCALINGS)}")
     if scaling == "l4s":
@@ -135,12 +167,10 @@ def scaled(source, scaling, model_bands):
         if unknown:
             raise UserError(f"scaling l4s knows {' '.join(BANDS_L4S)}; the run's band {unknown[0]} is none of them")
         return replace(source, gain=tuple(1 / constants[name] for name in model_bands))
-    if scaling == "stretch":
-        pixels, _ = Scene(source).sample()
-        if pixels.size:
-            low, high = np.percentile(pixels, [2, 98], axis=1).astype(float)
-            gain = 255 / np.maximum(high - low, 1e-6)
-            return replace(source, gain=tuple(gain.tolist()), bias=tuple((-low * gain).tolist()), clip=True)
+    if scaling == "stretch" and pixels.size:
+        low, high = np.percentile(pixels, [2, 98], axis=1).astype(float)
+        gain = 255 / np.maximum(high - low, 1e-6)
+        return replace(source, gain=tuple(gain.tolist()), bias=tuple((-low * gain).tolist()), clip=True)
     return source
 
 

@@ -196,17 +196,17 @@ class OverlapAdd:
 
 
 @contextlib.contextmanager
-def raster(path, scene, tags, dtype, nodata):
-    """Open a one-band tiled, compressed GeoTIFF on a scene's grid for writing; reduced copies are added at the end."""
+def raster(path, grid, tags, dtype, nodata):
+    """Open a one-band tiled, compressed GeoTIFF on a PixelGrid for writing; reduced copies are added at the end."""
     form = {
         "driver": "GTiff",
-        "height": scene.height,
-        "width": scene.width,
+        "height": grid.height,
+        "width": grid.width,
         "count": 1,
         "dtype": dtype,
         "nodata": nodata,
-        "crs": scene.crs,
-        "transform": scene.transform,
+        "crs": grid.crs,
+        "transform": grid.transform,
         "tiled": True,
         "blockxsize": BLOCK,
         "blockysize": BLOCK,
@@ -220,7 +220,7 @@ def raster(path, scene, tags, dtype, nodata):
     with opened as file:
         file.update_tags(**tags)
         yield file
-    factors = [2**i for i in range(1, 8) if max(scene.shape) > BLOCK * 2**i]
+    factors = [2**i for i in range(1, 8) if max(grid.shape) > BLOCK * 2**i]
     if factors:  # a viewer opens a large map at once
         with rasterio.open(path, "r+") as file:
             file.build_overviews(factors, Resampling.nearest)

@@ -9,9 +9,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import zipfile
 
 import geopandas
 import h5py
@@ -25,7 +27,7 @@ import model_files
 import predict
 import script
 from bands import BANDS_L4S
-from scenes import cluster, pipeline, scene, source, tiling
+from scenes import cluster, pipeline, source, tiling
 from script import UserError
 from tests.conftest import ROOT, assert_user_error, make_pair, run_script, write_h5
 from tests.test_scene import UTM, write_raster
@@ -180,7 +182,7 @@ def test_the_tile_grid_leaves_no_trace(place):
     """Shifted by half a tile, the map of a network that sees tile edges stays the same within 0.01."""
     bands = make_bands(100, 150)
     path = write_raster(place / "scene.tif", bands)
-    opened = scene.Scene(predict_source(path))
+    opened = predict_source(path)
     model = model_files.load_model(place / "results" / "unet")
     maps = []
     for shift in (0, TILE // 2):
@@ -196,7 +198,26 @@ def test_the_tile_grid_leaves_no_trace(place):
 
 
 def predict_source(path):
-    return source.match_bands([path], ("red", "green", "blue"))
+    return source.open_scene([path], ("red", "green", "blue"))
+
+
+@pytest.mark.parametrize("path", ["/vsizip/scene.zip/scene.tif", "GTIFF_DIR:1:scene.tif"])
+def test_a_scene_that_is_no_file_by_itself_is_mapped(call, place, path):
+    """It has no time of change, which the GeoPackage asks for."""
+    write_raster(place / "scene.tif", make_bands())
+    with zipfile.ZipFile(place / "scene.zip", "w") as archive:
+        archive.write(place / "scene.tif", "scene.tif")
+    call(path)
+    assert sorted(name.rpartition("_")[2] for name in written(place)) == sorted(KINDS)
+
+
+def test_a_coordinate_system_without_an_ellipsoid_is_refused_before_the_work(call, place):
+    write_raster(
+        place / "scene.tif", make_bands(), crs='LOCAL_CS["site",UNIT["metre",1],AXIS["X",EAST],AXIS["Y",NORTH]]'
+    )
+    with pytest.raises(UserError, match="scene.tif: nothing can be measured in its coordinate system"):
+        call("scene.tif")
+    assert not (place / "maps").exists()
 
 
 def test_flips_and_turns_are_averaged(place):
@@ -222,7 +243,7 @@ def test_gaps_do_not_bleed_and_empty_tiles_cost_nothing(place, monkeypatch):
     for filling in (-1.0, -1e6):
         bands = make_bands(96, 96)
         bands[:, :64], bands[:, 64:, 80:] = filling, filling
-        opened = scene.Scene(predict_source(write_raster(place / "scene.tif", bands, nodata=filling)))
+        opened = predict_source(write_raster(place / "scene.tif", bands, nodata=filling))
         grid = tiling.TileGrid(96, 96, (TILE, TILE), 0)
         job = pipeline.Job("results/unet", opened.source, grid, (1.0,) * 3, 4)  # no batch of up to 4 is filled up
         overlap_add = tiling.OverlapAdd(grid)
@@ -400,6 +421,40 @@ def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, mo
     assert killed
     for kind in KINDS:
         assert (place / "maps" / f"scene_{kind}").read_bytes() == (place / "here" / f"scene_{kind}").read_bytes(), kind
+
+
+@pytest.mark.slow
+def test_a_worker_in_an_empty_folder_gets_the_sources(call, place, tmp_path_factory):
+    """Started elsewhere, it finds no file of the project but what is sent to it."""
+    pytest.importorskip("distributed")
+    write_raster(place / "scene.tif", make_bands(120, 90))
+    call("scene.tif", RUN="unet", PROBABILITY="float32", OUT_DIR="here")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    options = {"cwd": tmp_path_factory.mktemp("empty"), "env": environment, "stderr": subprocess.DEVNULL}
+    dask = (sys.executable, "-m", "dask")
+    scheduler = subprocess.Popen(
+        [*dask, "scheduler", "--port", address.rpartition(":")[2], "--no-dashboard"], **options
+    )
+    worker = subprocess.Popen([*dask, "worker", address, "--nthreads", "1", "--no-dashboard"], **options)
+    try:
+        call("scene.tif", RUN="unet", PROBABILITY="float32", SCHEDULER=address)
+    finally:
+        for process in (worker, scheduler):
+            process.terminate()
+            process.wait(30)
+    for kind in KINDS:
+        assert (place / "maps" / f"scene_{kind}").read_bytes() == (place / "here" / f"scene_{kind}").read_bytes(), kind
+
+
+def test_what_a_worker_is_sent_is_what_it_imports(tmp_path):
+    files = {path.relative_to(ROOT).as_posix() for path in cluster.source_files()}
+    assert {"scenes/__init__.py", "scenes/cluster.py", "scenes/scene.py", "bands.py", "augment.py"} <= files
+    assert not {"train.py", "predict.py", "unet.py", "dataset.py"} & files
+    code = f"import sys; sys.path.insert(0, {cluster.write_archive(tmp_path / 'sources.zip')!r}); import scenes.cluster"
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
 
 
 def test_a_scheduler_that_is_not_there_is_told(call, place, monkeypatch):

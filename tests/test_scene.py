@@ -83,7 +83,7 @@ def test_pixels_are_measured_on_the_ground(crs):
 
 
 def terrain_source(path, dem):
-    return source.match_bands([path], (*RGB, "slope", "dem"), dem=str(dem))
+    return source.open_scene([path], (*RGB, "slope", "dem"), dem=str(dem))
 
 
 @pytest.mark.parametrize("dem_crs", [UTM, "EPSG:4326"])
@@ -100,7 +100,7 @@ def test_elevation_lies_where_it_belongs_and_slope_is_that_of_the_ground(tmp_pat
         return 500 + 0.3 * (x - 300000) - 0.2 * (y - 1500000)
 
     dem = write_raster(tmp_path / "dem.tif", [height_at(x, y).astype(np.float32)], dem_grid, dem_crs)
-    values, valid = scene.Scene(terrain_source(path, dem)).read(0, 40)
+    values, valid = terrain_source(path, dem).read(0, 40)
     assert valid.all()
     expected = height_at(*centres(from_origin(300000, 1500000, 10, 10), 40, 50))
     assert np.abs(values[4] - expected).max() < 0.15  # GDAL warps to an eighth of a pixel
@@ -116,7 +116,7 @@ def test_slope_of_a_cone_in_degrees_of_longitude(tmp_path):
     geod = pyproj.Geod(ellps="WGS84")
     away = geod.inv(lon, lat, np.full(lon.shape, 25.006), np.full(lat.shape, 59.997))[2]
     dem = write_raster(tmp_path / "dem.tif", [(900 - 0.5 * away).astype(np.float32)], grid, "EPSG:4326")
-    slope = scene.Scene(terrain_source(path, dem)).read(0, 60)[0][3]
+    slope = terrain_source(path, dem).read(0, 60)[0][3]
     clear = (away > 60) & (np.minimum(*np.indices(away.shape)) > 0) & (np.maximum(*np.indices(away.shape)) < 59)
     assert slope[clear] == pytest.approx(np.degrees(np.arctan(0.5)), abs=0.3)
     assert np.median(slope[clear]) == pytest.approx(np.degrees(np.arctan(0.5)), abs=0.02)
@@ -131,7 +131,7 @@ def test_slope_agrees_with_gdaldem(tmp_path):
     subprocess.run(["gdaldem", "slope", dem, tmp_path / "slope.tif"], check=True, capture_output=True)
     with rasterio.open(tmp_path / "slope.tif") as file:
         reference = file.read(1)[1:-1, 1:-1]
-    slope = scene.Scene(terrain_source(path, dem)).read(0, 80)[0][3][1:-1, 1:-1]
+    slope = terrain_source(path, dem).read(0, 80)[0][3][1:-1, 1:-1]
     assert reference.max() > 20
     assert np.abs(slope - reference).max() < 0.05  # gdaldem takes the projection's metres for the ground's
 
@@ -144,14 +144,14 @@ def test_bands_are_chosen_by_number_and_by_name(tmp_path):
     names = ("B4 red", "B3 green", "B02", "nir")
     path = write_raster(tmp_path / "scene.tif", bands, descriptions=names)
     for chosen in (("3", "2", "1"), ("B2", "green", "b4"), ("B02", "B3 green", "red")):
-        values, _ = scene.Scene(source.match_bands([path], RGB, chosen)).read(0, 5)
+        values, _ = source.open_scene([path], RGB, chosen).read(0, 5)
         assert values[:, 0, 0].tolist() == [12, 11, 10]
     with pytest.raises(UserError, match="band B8 is not in the scene .*bands 1 to 4, named: B4 red, B3 green"):
-        source.match_bands([path], RGB, ("B8", "1", "2"))
+        source.open_scene([path], RGB, ("B8", "1", "2"))
     with pytest.raises(UserError, match="band 5 is not in the scene"):
-        source.match_bands([path], RGB, ("5", "1", "2"))
+        source.open_scene([path], RGB, ("5", "1", "2"))
     with pytest.raises(UserError, match="4 bands, but the run takes 3"):
-        source.match_bands([path], RGB)
+        source.open_scene([path], RGB)
 
 
 def test_files_of_other_resolutions_are_brought_onto_the_finest_grid(tmp_path):
@@ -162,25 +162,25 @@ def test_files_of_other_resolutions_are_brought_onto_the_finest_grid(tmp_path):
         x, y = centres(grid, count, count)
         band = (x - 300000) + 2 * (1500000 - y)
         paths.append(write_raster(tmp_path / f"T51_{name}.tif", [band.astype(np.float32)], grid))
-    opened = scene.Scene(source.match_bands(paths, RGB))
-    assert opened.transform.a == 10 and opened.shape == (60, 60)
+    opened = source.open_scene(paths, RGB)
+    assert opened.grid.transform.a == 10 and opened.grid.shape == (60, 60)
     values, valid = opened.read(0, 60)
-    x, y = centres(opened.transform, 60, 60)
+    x, y = centres(opened.grid.transform, 60, 60)
     inside = np.s_[4:-4, 4:-4]
     for band in values:
         assert np.abs(band - (x - 300000) - 2 * (1500000 - y))[inside].max() < 0.5
     assert valid.all()
-    by_name = scene.Scene(source.match_bands(paths, RGB, ("B5", "B1", "B2"))).read(7, 9)[0]
+    by_name = source.open_scene(paths, RGB, ("B5", "B1", "B2")).read(7, 9)[0]
     assert np.array_equal(by_name, values[[2, 0, 1], 7:9])
     two = write_raster(tmp_path / "two.tif", np.ones((2, 5, 5), np.float32))
     with pytest.raises(UserError, match="two.tif has 2 bands: of several files each must hold a single one"):
-        source.match_bands([paths[0], two], RGB)
+        source.open_scene([paths[0], two], RGB)
 
 
 def test_nodata_of_any_band_and_nan_are_no_data(tmp_path):
     bands = np.ones((3, 6, 6), np.float32)
     bands[0, 0, 0], bands[1, 1, 1], bands[2, 2, 2] = -9, np.nan, 7
-    opened = scene.Scene(source.match_bands([write_raster(tmp_path / "a.tif", bands, nodata=-9)], RGB, nodata=7.0))
+    opened = source.open_scene([write_raster(tmp_path / "a.tif", bands, nodata=-9)], RGB, nodata=7.0)
     valid = opened.read(0, 6)[1]
     assert np.argwhere(~valid).tolist() == [[0, 0], [1, 1], [2, 2]]
 
@@ -189,7 +189,7 @@ def test_an_alpha_channel_is_a_mask_and_no_band(tmp_path):
     bands = np.full((4, 6, 6), 200, np.uint8)
     bands[3, 2:] = 0
     path = write_raster(tmp_path / "a.tif", bands, photometric="RGB", alpha="YES")
-    values, valid = scene.Scene(source.match_bands([path], RGB)).read(0, 6)
+    values, valid = source.open_scene([path], RGB).read(0, 6)
     assert len(values) == 3 and valid.sum() == 12
 
 
@@ -197,19 +197,22 @@ def test_scalings(tmp_path):
     rng = np.random.default_rng(0)
     raw = rng.integers(1, 4000, (14, 30, 40)).astype(np.uint16)
     raw[:, :, :5] = 0
-    scene_source = source.match_bands([write_raster(tmp_path / "a.tif", raw, nodata=0)], BANDS_L4S, offset=-1000.0)
-    values, valid = scene.Scene(source.scaled(scene_source, "l4s", BANDS_L4S)).read(0, 30)
+    opened = source.open_scene([write_raster(tmp_path / "a.tif", raw, nodata=0)], BANDS_L4S, offset=-1000.0)
+    plain, (pixels, _) = opened.source, opened.sample()
+    opened.source = source.scaled(plain, "l4s", BANDS_L4S, pixels)
+    values, valid = opened.read(0, 30)
     expected = (raw - 1000.0) / np.array(SCALE_L4S)[:, None, None]
     assert values[:, valid] == pytest.approx(expected[:, valid], rel=1e-5)
-    values, _ = scene.Scene(source.scaled(scene_source, "stretch", BANDS_L4S)).read(0, 30)
+    opened.source = source.scaled(plain, "stretch", BANDS_L4S, pixels)
+    values, _ = opened.read(0, 30)
     for band, stretched in zip(raw[:, valid], values[:, valid], strict=True):
         low, high = np.percentile(band, [2, 98])
         assert stretched == pytest.approx(np.clip((band - low) / (high - low), 0, 1) * 255, abs=0.01)
-    assert np.array_equal(source.scaled(scene_source, "none", BANDS_L4S), scene_source)
+    assert source.scaled(plain, "none", BANDS_L4S, pixels) == plain
     with pytest.raises(UserError, match="scaling l4s knows .*; the run's band red is none of them"):
-        source.scaled(scene_source, "l4s", RGB)
+        source.scaled(plain, "l4s", RGB, pixels)
     with pytest.raises(UserError, match="scaling 'l5s' is none of none, l4s, stretch"):
-        source.scaled(scene_source, "l5s", RGB)
+        source.scaled(plain, "l5s", RGB, pixels)
 
 
 def test_bands_far_from_training_are_found():
@@ -221,7 +224,7 @@ def test_bands_far_from_training_are_found():
 def test_a_large_scene_is_judged_by_windows_spread_over_it(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     bands = rng.normal(np.linspace(0, 9, 700)[:, None], 1, (3, 700, 500)).astype(np.float32)
-    opened = scene.Scene(source.match_bands([write_raster(tmp_path / "a.tif", bands)], RGB))
+    opened = source.open_scene([write_raster(tmp_path / "a.tif", bands)], RGB)
     whole, _ = opened.sample()
     monkeypatch.setattr(scene, "SAMPLE_PIXELS", 200_000)
     part, _ = opened.sample()

@@ -1,0 +1,54 @@
+"""Where the pixels of a raster lie: shape, transform and coordinate system as one value."""
+
+import functools
+from dataclasses import dataclass
+
+from affine import Affine
+from rasterio.crs import CRS
+
+from ground import ground_lattice
+
+
+@dataclass(frozen=True)
+class PixelGrid:
+    """Rows and columns of pixels, and their place on the map.
+
+    Attributes:
+        shape: (height, width) in pixels.
+        transform: from (column, row) to map coordinates.
+        crs: coordinate system; None where the file has none.
+    """
+
+    shape: tuple
+    transform: Affine
+    crs: CRS | None
+
+    @classmethod
+    def of(cls, file):
+        """The grid of an open rasterio dataset."""
+        return cls(file.shape, file.transform, file.crs)
+
+    @property
+    def height(self):
+        """Rows of pixels."""
+        return self.shape[0]
+
+    @property
+    def width(self):
+        """Columns of pixels."""
+        return self.shape[1]
+
+    @functools.cached_property
+    def pixel_size(self):
+        """(dx, dy) of a pixel in metres on the ground, as lattices (see ground.py)."""
+        return ground_lattice(self.transform, self.crs, *self.shape)
+
+    def matches(self, other):
+        """Whether another grid has the same pixels, within a thousandth of one; without a CRS the shape decides."""
+        same_place = other.transform.almost_equals(self.transform, 1e-3 * abs(self.transform.a))
+        return other.shape == self.shape and other.crs == self.crs and (same_place or self.crs is None)
+
+    def grown(self, pixels):
+        """The grid with a margin of so many pixels on every side."""
+        shape = self.height + 2 * pixels, self.width + 2 * pixels
+        return PixelGrid(shape, self.transform @ Affine.translation(-pixels, -pixels), self.crs)
