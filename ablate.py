@@ -1,11 +1,11 @@
-"""Try changes to the training, each alone against the same baseline, and write the table of what they bring.
+"""Train with one change at a time and tabulate the gain of each change over a common baseline.
 
     python ablate.py --data-dir data/real/landslide4sense_rgb --test-split validation           # hours
     python ablate.py --factors baseline colour --seeds 0 1 2 --data-dir ... --test-split ...    # some of them
 
-Every run is a run like any other, in results/ablation/<factor>-<seed>/; finished ones are not repeated, so that the
-command may be stopped and given again. Scores are of the validation split at the threshold that is best there; test is
-not looked at. Writes results/ablation.csv and .png, a row a factor; rows and seeds whose runs are not here are kept.
+Each run is written to results/ablation/<factor>-<seed>/ like any other run. Finished runs are not repeated, so you can
+stop the command and start it again. Scores are those of the validation split at its best threshold; the test split is
+not used. Writes results/ablation.csv and .png with one row per factor. Rows and seeds whose runs are absent are kept.
 """
 
 import csv
@@ -21,16 +21,16 @@ import records
 import runs
 import script
 
-DATA_DIR = "data"  # folder of patches, see train.py
-TEST_SPLIT = "test"  # see train.py
-RESULTS_DIR = "results"  # the table is written here, the runs into ablation/
-FACTORS = ()  # names of the changes to try, see CHANGES below; none given: all
-SEEDS = (0,)  # of each factor
-EPOCHS = 20  # of every run that is not a change of that
-JOBS = 2  # runs at a time, each on its share of the processor
-TIMED_STEPS = 10  # steps over which speeds of FACTORS are measured, here, when all runs are done; 0: as in the table
+DATA_DIR = "data"  # folder of patches, as in train.py
+TEST_SPLIT = "test"  # the folder's own split to hold out, as in train.py
+RESULTS_DIR = "results"  # folder of the table; the runs go to ablation/ in it
+FACTORS = ()  # names of the changes to try, from CHANGES in ablate.py; none: all
+SEEDS = (0,)  # seeds of each factor
+EPOCHS = 20  # epochs of every run whose factor does not set them
+JOBS = 2  # runs at a time, each on an equal share of the CPU cores
+TIMED_STEPS = 10  # batches to time each factor with, after all runs; 0: keep the speeds of the table
 
-# Flags of train.py: the baseline's, and what each factor changes of them.
+# Flags of train.py: all that the baseline sets, then those that each factor adds or replaces.
 CHANGES = {
     "baseline": (
         "--base-filters 16 --max-filters 256 --stem 1 --conv-block residual --augment dihedral --weight-decay 0.0001"
@@ -71,6 +71,7 @@ CHANGES = {
 
 
 def main():
+    """Train the runs that are missing, summarise all of them and write the table and its picture."""
     names = FACTORS or tuple(CHANGES)
     script.check_choices({"FACTORS": names}, FACTORS=tuple(CHANGES))
     script.check_ranges(globals(), EPOCHS=(1, None), JOBS=(1, None), TIMED_STEPS=(0, None))
@@ -86,7 +87,7 @@ def main():
     path = Path(RESULTS_DIR, "ablation.csv")
     before = standing(path)
     table = [row for name in CHANGES if (row := summary(name, before.get(name, {}), name in names))]
-    table += [row for name, row in before.items() if name not in CHANGES]  # constants that brought nothing, and went
+    table += [row for name, row in before.items() if name not in CHANGES]  # factors that train.py no longer has
     table.sort(key=lambda row: -row["validation_dice"])
     for baseline in [row["validation_dice"] for row in table if row["factor"] == "baseline"]:
         for row in table:
@@ -100,31 +101,31 @@ def main():
 
 
 def standing(path):
-    """Rows of the table as it stands, by factor: those without a run here stay as they are."""
+    """Read the rows of the existing table, by factor."""
     if not path.exists():
         return {}
     with open(path, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        row.setdefault("dice_of_seeds", "")  # tables of earlier versions have none
+        row.setdefault("dice_of_seeds", "")  # older tables lack this column
         for key in ("validation_dice", "sd", "gain"):
             row[key] = float(row[key]) if row[key] else ""
     return {row["factor"]: row for row in rows}
 
 
 def run_name(name, seed):
-    """Name of the run of a factor and a seed: what a shell takes without quotes."""
+    """Return the name of the run of a factor and a seed, which a shell takes without quotes."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()) + f"-{seed}"
 
 
 def train(name, seed):
-    """Train a run and choose its threshold, as far as that was not done before; returns what to say of it."""
+    """Train a run and choose its threshold, unless that is done; return the line to print."""
     folder = Path(RESULTS_DIR, "ablation", run_name(name, seed))
     flags = flags_of(name, seed)
     if (folder / "config.json").exists():
         check_same(folder, flags)
         if (folder / "threshold.json").exists():
-            return "stands already"
+            return "already trained"
     arguments = [part for flag, values in flags.items() for part in (flag, *values)]
     try:
         said = runs.train_run(folder, arguments, max(1, os.cpu_count() // JOBS))
@@ -134,7 +135,7 @@ def train(name, seed):
 
 
 def flags_of(name, seed):
-    """The flags of train.py of a run: {flag: its values}. A factor's own take the place of the baseline's."""
+    """Return a run's flags of train.py, {flag: values}; the factor's flags replace those of the baseline."""
     flags = {"--data-dir": [DATA_DIR], "--test-split": [TEST_SPLIT], "--epochs": [str(EPOCHS)], "--seed": [str(seed)]}
     for word in f"{CHANGES['baseline']} {CHANGES[name]}".split():
         if word.startswith("--"):
@@ -145,7 +146,7 @@ def flags_of(name, seed):
 
 
 def check_same(folder, flags):
-    """Raise UserError where a run that stands already was not trained with these flags."""
+    """Raise UserError if the existing run was trained with other flags."""
     constants = runs.Run(folder).constants
     for flag, values in flags.items():
         constant = flag.removeprefix("--").replace("-", "_").upper()
@@ -159,9 +160,12 @@ def check_same(folder, flags):
 
 
 def summary(name, before, timed):
-    """The row of a factor, from its finished runs and what `before`, its row as it stands, has of other seeds.
+    """Build the row of a factor from its finished runs.
 
-    timed: whether its speeds are measured again.
+    Args:
+        name: name of the factor.
+        before: its row in the existing table, or {}. Its seeds are added if its flags and epochs are the same.
+        timed: whether to measure the speeds again.
     """
     dice, configs = finished(name)
     if not dice:
@@ -169,7 +173,7 @@ def summary(name, before, timed):
     epochs, revisions = configs[0]["constants"]["EPOCHS"], {config["revision"] for config in configs}
     if (before.get("flags"), before.get("epochs")) == (CHANGES[name], str(epochs)):
         if not before["dice_of_seeds"] and int(before["seeds"]) > len(dice):
-            return before  # a mean of more seeds, to which none can be added
+            return before  # a mean over more seeds, whose single scores are unknown
         earlier = (pair.split(":") for pair in before["dice_of_seeds"].split())
         dice = {int(seed): float(score) for seed, score in earlier} | dice
         revisions |= set(before["revisions"].split())
@@ -184,7 +188,7 @@ def summary(name, before, timed):
         "seeds": len(dice),
         "validation_dice": round(statistics.mean(dice.values()), 4),
         "sd": round(statistics.stdev(dice.values()), 4) if len(dice) > 1 else "",
-        "gain": "",  # over the baseline, when all rows are there
+        "gain": "",  # filled in by main(), once the baseline's row is known
         "dice_of_seeds": " ".join(f"{seed}:{dice[seed]:.4f}" for seed in sorted(dice)),
         "parameters": configs[0]["parameters"],
         "trained_patches_per_s": trained,
@@ -194,7 +198,7 @@ def summary(name, before, timed):
 
 
 def finished(name):
-    """({seed: validation Dice}, configs) of the finished runs of a factor."""
+    """Return ({seed: validation Dice}, configs) of the finished runs of a factor."""
     dice, configs = {}, []
     for folder in sorted(Path(RESULTS_DIR, "ablation").glob(run_name(name, "*"))):
         if (folder / "threshold.json").exists():
@@ -205,7 +209,7 @@ def finished(name):
 
 
 def speeds(run):
-    """Patches a second, (trained on, predicted), of a run's network, loss and batch size in memory."""
+    """Return the patches per second, (training, prediction), of a run's network with one batch in memory."""
     keras = devices.import_keras()
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Bringing a model and data it was not trained on together: by their values, by statistics, by a few labels.
+"""Adaptation of a model to data that it was not trained on: by band values, by statistics, or by a few labels.
 
 `match_moments` and `match_histogram` change the images before the model sees them; `adapt_batch_norm` and `fine_tuning`
 change the model. Only fine-tuning needs masks of the new data.
@@ -11,7 +11,7 @@ SAMPLE = 7  # every 7th pixel of a patch is enough for the quantiles of a data s
 
 
 def match_moments(source, target):
-    """A function that gives images of the target mean and variance of the source, band by band.
+    """Return a function that gives images of the target the mean and variance of the source, band by band.
 
     source, target: (mean, variance) of each band, as `dataset.Patches.statistics` gives them.
     """
@@ -21,15 +21,15 @@ def match_moments(source, target):
 
 
 def quantiles(patches, indices):
-    """Quantiles of each band over the pixels of some patches: bands x 257."""
+    """Compute the quantiles of each band over the pixels of some patches: bands x 257."""
     pixels = [patches.read([i]).reshape(-1, len(patches.bands))[::SAMPLE] for i in indices]
     return np.quantile(np.concatenate(pixels), QUANTILES, axis=0).T
 
 
 def match_histogram(source, target):
-    """A function that gives images of the target the histogram of the source, band by band; both from `quantiles`.
+    """Return a function that gives images of the target the histogram of the source, band by band.
 
-    A value that many pixels share takes the mean of the values that they would have, one by one.
+    source, target: from `quantiles`. A value at several quantiles becomes the mean of the source's values there.
     """
     steps = []
     for own, wanted in zip(target, source, strict=True):
@@ -45,7 +45,7 @@ def match_histogram(source, target):
 def adapt_batch_norm(model, patches, indices, batch_size=16):
     """Replace the statistics of batch normalisation by those of other images (AdaBN, Li et al. 2016, arXiv 1603.04779).
 
-    They become the mean over the batches; the weights stay. The model is changed.
+    They become the mean over the batches. The model is changed; its weights are not.
     """
     import keras
 
@@ -56,10 +56,10 @@ def adapt_batch_norm(model, patches, indices, batch_size=16):
     drops = [layer for layer in layers if isinstance(layer, keras.layers.Dropout)]
     momenta, rates = [layer.momentum for layer in norms], [layer.rate for layer in drops]
     for layer in drops:
-        layer.rate = 0.0  # what is predicted later is without it
+        layer.rate = 0.0  # prediction runs without dropout
     for count, batch in enumerate(np.array_split(indices, -(-len(indices) // batch_size))):
         for layer in norms:
-            layer.momentum = count / (count + 1)  # a plain mean of what the batches say
+            layer.momentum = count / (count + 1)  # gives the plain mean over the batches
         model(patches.read(batch), training=True)
     for layer, momentum in zip(norms, momenta, strict=True):
         layer.momentum = momentum
@@ -68,15 +68,15 @@ def adapt_batch_norm(model, patches, indices, batch_size=16):
 
 
 def fine_tuning(model, loss, learning_rate=1e-4):
-    """A function that trains a model further on a few labelled patches, flipped and turned; it changes the model.
+    """Return a function that trains a model further on a few labelled patches, flipped and turned.
 
-    Every call starts with a fresh optimizer, and takes the model as it is then.
+    Every call changes the model, starting from its present weights and a fresh optimizer.
     """
     import keras
 
     from feed import PatchFeed
 
-    model.compile(keras.optimizers.AdamW(learning_rate), loss)  # once: it takes longer than a few steps
+    model.compile(keras.optimizers.AdamW(learning_rate), loss)  # only once, as compiling takes longer than a few steps
     model.optimizer.build(model.trainable_variables)
     fresh = [np.array(variable) for variable in model.optimizer.variables]
 

@@ -1,8 +1,8 @@
 """Augmentations: functions (images, masks, rng, optical_bands) -> (images, masks) on a batch, image and mask together.
 
-images N x H x W x C float32, masks N x H x W, rng a numpy Generator, optical_bands the positions of the bands that hold
-light (slope and elevation do not); new arrays come back, the given ones are not changed. `AUGMENTATIONS` names those
-that train.py offers. None of the bands known by name tells a direction, so that a turn leaves their values right.
+images: N x H x W x C float32. masks: N x H x W. rng: a NumPy Generator. optical_bands: positions of the bands that hold
+light (slope and elevation do not). The functions return new arrays and leave their inputs unchanged. `AUGMENTATIONS`
+lists those that train.py offers. No named band depends on direction, so flips and turns leave band values correct.
 """
 
 import numpy as np
@@ -15,15 +15,15 @@ def flips(images, masks, rng, optical_bands=()):
 
 
 def dihedral(images, masks, rng, optical_bands=()):
-    """One of the eight flips and quarter turns of the square, equally likely, for each patch (H must equal W)."""
+    """Apply one of the square's eight flips and quarter turns, equally likely, to each patch (H must equal W)."""
     if images.shape[1] != images.shape[2]:
         raise ValueError(f"quarter turns need square patches, not {images.shape[1]} x {images.shape[2]}")
-    down, right, turned = rng.random((3, len(images))) < 0.5  # flips, and swapping rows and columns, make all eight
+    down, right, turned = rng.random((3, len(images))) < 0.5  # two flips and a transpose give all eight
     return _move(images, masks, [_flipped(*way) for way in zip(down, right, turned, strict=True)])
 
 
 def _flipped(down, right, turned=False):
-    """A function that flips, and swaps rows and columns of, one H x W (x C) array, as a view."""
+    """Return a function that flips and transposes one H x W (x C) array, as a view."""
 
     def view(array):
         array = array[:: -1 if down else 1, :: -1 if right else 1]
@@ -33,7 +33,7 @@ def _flipped(down, right, turned=False):
 
 
 def _move(images, masks, views):
-    """Apply one function to image and mask of each patch. Every pixel is copied once: this runs for every batch."""
+    """Apply one function to the image and mask of each patch, copying every pixel only once."""
     moved = np.empty_like(images), np.empty_like(masks)
     for i, view in enumerate(views):
         moved[0][i], moved[1][i] = view(images[i]), view(masks[i])
@@ -41,7 +41,7 @@ def _move(images, masks, views):
 
 
 def affine(images, masks, rng, optical_bands=(), share=0.5):
-    """Turn by any angle, zoom by 0.75 to 1.33 and shift by up to an eighth, `share` of the patches; edges mirror."""
+    """Rotate (any angle), zoom (0.75 to 1.33) and shift (up to 1/8) a `share` of the patches; edges are mirrored."""
     images, masks = images.copy(), masks.copy()
     size = np.array(images.shape[1:3])
     places = np.indices(size, np.float32).reshape(2, -1)
@@ -55,7 +55,7 @@ def affine(images, masks, rng, optical_bands=(), share=0.5):
 
 
 def elastic(images, masks, rng, optical_bands=(), share=0.5, shift=6.0):
-    """Bend `share` of the patches: each pixel moves smoothly, by half of `shift` on average (Simard 2003, ICDAR)."""
+    """Deform a `share` of the patches by a smooth field of about half of `shift` pixels (Simard 2003, ICDAR)."""
     images, masks = images.copy(), masks.copy()
     size = images.shape[1:3]
     for i in np.flatnonzero(rng.random(len(images)) < share):
@@ -65,10 +65,10 @@ def elastic(images, masks, rng, optical_bands=(), share=0.5, shift=6.0):
 
 
 def _resample(image, mask, source):
-    """One patch at other places, `source` 2 x H x W: the image linearly, the mask at the nearest; edges mirror.
+    """Sample one patch at `source` (2 x H x W): the image bilinearly, the mask at the nearest pixel; edges mirrored.
 
-    A sparse matrix with the weights of the four pixels around each place: all bands at once, in one pass and hardly
-    any memory, as it takes from the processor what the network could use.
+    A sparse matrix of the four weights for each pixel resamples all bands in one pass with little memory, because
+    augmentation competes with the network for the processor.
     """
     from scipy import sparse  # slow to import, and --help does not need it
 
@@ -90,14 +90,14 @@ def _resample(image, mask, source):
 
 
 def mirrored(index, size):
-    """Indices of a line of `size` pixels; those beyond its ends are mirrored there as often as needed."""
+    """Mirror indices beyond the ends of a line of `size` pixels back into it, as often as needed."""
     period = max(2 * size - 2, 1)
     index = np.abs(index) % period
     return np.minimum(index, period - index)
 
 
 def _smooth(rng, size, cells=4):
-    """A smooth random field of the given size, about as far below 0 as above and seldom beyond -1 ... 1."""
+    """Make a smooth random field of the given size, centred on 0 and seldom outside -1 ... 1."""
     from scipy import ndimage  # slow to import, and --help does not need it
 
     coarse = 0.5 * rng.standard_normal((cells, cells))
@@ -105,9 +105,9 @@ def _smooth(rng, size, cells=4):
 
 
 def colour(images, masks, rng, optical_bands=()):
-    """Brighten or darken a patch by up to 15 %, each band by another 5 %, and change contrast by up to 20 %.
+    """Change the brightness of a patch by up to 15 %, of each band by another 5 %, and the contrast by up to 20 %.
 
-    Contrast is about each band's mean over the patch: x becomes c x + (g - c) m, of gain g and contrast c.
+    Contrast is relative to each band's mean m over the patch: x becomes c x + (g - c) m, with gain g and contrast c.
     """
     images = images.copy()
     count, bands = len(images), len(optical_bands)
@@ -120,7 +120,7 @@ def colour(images, masks, rng, optical_bands=()):
 
 
 def noise(images, masks, rng, optical_bands=()):
-    """Add noise to each pixel, of up to 10 % of each band's standard deviation over the patch."""
+    """Add normal noise to each pixel, of up to 10 % of each band's standard deviation over the patch."""
     images = images.copy()
     light = images[..., optical_bands]
     deviation = light.std((1, 2), keepdims=True) * rng.uniform(0, 0.1, (len(images), 1, 1, 1))
@@ -129,7 +129,7 @@ def noise(images, masks, rng, optical_bands=()):
 
 
 def band_dropout(images, masks, rng, optical_bands=(), share=0.5):
-    """Hide one band of `share` of the patches behind its mean over the batch, as where a sensor lacks it or fails."""
+    """Replace one band of a `share` of the patches by its mean over the batch, as if the sensor lacked it."""
     if not len(optical_bands):
         return images, masks
     images = images.copy()
@@ -141,9 +141,9 @@ def band_dropout(images, masks, rng, optical_bands=(), share=0.5):
 
 
 def haze(images, masks, rng, optical_bands=(), share=0.5):
-    """Lay uneven haze over `share` of the patches, of up to 60 % opacity.
+    """Add uneven haze of up to 60 % opacity to a `share` of the patches.
 
-    Koschmieder's law (1924): x becomes t x + (1 - t) a, with a each band's 98th percentile over the patch.
+    Koschmieder's law (1924): x becomes t x + (1 - t) a, where a is each band's 98th percentile over the patch.
     """
     images = images.copy()
     for i in np.flatnonzero(rng.random(len(images)) < share):
@@ -155,10 +155,10 @@ def haze(images, masks, rng, optical_bands=(), share=0.5):
 
 
 def shadow(images, masks, rng, optical_bands=(), share=0.5):
-    """Lay a shadow, soft at its edge, over a part of `share` of the patches, as a cloud or a ridge does.
+    """Add a soft-edged shadow to a part of a `share` of the patches, as a cloud or a ridge does.
 
-    It takes 20 to 70 % of what each pixel has above its band's 1st percentile over the patch; that is the light which
-    the air scatters, and no shadow takes it.
+    The shadow removes 20 to 70 % of each pixel's value above its band's 1st percentile over the patch. That percentile
+    stands for light scattered by the air, which a shadow does not remove.
     """
     images = images.copy()
     for i in np.flatnonzero(rng.random(len(images)) < share):
@@ -170,12 +170,15 @@ def shadow(images, masks, rng, optical_bands=(), share=0.5):
 
 
 def _partners(count, rng):
-    """For each patch of a batch another one."""
+    """Choose another patch of the batch for each patch."""
     return (np.arange(count) + rng.integers(1, max(count, 2))) % count
 
 
 def cutmix(images, masks, rng, optical_bands=(), share=0.5):
-    """Replace a rectangle of `share` of the patches, a quarter to a half of each side, by that of another patch."""
+    """Paste a rectangle of another patch into a `share` of the patches (Yun 2019, arXiv 1905.04899).
+
+    The rectangle lies at the same place in both patches; its sides are 1/4 to 1/2 of the patch's.
+    """
     images, masks = images.copy(), masks.copy()
     others = _partners(len(images), rng)
     source = images.copy(), masks.copy()
@@ -191,7 +194,7 @@ def cutmix(images, masks, rng, optical_bands=(), share=0.5):
 
 
 def copy_paste(images, masks, rng, optical_bands=(), share=0.5):
-    """Copy the landslides of another patch of the batch onto `share` of the patches (Ghiasi 2021, arXiv 2012.07177)."""
+    """Copy the landslides of another patch onto a `share` of the patches (Ghiasi 2021, arXiv 2012.07177)."""
     others = _partners(len(images), rng)
     chosen = rng.random(len(images)) < share
     pasted = (masks[others] > 0.5) & chosen[:, None, None]
@@ -199,7 +202,7 @@ def copy_paste(images, masks, rng, optical_bands=(), share=0.5):
 
 
 def mixup(images, masks, rng, optical_bands=(), share=0.5):
-    """Blend `share` of the patches with another one, image and mask alike (Zhang 2018, arXiv 1710.09412)."""
+    """Blend a `share` of the patches with another one, image and mask alike (Zhang 2018, arXiv 1710.09412)."""
     others = _partners(len(images), rng)
     weight = rng.beta(0.4, 0.4, len(images))
     weight = np.where(rng.random(len(images)) < share, np.maximum(weight, 1 - weight), 1).astype(np.float32)

@@ -1,17 +1,17 @@
-"""Bands: their names, order, scaling and role, of Landslide4Sense, of Sen12Landslides and of plain pictures.
+"""Bands: their names, order, scaling and role, for Landslide4Sense, Sen12Landslides and plain pictures.
 
-Everything else asks here: a band is known by its name, never by a position written into the code.
+All other modules look bands up here by name; no other code holds positions of bands.
 """
 
 import re
 
 from script import UserError
 
-TERRAIN = ("slope", "dem")  # bands that hold no light: slope in degrees, elevation in metres
+TERRAIN = ("slope", "dem")  # bands without light: slope in degrees, elevation in metres
 # Landslide4Sense, in the order of its files. B8A is not in the set.
 BANDS_L4S = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12", *TERRAIN)
-# The released values are digital numbers (slope: degrees, dem: metres) divided by these, band for band: the
-# authors' words in issue 4 of the data set's repository.
+# The released values are digital numbers (slope: degrees, dem: metres) divided by these, band for band, according
+# to the authors in issue 4 of the data set's repository.
 SCALE_L4S = (
     (1111.8, 824.6, 663.4, 445.2, 645.9, 1547.7, 1960.4, 1941.3, 674.1, 9.05, 1114.0, 519.9)  # B1 ... B12
     + (20.29, 772.8)  # slope, dem
@@ -22,9 +22,9 @@ BANDS_SEN12 = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B
 
 
 def band_names(count, dates=0):
-    """Names of the bands of a file with `count` of them: Landslide4Sense's 14, red green blue, or numbers.
+    """Name the bands of a file with `count` of them: Landslide4Sense's 14, red green blue, or numbers.
 
-    dates: how many were chosen of a series; its bands are named by date.
+    dates: number of dates chosen from a series, whose bands are named by date.
     """
     if dates:
         return dated_names(dates)
@@ -32,7 +32,7 @@ def band_names(count, dates=0):
 
 
 def band_columns(bands, file_bands, data_dir=""):
-    """Positions of the chosen bands, given by name or by number from 0; none chosen means all."""
+    """Return the positions of bands given by name or by number from 0, or of all bands if none are given."""
     columns = []
     for band in map(str, bands or file_bands):
         if band in file_bands:
@@ -48,29 +48,30 @@ def band_columns(bands, file_bands, data_dir=""):
 
 
 def true_colour(file_bands):
-    """Positions of red, green and blue among the bands of the files; of the first band thrice where unknown."""
+    """Return the positions of red, green and blue; if unknown, of the first three bands, or of the first one thrice."""
     dated = [tuple(f"{band}{name[3:]}" for band in ("B04", "B03", "B02")) for name in file_bands if name[:3] == "B04"]
-    for names in (("B4", "B3", "B2"), BANDS_RGB, *dated[-1:]):  # of several dates the last
+    for names in (("B4", "B3", "B2"), BANDS_RGB, *dated[-1:]):  # the last of several dates
         if set(names) <= set(file_bands):
             return [file_bands.index(name) for name in names]
     return [0, 1, 2] if len(file_bands) > 2 else [0, 0, 0]
 
 
 def optical_bands(bands):
-    """Positions of the bands that hold light."""
+    """Return the positions of the bands that hold light."""
     return [i for i, band in enumerate(bands) if band not in TERRAIN]
 
 
 def dated_names(dates):
-    """Names of the bands of an image of so many dates: B04 before, B04 after; B04 t1, B04 t2 ... from three on."""
+    """Name the bands of an image of 1, 2 or more dates: B04; B04 before, B04 after; B04 t1, B04 t2 ..."""
     words = {1: [""], 2: [" before", " after"]}.get(dates, [f" t{i + 1}" for i in range(dates)])
     return (*(band + word for word in words for band in BANDS_SEN12), *TERRAIN)
 
 
 def date_groups(bands):
-    """(positions of each date's bands, in order of time; positions of the bands without a date), from their names.
+    """Return (positions of each date's bands, in order of time; positions of the bands without a date), from names.
 
-    Every date must have the same bands: ValueError otherwise.
+    Raises:
+        ValueError: the dates have different bands.
     """
     groups, undated = {}, []
     for position, name in enumerate(bands):

@@ -1,27 +1,27 @@
-"""Calibration: probabilities that mean what they say (Platt 1999; Guo et al. 2017, arXiv 1706.04599).
+"""Calibration: makes probabilities match observed frequencies (Platt 1999; Guo et al. 2017, arXiv 1706.04599).
 
-Losses on the region drive a network to extremes: what it calls 97 % landslide is so in four pixels of five. A straight
-line through its logits, fitted on validation, mends much of that. It rises, so that the order of the pixels stays, and
-with it every score but the loss; only the threshold moves along.
+Region losses such as Dice make a network overconfident: of the pixels predicted at 97 %, four in five are landslide. A
+linear map of the logits, fitted on validation, corrects much of that. It increases, so the order of the pixels stays
+the same, and so do the scores once the threshold is mapped with it.
 """
 
 import keras
 import numpy as np
 from scipy.optimize import minimize
 
-SLOPES = (0.1, 10.0)  # limits: logits that part the classes without an error would be stretched without end
+SLOPES = (0.1, 10.0)  # limits: logits that separate the classes perfectly would get an infinite slope
 
 
 def calibrate(model, patches, indices, batch_size=32):
-    """Put the best line, slope x logit + offset, into the last layer of a model.
+    """Fit slope x logit + offset on validation and put it into the logit layers of a model.
 
     Args:
-        model: ends in a sigmoid; what it takes is linear in the layers whose names end in "logit". Their kernels and
+        model: ends in a sigmoid whose input is linear in the layers whose names end in "logit". Their kernels and
             biases are changed.
-        patches, indices: dataset.Patches and which of them: the validation split.
+        patches, indices: dataset.Patches and the positions of the validation split.
 
     Returns:
-        dict of slope, offset, and the mean cross-entropy a pixel (in nats) before and after.
+        dict of slope, offset, cross_entropy_before and cross_entropy_after (mean over pixels, in nats).
     """
     logits_of = keras.Model(model.input, model.layers[-1].input)
     logits, masks = [], []
@@ -40,7 +40,7 @@ def calibrate(model, patches, indices, batch_size=32):
 
 
 def best_line(logits, masks):
-    """(slope, offset) of least cross-entropy, the slope within SLOPES; (1, 0) where only one class is there."""
+    """Fit the (slope, offset) of lowest cross-entropy, the slope within SLOPES; (1, 0) if only one class occurs."""
     if masks.all() or not masks.any():
         return 1.0, 0.0
 
@@ -56,5 +56,5 @@ def best_line(logits, masks):
 
 
 def cross_entropy(logits, masks):
-    """Mean binary cross-entropy of sigmoid(logits), in nats."""
+    """Compute the mean binary cross-entropy of sigmoid(logits), in nats."""
     return float(np.logaddexp(np.float32(0), np.where(masks, -logits, logits)).mean(dtype=np.float64))

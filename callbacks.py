@@ -1,4 +1,4 @@
-"""What accompanies training: the record of every epoch, all that a resumed run needs, and when it will be done."""
+"""Callbacks of training: the record of every epoch, all that a resumed run needs, and a forecast of the end time."""
 
 import time
 from datetime import datetime, timedelta
@@ -11,17 +11,17 @@ from script import UserError
 
 
 class RunRecorder(keras.callbacks.Callback):
-    """Keep a run folder up to date, stop early, and pick up where a run was cut off.
+    """Callback that keeps a run folder up to date, stops early and resumes an interrupted run.
 
-    After each epoch it writes, in this order and each file whole or not at all: `model.keras` if validation Dice
-    has risen, `history.csv`, and `last.weights.h5` (weights and optimizer state). The optimizer's step count says
-    how many epochs the last file stands for, so a kill between two writes costs at most the epoch, never the
-    agreement of the three.
+    After each epoch it writes three files in this order, each whole or not at all: `model.keras` if validation Dice
+    has risen, `history.csv`, and `last.weights.h5` (weights and optimizer state). The number of finished epochs is
+    read from the optimizer's step count, so a kill between two writes costs at most one epoch and the files still
+    agree.
 
     Args:
         folder: the run's folder.
         steps: batches in an epoch.
-        patience: epochs without a better validation Dice after which training stops; 0 never stops.
+        patience: epochs without a better validation Dice after which training stops; 0: never.
     """
 
     def __init__(self, folder, steps, patience=0):
@@ -31,7 +31,7 @@ class RunRecorder(keras.callbacks.Callback):
 
     @property
     def best_epoch(self):
-        """Index of the row with the highest validation Dice, the first of equals."""
+        """Index of the row with the highest validation Dice; on a tie, the first."""
         scores = [row["val_dice"] for row in self.rows]
         return scores.index(max(scores))
 
@@ -41,18 +41,22 @@ class RunRecorder(keras.callbacks.Callback):
         return bool(self.rows and self.patience and len(self.rows) - 1 - self.best_epoch >= self.patience)
 
     def resume(self, model):
-        """Restore weights, optimizer and history of the last whole epoch; returns the number of epochs done."""
+        """Restore weights, optimizer and history of the last complete epoch; return the number of finished epochs.
+
+        Raises:
+            UserError: the stored weights cannot be loaded into the model.
+        """
         path = self.folder / "last.weights.h5"
         if not path.exists():
-            return 0  # cut off within the first epoch
+            return 0  # interrupted during the first epoch
         model.optimizer.build(model.trainable_variables)
         try:
             model.load_weights(path)
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} does not fit ({error}): start again with --overwrite") from None
+            raise UserError(f"{path} cannot be loaded ({error}): start again with --overwrite") from None
         done = int(model.optimizer.iterations) // self.steps
         for layer in model.layers:
-            if generator := getattr(layer, "seed_generator", None):  # of dropout: one draw a step, and none is stored
+            if generator := getattr(layer, "seed_generator", None):  # dropout's draws, one a step, are not stored
                 generator.state.assign([int(generator.state[0]), done * self.steps])
         rows = read_csv(self.folder / "history.csv", "train.py --overwrite")
         self.rows = [{**row, "epoch": int(row["epoch"])} for row in rows[:done]]
@@ -72,10 +76,10 @@ class RunRecorder(keras.callbacks.Callback):
 
 
 class Forecast(keras.callbacks.Callback):
-    """Print, after the first epoch that is trained, when training will be done at the latest.
+    """Callback that prints the latest end time of training after the first trained epoch.
 
     Args:
-        hint: a further line, printed where that is more than an hour away; "" for none.
+        hint: a further line, printed if the end is more than an hour away; "" for none.
     """
 
     def __init__(self, hint=""):
@@ -99,7 +103,7 @@ class Forecast(keras.callbacks.Callback):
 
 
 def duration(seconds):
-    """Write a time as 44 s, 12 min or 1 h 27 min."""
+    """Format a time as 44 s, 12 min or 1 h 27 min."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

@@ -1,14 +1,14 @@
-"""Train on one data set and test on every other: how far a model carries, and what brings it further.
+"""Train on one data set, test on every other, and measure what adaptation to the target gains.
 
     python cross_dataset.py --data-dirs data/l4s data/bijie                      # every pair
     python cross_dataset.py --data-dirs data/a data/b data/c --leave-one-out     # all but one -> that one
 
-Trains a run for each folder in results/cross_dataset/<folder>/ (one that stands there already is used as it is), and
-tests each on the test split of every other, untouched and with each way to adaptation: normalising or matching
-histograms to the source, batch normalisation re-estimated on the target's images (AdaBN), and with k labelled patches
-of the target a new threshold or fine-tuning. Folders need the same bands and size of patches.
+Trains one run for each folder, in results/cross_dataset/<folder>/; existing runs are reused. Tests each run on the test
+split of every other folder: unchanged, with images normalised or histograms matched to the source, with batch
+normalisation re-estimated on the target's images (AdaBN), and with a new threshold or fine-tuning on k labelled patches
+of the target. All folders must have the same bands and size of patches.
 
-Writes results/cross_dataset/: sets.csv, scores.csv, matrix.csv and .png, adaptation.png.
+Writes sets.csv, scores.csv, matrix.csv, matrix.png and adaptation.png into results/cross_dataset/.
 """
 
 import os
@@ -26,24 +26,25 @@ import runs
 import script
 import splits
 
-DATA_DIRS = ()  # folders of patches, two or more; each is called by its last name
-OUT_DIR = "results/cross_dataset"  # gets the scores, and a folder for each run
-TEST_SPLIT = "test"  # see train.py
-SIZE = 0  # see train.py
-LEAVE_ONE_OUT = False  # train on all folders but one, instead of on each alone; in-domain runs are made as well
-EPOCHS = 40  # of every training
-NETWORK = ""  # further flags of train.py for every training, as one text: "--base-filters 24 --max-filters 96"
-LABELLED = (5, 10, 20, 40)  # numbers of labelled patches of the target to adapt with
-DRAWS = 3  # times that so many patches are drawn, from the target's training split
-FINE_TUNE_STEPS = 60  # training steps on them
-FINE_TUNE_RATE = 3e-4  # learning rate of these
-BATCH_SIZE = 32  # patches predicted at once
-SEED = 0  # of the trainings and the draws
+DATA_DIRS = ()  # folders of patches, two or more; the last part of each path is its name
+OUT_DIR = "results/cross_dataset"  # folder of the scores and the runs
+TEST_SPLIT = "test"  # the folder's own split to hold out, as in train.py
+SIZE = 0  # resample pictures to this many pixels a side, as in train.py; 0: keep their size
+LEAVE_ONE_OUT = False  # train on all folders but one, instead of on one; in-domain runs are trained as well
+EPOCHS = 40  # epochs of every run
+NETWORK = ""  # further flags of train.py for every run, as one text: "--base-filters 24 --max-filters 96"
+LABELLED = (5, 10, 20, 40)  # numbers of labelled target patches to adapt with
+DRAWS = 3  # random draws of each number of patches, from the target's training split
+FINE_TUNE_STEPS = 60  # training steps of fine-tuning
+FINE_TUNE_RATE = 3e-4  # learning rate of fine-tuning
+BATCH_SIZE = 32  # patches in a batch of prediction
+SEED = 0  # seed of the runs and the draws
 
 CHOICES = {"TEST_SPLIT": splits.TEST_SPLITS}
 
 
 def main():
+    """Train the missing runs, test each on every other data set, and write scores and pictures."""
     script.check_ranges(globals(), EPOCHS=(1, None), DRAWS=(1, None), FINE_TUNE_STEPS=(1, None), BATCH_SIZE=(1, None))
     script.check_ranges(globals(), FINE_TUNE_RATE=(1e-12, None), SIZE=(0, None), SEED=(0, 2**32 - 1))
     script.check_choices(globals(), **CHOICES)
@@ -51,7 +52,7 @@ def main():
         script.check_ranges({"LABELLED": count}, LABELLED=(1, None))
     folders = {Path(data_dir).resolve().name: Path(data_dir) for data_dir in DATA_DIRS}
     if len(folders) < 2 or len(folders) < len(DATA_DIRS):
-        raise script.UserError("name two folders or more with --data-dirs, of different names")
+        raise script.UserError("--data-dirs needs two or more folders with different names")
     place = Path(OUT_DIR)
     opened = {name: dataset.open_patches(folder, place / "cache", size=SIZE) for name, folder in folders.items()}
     check_alike(opened)
@@ -66,7 +67,7 @@ def main():
 
     for run in (*sets.values(), *sources.values()):
         if run.patches.bands != next(iter(sets.values())).patches.bands:
-            raise script.UserError(f"{run.folder} was trained on other bands than the first: remove it")
+            raise script.UserError(f"{run.folder} was trained on other bands than the first run: remove it")
 
     from plots import adaptation, transfer_matrix
 
@@ -86,7 +87,7 @@ def main():
 
 
 def check_alike(opened):
-    """Raise UserError where folders differ in what a model must find alike."""
+    """Raise UserError if folders differ in the shape of patches or, to train on them together, in number type."""
     (first, patches), *others = opened.items()
     for name, other in others:
         if other.images.shape[1:] != patches.images.shape[1:]:
@@ -99,7 +100,7 @@ def check_alike(opened):
 
 
 def pool(folder, opened):
-    """A folder in the flat layout with the labelled patches of several others, as links; returns it."""
+    """Link the labelled patches of several folders in one folder of the flat layout; return that folder."""
     shutil.rmtree(folder, ignore_errors=True)
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True)
@@ -109,21 +110,19 @@ def pool(folder, opened):
         for entry in entries:
             if entry.mask:
                 number += 1
-                # a series is its own mask, and linked once
+                # the file of a series also holds its mask: one link serves both
                 for path, kind in {entry.mask: "mask", entry.image: "image"}.items():
                     os.symlink(path.resolve(), folder / f"{kind}s" / f"{kind}_{number}{path.suffix}")
     return folder
 
 
 class Domain:
-    """A run and its data: folder, config, patches, and the split of each patch."""
+    """A run with its data: config, patches, the split of each patch, threshold and band statistics."""
 
     def __init__(self, folder):
         self.run, self.folder = runs.Run(folder), folder
         self.config = self.run.config
-        self.patches, _, own = dataset.open_for_run(self.run, "all", "", folder.parent / "cache")
-        if not own:
-            raise script.UserError(f"{folder}: its data is not at hand")
+        self.patches, *_ = dataset.open_for_run(self.run, "all", "", folder.parent / "cache")
         self.assigned = splits.read_split(folder / "split.csv", self.patches, "cross_dataset.py")
         self.threshold = self.run.threshold()
         self.statistics = np.array(self.config["band_mean"]), np.array(self.config["band_variance"])
@@ -133,7 +132,7 @@ class Domain:
 
 
 def train(place, name, data_dir):
-    """The run of a folder, trained and with a threshold, as far as that was not done before."""
+    """Train a run on a folder and choose its threshold, unless that is done; return its Domain."""
     folder = place / name
     if not (folder / "threshold.json").exists():
         print(f"training {name}")
@@ -147,7 +146,7 @@ def train(place, name, data_dir):
 
 
 def score(source, target, source_name, target_name, in_domain=False):
-    """Rows of scores.csv for a run on the test split of a set; out of its domain with every way to adaptation, too."""
+    """Return the rows of scores.csv of a run on a target's test split; out of domain, also with each adaptation."""
     import metrics
     from inference import confusions
     from losses import BCEDice
@@ -163,7 +162,7 @@ def score(source, target, source_name, target_name, in_domain=False):
         print(f"{source_name} -> {target_name}, {method} {labelled}: Dice {row['dice']:.3f}")
 
     model = source.run.model()
-    trained = model.get_weights()  # to go back to after each change
+    trained = model.get_weights()  # restored before each draw
     judge("in-domain" if in_domain else "untouched", model, source.threshold)
     if in_domain:
         return rows
@@ -188,7 +187,7 @@ def score(source, target, source_name, target_name, in_domain=False):
 
 
 def best_threshold(model, patches, indices):
-    """The threshold of highest Dice on some patches."""
+    """Return the threshold with the highest pooled Dice on some patches."""
     from inference import threshold_curve
     from metrics import THRESHOLDS
 
@@ -199,7 +198,7 @@ def best_threshold(model, patches, indices):
 
 
 def write_sets(path, sets):
-    """sets.csv: patches of each split, share of landslide, and mean and deviation of each band over training."""
+    """Write sets.csv: patches of each split, landslide share, and mean and deviation of each band in training."""
     rows = []
     for name, each in sets.items():
         labelled = each.patches.read_masks(np.flatnonzero(each.patches.labelled))
@@ -213,7 +212,7 @@ def write_sets(path, sets):
 
 
 def write_matrix(path, rows):
-    """matrix.csv: Dice and IoU of each pair, untouched, and how far its Dice falls short of the target's own."""
+    """Write matrix.csv: Dice and IoU of each pair without adaptation, and how far Dice falls below in-domain Dice."""
     own = {row["target"]: row["dice"] for row in rows if row["method"] == "in-domain"}
     header = ("trained_on", "tested_on", "patches", "dice", "iou", "fall")
     lines = [
@@ -232,7 +231,7 @@ def write_matrix(path, rows):
 
 
 def table(rows):
-    """The mean over draws of each source, target, method and number of labelled patches."""
+    """Format the mean over draws for each source, target, method and number of labelled patches."""
     lines = [f"{'trained on':<24} {'tested on':<24} {'method':<18} {'labelled':>8} {'Dice':>7} {'IoU':>7}"]
     groups = {}
     for row in rows:

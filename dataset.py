@@ -1,4 +1,4 @@
-"""Folders of patches as arrays: checked once, packed into a memory-mapped cache, chosen by band and split.
+"""Folders of patches as arrays: checked once, packed into a memory-mapped cache, selected by band and split.
 
 Landslide4Sense: Ghorbanzadeh et al. 2022 (doi 10.1109/JSTARS.2022.3220845); data: Zenodo record 10463239.
 """
@@ -46,9 +46,9 @@ class Patches:
         images: N x H x W x all bands of the files, in file units. masks: N x H x W, uint8 0/1.
         labelled: N bool, False where there is no mask (masks then hold 255).
         file_bands, bands: names of all bands and of the chosen ones.
-        dates: how many were chosen of each series; 0 where the files are no series.
+        dates: number of dates chosen from each series; 0 if the files are no series.
         left_out: (name, fault) of patches that skip_bad left out.
-        digest: hash of the content, by which a copy of a data folder is known again. contents: hash of each image.
+        digest: hash of the content, which identifies a copy of the folder. contents: hash of each image.
     """
 
     def __init__(self, data_dir, folder, record, bands=()):
@@ -77,22 +77,22 @@ class Patches:
         return (*self.images.shape[1:3], len(self.bands))
 
     def read(self, indices):
-        """Chosen bands of some patches: n x H x W x bands, float32, in file units."""
+        """Read the chosen bands of some patches: n x H x W x bands, float32, in file units."""
         images = self.images[indices]
         if hasattr(self._pages, "madvise"):
-            # What was read stays in the system's cache, but no longer counts as memory of this process: it would
-            # otherwise grow to the size of the data set.
+            # Otherwise the pages that were read count as memory of this process, which grows to the size of the data
+            # set. They stay in the system's cache.
             self._pages.madvise(mmap.MADV_DONTNEED)
         if self.bands != self.file_bands:
             images = images[..., self._columns]
         return images.astype(np.float32, copy=False)
 
     def read_masks(self, indices):
-        """Masks of some patches: n x H x W, uint8."""
+        """Read the masks of some patches: n x H x W, uint8."""
         return np.array(self.masks[indices])
 
     def statistics(self, indices):
-        """Mean and variance of each chosen band over the pixels of some patches, summed in float64."""
+        """Compute mean and variance of each chosen band over the pixels of some patches, in float64."""
         total, squares = np.zeros(len(self.bands)), np.zeros(len(self.bands))
         shift = self.read(indices[:1]).mean((0, 1, 2), dtype=np.float64)  # keeps large offsets from cancelling
         for i in indices:
@@ -111,8 +111,8 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
         cache_dir: where packed folders are kept, one folder for each data folder.
         bands: names or numbers of the bands to use, in order; empty for all.
         skip_bad: leave unusable files out instead of refusing the folder.
-        dates: how many to choose of a series of dates; without meaning for other files.
-        size: pixels to a side to which pictures are resampled, 0: as they are; without meaning for other files.
+        dates: number of dates to choose from a series; ignored for other files.
+        size: pixels a side to which pictures are resampled, 0: not at all; ignored for other files.
 
     Raises:
         UserError: with all faults of the folder (the first 20, then a count).
@@ -135,7 +135,7 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
 
 
 def describe_faults(data_dir, faults):
-    """Text of a UserError that lists faults: one line for one, a list for several."""
+    """Write the text of a UserError that lists faults: one line for one, a list for several."""
     if len(faults) == 1:
         name, fault = faults[0]
         return f"{Path(data_dir, name)}: {fault} (or leave it out with --skip-bad)"
@@ -147,18 +147,18 @@ def describe_faults(data_dir, faults):
 
 
 def _fingerprint(entries, faults):
-    """Hash of the names, sizes and times of all files, and of what was amiss in pairing them."""
+    """Hash the names, sizes and times of all files, and the faults found in pairing them."""
     digest = hashlib.sha256(repr((PACK_FORMAT, faults)).encode())
     for entry in entries:
         for path in filter(None, (entry.image, entry.mask)):
-            with contextlib.suppress(OSError):  # a broken link: reading it will tell
+            with contextlib.suppress(OSError):  # a broken link, which reading reports
                 state = path.stat()
                 digest.update(repr((entry.name, path.name, state.st_size, state.st_mtime_ns)).encode())
     return digest.hexdigest()
 
 
 def _read_record(folder):
-    """The record of a finished cache; empty if there is none or it is damaged or incomplete."""
+    """Read the record of a finished cache; empty if there is none or it is damaged or incomplete."""
     try:
         record = json.loads((folder / "pack.json").read_text())
         pixels = len(record["names"]) * int(np.prod(record["shape"][:2]))
@@ -245,7 +245,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
     """
     config = run.config
     try:
-        # faults that training left out are left out again; whether these are the same is told by the digest
+        # files that training left out are left out again; the digest tells whether they are the same
         patches = open_patches(
             data_dir or config["data_dir"],
             cache_dir,
@@ -255,12 +255,12 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
             run.constants["SIZE"],
         )
     except NoPatches as error:
-        raise UserError(f"{error}; where run {run.name}'s data lies now is said by --data-dir") from None
+        raise UserError(f"{error}; give the place of run {run.name}'s data with --data-dir") from None
     own = patches.digest == config["data_digest"]
     if not own and Path(patches.data_dir).resolve() == Path(config["data_dir"]).resolve():
         raise UserError(
-            f"{patches.data_dir} has changed since run {run.name} was trained, so which patches it has seen is "
-            "unknown: train again"
+            f"{patches.data_dir} has changed since run {run.name} was trained, so it is unknown which "
+            "patches it has seen: train again"
         )
     if not own and patches.left_out and not skip_bad:
         raise UserError(describe_faults(patches.data_dir, patches.left_out))

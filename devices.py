@@ -1,13 +1,13 @@
-"""One training on several GPUs or machines under KERAS_BACKEND=jax: each device takes its share of every batch.
+"""Devices: the import of Keras, bfloat16, and training on several GPUs or machines under KERAS_BACKEND=jax.
 
-One process uses all GPUs of its machine. For several machines, start the same command on each, with variables that
-Keras itself reads:
+Each device takes an equal share of every batch. One process uses all GPUs of its machine. For several machines, start
+the same command on each, with variables that Keras itself reads:
 
-    KERAS_DISTRIBUTION_JOB_ADDRESSES=10.0.0.1:1234    where the first process is reached by the others
+    KERAS_DISTRIBUTION_JOB_ADDRESSES=10.0.0.1:1234    address of the first process
     KERAS_DISTRIBUTION_NUM_PROCESSES=2
-    KERAS_DISTRIBUTION_PROCESS_ID=0                   which one this is; 0 writes the run, the others nothing of it
+    KERAS_DISTRIBUTION_PROCESS_ID=0                   number of this process; only process 0 writes the run
 
-Light to import; Keras and JAX are imported only for several devices.
+Light to import: functions import Keras and JAX when they need them.
 """
 
 import atexit
@@ -27,25 +27,25 @@ from script import UserError, heed_interrupt
 
 
 def keep_freed_memory():
-    """Have the C library keep what is freed: a training step frees hundreds of MB that the next one asks for again.
+    """Make glibc keep freed memory: a training step frees hundreds of MB that the next step allocates again.
 
-    Given back to the system, every page of it is cleared and mapped anew, which took a tenth of the time. For glibc
-    (mallopt(3)); elsewhere nothing is done.
+    The system clears and maps every returned page again, which took a tenth of the time. See mallopt(3). Other C
+    libraries are left as they are.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap, too
-        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: whose end is not given back, either, below 2 GB
+        mallopt(-4, 0)  # M_MMAP_MAX: large blocks come from the heap too
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: the heap keeps up to 2 GB of free memory
 
 
 def import_keras():
-    """Import Keras without TensorFlow's start-up notes, which would bury our own lines.
+    """Import Keras without TensorFlow's start-up messages, which would hide those of the script.
 
-    They come from C++ before its log level is read, so the error stream itself is closed for as long as the import
-    takes. Set TF_CPP_MIN_LOG_LEVEL to see them; a failing import raises as ever.
+    C++ code prints them before it reads the log level, so the error stream itself is closed during the import. Set
+    TF_CPP_MIN_LOG_LEVEL to see them. A failing import raises as usual.
 
-    TensorFlow uses its oneDNN kernels by itself only where a processor has AVX512-VNNI. On one with AVX2 alone they
-    train and predict 1.4 times as fast as the others, so they are switched on unless TF_ENABLE_ONEDNN_OPTS is set.
+    TensorFlow enables its oneDNN kernels by itself only on processors with AVX512-VNNI. With AVX2 alone they train and
+    predict 1.4 times as fast as the others, so they are switched on unless TF_ENABLE_ONEDNN_OPTS is set.
     """
     keep_freed_memory()
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -62,15 +62,15 @@ def import_keras():
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-    heed_interrupt()  # much is collected during the import
-    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns of every further model that is trained
+    heed_interrupt()  # Ctrl-C during a garbage collection is lost, and the import runs many
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns about every further model that is trained
     return keras
 
 
 def hardware_has_bfloat16():
-    """Whether bfloat16 is faster than float32 here: a GPU, or a CPU with AVX512-BF16 or AMX.
+    """Return whether bfloat16 is faster than float32 here: on a GPU, or on a CPU with AVX512-BF16 or AMX.
 
-    The environment variable LANDSLIDE_BFLOAT16 answers in its place: 0 for no, 1 for yes.
+    The environment variable LANDSLIDE_BFLOAT16 overrides this: 0 for no, 1 for yes.
     """
     answer = os.environ.get("LANDSLIDE_BFLOAT16", "")
     if answer:
@@ -78,7 +78,7 @@ def hardware_has_bfloat16():
             raise UserError(f"the environment variable LANDSLIDE_BFLOAT16 is {answer!r}: it must be 0 or 1")
         return answer == "1"
     keras = import_keras()
-    if keras.backend.backend() == "torch":  # Keras lists no devices there
+    if keras.backend.backend() == "torch":  # Keras lists no devices under PyTorch
         import torch
 
         gpu = torch.cuda.is_available()
@@ -92,7 +92,7 @@ def hardware_has_bfloat16():
 
 
 def process():
-    """(number of this process, how many there are), from the environment."""
+    """Read (number of this process, number of processes) from the environment, or raise UserError."""
     numbers = []
     for name, default in (("PROCESS_ID", "0"), ("NUM_PROCESSES", "1")):
         value = os.environ.get(f"KERAS_DISTRIBUTION_{name}", default)
@@ -105,15 +105,16 @@ def process():
     if count > 1 and not os.environ.get("KERAS_DISTRIBUTION_JOB_ADDRESSES"):
         raise UserError("KERAS_DISTRIBUTION_JOB_ADDRESSES is not set: host:port at which the first process is reached")
     if count > 1 and os.environ.get("KERAS_BACKEND") != "jax":
-        raise UserError(f"{count} processes train together under KERAS_BACKEND=jax only")
+        raise UserError(f"{count} processes can train together only under KERAS_BACKEND=jax")
     return number, count
 
 
 def scratch_folder(folder, kept=()):
-    """Where a process other than the first writes: a temporary folder. What it prints goes nowhere, either.
+    """Create a temporary run folder for a process other than the first, and discard what the process prints.
 
-    All processes do the same, saving too, because Keras's variables belong to all of them; only the first's is kept.
-    To resume they read what it left, before they meet it and it goes on.
+    All processes run the same steps, including saving, because Keras's variables belong to all of them; only the files
+    of the first process are kept. `kept` names files of `folder` to copy: a resumed run reads them before the processes
+    connect and the first one continues.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     place = Path(tempfile.mkdtemp())
@@ -127,18 +128,19 @@ def scratch_folder(folder, kept=()):
 
 
 class DeviceShard:
-    """What falls to this process: `parts` devices take equal parts of a batch, of which `mine` are its own.
+    """The share of this process in a batch: each of `parts` devices takes an equal part, and `mine` are its devices.
 
     Attributes:
-        parts: devices of all processes. mine: slice of them.
+        parts: number of devices of all processes. mine: slice of them that belongs to this process.
         scope: context manager in which a model is to be built, compiled and fitted.
     """
 
     def __init__(self, batch_size):
-        """Meet the other processes, if there are any. batch_size: of all devices together.
+        """Connect to the other processes, if there are any. batch_size: of all devices together.
 
         Raises:
-            UserError: the others did not come, have more or fewer devices, or a batch cannot be cut.
+            UserError: a process cannot be reached, the processes have different numbers of devices, or the batch size
+                is not a multiple of the number of devices.
         """
         number, self.processes = process()
         self.parts, self.mine, self.scope = 1, slice(0, 1), contextlib.nullcontext
@@ -149,36 +151,36 @@ class DeviceShard:
 
         if self.processes > 1:
             print(f"waiting for {self.processes} processes at {os.environ['KERAS_DISTRIBUTION_JOB_ADDRESSES']}")
-            keras.utils.set_random_seed(0)  # otherwise Keras would have them agree on one, which needs more of JAX
+            keras.utils.set_random_seed(0)  # otherwise Keras agrees on one across processes, which needs more of JAX
             try:
                 keras.distribution.initialize()
             except (RuntimeError, ValueError, IndexError) as error:
-                raise UserError(f"process {number} of {self.processes} did not meet the others: {error}") from None
+                raise UserError(f"process {number} of {self.processes} could not reach the others: {error}") from None
         self.parts, own = jax.device_count(), jax.local_device_count()
         self.mine = slice(number * own, (number + 1) * own)
         if own * self.processes != self.parts:
-            raise UserError(f"this process has {own} of {self.parts} devices: each needs as many as any other")
+            raise UserError(f"this process has {own} of {self.parts} devices: all processes need the same number")
         if batch_size % self.parts:
             raise UserError(
                 f"BATCH_SIZE is {batch_size}: {self.parts} devices cannot take equal parts of it; choose a multiple, "
-                "or hide some (CUDA_VISIBLE_DEVICES)"
+                "or hide devices with CUDA_VISIBLE_DEVICES"
             )
         if self.parts > 1:
             self.scope = keras.distribution.DataParallel(auto_shard_dataset=False).scope
 
     def agree(self, config, assigned):
-        """Raise UserError where the processes would not train the same. config: of the run; assigned: its split."""
+        """Raise UserError if the processes would train differently. config: of the run; assigned: its split."""
         if self.processes == 1:
             return
         from jax.experimental import multihost_utils
 
-        own = ("DATA_DIR", "RESULTS_DIR", "OVERWRITE", "WORKERS")  # these may be each process's own
+        own = ("DATA_DIR", "RESULTS_DIR", "OVERWRITE", "WORKERS")  # these may differ between processes
         constants = [pair for pair in config["constants"].items() if pair[0] not in own]
         alike = repr((constants, config["data_digest"], config["precision"], assigned.tolist()))
         try:
             multihost_utils.assert_equal(np.frombuffer(hashlib.sha256(alike.encode()).digest(), np.uint8))
         except AssertionError:
-            raise UserError("the processes differ in data, split, constants or precision: start them alike") from None
+            raise UserError("the processes differ in data, split, constants or precision: make them equal") from None
 
     def __str__(self):
         return "one device" if self.parts == 1 else f"{self.parts} devices"

@@ -1,10 +1,10 @@
-"""Join runs into one whose model gives the mean of their probabilities.
+"""Join finished runs into one run that gives the mean of their probabilities.
 
     python ensemble.py --members a b c --run abc
     python optimize_threshold.py --run abc && python evaluate.py --run abc      # like any other run
 
-The members must have been trained on the same data, bands and split. Writes results/<run>/: config.json, split.csv and
-model.keras, which holds the members' models. Next: python optimize_threshold.py --run <run>
+The members must be trained on the same data, bands and split. Writes results/<run>/: config.json, split.csv and
+model.keras, which contains the models of all members. Next: python optimize_threshold.py --run <run>
 """
 
 import shutil
@@ -16,13 +16,14 @@ import runs
 import script
 import splits
 
-RESULTS_DIR = "results"  # holds a folder for each run
+RESULTS_DIR = "results"  # folder of all runs
 MEMBERS = ()  # names of the runs to join
 RUN = "ensemble"  # name of the new run
-OVERWRITE = False  # replace the run of that name
+OVERWRITE = False  # replace an existing run of this name
 
 
 def main():
+    """Check the members, save the mean of their models and write the record of the new run."""
     folder = runs.run_folder(RESULTS_DIR, RUN)
     opened = [runs.open_run(RESULTS_DIR, member) for member in MEMBERS]
     if len({member.folder for member in opened}) < max(2, len(MEMBERS)):
@@ -46,7 +47,7 @@ def main():
 
 
 def check_members(opened):
-    """Raise UserError where runs were not trained on the same thing: their mean could not be scored fairly."""
+    """Raise UserError if the runs are unfinished or differ in data, bands, size or split, which makes scores unfair."""
     first, *others = opened
 
     def split_of(run):
@@ -61,12 +62,12 @@ def check_members(opened):
                 raise script.UserError(f"runs {first.name} and {run.name} differ in {key}: they cannot be joined")
         if split_of(run) != split_of(first):
             raise script.UserError(
-                f"runs {first.name} and {run.name} have different splits: one has seen what the other is tested on"
+                f"runs {first.name} and {run.name} have different splits: one has trained on test patches of the other"
             )
 
 
 def mean_model(models):
-    """One model that gives the mean of several with the same input."""
+    """Build a model that gives the mean of several models with the same input."""
     import keras
 
     image = keras.Input(models[0].input_shape[1:], name="bands")

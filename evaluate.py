@@ -1,13 +1,16 @@
-"""Score a run on its test split, or on another folder of patches, at the threshold chosen on validation.
+"""Score a run on its test split or on another folder of patches, at the threshold chosen on validation.
 
     python evaluate.py                                               # run results/unet/, its test split
     python evaluate.py --run first --split validation
-    python evaluate.py --run first --data-dir data/other --split all # patches the run has never seen
+    python evaluate.py --run first --data-dir data/other --split all # patches that the run has never seen
 
-Writes metrics.json and per_image.csv into the run's folder; for another split or folder their names say which.
+Writes metrics.json, per_image.csv, objects.csv, reliability.csv and reliability.png into the run's folder. For another
+split, folder or threshold, and for --tta, the names have a suffix. Next: python visualize.py --run <run>
 """
 
 from pathlib import Path
+
+import numpy as np
 
 import dataset
 import patch_files
@@ -15,21 +18,22 @@ import records
 import runs
 import script
 
-RESULTS_DIR = "results"  # holds a folder for each run
+RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
 DATA_DIR = ""  # folder of patches to score; empty: the run's own data
-SPLIT = "test"  # split of the patches; for the run's own data as its split.csv has them
-TTA = False  # average over the eight flips and turns: eight times the work; has a threshold of its own
-THRESHOLD = None  # float: probability from which a pixel counts as landslide; none: as optimize_threshold.py chose
-SKIP_BAD = False  # leave unusable files out instead of stopping
-BATCH_SIZE = 32  # patches predicted at once
-BOOTSTRAP = 2000  # redraws of the patches for the interval of Dice
-SEED = 0  # of those redraws
+SPLIT = "test"  # split to score; for the run's own data, the one in its split.csv
+TTA = False  # average over the eight flips and turns (eight times the work), with a threshold of its own
+THRESHOLD = None  # float: probability from which a pixel is predicted as landslide; none: from optimize_threshold.py
+SKIP_BAD = False  # leave out unusable files instead of stopping
+BATCH_SIZE = 32  # patches in a batch
+BOOTSTRAP = 2000  # bootstrap draws of the patches for the interval of Dice
+SEED = 0  # seed of the bootstrap
 
 CHOICES = {"SPLIT": (*patch_files.SPLITS, "all")}
 
 
 def main():
+    """Predict the patches, score them, write the records and print the scores."""
     script.check_ranges(globals(), BATCH_SIZE=(1, None), BOOTSTRAP=(1, None), SEED=(0, None), THRESHOLD=(0, 1))
     script.check_choices(globals(), **CHOICES)
     run = runs.open_run(RESULTS_DIR, RUN)
@@ -69,7 +73,7 @@ def main():
 
 
 def record_suffix(patches, own):
-    """What sets a record apart from metrics.json, the run's own test split at its own threshold."""
+    """Return the suffix of the file names; "" for the run's own test split at its own threshold without TTA."""
     parts = [] if own else [patches.data_dir.resolve().name, patches.digest[:6]]
     parts += [SPLIT] if SPLIT != "test" or not own else []
     parts += ["tta"] if TTA else []
@@ -78,13 +82,14 @@ def record_suffix(patches, own):
 
 
 def score(model, patches, indices, threshold, constants):
-    """Predict the patches; returns (record of metrics.json, rows of per_image.csv, rows of objects.csv, curve).
+    """Predict the patches and score them.
 
-    Scores are pooled over all pixels unless their name holds mean_image: then they are means over patches, an empty
-    patch without false alarms counting as 1. The loss is the mean over batches, weighted by their patches.
+    Scores are pooled over all pixels. Scores named mean_image_... are means over patches, where an empty patch without
+    false alarms counts as 1. The loss is the mean over batches, weighted by their number of patches.
+
+    Returns:
+        (record of metrics.json, rows of per_image.csv, rows of objects.csv, metrics.ThresholdCurve).
     """
-    import numpy as np
-
     import metrics
     import objects
     from inference import predict
@@ -121,7 +126,7 @@ def score(model, patches, indices, threshold, constants):
 
 
 def table(record, by_size):
-    """The record and the scores by size of landslide as tables for the terminal."""
+    """Format the record and the scores by size of landslide as tables for the terminal."""
     low, high = record["dice_ci95"]
     lines = [
         f"run {record['run']}, {record['split']} split of {record['data_dir']}: {record['images']} patches, "
@@ -137,7 +142,7 @@ def table(record, by_size):
         f"average precision  {record['average_precision']:.3f}",
         f"calibration error  {record['calibration_error']:.4f}",
         f"pixels             {record['tp']} found, {record['fp']} false alarms, {record['fn']} missed, "
-        f"{record['tn']} rightly left",
+        f"{record['tn']} true negatives",
         "(in brackets: 95 % bootstrap interval over patches)",
         "landslides by size   number   half found   touched   Dice    false objects",
     ]

@@ -1,4 +1,4 @@
-"""Batches for Keras from packed patches: seeded, augmented, the same whatever the number of workers."""
+"""Batches for Keras from packed patches: seeded, augmented, and the same for any number of workers."""
 
 import keras
 import numpy as np
@@ -8,27 +8,27 @@ from bands import optical_bands
 
 
 class PatchFeed(keras.utils.PyDataset):
-    """Batches of some patches: (images B x H x W x bands, masks B x H x W x 1), both float32.
+    """Batches of the chosen patches: (images B x H x W x bands, masks B x H x W x 1), both float32.
 
-    What batch i of epoch e holds depends on seed, e and i alone, so that workers may make batches in any order and
-    a resumed run sees what an uninterrupted one would. Pass `shuffle=False` to `fit` (the feed shuffles by itself;
-    Keras would shuffle batches by an unseeded generator) and `start_epoch` as a callback:
+    The content of batch i of epoch e depends only on seed, e and i. Workers may therefore make batches in any order,
+    and a resumed run sees the same batches as an uninterrupted one. Pass `shuffle=False` to `fit` (the feed shuffles
+    by itself; Keras would shuffle batches with an unseeded generator) and `start_epoch` as a callback:
 
         model.fit(feed, shuffle=False, callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch)])
 
-    The patches are dealt out so that batches differ by one patch at most: no patch is dropped, and no small last
-    batch upsets the batch normalisation.
+    Batch sizes differ by at most one patch: no patch is dropped, and no small last batch disturbs the batch
+    normalisation.
 
     Args:
-        patches: dataset.Patches. indices: which of them.
+        patches: dataset.Patches. indices: positions of the chosen ones.
         batch_size: patches in a batch, at most.
         augment: names from augment.AUGMENTATIONS, applied in order.
         seed: of order and augmentation; None keeps the given order and does not augment.
-        targets: N x H x W uint8 in the stead of the masks, 255 for certain landslide, as teacher.py makes them.
-        share: devices.DeviceShard, where several devices train. Each takes an equal part of a shuffled batch, and each
-            process augments its own; batches then differ by one patch a device, and a few patches come twice where
-            they do not divide evenly. Without shuffling every device sees the whole batch: pooled scores stay the
-            same when all counts are multiplied.
+        targets: N x H x W uint8 that replace the masks, 255 for certain landslide, as teacher.py makes them.
+        share: devices.DeviceShard, for training on several devices. Each device takes an equal part of a shuffled
+            batch, and each process augments its own parts. Batch sizes then differ by at most one patch a device, and
+            a few patches occur twice if the devices do not divide their number. Without shuffling every device sees
+            the whole batch: pooled scores do not change when all counts are multiplied.
         workers, ...: see keras.utils.PyDataset.
     """
 
@@ -48,7 +48,7 @@ class PatchFeed(keras.utils.PyDataset):
         return self.batches
 
     def start_epoch(self, epoch, logs=None):
-        """Deal the patches out for an epoch, counted from 0."""
+        """Distribute the patches over the batches of an epoch, counted from 0."""
         self.epoch = epoch
         if self.seed is None:
             copies = self.mine.stop - self.mine.start

@@ -1,24 +1,25 @@
-"""Several dates of one place: one encoder for all of them, and what it gives of each date joined level by level."""
+"""Fusion of several dates of one place: one shared encoder, whose features of each date are joined level by level."""
 
 import keras
 from keras import layers, ops
 
-MASKS = 4  # weightings of the dates that attention gives, so that what it joins can still be told apart
+MASKS = 4  # attention weightings of the dates: one sum alone would lose which date a feature comes from
 
 
 def encode_dates(x, dates, undated, encode, fusion):
-    """Encode each date of a series with the same weights and join what each level gives.
+    """Encode each date of a series with the same weights and join the features of each level.
 
     Args:
-        x: B x height x width x bands, all dates of it. dates: positions of each date's bands, in order of time.
-        undated: positions of the bands without a date (slope, elevation), given to the encoder with each.
-        encode: B x height x width x bands -> list of what each level gives, the bottom last.
-        fusion: difference: of two dates the later, and by how much it differs from the earlier (Daudt et al. 2018,
-            arXiv 1810.08462). attention: at the bottom every place weighs the dates, in MASKS ways; at each level the
-            weighted sums are joined by a 1 x 1 convolution (Garnot & Landrieu 2021, arXiv 2107.07933, reduced).
+        x: B x height x width x bands, with the bands of all dates. dates: positions of each date's bands, in order of
+            time.
+        undated: positions of the bands without a date (slope, elevation), given to the encoder with each date.
+        encode: function B x height x width x bands -> list of features, one for each level, the bottom last.
+        fusion: difference: the features of the later of two dates, and their difference from the earlier (Daudt et al.
+            2018, arXiv 1810.08462). attention: the bottom gives MASKS weightings of the dates at each pixel; a 1 x 1
+            convolution joins the weighted sums of each level (Garnot & Landrieu 2021, arXiv 2107.07933, reduced).
 
     Returns:
-        list, one for each level.
+        list of joined features, one for each level.
     """
     one_date = keras.Input((*x.shape[1:3], len(dates[0]) + len(undated)), name="one_date")
     encoder = keras.Model(one_date, encode(one_date), name="encoder")

@@ -1,10 +1,10 @@
-"""What a model says of patches: probabilities, with or without test-time augmentation. NumPy only, but for scores."""
+"""Prediction of patches: probabilities, with or without test-time augmentation. Only scores import Keras."""
 
 import numpy as np
 
 
 def probabilities(model, images, tta=False):
-    """Probabilities n x H x W float32 of images n x H x W x bands; with `tta` the mean over flips and turns."""
+    """Predict probabilities n x H x W float32 of images n x H x W x bands; with `tta` the mean over flips and turns."""
     if not tta:
         return np.asarray(model.predict_on_batch(images), np.float32)[..., 0]
     turns = range(4) if images.shape[1] == images.shape[2] else (0, 2)
@@ -19,7 +19,7 @@ def probabilities(model, images, tta=False):
 def predict(model, patches, indices, batch_size=32, tta=False, convert=None):
     """Yield (indices, images, probabilities n x H x W float32) batch by batch; memory does not grow with the split.
 
-    convert: a function of the images that is applied before.
+    convert: function that is applied to the images before prediction.
     """
     for start in range(0, len(indices), batch_size):
         batch = indices[start : start + batch_size]
@@ -28,7 +28,7 @@ def predict(model, patches, indices, batch_size=32, tta=False, convert=None):
 
 
 def confusions(model, patches, indices, threshold, batch_size=32, convert=None):
-    """Confusion counts of each of some patches at a threshold: tp, fp, fn, tn, each an array of len(indices)."""
+    """Count tp, fp, fn and tn of each of some patches at a threshold, each an array of len(indices)."""
     from metrics import confusion
 
     counts = []
@@ -38,7 +38,7 @@ def confusions(model, patches, indices, threshold, batch_size=32, convert=None):
 
 
 def threshold_curve(model, patches, indices, batch_size=32, tta=False):
-    """`metrics.ThresholdCurve` of what a model says of some patches."""
+    """Compute the `metrics.ThresholdCurve` of a model on some patches."""
     from metrics import ThresholdCurve
 
     curve = ThresholdCurve()

@@ -1,17 +1,17 @@
 """Losses on probabilities, for masks in which landslides are a few per cent of the pixels.
 
-y_true and y_pred are B x H x W x 1 (any equal shapes will do), y_true 0/1, y_pred in [0, 1]. Losses are computed in
-float32, whatever the precision policy of the model, and are finite on empty masks.
+y_true and y_pred are B x H x W x 1 (or any equal shapes), y_true 0/1, y_pred in [0, 1]. Losses are computed in float32
+under any precision policy of the model, and are finite on empty masks.
 """
 
 import keras
 from keras import ops
 
-EPSILON = 1e-7  # keeps log() off zero; float32 resolves 1 - 1e-7
+EPSILON = 1e-7  # keeps log() finite; float32 resolves 1 - 1e-7
 
 
 def binary_crossentropy(y_true, y_pred, positive_weight=1.0):
-    """Mean binary cross-entropy over all pixels, landslide pixels weighted by `positive_weight`."""
+    """Compute the mean binary cross-entropy over all pixels, with landslide pixels weighted by `positive_weight`."""
     y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
     y_pred = ops.clip(y_pred, EPSILON, 1 - EPSILON)
     found = positive_weight * y_true * ops.log(y_pred)
@@ -20,10 +20,11 @@ def binary_crossentropy(y_true, y_pred, positive_weight=1.0):
 
 
 def dice_loss(y_true, y_pred, smooth=1.0):
-    """1 - (2 sum(y p) + s) / (sum(y) + sum(p) + s), the soft Dice loss of V-Net (Milletari 2016, arXiv 1606.04797).
+    """Compute the soft Dice loss 1 - (2 sum(y p) + s) / (sum(y) + sum(p) + s), s = smooth.
 
-    The sums run over the whole batch, not over each patch: two patches in five of Landslide4Sense are empty, and
-    a patch's own Dice jumps from 1 to nearly 0 there for a single pixel. `smooth` keeps an empty batch at 0/0 = 1.
+    Source: V-Net, with sums instead of sums of squares (Milletari 2016, arXiv 1606.04797). The sums run over the whole
+    batch, not over each patch: two in five patches of Landslide4Sense are empty, and a single pixel takes the Dice of
+    an empty patch, not smoothed, from 1 to 0. `smooth` makes the Dice of an empty batch 0/0 = 1.
     """
     y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
     overlap = ops.sum(y_true * y_pred)
@@ -32,10 +33,10 @@ def dice_loss(y_true, y_pred, smooth=1.0):
 
 @keras.saving.register_keras_serializable("landslide")
 class BCEDice(keras.losses.Loss):
-    """binary_crossentropy + dice_weight * dice_loss.
+    """Combined loss, binary_crossentropy + dice_weight * dice_loss.
 
-    Cross-entropy gives every pixel a gradient from the first step; Dice aims at the score that is reported and
-    does not drown in the many easy background pixels.
+    Cross-entropy gives every pixel a gradient from the first step. Dice optimises the reported score and is not
+    dominated by the many easy background pixels.
 
     Args:
         dice_weight: weight of the Dice term against the cross-entropy's 1.
@@ -63,5 +64,5 @@ class BCEDice(keras.losses.Loss):
 
     @classmethod
     def of_constants(cls, constants):
-        """The loss of train.py with these constants (`runs.Run.constants`)."""
+        """Create the loss of train.py with these constants (`runs.Run.constants`)."""
         return cls(constants["DICE_WEIGHT"], constants["POSITIVE_WEIGHT"])

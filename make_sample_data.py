@@ -1,19 +1,19 @@
-"""Write synthetic landslide patches in the form of Landslide4Sense.
+"""Write synthetic landslide patches in the format of Landslide4Sense.
 
     python make_sample_data.py
     python make_sample_data.py --patches 60 --seed 1 --out-dir data/small
     python make_sample_data.py --out-dir data/volcanic_island --region volcanic_island --patches 300
-    python make_sample_data.py --out-dir data/series --dates 4          # before and after, as Sen12Landslides has them
+    python make_sample_data.py --out-dir data/series --dates 4          # dates before and after, as in Sen12Landslides
 
-Every patch is 1.28 km of invented but physically sensible ground: eroded terrain, forest, fields, rivers,
-roads and haze, seen by the bands of Sentinel-2, with slope and elevation. Landslides start on steep ground
-and run downhill. Bare ground that is no landslide (roads, ploughed fields, gravel beds, rock, old scars)
-looks much the same, so a model has to look at terrain and shape too. The patches stand in for real data in
-tests and first trials; scores on them say nothing about real landslides.
+Every patch shows 1.28 km of invented but physically plausible ground: eroded terrain, forest, fields, rivers, roads and
+haze in the bands of Sentinel-2, with slope and elevation. Landslides start on steep ground and run downhill. Other bare
+ground (roads, ploughed fields, gravel beds, rock, old scars) has similar spectra, so a model must also use terrain and
+shape. The patches replace real data in tests and first trials; scores on them say nothing about real landslides.
 
-Files: OUT_DIR/images/image_N.h5, key img, 128 x 128 x 14 float64 in the scaling of the released data, and
-OUT_DIR/masks/mask_N.h5, key mask, 128 x 128 uint8, 1 for landslide. With --dates OUT_DIR/s2/<region>_s2_N.nc instead:
-fields, roads and old scars on every date, the landslides from the middle on.
+Writes OUT_DIR/images/image_N.h5 (key img, 128 x 128 x 14 float64 in the scaling of the released data) and
+OUT_DIR/masks/mask_N.h5 (key mask, 128 x 128 uint8, 1 for landslide). With --dates, writes OUT_DIR/s2/<region>_s2_N.nc
+instead: fields, roads and old scars on every date, new landslides from the middle date on.
+Next: python train.py --data-dir OUT_DIR
 """
 
 import re
@@ -29,19 +29,19 @@ from synthetic.patches import REGIONS, make_patch, make_series, plan
 from synthetic.terrain import SIZE
 
 # ----------------------------------------------------------------------------------------------
-OUT_DIR = "data/sample"  # folder that gets images/ and masks/
-PATCHES = 400  # patches to write
-REGION = "all"  # one region's name, or "all" for equal shares of every region
-DATES = 0  # dates of each patch: 0 for patches of one date, from 2 on for series, half of them before the event
-SEED = 0  # same seed and settings, same bytes
-OVERWRITE = False  # replace patches already in the folder
+OUT_DIR = "data/sample"  # folder of images/ and masks/
+PATCHES = 400  # number of patches to write
+REGION = "all"  # region of the patches; all: equal shares of every region
+DATES = 0  # 0: patches of one date; 2 or more: series of this many dates, half of them before the event
+SEED = 0  # seed; the same seed and settings give the same bytes
+OVERWRITE = False  # replace patches that are already in the folder
 
 CHOICES = {"REGION": ("all", *REGIONS)}
 # ----------------------------------------------------------------------------------------------
 
 
 def prepare(folder):
-    """Make the two subfolders; refuse to mix with patches already there unless they may be replaced."""
+    """Remove the patches of an earlier call, or raise UserError if they may not be replaced."""
     old = [path for part in ("images/*.h5", "masks/*.h5", "s2/*.nc") for path in folder.glob(part)]
     if old and not OVERWRITE:
         raise script.UserError(f"{folder} already holds {len(old)} patches: choose another --out-dir or --overwrite")
@@ -51,7 +51,7 @@ def prepare(folder):
 
 
 def write(folder, dates, n, planned):
-    """Make and write patch n, planned as (name of its region, random generator); returns its landslide pixels."""
+    """Write patch n, planned as (name of its region, random generator); return its number of landslide pixels."""
     name, rng = planned
     if dates:
         variables, mask = make_series(REGIONS[name], rng, dates)
@@ -65,13 +65,14 @@ def write(folder, dates, n, planned):
 
 
 def main():
+    """Plan the patches, write them in parallel processes and print their share of landslide."""
     script.check_ranges(globals(), PATCHES=(1, None), SEED=(0, None))
     script.check_choices(globals(), **CHOICES)
     if DATES < 0 or DATES == 1:
         raise script.UserError(f"DATES is {DATES}: it must be 0, or at least 2")
     folder = Path(OUT_DIR)
     prepare(folder)
-    # Ctrl-C is for this process, which then drops what its helpers have not begun.
+    # Only this process handles Ctrl-C, so that it can cancel the patches that no worker has begun.
     with ProcessPoolExecutor(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
         try:
             written = pool.map(partial(write, folder, DATES), range(1, PATCHES + 1), plan(REGION, PATCHES, SEED))

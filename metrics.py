@@ -1,46 +1,46 @@
 """Segmentation scores from pooled confusion counts.
 
-Every score is derived from true and false positives and negatives of the landslide class, summed over all pixels
-of a split ("pooled"; the F1 of the Landslide4Sense competition) unless a name says otherwise. 0/0 is 1 throughout:
-where there is nothing to find and nothing is claimed, the answer is right.
+Unless its name says otherwise, every score is computed from true and false positives and negatives of the landslide
+class, summed over all pixels of a split ("pooled"; the F1 of the Landslide4Sense competition). 0/0 is 1 throughout:
+predicting nothing where there is nothing to find is right.
 """
 
 import keras
 import numpy as np
 from keras import ops
 
-# Thresholds 0, 0.001 ... 1 in float32, the type of the probabilities, so that `p >= threshold` means one thing.
+# Thresholds 0, 0.001 ... 1 in float32, the type of the probabilities, so that `p >= threshold` is the same everywhere.
 THRESHOLDS = (np.arange(1001) / 1000).astype(np.float32)
 
 
 def ratio(numerator, denominator):
-    """numerator / denominator with 0/0 = 1 (see above), as float64, elementwise."""
+    """Divide elementwise with 0/0 = 1 (see above), as float64."""
     numerator, denominator = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
     return np.divide(numerator, denominator, out=np.ones(numerator.shape), where=denominator > 0)[()]
 
 
 def dice(tp, fp, fn):
-    """Dice coefficient 2 tp / (2 tp + fp + fn), which on hard masks equals F1 (Dice 1945, Sorensen 1948)."""
+    """Compute the Dice coefficient 2 tp / (2 tp + fp + fn), on hard masks equal to F1 (Dice 1945, Sorensen 1948)."""
     return ratio(2 * tp, 2 * tp + fp + fn)
 
 
 def iou(tp, fp, fn):
-    """Intersection over union tp / (tp + fp + fn), the Jaccard index. Pooled: IoU = Dice / (2 - Dice)."""
+    """Compute intersection over union tp / (tp + fp + fn), the Jaccard index. Pooled: IoU = Dice / (2 - Dice)."""
     return ratio(tp, tp + fp + fn)
 
 
 def precision(tp, fp):
-    """Share of the pixels called landslide that are."""
+    """Compute the share of the pixels predicted as landslide that are landslide."""
     return ratio(tp, tp + fp)
 
 
 def recall(tp, fn):
-    """Share of the landslide pixels that are found."""
+    """Compute the share of the landslide pixels that are predicted as landslide."""
     return ratio(tp, tp + fn)
 
 
 def scores(tp, fp, fn):
-    """All four scores by name, from counts."""
+    """Compute all four scores from counts, as a dict by name."""
     return {
         "dice": dice(tp, fp, fn),
         "iou": iou(tp, fp, fn),
@@ -50,7 +50,7 @@ def scores(tp, fp, fn):
 
 
 def confusion(masks, predicted):
-    """Confusion counts of each patch: masks and predicted N x H x W (0/1 or bool) -> tp, fp, fn, tn, each N."""
+    """Count the pixels of each patch: masks and predicted N x H x W (0/1 or bool) -> tp, fp, fn, tn, each N."""
     masks, predicted = np.asarray(masks, bool), np.asarray(predicted, bool)
     axes = tuple(range(1, masks.ndim))
     tp = (masks & predicted).sum(axes)
@@ -60,19 +60,19 @@ def confusion(masks, predicted):
 
 
 class ThresholdCurve:
-    """Confusion counts at the 1001 THRESHOLDS, gathered batch by batch without keeping the pixels.
+    """Confusion counts at the 1001 THRESHOLDS, accumulated batch by batch without keeping the pixels.
 
-    A pixel is called landslide at threshold t if its probability is >= t. The state is two histograms, of landslide
-    and of other pixels over the bins between thresholds; a curve is their sum from the right.
+    A pixel is predicted as landslide at threshold t if its probability is >= t. Two histograms over the bins between
+    thresholds, of landslide and of other pixels, hold the counts; a curve is their cumulative sum from the right.
     """
 
     def __init__(self):
         self.positive = np.zeros(len(THRESHOLDS), np.int64)
         self.negative = np.zeros(len(THRESHOLDS), np.int64)
-        self.sums = np.zeros(len(THRESHOLDS))  # of the probabilities in each bin, for `reliability` alone
+        self.sums = np.zeros(len(THRESHOLDS))  # of the probabilities in each bin, only for `reliability`
 
     def update(self, masks, probabilities):
-        """Add pixels: masks 0/1 and probabilities in [0, 1], of one shape."""
+        """Add pixels: masks 0/1 and probabilities in [0, 1], of the same shape."""
         masks = np.asarray(masks).ravel() > 0
         probabilities = np.asarray(probabilities, np.float32).ravel()
         bins = np.searchsorted(THRESHOLDS, probabilities, side="right") - 1
@@ -81,18 +81,21 @@ class ThresholdCurve:
         self.sums += np.bincount(bins, probabilities, len(THRESHOLDS))
 
     def counts(self):
-        """tp, fp, fn, tn: int64 arrays of 1001 counts, one a threshold."""
+        """Return tp, fp, fn, tn: int64 arrays of 1001 counts, one for each threshold."""
         tp = np.cumsum(self.positive[::-1])[::-1]
         fp = np.cumsum(self.negative[::-1])[::-1]
         return tp, fp, self.positive.sum() - tp, self.negative.sum() - fp
 
     def scores(self):
-        """Dice, IoU, precision and recall, each an array over the thresholds."""
+        """Return Dice, IoU, precision and recall, each an array over the thresholds."""
         tp, fp, fn, _ = self.counts()
         return scores(tp, fp, fn)
 
     def average_precision(self):
-        """Area under the precision-recall steps, sum of (R_n - R_n-1) P_n, as scikit-learn defines it."""
+        """Compute the area under the precision-recall steps, sum of (R_n - R_n-1) P_n, as scikit-learn defines it.
+
+        Without landslide pixels it is 1.
+        """
         curve = self.scores()
         if not self.positive.any():
             return 1.0
@@ -100,9 +103,9 @@ class ThresholdCurve:
         return float((gained * curve["precision"]).sum())
 
     def reliability(self, bins=10):
-        """Mean probability, share of landslide and number of pixels in `bins` equal ranges of probability.
+        """Compute mean probability, share of landslide and number of pixels in `bins` equal ranges of probability.
 
-        Returns three arrays of `bins`, which must divide 1000; means and shares of an empty range are NaN.
+        `bins` must divide 1000. Returns three arrays of that length; means and shares of an empty range are NaN.
         """
         group = np.minimum(np.arange(len(THRESHOLDS)) * bins // 1000, bins - 1)
         pixels = np.bincount(group, self.positive + self.negative, bins)
@@ -112,26 +115,27 @@ class ThresholdCurve:
         return mean, share, pixels.astype(np.int64)
 
     def calibration_error(self, bins=10):
-        """Expected calibration error: sum over ranges of pixels / all pixels * |mean probability - share of landslide|.
+        """Compute the expected calibration error of the probability of landslide.
 
-        Naeini et al. 2015 (AAAI), Guo et al. 2017 (arXiv 1706.04599), for the probability of landslide. Most pixels are
-        easy background, so that it is small wherever landslides are rare; look at the diagram, too.
+        It is the sum over ranges of pixels / all pixels * |mean probability - share of landslide| (Naeini et al. 2015,
+        AAAI; Guo et al. 2017, arXiv 1706.04599). Most pixels are easy background, so it is small wherever landslides
+        are rare; look at the reliability diagram too.
         """
         mean, share, pixels = self.reliability(bins)
         return float(np.nansum(np.abs(mean - share) * pixels) / pixels.sum())
 
     def best(self):
-        """Index of the threshold of highest Dice; of a plateau, its middle, which is least sensitive."""
+        """Return the index of the threshold with the highest Dice; on a plateau, its middle, the least sensitive."""
         values = self.scores()["dice"]
         plateau = np.flatnonzero(values == values.max())
         return int(plateau[len(plateau) // 2])
 
 
 def bootstrap_dice(tp, fp, fn, draws=2000, seed=0):
-    """95 % interval of the pooled Dice over patches: the percentile bootstrap (Efron 1979), patches redrawn.
+    """Estimate the 95 % interval of the pooled Dice by resampling patches (percentile bootstrap, Efron 1979).
 
-    tp, fp, fn: counts of each patch. Returns (low, high). Patches are taken as independent; neighbours that
-    overlap are not quite, so the true interval is somewhat wider.
+    tp, fp, fn: counts of each patch. Returns (low, high). Patches are assumed independent; overlapping neighbours are
+    not, so the true interval is somewhat wider.
     """
     counts = np.stack([tp, fp, fn], axis=1).astype(np.float64)
     rng = np.random.default_rng(seed)
@@ -141,7 +145,7 @@ def bootstrap_dice(tp, fp, fn, draws=2000, seed=0):
 
 
 def pooled_summary(tp, fp, fn):
-    """Pooled scores and the 95 % interval of Dice, rounded to four digits, from counts of each patch.
+    """Compute pooled scores and the 95 % interval of Dice from counts of each patch, rounded to four digits.
 
     Returns a dict of dice, iou, precision, recall, dice_low and dice_high.
     """
@@ -153,8 +157,8 @@ def pooled_summary(tp, fp, fn):
 class PooledScore(keras.metrics.Metric):
     """A score from tp, fp and fn summed over all pixels since the last reset, for `model.fit`.
 
-    y_true and y_pred: any equal shapes, 0/1 and probabilities. Counts are kept in float32, exact to 16.7 million
-    pixels of a kind and to 1e-7 of the count beyond, whatever the precision policy of the model.
+    y_true and y_pred: any equal shapes, 0/1 and probabilities. Counts are float32 under any precision policy of the
+    model: exact up to 16.7 million pixels of a kind, and to 1e-7 of the count beyond.
     """
 
     def __init__(self, threshold=0.5, name=None, **kwargs):

@@ -1,6 +1,6 @@
-"""A model in its two forms: on Keras's own layers, as it is stored, and arranged for the machine it runs on.
+"""Saving and loading of models: with Keras's own layers on disk, adapted to the machine in memory.
 
-Light to import; Keras is imported when a function is called.
+Light to import; functions import Keras when they are called.
 """
 
 import functools
@@ -12,16 +12,16 @@ from script import UserError
 
 
 def save_model(model, path):
-    """Store a model so that it loads anywhere, without optimizer and loss, and as small as it goes.
+    """Save a model without optimizer and loss, compressed, so that it loads on any machine.
 
-    Kernels that are used in bfloat16 are rounded to it, which changes no answer; the zeros that this leaves in
-    float32 are compressed away: half the size.
+    Kernels that are used in bfloat16 are rounded to it. This changes no prediction, and compression removes the zeros
+    that it leaves in float32, which halves the file.
     """
     import ml_dtypes
 
     keras = import_keras()
     model = portable(model)
-    in_float32 = keras.layers.BatchNormalization, keras.layers.LayerNormalization  # whatever the policy
+    in_float32 = keras.layers.BatchNormalization, keras.layers.LayerNormalization  # under any policy
     for layer in all_layers(model):
         if layer.compute_dtype == "bfloat16" and not isinstance(layer, in_float32):
             layer.set_weights([w.astype(ml_dtypes.bfloat16).astype("float32") for w in layer.get_weights()])
@@ -29,7 +29,7 @@ def save_model(model, path):
         model.save(partial)
         with zipfile.ZipFile(partial) as stored:
             parts = {name: stored.read(name) for name in stored.namelist()}
-        # 4: a fifth of the time of the usual 6, which each better epoch would wait for, and 3 % more bytes
+        # level 4 takes a fifth of the time of the default 6, for 3 % more bytes; training waits for it
         with zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as packed:
             for name, content in parts.items():
                 packed.writestr(name, content)
@@ -38,8 +38,11 @@ def save_model(model, path):
 def load_model(folder, to_store=False):
     """Load `model.keras` of a run. Its first layer normalises: feed it bands as they are in the files.
 
-    Where the hardware has no bfloat16, float32 is used: slower by less than bfloat16 in software would be. A model that
-    is `to_store` again keeps the precision it has.
+    Without bfloat16 hardware the model computes in float32, which is faster than bfloat16 in software. With `to_store`
+    the model keeps its precision, so that it can be saved again.
+
+    Raises:
+        UserError: the file is missing or cannot be loaded.
     """
     path = require(folder / "model.keras", f"python train.py --run {folder.name}")
     keras = import_keras()
@@ -52,17 +55,17 @@ def load_model(folder, to_store=False):
 
 
 def fused(model, dtype=None):
-    """A copy with batch normalisation by TensorFlow's fused kernel, if TensorFlow is the backend.
+    """Copy a model, with TensorFlow's fused kernel for batch normalisation if TensorFlow is the backend.
 
-    Keras computes it in float32 from a dozen elementary operations; training is half as fast again without them.
-    `dtype` replaces the precision policy of all layers.
+    Keras computes batch normalisation in float32 from a dozen elementary operations; the fused kernel makes training
+    1.5 times as fast. `dtype` replaces the precision policy of all layers.
     """
     keras = import_keras()
     return _rebuilt(model, {keras.layers.BatchNormalization: _fused_layer()} if _on_tensorflow() else {}, dtype)
 
 
 def portable(model):
-    """A copy on Keras's own layers alone, without optimizer and loss."""
+    """Copy a model with Keras's own layers only, without optimizer and loss."""
     keras = import_keras()
     return _rebuilt(model, {_fused_layer(): keras.layers.BatchNormalization} if _on_tensorflow() else {})
 
@@ -72,22 +75,22 @@ def _on_tensorflow():
 
 
 def all_layers(model):
-    """All layers of a model, those of models within it too."""
+    """Yield all layers of a model, including those of nested models."""
     for layer in model.layers:
         yield from all_layers(layer) if hasattr(layer, "layers") else [layer]
 
 
 def _rebuilt(model, exchange, dtype=None):
-    """A copy of a model, its weights too but not its optimizer, with some classes of layers exchanged."""
+    """Copy a model with its weights but without its optimizer, replacing some classes of layers."""
     keras = import_keras()
 
     def clone(layer):
         config = layer.get_config()
-        if dtype and isinstance(layer, keras.layers.Layer):  # an operation, like ops.take, computes in what it is given
+        if dtype and isinstance(layer, keras.layers.Layer):  # operations such as ops.take keep their input's type
             config["dtype"] = dtype
         return exchange.get(type(layer), type(layer)).from_config(config)
 
-    bare = keras.Model(model.input, model.output, name=model.name)  # of a compiled one the loss would be cloned, too
+    bare = keras.Model(model.input, model.output, name=model.name)  # cloning a compiled model would also clone its loss
     copy = keras.models.clone_model(bare, clone_function=clone, recursive=True)
     copy.set_weights(model.get_weights())
     return copy
@@ -95,13 +98,13 @@ def _rebuilt(model, exchange, dtype=None):
 
 @functools.cache
 def _fused_layer():
-    """The layer's class, made when first asked for: TensorFlow is not imported under another backend."""
+    """Make the layer's class on first use, so that TensorFlow is not imported under another backend."""
     import tensorflow as tf
 
     keras = import_keras()
 
     class FusedBatchNormalization(keras.layers.BatchNormalization):
-        """Normalises over batch, height and width; statistics in float32, also of bfloat16 (Ioffe & Szegedy 2015)."""
+        """Batch normalisation (Ioffe & Szegedy 2015) over batch, height and width, with statistics in float32."""
 
         def call(self, inputs, training=None, mask=None):
             kernel = tf.compat.v1.nn.fused_batch_norm

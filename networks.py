@@ -1,11 +1,11 @@
-"""The network that the constants of train.py ask for: whether it fits the patches, and building it."""
+"""The network that the constants of train.py describe: check that it fits the patches, and build it."""
 
 from bands import date_groups
 from script import UserError
 
 
 def check_fit(constants, input_shape, bands):
-    """Raise UserError where the network or the augmentation cannot take patches of this shape and these bands.
+    """Raise UserError if the network or the augmentation cannot take patches of this shape and these bands.
 
     Args:
         constants: of train.py, {NAME: value}. input_shape: (height, width, bands). bands: their names.
@@ -29,16 +29,17 @@ def check_fit(constants, input_shape, bands):
     if not unet or len(dates) < 2 or (fusion == "difference" and len(dates) > 2):
         fitting = "two dates" if fusion == "difference" else "two dates or more"
         raise UserError(
-            f"FUSION {fusion} is for the unet and series of {fitting}, not {constants['MODEL']} and {len(dates)}"
+            f"FUSION {fusion} needs the unet and series of {fitting}; "
+            f"here MODEL is {constants['MODEL']} and the number of dates is {len(dates)}"
         )
 
 
 def build_network(constants, config):
-    """Build the network, without fused layers and not compiled.
+    """Build the network from Keras's own layers, not compiled.
 
     Args:
         constants: of train.py, {NAME: value}.
-        config: of the run: input_shape, bands, band_mean and band_variance are used.
+        config: of the run; only input_shape, bands, band_mean and band_variance are used.
     """
     statistics = {"mean": config["band_mean"], "variance": config["band_variance"]}
     if constants["MODEL"] == "segformer":

@@ -1,7 +1,7 @@
 """Landslides as objects: connected areas of a mask, by size, found or missed.
 
-Pixels that touch at a side or a corner belong together; of a landslide that the edge of a patch cuts, the part counts.
-Sizes are in pixels: at the 10 m of Sentinel-2 one is 100 m2.
+Pixels that touch at a side or a corner belong to one object. A landslide that the edge of a patch cuts counts as the
+part inside. Sizes are in pixels; a pixel of 10 m (Sentinel-2) is 100 m2.
 """
 
 import numpy as np
@@ -10,15 +10,15 @@ from scipy import ndimage
 import metrics
 
 SIZES = (1, 10, 30, 100, 300, 1000)  # smallest size of each class, in pixels; the last is open
-FOUND = 0.5  # share of its pixels from which a landslide counts as found
+FOUND = 0.5  # a landslide counts as found if at least this share of its pixels is predicted
 NEIGHBOURS = np.ones((3, 3), int)
 
 
 def match_objects(mask, predicted):
-    """Objects of one patch: what is labelled and what is predicted (both H x W, 0/1 or bool).
+    """Match the labelled and the predicted objects of one patch (mask and predicted: H x W, 0/1 or bool).
 
-    A connected area of false alarm is charged to the labelled object that its predicted object overlaps most; if it
-    overlaps none, it is a false object of its own.
+    The false-alarm pixels of a predicted object are charged to the labelled object that it overlaps most. A predicted
+    object without overlap is a false object.
 
     Returns:
         list of dicts, one for each object, with `pixels` (labelled; 0 for a false object), `tp`, `fn`, `fp`.
@@ -40,11 +40,12 @@ def match_objects(mask, predicted):
 
 
 def by_size(objects):
-    """Scores of all objects of a split, a dict for each of SIZES.
+    """Score all objects of a split: a list of dicts, one for each of SIZES.
 
-    `objects` labelled ones, `found` share of them with at least FOUND of their pixels called landslide, `touched` share
-    with any; `dice` pooled over their pixels and the false alarms charged to them; `false_objects` predicted ones of
-    that size which overlap no label. Shares and Dice of a class without labelled objects are None.
+    `objects`: number of labelled objects. `found`: share of them with at least FOUND of their pixels predicted.
+    `touched`: share with any pixel predicted. `dice`: pooled over their pixels and the false alarms charged to them.
+    `false_objects`: number of predicted objects of that size that overlap no label. Shares and Dice of a class without
+    labelled objects are None.
     """
     table = []
     true = np.array([(o["pixels"], o["tp"], o["fn"], o["fp"]) for o in objects if o["pixels"]], int).reshape(-1, 4)

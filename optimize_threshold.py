@@ -1,9 +1,9 @@
-"""Choose the decision threshold of a run: the one of highest pooled Dice on the validation split.
+"""Choose the decision threshold of a run: the one with the highest pooled Dice on the validation split.
 
     python optimize_threshold.py                 # run results/unet/
     python optimize_threshold.py --run first
 
-Writes threshold.json, threshold_curve.csv and .png into the run's folder; with --tta threshold_tta.json and so on.
+Writes threshold.json, threshold_curve.csv and .png into the run's folder; with --tta, threshold_tta.json and so on.
 Next: python evaluate.py --run <run>
 """
 
@@ -15,17 +15,18 @@ import records
 import runs
 import script
 
-RESULTS_DIR = "results"  # holds a folder for each run
+RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
-DATA_DIR = ""  # where the run's data lies, if it has moved since; empty: where it was
-SPLIT = "validation"  # split to choose on; a threshold chosen on test makes the test score too good
-TTA = False  # choose the one for evaluate.py --tta and predict.py --tta: the mean over the eight flips and turns
-BATCH_SIZE = 32  # patches predicted at once
+DATA_DIR = ""  # folder of the run's data, if it has moved since training
+SPLIT = "validation"  # split to choose on; a threshold chosen on test makes the test scores too optimistic
+TTA = False  # average over the eight flips and turns: the threshold for --tta of evaluate.py and predict.py
+BATCH_SIZE = 32  # patches in a batch
 
 CHOICES = {"SPLIT": patch_files.SPLITS}
 
 
 def main():
+    """Predict the split, find the threshold with the highest Dice and write it."""
     script.check_ranges(globals(), BATCH_SIZE=(1, None))
     script.check_choices(globals(), **CHOICES)
     run = runs.open_run(RESULTS_DIR, RUN)
@@ -33,7 +34,7 @@ def main():
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, Path(RESULTS_DIR, "cache"))
     if not own:
         raise script.UserError(
-            f"{DATA_DIR} is not the data of run {run.name}: the threshold is chosen on the run's own"
+            f"{DATA_DIR} is not the data of run {run.name}: give the folder that it was trained on, or omit --data-dir"
         )
     model = run.model()
 

@@ -1,8 +1,8 @@
-"""Image and mask patches on disk: find them in the layouts in use, pair them, read and check them.
+"""Image and mask patches on disk: find them in any of the LAYOUTS, pair them, read and check them.
 
-An image file is HDF5 with `img` (height x width x bands, any number of bands), a mask file with `mask` (height x
-width, 0/1); they belong together by the number in their names. Pictures (PNG, TIFF, JPEG; masks 0/1 or 0/255) will do,
-too, and so will series of dates (series.py), which hold image and mask. What is wrong with a file is told as a `Fault`.
+An image file is HDF5 with `img` (height x width x bands, any number of bands), a mask file with `mask` (height x width,
+0/1). The number in their names pairs them. Pictures (PNG, TIFF, JPEG; masks 0/1 or 0/255) are read too, and so are
+series of dates (series.py), which hold image and mask. A `Fault` says what is wrong with a file.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ class NoPatches(UserError):
 class Entry:
     """One patch on disk. `name` is the image's path inside the data folder, `split` the folder's own or "".
 
-    `number` is what it is paired by: the last number in its name, or the name itself. A series is its own mask.
+    `number` pairs image and mask: the last number in the name, or the name itself. A series is its own mask.
     """
 
     name: str
@@ -58,12 +58,13 @@ class Entry:
 
 
 def find_patches(data_dir, with_masks=True):
-    """List the patches of a folder, whichever of the LAYOUTS it has, by split and number.
+    """List the patches of a folder in any of the LAYOUTS, by split and number.
 
-    Without `with_masks` images are listed whether they have a mask or not, and none is named.
+    Without `with_masks`, all images are listed, and their masks are ignored.
 
-    Returns (entries, faults): faults is a list of (name, what is wrong). A split whose mask folder is absent (the
-    competition's test images, say) comes without masks; a mask without an image is nobody's fault.
+    Returns (entries, faults): faults is a list of (name, what is wrong). Patches of a split without a mask folder (such
+    as the competition's test images) have no masks. A mask without an image is not a fault. Raises NoPatches if the
+    folder holds no patches, and UserError if it holds them in more than one layout.
     """
     data_dir = Path(data_dir)
     layouts = [
@@ -99,7 +100,7 @@ def find_patches(data_dir, with_masks=True):
 
 
 def find_series(data_dir, with_masks):
-    """(entries, faults) of the series in a folder, in its s2/ or in folders of that; each is its own mask."""
+    """List (entries, faults) of the series in a folder, in its s2/ and one folder below; each is its own mask."""
     entries, faults, seen = [], [], {}
     files = [path for pattern in ("*", "s2/*", "s2/*/*") for path in data_dir.glob(pattern + SERIES)]
     for path in sorted(path for path in files if not path.name.startswith(".")):
@@ -113,9 +114,9 @@ def find_series(data_dir, with_masks):
 
 
 def numbered(data_dir, folder, faults, by_name=None):
-    """Files of a folder by the last number in their names, in its order; doubles are added to `faults`.
+    """Map the last number in the name of each file of a folder to the file, sorted; add duplicates to `faults`.
 
-    by_name: go by the names, less a "mask" or "label" at the end; None: as `goes_by_name` has it.
+    by_name: map names without a final "mask" or "label" instead of numbers; None: as `goes_by_name` decides.
     """
     suffixes = (".h5", *PICTURES)
     files = [path for path in (data_dir / folder).glob("*.*") if path.suffix.lower() in suffixes]
@@ -139,7 +140,7 @@ def numbered(data_dir, folder, faults, by_name=None):
 
 
 def goes_by_name(files):
-    """Whether files are pictures whose names do not end each in a number of its own."""
+    """Return whether files are pictures whose names lack a number or share their last number."""
     files = list(files)
     last = [tuple(re.findall(r"\d+", path.stem)[-1:]) for path in files]
     return bool(files) and files[0].suffix != ".h5" and (() in last or len(set(last)) < len(last))
@@ -149,15 +150,15 @@ def goes_by_name(files):
 
 
 class Fault(Exception):
-    """What is wrong with one file."""
+    """A defect of one file; the text says what is wrong."""
 
 
-# h5py answers damage within a file with any of these, depending on which bytes are hit
+# h5py raises any of these for a damaged file, depending on which bytes are damaged
 H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 
 
 def read_array(path, key):
-    """Read dataset `key` of an HDF5 file, or raise Fault."""
+    """Read the dataset `key` of an HDF5 file, or raise Fault."""
     try:
         with h5py.File(path) as file:
             if not isinstance(file.get(key), h5py.Dataset):
@@ -168,11 +169,11 @@ def read_array(path, key):
 
 
 def read_patch(image_path, mask_path, dates=2, form=None, size=0):
-    """Read and check a patch: image height x width x bands; mask height x width, or None where `mask_path` is None.
+    """Read and check a patch: image height x width x bands; mask height x width, or None if `mask_path` is None.
 
-    dates: how many of a series, see `series.choose_dates`. form: (shape, dtype) of the images beside it, which it must
-    share. size: pixels to a side to which a picture and its mask are resampled; 0: as they are. Raises Fault; its
-    `path` is the file it lies in.
+    dates: number of dates to choose from a series, see `series.choose_dates`. form: (shape, dtype) that the image must
+    share with the others of its folder. size: pixels per side to which a picture and its mask are resampled; 0: as they
+    are. Raises Fault; its attribute `path` is the file with the defect.
     """
     path = image_path
     try:
@@ -201,7 +202,7 @@ def read_patch(image_path, mask_path, dates=2, form=None, size=0):
 
 
 def read_dates(path, dates):
-    """Image and mask of a series of dates, or raise Fault."""
+    """Read image and mask of a series of dates, or raise Fault."""
     try:
         return series.read_series(path, dates)
     except series.NotASeries as error:
@@ -211,9 +212,9 @@ def read_dates(path, dates):
 
 
 def read_picture(path):
-    """Read a picture, height x width x bands, as it is; or raise Fault.
+    """Read a picture, height x width x bands, with the values of the file; or raise Fault.
 
-    Of PNG alone an alpha band is left out: GDAL takes the fourth band of any 8-bit TIFF for one.
+    An alpha band is dropped from PNG only: GDAL takes the fourth band of any 8-bit TIFF for alpha.
     """
     from rasterio.enums import ColorInterp
     from rasterio.errors import RasterioError
@@ -224,18 +225,18 @@ def read_picture(path):
             alpha = path.suffix.lower() == ".png" and file.colorinterp[-1] == ColorInterp.alpha
             return image[..., :-1] if alpha else image
     except RasterioError:
-        raise Fault("is cut short or no picture: fetch or write it again") from None
+        raise Fault("is cut short or not a picture: fetch or write it again") from None
 
 
 def picture_size(path):
-    """(height, width) of a picture that can be read."""
+    """Read (height, width) of a picture that is known to be readable."""
     with _opened(path) as file:
         return file.shape
 
 
 @contextlib.contextmanager
 def _opened(path):
-    """A picture opened with rasterio, which need not say that it lies nowhere on Earth."""
+    """Open a picture with rasterio, without its warning that the picture is not georeferenced."""
     import rasterio
 
     with warnings.catch_warnings():
@@ -245,7 +246,7 @@ def _opened(path):
 
 
 def resampled(image, size):
-    """An image brought to (height, width) by bilinear interpolation, by means of its pixels where they get fewer."""
+    """Resample an image to (height, width) by bilinear interpolation, which averages pixels where it shrinks."""
     if image.shape[:2] == tuple(size):
         return image
     from affine import Affine
@@ -258,7 +259,7 @@ def resampled(image, size):
         found,
         src_transform=frames[0],
         dst_transform=frames[1],
-        src_crs="EPSG:3857",  # any: both are the same
+        src_crs="EPSG:3857",  # any CRS, the same for both
         dst_crs="EPSG:3857",
         resampling=Resampling.bilinear,
     )
@@ -266,7 +267,7 @@ def resampled(image, size):
 
 
 def read_picture_mask(path):
-    """Read a mask stored as a picture, height x width: 255 counts as 1, and colours must be a grey; or raise Fault."""
+    """Read a mask stored as a grey picture, height x width, with 255 as 1; or raise Fault."""
     picture = read_picture(path)
     if (picture != picture[..., :1]).any():
         raise Fault("is coloured, not a mask of 0 and 1 or 0 and 255")
@@ -275,13 +276,13 @@ def read_picture_mask(path):
 
 
 def checked_image(image):
-    """An image that is height x width x bands and finite: integers as they are, else float32; or raise Fault."""
+    """Check that an image is height x width x bands and finite, or raise Fault; return floats as float32."""
     if np.ndim(image) != 3:
         raise Fault(f"'img' has shape {size_text(np.shape(image)) or 'none'}, not height x width x bands")
     if image.dtype.kind not in "uif":
         raise Fault(f"'img' holds {image.dtype}, not numbers")
     if image.dtype.kind == "f":
-        with np.errstate(over="ignore"):  # what float32 cannot hold (a float64 nodata value, say) becomes infinite
+        with np.errstate(over="ignore"):  # values beyond float32 (such as a float64 nodata value) become infinite
             image = image.astype(np.float32)
         if not np.isfinite(image).all():
             raise Fault(f"'img' holds NaN or infinite values ({np.count_nonzero(~np.isfinite(image))} of them)")
@@ -289,7 +290,7 @@ def checked_image(image):
 
 
 def checked_mask(mask, size):
-    """A mask that is of the image's (height, width) and 0 or 1, as uint8; or raise Fault."""
+    """Check that a mask is 0 or 1 and has the image's (height, width), or raise Fault; return it as uint8."""
     if np.shape(mask) != size:
         raise Fault(f"'mask' has shape {size_text(np.shape(mask)) or 'none'}, its image {size_text(size)}")
     if mask.dtype.kind not in "buif":
@@ -302,7 +303,7 @@ def checked_mask(mask, size):
 
 
 def size_text(shape):
-    """A shape as people write it."""
+    """Format a shape as 128 x 128 x 14."""
     return " x ".join(map(str, shape))
 
 
@@ -314,9 +315,10 @@ def write_array(path, key, array, attributes=None):
 
 
 def common_form(entries, dates=2, size=0):
-    """(shape, dtype to keep) that most images have, judged by some 25 of them spread over the folder.
+    """Find the (shape, dtype to keep) of most images in a sample of at most 50, spread over the folder.
 
-    If none of those can be read, by all; (None, None) if there is none at all. Of HDF5 files only the headers are read.
+    If none of those can be read, all images are tried; (None, None) if no image can be read. Only the headers of HDF5
+    files are read.
     """
     forms = Counter()
     for sample in (entries[:: max(1, len(entries) // 25)], entries):
@@ -332,13 +334,13 @@ def common_form(entries, dates=2, size=0):
                     forms[form] += 1
         if forms:
             shape, dtype = max(forms, key=forms.get)
-            # 8- and 16-bit pictures stay as they are; float64 digits beyond float32 are of no use to a network
+            # 8- and 16-bit integers stay as they are; a network does not need the digits beyond float32
             return shape, dtype if dtype.kind in "ui" and dtype.itemsize <= 2 else np.dtype(np.float32)
     return None, None
 
 
 def check_form(image, shape, dtype, hint=""):
-    """Raise Fault where an image differs from the rest of the folder; hint: what to do where it does in size."""
+    """Raise Fault if an image differs from the rest of the folder; hint: what to do if its size differs."""
     if image.shape[2] != shape[2]:
         raise Fault(f"has {image.shape[2]} bands, the other images have {shape[2]}")
     if image.shape != shape:

@@ -1,6 +1,6 @@
-"""Pictures of a run: training curves, threshold curves, and panels of patches.
+"""Figures of runs: training curves, threshold curves, panels of patches, and comparisons of runs.
 
-Colours are Okabe and Ito's, which readers with any kind of colour blindness can tell apart.
+Colours are those of Okabe and Ito, which readers with any kind of colour blindness can distinguish.
 """
 
 import matplotlib
@@ -29,7 +29,7 @@ def save(figure, path):
 
 
 def training_curves(rows, path):
-    """Loss and Dice of training and validation over epochs, and the learning rate; `rows` as in history.csv."""
+    """Plot loss and Dice of training and validation, and the learning rate, over epochs; `rows` as in history.csv."""
     epochs = [row["epoch"] for row in rows]
     best = max(rows, key=lambda row: row["val_dice"])
     figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
@@ -48,7 +48,7 @@ def training_curves(rows, path):
 
 
 def threshold_curve(thresholds, scores, chosen, title, path):
-    """Precision, recall, Dice and IoU over thresholds; `chosen` is the index of the one to mark."""
+    """Plot precision, recall, Dice and IoU over thresholds; `chosen` is the index of the threshold to mark."""
     figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
     styles = {"dice": (BLUE, "-"), "iou": (GREEN, "-"), "precision": (ORANGE, "--"), "recall": (PURPLE, "-.")}
     for name, (colour, line) in styles.items():
@@ -63,9 +63,9 @@ def threshold_curve(thresholds, scores, chosen, title, path):
 
 
 def ablation(rows, path):
-    """Validation Dice of each factor (`rows` as in ablation.csv, best first) with the spread over its seeds.
+    """Plot the validation Dice of each factor with the spread over its seeds; `rows` as in ablation.csv, best first.
 
-    The band is the baseline, as wide as its own seeds lie apart: what stays within it has not been shown to matter.
+    The band is the baseline, plus and minus the standard deviation of its seeds. Factors within it show no effect.
     """
     figure, axis = plt.subplots(figsize=(7, 1 + 0.24 * len(rows)), layout="constrained")
     for place, row in enumerate(reversed(rows)):
@@ -83,13 +83,13 @@ def ablation(rows, path):
 
 
 def reliability_diagram(mean, share, pixels, title, path):
-    """Share of landslide against the probability given, and how many pixels were given each (`metrics.reliability`)."""
+    """Plot the share of landslide and the number of pixels over the probability, from `ThresholdCurve.reliability`."""
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(4.5, 5), sharex=True, height_ratios=(3, 1), layout="constrained"
     )
     top.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
     top.plot(mean, share, color=BLUE, marker="o", label="measured")
-    top.set(title=title, ylabel="share that is landslide", xlim=(0, 1), ylim=(0, 1))
+    top.set(title=title, ylabel="observed share of landslide", xlim=(0, 1), ylim=(0, 1))
     top.legend(frameon=False)
     edges = np.linspace(0, 1, len(pixels) + 1)
     bottom.bar(edges[:-1], np.maximum(pixels, 0.5), np.diff(edges), align="edge", color=ORANGE, edgecolor="white")
@@ -98,9 +98,9 @@ def reliability_diagram(mean, share, pixels, title, path):
 
 
 def stretch(image, like=None):
-    """Stretch each band of some pixels (... x bands) from its 2nd to 98th percentile, or that of others, to 0-1.
+    """Stretch each band of an image (... x bands) from its 2nd to 98th percentile, or from those of `like`, to 0-1.
 
-    Each band by itself, because the released bands of Landslide4Sense are each scaled by a constant of their own.
+    Bands are stretched separately, because each released band of Landslide4Sense has its own scale.
     """
     like = image if like is None else like
     low, high = np.percentile(like.reshape(-1, like.shape[-1]), [2, 98], axis=0)
@@ -108,7 +108,7 @@ def stretch(image, like=None):
 
 
 def overlay(colour, mask, predicted):
-    """Paint true positives, false positives and false negatives over a greyed true-colour picture (H x W x 3)."""
+    """Paint true positives, false positives and false negatives over a grey copy of a picture (H x W x 3)."""
     picture = np.repeat(colour.mean(2, keepdims=True), 3, axis=2) * 0.8
     outcomes = (mask & predicted, ~mask & predicted, mask & ~predicted)
     for pixels, shade in zip(outcomes, OUTCOMES.values(), strict=True):
@@ -117,10 +117,10 @@ def overlay(colour, mask, predicted):
 
 
 def panels(rows, threshold, title, path):
-    """A row of pictures for each patch: true colour, mask, probability, and what was found and missed.
+    """Draw a row of pictures for each patch: true colour, mask, probability, and outcomes (found, false alarm, missed).
 
-    rows: list of (label, colour H x W x 3, mask H x W 0/1 or None, probability H x W); without a mask only the
-    picture, the probability and the pixels above the threshold are drawn.
+    rows: list of (label, colour H x W x 3, mask H x W 0/1 or None, probability H x W). Without a mask, only the
+    picture, the probability and the pixels at or above the threshold are drawn.
     """
     labelled = any(mask is not None for _, _, mask, _ in rows)
     heads = ["true colour", *(["mask"] if labelled else []), "probability"]
@@ -151,17 +151,21 @@ def panels(rows, threshold, title, path):
     if labelled:
         keys = [Patch(facecolor=shade, label=label) for label, shade in OUTCOMES.items()]
     else:
-        keys = [Patch(facecolor=OUTCOMES["found (true positive)"], label="called landslide")]
+        keys = [Patch(facecolor=OUTCOMES["found (true positive)"], label="predicted landslide")]
     figure.legend(handles=keys, loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(title)
     save(figure, path)
 
 
 def disagreements(pictures, masks, called, number, path):
-    """Patches where runs disagree most: pictures, mask, and what each run found, missed and called wrongly.
+    """Draw the patches where runs disagree most: pictures, mask, and the outcomes of each run.
 
-    pictures: a function of a patch's position that gives {title: H x W x 3 in 0-1}; outcomes are drawn over the last.
-    masks: N x H x W bool. called: {run: N x H x W bool}.
+    Args:
+        pictures: function from a patch's position to {title: H x W x 3 in 0-1}; outcomes are drawn over the last.
+        masks: N x H x W bool.
+        called: predicted masks, {run: N x H x W bool}.
+        number: patches to draw.
+        path: of the figure.
     """
     votes = np.sum(list(called.values()), axis=0, dtype=np.int16)
     disputed = ((votes > 0) & (votes < len(called))).sum((1, 2)) * masks.any((1, 2))
@@ -184,9 +188,9 @@ def disagreements(pictures, masks, called, number, path):
 
 
 def augmentations(columns, colours, title, path):
-    """Patches as each augmentation leaves them, a row a patch, landslides outlined.
+    """Draw patches after each augmentation, one row for each patch, with landslides outlined.
 
-    columns: {name: (images N x H x W x C, masks N x H x W)}, the untouched first: all are stretched by their range.
+    columns: {name: (images N x H x W x C, masks N x H x W)}, the unchanged ones first; their range stretches all.
     colours: positions of red, green and blue.
     """
     (before, _), *_ = columns.values()
@@ -212,9 +216,9 @@ def augmentations(columns, colours, title, path):
 
 
 def transfer_matrix(rows, path):
-    """Heat map of pooled Dice: a row a source, a column a target; what is trained and tested on one set is framed.
+    """Draw a heat map of pooled Dice: rows are sources, columns targets; training and test on one set is framed.
 
-    rows: as in scores.csv of cross_dataset.py; of each pair the untouched model is drawn.
+    rows: as in scores.csv of cross_dataset.py; the untouched model of each pair is drawn.
     """
     rows = [row for row in rows if row["method"] in ("in-domain", "untouched")]
     sources = list(dict.fromkeys(row["source"] for row in rows))
@@ -238,9 +242,9 @@ def transfer_matrix(rows, path):
 
 
 def adaptation(rows, path):
-    """Dice against labelled patches of the target, a panel a pair of source and target, with what needs no labels.
+    """Plot Dice over labelled patches of the target, one panel for each pair, with the methods that need no labels.
 
-    rows: as in scores.csv of cross_dataset.py. Lines are means over the draws, dots the draws.
+    rows: as in scores.csv of cross_dataset.py. Dots are draws of labelled patches, lines their means.
     """
     own = {row["target"]: row["dice"] for row in rows if row["method"] == "in-domain"}
     pairs = list(dict.fromkeys((row["source"], row["target"]) for row in rows if row["method"] != "in-domain"))

@@ -16,6 +16,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 import patch_files
 import records
 import runs
@@ -26,22 +28,22 @@ from bands import band_columns, band_names, true_colour
 RESULTS_DIR = "results"  # holds a folder for each run
 RUN = "unet"  # name of the run
 INPUT = ()  # patches (file or folder), a GeoTIFF, or files of one band each in the order of the model's bands
-OUT_DIR = ""  # where the maps are written; empty: maps/ in the run's folder
+OUT_DIR = ""  # folder for the maps; empty: maps/ in the run's folder
 PROBABILITIES = False  # for patches: write probability_N.h5 beside the masks
 PROBABILITY = "uint8"  # form of a scene's probabilities; uint8: percent, float32: 0 to 1
 # ---------------------------------------------------------------------- what the model is shown
 SCENE_BANDS = ()  # bands of the scene in the model's order, by number from 1 or by name; none given: all
-DEM = ""  # elevation raster in metres, in any projection; gives the model's bands slope and dem
+DEM = ""  # elevation raster in metres, in any projection, for the bands slope and dem
 SCALING = "none"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255
 OFFSET = 0.0  # added to the files' values before scaling: -1000 for Sentinel-2 of processing baseline 04.00 on
-NODATA = None  # float: value that means no data where the files do not say so: 0 for Sentinel-2 as delivered
+NODATA = None  # float: value of no data in files without such a tag: 0 for Sentinel-2 as delivered
 # ---------------------------------------------------------------------- mapping
-THRESHOLD = None  # float: probability from which a pixel counts as landslide; none: as optimize_threshold.py chose
-TTA = False  # average over the eight flips and turns: eight times the work
-OVERLAP = 0.5  # share of a tile over which neighbours blend: 0.5 is the smoothest, 0.25 twice as fast
-MIN_AREA = 0.0  # m2 (pixels, where the scene has no coordinate system) below which a polygon is dropped
+THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one of optimize_threshold.py
+TTA = False  # average over the eight flips and turns, which takes eight times as long
+OVERLAP = 0.5  # share of a tile that neighbours overlap: 0.5 is smoothest, 0.25 is twice as fast
+MIN_AREA = 0.0  # smallest area of a polygon in m2 (in pixels, if the scene has no coordinate system)
 BATCH_SIZE = 32  # tiles predicted at once
-SCHEDULER = ""  # who computes: empty: this process; local:2: two processes here; an address: a Dask cluster
+SCHEDULER = ""  # empty: this process computes; local:2: two processes here; tcp://host:8786: a Dask cluster
 
 CHOICES = {"PROBABILITY": ("uint8", "float32"), "SCALING": ("none", "l4s", "stretch")}
 
@@ -49,7 +51,9 @@ CHOICES = {"PROBABILITY": ("uint8", "float32"), "SCALING": ("none", "l4s", "stre
 def main():
     """Open the run, then map patches or a scene, whichever the input is."""
     run = runs.open_run(RESULTS_DIR, RUN)
-    own_of_tta = TTA and (run.folder / "threshold_tta.json").exists()  # hardly another, so that it need not be there
+    own_of_tta = (
+        TTA and (run.folder / "threshold_tta.json").exists()
+    )  # nearly the same as the usual one, which may stand in
     threshold = run.threshold(own_of_tta) if THRESHOLD is None else THRESHOLD
     check_settings()
     out_dir = Path(OUT_DIR) if OUT_DIR else run.folder / "maps"
@@ -78,9 +82,7 @@ def map_patches(run, threshold, out_dir, metadata):
     if len(INPUT) > 1 or DEM or SCENE_BANDS or SCALING != "none" or SCHEDULER:
         raise script.UserError("patches are taken as they are, one file or folder: scene settings do not apply to them")
     entries = list_patches(Path(INPUT[0]))
-    read_patch(entries[0], run)  # a mistake is told before Keras is loaded
-
-    import numpy as np
+    read_patch(entries[0], run)  # reports a mistake before Keras is loaded
 
     from inference import probabilities
     from scenes.pipeline import BackgroundWriter, prefetch
@@ -108,7 +110,7 @@ def map_patches(run, threshold, out_dir, metadata):
 
 
 def list_patches(path):
-    """Entries of a patch, of a folder of patches, or of a data folder in one of the known layouts."""
+    """List the entries of a patch, of a folder of patches, or of a data folder in a known layout."""
     if not path.exists():
         raise script.UserError(f"{path} does not exist")
     if path.is_file():
@@ -127,15 +129,13 @@ def list_patches(path):
 
 
 def resample(entry, run):
-    """Pixels to a side to which the run resamples a patch; 0: it takes it as it is."""
+    """Return the size (pixels a side) to which the run resamples a patch; 0: it does not."""
     picture = entry.image.suffix.lower() in patch_files.PICTURES
     return run.constants["SIZE"] if picture else 0
 
 
 def read_patch(entry, run):
-    """The model's bands of a patch: H x W x bands, float32."""
-    import numpy as np
-
+    """Read the model's bands of a patch: H x W x bands, float32."""
     try:
         dates = run.constants["DATES"] if entry.image.suffix == patch_files.SERIES else 0
         image, _ = patch_files.read_patch(entry.image, None, dates, size=resample(entry, run))
@@ -155,7 +155,7 @@ def read_patch(entry, run):
 
 
 def map_scene(run, threshold, out_dir, metadata):
-    """Write the four maps of a scene; they take their names together when all of them are whole."""
+    """Write the four maps of a scene; they get their final names together, when all are complete."""
     import rasterio.errors
 
     from scenes import polygons
@@ -184,14 +184,14 @@ def map_scene(run, threshold, out_dir, metadata):
         with rasterio.Env(), opened, contextlib.ExitStack() as stack:
             partial = {kind: stack.enter_context(records.atomic_write(path)) for kind, path in targets.items()}
             for path in partial.values():
-                path.unlink(missing_ok=True)  # of a run that was killed
+                path.unlink(missing_ok=True)  # left by a run that was killed
             found = write_rasters(run, job, opened, threshold, partial, metadata)
-            # all of both rasters is read back here, which a full disk would not let pass
+            # reads both rasters back as a whole, which reveals a full disk
             table = polygons.landslides(partial["mask"], partial["probability"], MIN_AREA, slope_of(opened))
             polygons.write(table, partial["landslides"], metadata, date)
             draw(opened, table, partial["quicklook"], bands, threshold, metadata)
     except (OSError, rasterio.errors.RasterioError, *polygons.ERRORS) as error:
-        if getattr(error, "filename", None):  # the system says which, and what is wrong with it
+        if getattr(error, "filename", None):  # the system names the file and the fault
             raise
         raise script.UserError(f"{out_dir}/ cannot be written to: is the disk full?") from None
     report(opened, table, found, threshold, time.monotonic() - began)
@@ -205,7 +205,7 @@ def date_of(path, run):
 
 
 def scene_name(paths):
-    """What a scene is called: its file's name; of files of one band each what their names have in common."""
+    """Name a scene after its file, or after the common part of the names of its files."""
     if len(paths) == 1:
         return Path(paths[0]).stem
     common = os.path.commonprefix([Path(path).stem for path in paths])
@@ -213,7 +213,7 @@ def scene_name(paths):
 
 
 def check_scene(opened, config, pixels, dem_share):
-    """Say what of a scene the user should know before waiting for it: no CRS, little elevation, strange values."""
+    """Report before the work what is unusual about a scene: no CRS, little elevation, values far from training."""
     from scenes.source import shifted_bands
 
     if opened.grid.crs is None:
@@ -229,8 +229,7 @@ def check_scene(opened, config, pixels, dem_share):
 
 
 def write_rasters(run, job, opened, threshold, paths, metadata):
-    """Compute and write probability and mask; returns (pixels called landslide, pixels with data)."""
-    import numpy as np
+    """Compute and write probability and mask; returns (pixels of predicted landslide, pixels with data)."""
     from rasterio.env import ensure_env
 
     from scenes import cluster, pipeline, tiling
@@ -245,7 +244,7 @@ def write_rasters(run, job, opened, threshold, paths, metadata):
         tiling.raster(paths["mask"], opened.grid, metadata, dtype="uint8", nodata=255) as masks,
     ):
 
-        @ensure_env  # in this thread too, or GDAL prints what it has to say
+        @ensure_env  # needed in this thread, too, or GDAL prints messages of its own
         def write(strip):
             top, probability, valid = overlap_add.add(strip)
             if not len(valid):
@@ -267,7 +266,7 @@ def write_rasters(run, job, opened, threshold, paths, metadata):
 
 
 def slope_of(opened):
-    """A function that gives the slope of some rows of the scene, or None without elevation."""
+    """Return a function that reads the slope of some rows of the scene, or None without elevation."""
     if not opened.dem:
         return None
 
@@ -287,8 +286,8 @@ def draw(opened, table, path, bands, threshold, metadata):
 
 
 def report(opened, table, counts, threshold, seconds):
-    """Say what was found, and how long it took."""
-    called, pixels = counts
+    """Report what was found and how long it took."""
+    predicted, pixels = counts
     height, width = opened.grid.shape
     megapixels = height * width / 1e6
     if not pixels:
@@ -297,7 +296,7 @@ def report(opened, table, counts, threshold, seconds):
     print(
         f"{height} x {width} pixels, {pixels / (megapixels * 1e6):.0%} with data, in {seconds:.0f} s "
         f"({megapixels / seconds:.2f} MP/s)\n"
-        f"landslide at threshold {threshold:.3f}: {called / max(pixels, 1):.2%} of the pixels with data; "
+        f"landslide at threshold {threshold:.3f}: {predicted / max(pixels, 1):.2%} of the pixels with data; "
         f"{len(table)} polygons, {area}"
     )
 

@@ -12,9 +12,9 @@ from script import UserError
 
 @contextlib.contextmanager
 def atomic_write(path):
-    """Yield a temporary path beside `path` that takes its place when the block ends well, and goes otherwise.
+    """Yield a temporary path beside `path` that replaces it if the block succeeds, and is removed otherwise.
 
-    The name keeps its ending, because writers choose the format by it.
+    The temporary name keeps the suffix, because writers choose the format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -22,7 +22,7 @@ def atomic_write(path):
     try:
         yield partial
         with open(partial, "rb") as file:
-            os.fsync(file.fileno())  # a rename that reaches the disk before the content would leave an empty file
+            os.fsync(file.fileno())  # otherwise a crash can leave the new name without its content
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -30,9 +30,9 @@ def atomic_write(path):
 
 @contextlib.contextmanager
 def atomic_hdf5(path):
-    """Yield an HDF5 file in memory that is written to `path`, whole or not at all, when the block ends well.
+    """Yield an HDF5 file in memory that is written to `path`, whole or not at all, if the block succeeds.
 
-    On a full disk the library itself would crash in the middle of a file.
+    Written directly, the HDF5 library would crash in the middle of a file on a full disk. Raises UserError then.
     """
     import h5py
 
@@ -47,23 +47,25 @@ def atomic_hdf5(path):
 
 
 def write_text(path, text):
+    """Write text as UTF-8, whole or not at all."""
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path, record):
+    """Write a record as indented JSON; values of other types become strings."""
     write_text(path, json.dumps(record, indent=2, default=str) + "\n")
 
 
 def write_csv(path, header, rows):
-    """Write rows as CSV. Floats keep every digit, so that what is read back is what was written."""
+    """Write rows as CSV. Floats keep every digit, so that reading gives back the same values."""
     content = io.StringIO()
     csv.writer(content, lineterminator="\n").writerows([header, *rows])
     write_text(path, content.getvalue())
 
 
 def require(path, stage):
-    """Return `path` if it exists; otherwise say which stage makes it."""
+    """Return `path` if it exists; otherwise raise UserError naming the stage that makes it."""
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path} is missing: {stage} makes it")
@@ -71,7 +73,7 @@ def require(path, stage):
 
 
 def read_csv(path, stage):
-    """Read a CSV of numbers into a list of {column: float}."""
+    """Read a CSV of numbers into a list of {column: float}, or raise UserError naming the stage that makes it."""
     with open(require(path, stage), newline="", encoding="utf-8") as file:
         try:
             return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
@@ -80,6 +82,7 @@ def read_csv(path, stage):
 
 
 def read_json(path, stage):
+    """Read a JSON file, or raise UserError naming the stage that makes it."""
     try:
         return json.loads(require(path, stage).read_text(encoding="utf-8"))
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Runs: the folder of each, its record of training, and scripts that call other scripts."""
+"""Runs: their folders, their records of training, and calls of one script by another."""
 
 import contextlib
 import importlib.metadata
@@ -13,23 +13,23 @@ from records import read_json
 from script import UserError
 
 PACKAGES = ("tensorflow", "keras", "h5py", "numpy", "scipy", "matplotlib", "scikit-learn")
-# What the stages write into a run folder: the record of training, and what is derived from its model.
+# Files that the stages write into a run folder: the record of training, and those derived from the model.
 TRAINED = ("config.json", "split.csv", "model.keras", "last.weights.h5", "history.csv", "training_curves.png")
 DERIVED = (
     *("threshold*.json", "threshold_curve*", "metrics*.json", "per_image*.csv"),
     *("objects*.csv", "reliability*.csv", "reliability*.png", "samples/*.png"),
 )
-# Constants of train.py: those that runs of earlier versions lack, with the value they were trained with; former names.
+# Constants of train.py that runs of earlier versions lack, with the value of those runs; then former names.
 ADDED = {"DATES": 2, "SIZE": 0, "MODEL": "unet", "EPOCHS": ""}
 RENAMED = {"BLOCK": "BLOCK_SIZE", "LABEL_SHARE": "LABELLED_FRACTION", "SCALES": "MULTI_SCALE_LOGITS"}
-REMOVED = {"RESIZE": False, "LOSS": "bce_dice", "LABEL_SMOOTHING": 0.0}  # and what the others now stand for
-NOT_RUNS = ("", ".", "..", "cache", "figures", "ablation", "cross_dataset")  # folders of results/ that are no runs
+REMOVED = {"RESIZE": False, "LOSS": "bce_dice", "LABEL_SMOOTHING": 0.0}  # with the only value that is still supported
+NOT_RUNS = ("", ".", "..", "cache", "figures", "ablation", "cross_dataset")  # names in results/ that are not runs
 
 
 def train_run(folder, flags, threads=None):
-    """Train a run and choose its threshold, as far as that was not done before; returns what was said of the threshold.
+    """Train a run, or resume it, and choose its threshold; return the output of optimize_threshold.py.
 
-    flags: of train.py, for a run that is not begun. threads: see `call_script`.
+    flags: of train.py, for a run that has not started. threads: see `call_script`.
     """
     run = ("--results-dir", str(folder.parent), "--run", folder.name)
     call_script("train.py", *run, *(["--resume"] if (folder / "config.json").exists() else flags), threads=threads)
@@ -37,11 +37,11 @@ def train_run(folder, flags, threads=None):
 
 
 def call_script(name, *arguments, threads=None):
-    """Run another script as a user does; returns what it printed, or raises UserError with what it complained of.
+    """Run another script as a user does; return its output, or raise UserError with its error message.
 
-    threads: of the numerical libraries, where several scripts share the processor.
+    threads: of the numerical libraries, for several scripts that share the processor.
     """
-    # of several processes that train together (devices.py) a script called by another is none
+    # the called script must not join the processes that train together (devices.py)
     environment = {key: value for key, value in os.environ.items() if not key.startswith("KERAS_DISTRIBUTION_")}
     if threads:
         for library in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
@@ -57,24 +57,24 @@ def call_script(name, *arguments, threads=None):
 
 
 def run_folder(results_dir, run):
-    """Folder of a run. A path to it, as a shell completes it, is taken for its name."""
+    """Return the folder of a run, given its name or, as a shell completes it, its path; raise UserError otherwise."""
     name = run.rstrip("/").removeprefix(f"{results_dir}/")
     if name in NOT_RUNS or Path(name).name != name:
         raise UserError(
-            f"--run {run or repr(run)}: a run is named like a folder, without slashes, and not "
+            f"--run {run or repr(run)}: the name of a run is a folder name, without slashes, and not "
             "cache, figures, ablation or cross_dataset"
         )
     return Path(results_dir, name)
 
 
 class Run:
-    """A trained run: its folder, and what its config.json says.
+    """A trained run: its folder and its config.json.
 
     Attributes:
         folder, name: results/<name>/ and <name>.
         config: the record of training.
-        constants: those of train.py, {NAME: value}, under their present names; a constant that the run is older than
-            has the value which the run was trained with.
+        constants: those of train.py, {NAME: value}, under their present names; constants added after the run have the
+            value that it was trained with.
     """
 
     def __init__(self, folder):
@@ -84,34 +84,34 @@ class Run:
         self.constants = ADDED | present_names(self.config.get("constants", {}))
 
     def threshold(self, tta=False):
-        """The threshold that optimize_threshold.py chose, with or without test-time augmentation."""
+        """Read the threshold that optimize_threshold.py chose, with or without test-time augmentation."""
         name, flag = ("threshold_tta.json", " --tta") if tta else ("threshold.json", "")
         return read_json(self.folder / name, f"python optimize_threshold.py --run {self.name}{flag}")["threshold"]
 
     def model(self, to_store=False):
-        """The best model on validation, see `model_files.load_model`."""
+        """Load the best model on validation, see `model_files.load_model`."""
         return model_files.load_model(self.folder, to_store)
 
 
 def open_run(results_dir, name):
-    """The run of that name in a results folder."""
+    """Open the run of that name in a results folder."""
     return Run(run_folder(results_dir, name))
 
 
 def present_names(constants):
-    """Constants of train.py as a run recorded them, under the names they have now."""
+    """Rename the constants of train.py that a run recorded to their present names."""
     return {RENAMED.get(name, name): value for name, value in constants.items()}
 
 
 def clear_run(folder, records):
-    """Remove some records (TRAINED, DERIVED) of an earlier training from a run's folder, and nothing else there."""
+    """Remove records (TRAINED or DERIVED) of an earlier training from a run's folder, and no other files."""
     for pattern in records:
         for path in folder.glob(pattern):
             path.unlink()
 
 
 def environment():
-    """Record what a result depends on beside the constants: package versions, machine and source revision."""
+    """Collect what a result depends on besides the constants: package versions, machine and source revision."""
     versions = {}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -125,7 +125,7 @@ def environment():
 
 
 def revision():
-    """The git commit of the source, "+" appended where a script differs from it; "unknown" outside a clone."""
+    """Return the git commit of the source, followed by "+" if a Python file was changed; "unknown" outside a clone."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
         commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)

@@ -1,6 +1,6 @@
-"""What every script has: constants that are flags, errors in one line, a progress bar.
+"""Common parts of all scripts: constants as flags, errors in one line, a progress bar.
 
-Light to import, so that `--help` and a user's mistake are answered at once.
+Light to import, so that `--help` and errors of the user are answered at once.
 """
 
 import argparse
@@ -14,24 +14,24 @@ import time
 import tokenize
 from pathlib import Path
 
-OPTIONAL = {"int": int, "float": float, "str": str}  # words that name the type of a constant which may be None
-interrupts, deferred = [], []  # Ctrl-C so far; blocks in which it waits
-flags_given = set()  # names of the constants that stood on the command line
+OPTIONAL = {"int": int, "float": float, "str": str}  # words that give the type of a constant that may be None
+interrupts, deferred = [], []  # Ctrl-C presses so far; open blocks that defer the first
+flags_given = set()  # names of the constants that the command line set
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; the text says what is wrong and what to do."""
+    """A mistake that the user can correct; the text says what is wrong and what to do."""
 
 
 def constants(script):
-    """The constants of a script: UPPERCASE names before its first function that hold plain values.
+    """Find the constants of a script: UPPERCASE names with plain values before its first function.
 
     Args:
-        script: globals of the script; values are taken from there, so what is computed or edited counts as it is.
+        script: globals of the script, from which the current values are taken.
 
     Returns:
-        {name: (value, type, trailing comment)} in the order of the file. Lists come as tuples, and their type is that
-        of their items. The type of None stands before its comment: `THRESHOLD = None  # float: of the probability`.
+        {name: (value, type, trailing comment)} in the order of the file. Lists become tuples, and their type is that of
+        their items. The comment of None starts with its type: `THRESHOLD = None  # float: of the probability`.
     """
     with tokenize.open(script["__file__"]) as file:
         source = file.read()
@@ -49,7 +49,7 @@ def constants(script):
             value = tuple(script[name]) if isinstance(script[name], list) else script[name]
             comment, kind = comments.get(node.end_lineno, ""), type(value)
             word, _, rest = comment.partition(": ")
-            if word in OPTIONAL:  # also where the file was edited, or a flag given
+            if word in OPTIONAL:  # even if the value is no longer None
                 kind, comment = OPTIONAL[word], rest
             elif isinstance(value, tuple):
                 kind = type(value[0]) if value else str
@@ -59,11 +59,14 @@ def constants(script):
 
 
 def parse_flags(script, arguments):
-    """Read the constants of a script (its globals) that the command line overrides; returns {NAME: value}.
+    """Read the constants of a script (its globals) that the command line overrides; return {NAME: value}.
 
-    EPOCHS = 60 becomes --epochs 60. A flag has the type of its constant: a whole number is taken for a float but not
-    the other way, True/False become --flag/--no-flag, and a tuple takes any number of values. A dictionary CHOICES of
-    the script, {NAME: values}, is shown by --help.
+    EPOCHS = 60 becomes --epochs 60. A flag has the type of its constant: a float accepts a whole number but not the
+    other way round, True/False become --flag/--no-flag, and a tuple takes any number of values. --help shows the values
+    in the script's dictionary CHOICES, {NAME: values}.
+
+    Raises:
+        UserError: the command line is wrong.
     """
     parser = argparse.ArgumentParser(
         prog=Path(script["__file__"]).name,
@@ -95,7 +98,7 @@ def parse_flags(script, arguments):
 
 
 def _with_exponents(arguments):
-    """Join `--nodata -3.4e38` to `--nodata=-3.4e38`: argparse takes -3.4e38 for a flag of that name."""
+    """Join `--nodata -3.4e38` to `--nodata=-3.4e38`, because argparse takes -3.4e38 for a flag."""
     joined = []
     for argument in arguments:
         if re.fullmatch(r"-(\d+\.?\d*|\.\d+)e[+-]?\d+|-inf|-nan", argument, re.IGNORECASE) and joined:
@@ -106,11 +109,11 @@ def _with_exponents(arguments):
 
 
 def start(main):
-    """Run a script: take its flags, call `main()`, and turn a user's mistake into a line and exit status 2."""
+    """Run a script: read its flags, call `main()`, and report a UserError or OSError in one line with exit status 2."""
     script = main.__globals__
     name = Path(script["__file__"]).name
-    sys.stdout.reconfigure(line_buffering=True)  # lines come in order when both streams go to one log
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as in a background job
+    sys.stdout.reconfigure(line_buffering=True)  # keeps lines in order when both streams go to one log
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background job ignores it
         signal.signal(signal.SIGINT, _interrupt)
     try:
         flags = parse_flags(script, sys.argv[1:])
@@ -119,7 +122,7 @@ def start(main):
         main()
     except UserError as error:
         sys.exit(_complain(f"{name}: error: {error}"))
-    except OSError as error:  # a full disk, a folder that may not be written: the system's own words serve
+    except OSError as error:  # such as a full disk or a read-only folder: the system's message is clear enough
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(_complain(f"{name}: error: {where}{error.strerror or error}"))
     except KeyboardInterrupt:
@@ -135,7 +138,7 @@ def _interrupt(number, frame):
 
 @contextlib.contextmanager
 def interrupts_deferred():
-    """Have the first Ctrl-C wait until `heed_interrupt` is called."""
+    """Defer the first Ctrl-C within the block until `heed_interrupt` is called."""
     deferred.append(True)
     try:
         yield
@@ -144,7 +147,7 @@ def interrupts_deferred():
 
 
 def heed_interrupt():
-    """Raise KeyboardInterrupt if Ctrl-C was pressed: what is raised within a garbage collector's callback is lost."""
+    """Raise KeyboardInterrupt if Ctrl-C was pressed: an exception in a garbage collector's callback is lost."""
     if interrupts:
         raise KeyboardInterrupt
 
@@ -155,16 +158,16 @@ def _complain(line):
 
 
 def check_ranges(script, **ranges):
-    """Raise UserError for a constant outside its range; ranges: NAME=(lowest, highest or None). None is no value."""
+    """Raise UserError for a constant outside its range; ranges: NAME=(lowest, highest or None). None is accepted."""
     for name, (low, high) in ranges.items():
         value = script[name]
-        if value is not None and not low <= value <= (value if high is None else high):  # NaN fails, too
+        if value is not None and not low <= value <= (value if high is None else high):  # NaN fails too
             allowed = f"at least {low}" if high is None else f"between {low} and {high}"
             raise UserError(f"{name} is {value}: it must be {allowed}")
 
 
 def check_choices(script, **choices):
-    """Raise UserError for a constant that is none of its choices; a tuple must hold nothing else."""
+    """Raise UserError for a constant that is not one of its choices; all items of a tuple must be."""
     for name, allowed in choices.items():
         values = script[name] if isinstance(script[name], tuple | list) else [script[name]]
         wrong = [value for value in values if value not in allowed]
@@ -173,9 +176,9 @@ def check_choices(script, **choices):
 
 
 def progress(iterable, label, total=None):
-    """Iterate with a bar on stderr; where stderr is no terminal, with a line at the end only.
+    """Iterate with a progress bar on stderr, or with one line at the end if stderr is not a terminal.
 
-    tqdm says nothing at all there, so that a log would lack how many and how long.
+    tqdm can print no such line, so a log would lack the number of items and the time.
     """
     total = len(iterable) if total is None else total
     began, shown, done = time.monotonic(), 0.0, 0

@@ -1,7 +1,7 @@
 """The transformer: SegFormer (Xie et al. 2021, arXiv 2105.15203), a hierarchical encoder with an all-MLP decoder.
 
-On Keras's own layers alone, so that a stored model loads with Keras and nothing else. The numbers are those of its
-smallest variant, B0; its parameters without the first convolution and the last do not depend on bands or classes.
+It uses only Keras's own layers, so a stored model needs nothing else to load. The constants are those of the smallest
+variant, B0. Only the first and the last convolution depend on the number of bands and classes.
 """
 
 import keras
@@ -12,29 +12,29 @@ from unet import check_divisible, normalisation
 FILTERS = (32, 64, 160, 256)  # of each stage
 BLOCKS = (2, 2, 2, 2)  # transformer blocks
 HEADS = (1, 2, 5, 8)  # of the attention
-REDUCTION = (8, 4, 2, 1)  # of rows and columns before keys and values are made: attention that a large picture bears
+REDUCTION = (8, 4, 2, 1)  # of rows and columns before keys and values, to make attention affordable on large images
 DECODER_FILTERS = 256
 
 
 def build_segformer(
     input_shape=(128, 128, 14), stride=4, dropout=0.1, drop_path=0.1, mean=None, variance=None, name="segformer"
 ):
-    """Build a SegFormer B0 that takes bands as they are in the files and gives the probability of landslide.
+    """Build a SegFormer B0 that takes bands as they are in the files and predicts the probability of landslide.
 
     Args:
-        input_shape: (height, width, bands), all given; `divisor(stride)` must divide height and width.
-        stride: of the first stage; later ones halve again. 4 is the paper's; 2 keeps small landslides apart, at four
-            times the work.
+        input_shape: (height, width, bands), none of them None; `divisor(stride)` must divide height and width.
+        stride: of the first stage; each later stage halves the resolution. 4 is the paper's; 2 separates small
+            landslides better, at four times the work.
         dropout: share of the channels dropped before the last layer.
-        drop_path: share of the patches for which the last block's branches are left out, rising to it from 0 at the
-            first block (stochastic depth, Huang et al. 2016, arXiv 1603.09382).
+        drop_path: share of the patches for which the branches of the last block are skipped; it rises linearly from 0
+            at the first block (stochastic depth, Huang et al. 2016, arXiv 1603.09382).
         mean, variance: as in `unet.build_unet`.
 
     Returns:
         keras.Model: B x height x width x bands -> B x height x width x 1, float32 in [0, 1].
 
     Raises:
-        ValueError: for a height or width that does not divide.
+        ValueError: height or width is not divisible by `divisor(stride)`.
     """
     height, width, bands = input_shape
     check_divisible(height, width, divisor(stride))
@@ -63,7 +63,7 @@ def build_segformer(
     x = layers.BatchNormalization(momentum=0.9, name="fuse_norm")(x)
     x = layers.Activation("relu", name="fuse_relu")(x)
     x = layers.SpatialDropout2D(dropout, name="fuse_dropout")(x)
-    # float32 from here, as in the U-Net
+    # float32 from here on, as in the U-Net
     logit = layers.Conv2D(1, 1, dtype="float32", name="logit")(x)
     logit = layers.UpSampling2D(stride, interpolation="bilinear", dtype="float32", name="logit_resize")(logit)
     probability = layers.Activation("sigmoid", dtype="float32", name="probability")(logit)
@@ -71,15 +71,15 @@ def build_segformer(
 
 
 def divisor(stride):
-    """What the height and width of a patch must be divisible by: the last stage, halved thrice, with nothing left."""
+    """Return the number that must divide height and width: three more stages halve the resolution of the first."""
     return 8 * stride
 
 
 def transformer_block(x, heads, reduction, drop_path, name):
-    """Attention over all of the patch, then a mix-FFN: two dense layers around a 3 x 3 depthwise convolution.
+    """Apply attention over the whole patch, then a mix-FFN: two dense layers around a 3 x 3 depthwise convolution.
 
-    The convolution tells each place where it lies, in the stead of position codes. Both branches are added to what
-    enters; with a chance of `drop_path` a patch goes without them. x: B x h x w x filters, and so is the result.
+    The convolution replaces position codes. Each branch is added to its input; with probability `drop_path` a patch
+    skips the branch. x: B x h x w x filters; the result has the same shape.
     """
     height, width, filters = x.shape[1:]
 

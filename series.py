@@ -1,9 +1,9 @@
 """Series of dates: the NetCDF-4 files of Sen12Landslides as they are published (doi 10.1038/s41597-025-06167-2).
 
 A file holds 15 dates of one place: variables B02 ... B12 (Sentinel-2, digital numbers), SCL (scene classification), DEM
-(metres) and MASK (0/1, the same on every date), each (time, x, y) or (time, y, x); `pre_post_dates` says which dates
-lie around the event. NetCDF-4 is HDF5, and h5py reads it. Of the dates some are chosen and laid into one image, date
-after date, with slope and elevation at its end, so that everything else treats it as an image of more bands.
+(metres) and MASK (0/1, the same on every date), each (time, x, y) or (time, y, x). The attribute `pre_post_dates` gives
+the dates around the event. NetCDF-4 is HDF5, so h5py reads it. The bands of the chosen dates are stacked into one
+image, date after date, followed by slope and elevation; other modules treat it as an image with more bands.
 """
 
 import ast
@@ -19,13 +19,14 @@ PIXEL = 10.0  # metres
 
 
 class NotASeries(Exception):
-    """A file that is not of this form; the text says in what."""
+    """A file that does not have this form; the text says what is wrong."""
 
 
 def read_series(path, dates):
     """Read the chosen dates: image H x W x bands of `bands.dated_names(dates)`, float32, and mask H x W.
 
-    Raises NotASeries, or what h5py raises where the file is damaged.
+    Raises:
+        NotASeries: a variable is missing, or there are too few dates. A damaged file raises the errors of h5py.
     """
     from ground import horn_slope
 
@@ -43,7 +44,7 @@ def read_series(path, dates):
 
 
 def plane(variable, date):
-    """One date of a variable, its rows along y. Dimensions without names are taken to be in the order time, x, y."""
+    """Read one date of a variable, rows along y. Dimensions without names are assumed to be in the order time, x, y."""
     names = [dimension[0].name.strip("/") if len(dimension) else "" for dimension in variable.dims]
     return variable[date] if names[1:] == ["y", "x"] else variable[date].T
 
@@ -52,8 +53,9 @@ def write_series(path, variables, attributes):
     """Write a file of this form, whole or not at all.
 
     Args:
-        variables: those that `read_series` reads, each dates x height x width.
-        attributes: of the file; without `pre_post_dates` it counts as a place without an event.
+        path: of the file.
+        variables: {name: dates x height x width} of the variables that `read_series` reads.
+        attributes: of the file; without `pre_post_dates` the place counts as one without an event.
     """
     dates, height, width = variables["MASK"].shape
     with atomic_hdf5(path) as file:
@@ -73,29 +75,31 @@ def write_series(path, variables, attributes):
 
 
 def event_dates(attributes):
-    """Positions of the last date before and the first after the event; None where the file does not say.
+    """Return the positions of the last date before and the first after the event; None if the file lacks them.
 
-    A patch with several events has a list of them: the span from the first to the last then holds them all.
+    For several events, they are the last date before the first event and the first after the last one.
     """
     try:
         told = attributes["pre_post_dates"]
-        told = ast.literal_eval(told.decode() if isinstance(told, bytes) else str(told))  # bytes: fixed length
+        told = ast.literal_eval(told.decode() if isinstance(told, bytes) else str(told))  # fixed-length text is bytes
         told = told if isinstance(told, list | tuple) else [told]
         pre, post = min(int(each["pre"]) for each in told), max(int(each["post"]) for each in told)
-    except (KeyError, ValueError, SyntaxError, TypeError):  # ValueError: UnicodeDecodeError, too
+    except (KeyError, ValueError, SyntaxError, TypeError):  # UnicodeDecodeError is a ValueError
         return None
     return (pre, post) if 0 <= pre < post else None
 
 
 def choose_dates(clouds, event, dates):
-    """Positions of the dates to use, in order of time.
+    """Choose the dates to use; return their positions, in order of time.
 
     Args:
         clouds: share of unusable pixels on each date.
-        event: positions of the last date before and the first after it, or None.
-        dates: 1: the clearest after the event. 2: the clearest before and the clearest after. More: the clearest of
-            all, one after the event among them. Of equally clear ones that nearest to the event. Without an event the
-            middle of the series stands for it.
+        event: positions of the last date before and the first after the event; None: the middle of the series.
+        dates: 1: the clearest after the event. 2: the clearest before and the clearest after. More: the clearest after
+            the event and the clearest of all others. If dates are equally clear, the nearest to the event.
+
+    Raises:
+        NotASeries: there are too few dates.
     """
     count = len(clouds)
     pre, post = event if event and event[1] < count else (count // 2 - 1, count // 2)

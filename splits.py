@@ -1,4 +1,4 @@
-"""Splits: which patches are for training, validation and test, and the record of that in split.csv."""
+"""Splits: which patches are for training, validation and test, and their record in split.csv."""
 
 import csv
 
@@ -10,7 +10,7 @@ from script import UserError
 
 SPLIT_METHODS = ("random", "blocks")
 TEST_SPLITS = ("validation", "test")
-NO_MASK = "unlabelled"  # the split of a patch without a mask, or whose mask is not to be used
+NO_MASK = "unlabelled"  # the split of patches without a mask, and of those whose mask is not used
 
 
 def split_patches(
@@ -24,26 +24,26 @@ def split_patches(
 ):
     """Assign every labelled patch to train, validation or test.
 
-    The folder's own splits are kept; of validation and test, what the folder lacks is cut from its training
-    patches. Slopes that neighbouring patches share can leak between splits cut at random; `blocks` keeps runs of
+    The folder's own splits are kept. If it has no validation or test split, that split is cut from its training
+    patches. Neighbouring patches may share a slope, which leaks between random splits; `blocks` keeps runs of
     neighbouring numbers together.
 
     Args:
-        patches: Patches.
+        patches: dataset.Patches.
         method: "random" or "blocks".
         seed: the same seed gives the same split on every machine.
-        test_split: the folder's own split that is held out as test. "validation" serves a folder whose test labels
-            are not at hand; validation is then cut from training.
+        test_split: the folder's own split that is held out as test. "validation" is for a folder whose test labels
+            are not available; validation is then cut from training.
         block_size: patches in a run, for "blocks".
-        labelled_fraction: of the training patches keep their masks; the others become "unlabelled".
-        fractions: shares of train, validation and test where they are cut.
+        labelled_fraction: share of the training patches that keep their masks; the others become "unlabelled".
+        fractions: shares of train, validation and test for splits that are cut.
 
     Returns:
-        (assigned, notes): array of N split names, "unlabelled" for patches without a mask and "" for what is not
-        used; lines that say what was cut.
+        (assigned, notes): array of N split names, "unlabelled" for patches without a usable mask and "" for patches
+        that are not used; lines that say what was cut.
 
     Raises:
-        UserError: no masks, no training patches, or too few to cut.
+        UserError: there are no masks, no training patches, or too few to cut from.
     """
     if method not in SPLIT_METHODS or test_split not in TEST_SPLITS:
         raise ValueError(f"method {method!r} is none of {SPLIT_METHODS}, or test_split {test_split!r} of {TEST_SPLITS}")
@@ -56,7 +56,9 @@ def split_patches(
         unused = assigned == "test"
         assigned[unused] = ""
         assigned[assigned == "validation"] = "test"
-        notes.append(f"the validation split of {patches.data_dir} serves as test; {unused.sum()} of its own are unused")
+        notes.append(
+            f"the validation split of {patches.data_dir} serves as test; its {unused.sum()} test patches are unused"
+        )
 
     flat = not (patches.own_splits != "").any()
     pool = np.flatnonzero(labelled if flat else assigned == "train")
@@ -71,33 +73,34 @@ def split_patches(
     for split in missing:
         wanted = max(1, round(fractions[SPLITS.index(split)] * len(pool)))
         taken = []
-        while groups[1:] and len(taken) < wanted:  # one group at least stays for training
+        while groups[1:] and len(taken) < wanted:  # at least one group stays for training
             taken.extend(pool[groups.pop()])
         assigned[taken] = split
         if not flat:
-            notes.append(f"no {split} split to keep: {len(taken)} patches cut from training ({method})")
+            notes.append(f"no {split} split in the folder: {len(taken)} patches cut from training ({method})")
     train = np.flatnonzero(assigned == "train")
     hidden = np.random.default_rng([seed, 1]).permutation(train)[max(1, round(labelled_fraction * len(train))) :]
     assigned[hidden] = NO_MASK
     assigned[~labelled] = NO_MASK
     if (assigned == NO_MASK).any():
-        notes.append(f"{(assigned == NO_MASK).sum()} patches count as unlabelled: only a teacher makes use of them")
+        notes.append(f"{(assigned == NO_MASK).sum()} patches count as unlabelled: they are used only with a teacher")
     return assigned, notes
 
 
 def _groups(numbers, length, rng):
-    """Positions of `numbers` (ascending) in runs of `length`, the runs in random order."""
+    """Group the positions of `numbers` (ascending) into runs of `length`, in random order."""
     runs = [np.arange(i, min(i + length, len(numbers))) for i in range(0, len(numbers), length)]
     return [runs[i] for i in rng.permutation(len(runs))]
 
 
 def write_split(path, patches, assigned):
+    """Write split.csv: name, split and content hash of each patch that is used."""
     rows = [row for row in zip(patches.names, assigned, patches.contents, strict=True) if row[1]]
     write_csv(path, ("image", "split", "content"), rows)
 
 
 def split_table(path, stage, key="image"):
-    """Read split.csv into {image, or hash of its content: split}; runs of earlier versions have no such hashes."""
+    """Read split.csv into {image: split}, or {content hash: split}; without hashes (older runs) the key is None."""
     with open(require(path, stage), newline="", encoding="utf-8") as file:
         return {row.get(key): row.get("split") for row in csv.DictReader(file)}
 
@@ -106,8 +109,8 @@ def read_split(path, patches, stage):
     """Read split.csv into an array of N split names, "" for patches that it does not list."""
     recorded = split_table(path, stage)
     if not recorded or None in recorded or not set(recorded.values()) <= {*SPLITS, NO_MASK}:
-        raise UserError(f"{path} is damaged (image,split with {', '.join(SPLITS)}): make it again with {stage}")
+        raise UserError(f"{path} is damaged (needs image,split with {', '.join(SPLITS)}): make it again with {stage}")
     gone = recorded.keys() - set(patches.names)
     if gone:
-        raise UserError(f"{path} lists {len(gone)} patches that {patches.data_dir} lacks, {min(gone)} for one")
+        raise UserError(f"{path} lists {len(gone)} patches that are not in {patches.data_dir} (first: {min(gone)})")
     return np.array([recorded.get(name, "") for name in patches.names])

@@ -1,8 +1,8 @@
-"""Learning from another run: its probabilities as targets, alone where there is no mask, mixed with it where there is.
+"""Learning from another run: its probabilities are the targets of patches without masks, and are mixed with masks.
 
 With unlabelled patches this is self-training (Lee 2013, ICML workshop); with an ensemble as teacher and all masks it is
-distillation (Hinton et al. 2015, arXiv 1503.02531). Probabilities are taken as they are, not cut to 0 and 1: what the
-teacher is unsure of pulls the student little either way.
+distillation (Hinton et al. 2015, arXiv 1503.02531). Probabilities are not rounded to 0 and 1, so pixels of which the
+teacher is unsure have little influence on the student.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ BATCH_SIZE = 32  # patches predicted at once
 
 
 class Teacher:
-    """A finished run that labels the patches of another.
+    """A finished run that labels the patches of another run, the student.
 
     Args:
         run: runs.Run of the teacher.
@@ -24,7 +24,8 @@ class Teacher:
         cache_dir, skip_bad: see `dataset.open_patches`.
 
     Raises:
-        UserError: it is not finished, does not fit these patches, or has learnt from what the student is judged on.
+        UserError: the teacher is not finished, cannot use these patches, or was trained on patches of the student's
+            validation or test split.
     """
 
     def __init__(self, run, patches, assigned, cache_dir, skip_bad=False):
@@ -32,26 +33,26 @@ class Teacher:
             raise UserError(f"teacher {run.name} is not finished: python train.py --run {run.name} --resume")
         self.run, self.finished, self.assigned = run, run.config["finished"], assigned
         self.patches, _, own = dataset.open_for_run(run, "all", patches.data_dir, cache_dir, skip_bad, masks=False)
-        if self.patches.names != patches.names:  # each left out others
+        if self.patches.names != patches.names:  # they skipped different files
             raise UserError(f"teacher {run.name} cannot use the same patches of {patches.data_dir} as this run")
-        # the same image may lie in another folder under another name: it is known by its content
+        # another folder may hold the same image under another name, so images are compared by content
         key, identities = ("image", np.array(patches.names)) if own else ("content", self.patches.contents)
         split = splits.split_table(run.folder / "split.csv", f"python train.py --run {run.name}", key)
         if None in split:
-            print(f"note: whether teacher {run.name} has learnt from what this run is judged on cannot be known")
+            print(f"note: cannot check whether teacher {run.name} has learnt from this run's validation or test split")
         learnt = [identity for identity, part in split.items() if part in ("train", splits.NO_MASK)]
         overlap = np.isin(identities[np.isin(assigned, ("validation", "test"))], learnt)
         if overlap.any():
             raise UserError(
                 f"teacher {run.name} has learnt from {overlap.sum()} patches of this run's validation and test "
-                "splits: give both the same SPLIT_SEED, SPLIT_METHOD and TEST_SPLIT, and keep them apart in the folder"
+                "splits: give both the same SPLIT_SEED, SPLIT_METHOD and TEST_SPLIT, or keep those patches in training"
             )
 
     def targets(self, weight):
-        """What the student is to learn: N x H x W uint8, 255 for certain landslide.
+        """Compute the targets of the student: N x H x W uint8, 255 for certain landslide.
 
-        For training patches weight x teacher + (1 - weight) x mask, for unlabelled ones the teacher alone, for others
-        0. The teacher's probabilities are the mean over flips and turns.
+        They are weight x teacher + (1 - weight) x mask for training patches, the teacher alone for unlabelled ones and
+        0 for others. The teacher's probabilities are averaged over flips and turns.
         """
         model = self.run.model()
         targets = np.zeros(self.patches.masks.shape, np.uint8)

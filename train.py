@@ -1,11 +1,11 @@
-"""Train a network to find landslides in a folder of patches.
+"""Train a landslide segmentation network on a folder of patches.
 
     python train.py                                                   # patches in data/, run results/unet/
-    python train.py --data-dir data/sample --run first --epochs 12    # any constant below is also a flag
-    python train.py --run first --resume                              # go on after a crash or Ctrl-C
-    python train.py --run second --teacher first                      # learn from unlabelled patches, too
+    python train.py --data-dir data/sample --run first --epochs 12    # each constant below is also a flag
+    python train.py --run first --resume                              # continue after a crash or Ctrl-C
+    python train.py --run second --teacher first                      # also learn from unlabelled patches
 
-Writes results/<run>/: config.json, split.csv, history.csv, model.keras (the best on validation) and
+Writes results/<run>/: config.json, split.csv, history.csv, model.keras (highest validation Dice) and
 training_curves.png. Next: python optimize_threshold.py --run <run>
 """
 
@@ -29,48 +29,48 @@ import splits
 from teacher import Teacher
 
 # ---------------------------------------------------------------------- input and output
-DATA_DIR = "data"  # folder of patches, in one of the layouts that data/README.md shows
-RESULTS_DIR = "results"  # holds a folder for each run, and cache/ with the packed patches
-RUN = "unet"  # name of the run and of its folder
-RESUME = False  # go on with a run that was cut off, with the constants it was started with
-OVERWRITE = False  # replace the run of that name
+DATA_DIR = "data"  # folder of patches, in one of the layouts that data/README.md lists
+RESULTS_DIR = "results"  # folder of all runs, and of cache/ with the packed patches
+RUN = "unet"  # name of the run, and of its folder
+RESUME = False  # continue an interrupted run, with the constants that it was started with
+OVERWRITE = False  # replace an existing run of this name
 # ---------------------------------------------------------------------- data
-BANDS = ()  # bands to use, by name (B4 B3 B2 slope) or by number from 0; none given: all
-DATES = 2  # dates to use of a series (.nc): 1: after the event, 2: before and after, more: the clearest
-SIZE = 0  # pixels to a side to which pictures (PNG, TIFF, JPEG) are resampled; 0: as they are, all of one size
-SKIP_BAD = False  # leave unusable files out and list them in config.json, instead of stopping
-SPLIT_METHOD = "random"  # how splits that the folder lacks are cut; blocks: of neighbouring patches
-BLOCK_SIZE = 20  # neighbouring patches in a block
-TEST_SPLIT = "test"  # the folder's own split to hold out; validation where only that has labels
-LABELLED_FRACTION = 1.0  # share of the training patches whose masks are used; the others count as unlabelled
-TEACHER = ""  # run to learn from, too: its probabilities are the masks of unlabelled patches
-TEACHER_WEIGHT = 0.5  # of its probabilities against the mask where there is one
-AUGMENT = ("dihedral", "affine")  # of the training patches, in this order
+BANDS = ()  # bands to use, by name (B4 B3 B2 slope) or by number from 0; none: all bands
+DATES = 2  # dates to use from a series (.nc); 1: after the event, 2: before and after, more: the clearest
+SIZE = 0  # resample pictures (PNG, TIFF, JPEG) to this many pixels a side; 0: keep their size, which they must share
+SKIP_BAD = False  # leave out unusable files and list them in config.json, instead of stopping
+SPLIT_METHOD = "random"  # how to cut splits that the folder lacks; blocks: keep neighbouring patches together
+BLOCK_SIZE = 20  # number of neighbouring patches in a block
+TEST_SPLIT = "test"  # the folder's own split to hold out as test; validation: if its test split has no masks
+LABELLED_FRACTION = 1.0  # share of training patches whose masks are used; the others count as unlabelled
+TEACHER = ""  # finished run whose probabilities are the targets of unlabelled patches
+TEACHER_WEIGHT = 0.5  # weight of the teacher's probabilities where there is a mask; the mask has the rest
+AUGMENT = ("dihedral", "affine")  # augmentations of the training patches, in this order
 # ---------------------------------------------------------------------- model and loss
-MODEL = "unet"  # network; of the segformer, a transformer, only STRIDE and DROPOUT can be set
-BASE_FILTERS = 48  # filters of the first level; each level down has twice as many
-MAX_FILTERS = 192  # filters of a level, at most
-DEPTH = 4  # halvings of the patch between the top and the bottom of the U
-STEM = 2  # 2: downsample before the U-Net and add a light full-resolution level, 3 times as fast; 1: plain
-CONV_BLOCK = "residual"  # of the U-Net; se: residual with squeeze and excitation
-FUSION = "stack"  # of the U-Net, for dates: stack, or an encoder for each and then their difference or attention
-STRIDE = 4  # of the segformer's first stage: 4, or 2, which is finer and four times the work
-DROPOUT = 0.0  # share of the channels dropped at the bottom of the U, or before the segformer's last layer
-MULTI_SCALE_LOGITS = False  # add the logits of all levels of the decoder: learns faster in short runs
-DICE_WEIGHT = 1.0  # weight of the Dice loss against the cross-entropy's 1
+MODEL = "unet"  # network; segformer: a transformer, which uses only STRIDE and DROPOUT
+BASE_FILTERS = 48  # filters of the first level; each level below has twice as many, up to MAX_FILTERS
+MAX_FILTERS = 192  # largest number of filters of a level
+DEPTH = 4  # number of halvings between the patch and the bottom of the U-Net
+STEM = 2  # 2: downsample before the U-Net and add a light full-resolution level (3 times as fast); 1: plain
+CONV_BLOCK = "residual"  # block of the U-Net; se: residual with squeeze and excitation
+FUSION = "stack"  # how the U-Net joins dates; stack: as bands; difference, attention: after one shared encoder
+STRIDE = 4  # stride of the segformer's first stage: 4, or 2 (finer, four times the work)
+DROPOUT = 0.0  # share of channels dropped at the bottom of the U-Net, or before the segformer's last layer
+MULTI_SCALE_LOGITS = False  # add the logits of all decoder levels; learns faster in short runs
+DICE_WEIGHT = 1.0  # weight of the Dice loss; the cross-entropy has weight 1
 POSITIVE_WEIGHT = 1.0  # weight of landslide pixels in the cross-entropy
 # ---------------------------------------------------------------------- optimisation
-EPOCHS = 120  # passes over the training split, at most
-PATIENCE = 0  # stop after so many epochs without a better validation Dice; 0: never
-BATCH_SIZE = 16  # patches in a training step
-LEARNING_RATE = 1e-3  # of AdamW, at its peak
-WARMUP_EPOCHS = 2.0  # epochs of linear rise to the peak, before the cosine decay to 0
-WEIGHT_DECAY = 1e-2  # of AdamW, on convolution kernels
+EPOCHS = 120  # largest number of passes over the training split
+PATIENCE = 0  # stop after this many epochs without a better validation Dice; 0: never
+BATCH_SIZE = 16  # patches in a batch
+LEARNING_RATE = 1e-3  # peak learning rate of AdamW
+WARMUP_EPOCHS = 2.0  # epochs of linear rise to the peak learning rate; a cosine decay to 0 follows
+WEIGHT_DECAY = 1e-2  # weight decay of AdamW, on kernels only
 # ---------------------------------------------------------------------- system
-SPLIT_SEED = 0  # of the split
-SEED = 0  # of the weights, the order of patches and the augmentation
-MIXED_PRECISION = "auto"  # bfloat16 convolutions; auto: where the hardware has them
-WORKERS = 2  # threads that prepare batches beside the main one; the batches are the same for any number
+SPLIT_SEED = 0  # seed of the split
+SEED = 0  # seed of the weights, the order of patches and the augmentation
+MIXED_PRECISION = "auto"  # convolve in bfloat16; auto: if the hardware supports it
+WORKERS = 2  # extra threads that prepare batches; the batches are the same for any number
 
 CHOICES = {
     "SPLIT_METHOD": splits.SPLIT_METHODS,
@@ -84,6 +84,7 @@ CHOICES = {
 
 
 def main():
+    """Open the data, split it, build the network and fit it."""
     folder = runs.run_folder(RESULTS_DIR, RUN)
     if devices.process()[0]:
         folder = devices.scratch_folder(folder, runs.TRAINED if RESUME else ())
@@ -103,7 +104,7 @@ def main():
 
 
 def adopt_constants(recorded):
-    """Take the constants that the run was started with, so that it goes on as it would have."""
+    """Take over the constants that the run was started with."""
     for name, value in recorded.items():
         value = tuple(value) if isinstance(value, list) else value
         if runs.REMOVED.get(name, value) != value:
@@ -117,7 +118,7 @@ def adopt_constants(recorded):
         if name not in script.flags_given:
             print(f"resuming with {name} = {value!r}, as the run was started")
             globals()[name] = value
-        elif name not in ("DATA_DIR", "WORKERS"):  # data may have moved; neither changes what is learnt
+        elif name not in ("DATA_DIR", "WORKERS"):  # data may have moved; neither changes the result
             flag = "--" + name.lower().replace("_", "-")
             raise script.UserError(
                 f"a resumed run keeps {name} = {value!r}: leave {flag} out or start with --overwrite"
@@ -125,7 +126,7 @@ def adopt_constants(recorded):
 
 
 def open_data():
-    """Open the training data, or say how to come by some."""
+    """Open the training data; raise UserError that says where to get some if there is none."""
     try:
         return dataset.open_patches(DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, DATES, SIZE)
     except patch_files.NoPatches as error:
@@ -137,7 +138,7 @@ def open_data():
 
 
 def check_settings():
-    """Find mistakes in the constants before the data is read, anything is written or Keras is loaded."""
+    """Check the constants before data is read, files are written or Keras is imported."""
     script.check_ranges(globals(), EPOCHS=(1, None), BATCH_SIZE=(1, None), BASE_FILTERS=(1, None), DEPTH=(1, 8))
     script.check_ranges(globals(), PATIENCE=(0, None), WORKERS=(0, None), SEED=(0, 2**32 - 1), BLOCK_SIZE=(1, None))
     script.check_ranges(globals(), LEARNING_RATE=(1e-12, None), WARMUP_EPOCHS=(0, None), WEIGHT_DECAY=(0, None))
@@ -154,7 +155,7 @@ def check_settings():
 
 
 def prepare_run(folder, patches):
-    """Make the run's folder with config.json and split.csv; returns the split of each patch, and the teacher."""
+    """Make the run's folder with config.json and split.csv; return the split of each patch, and the teacher."""
     networks.check_fit(constants(), patches.input_shape, patches.bands)
     if RESUME:
         config = records.read_json(folder / "config.json", "train.py")
@@ -163,11 +164,11 @@ def prepare_run(folder, patches):
         assigned = splits.read_split(folder / "split.csv", patches, "train.py --overwrite")
         teacher = open_teacher(patches, assigned)
         if teacher and config["teacher_finished"] != teacher.finished:
-            raise script.UserError(f"teacher {TEACHER} was trained anew since run {RUN} was started: --overwrite")
-        runs.clear_run(folder, runs.DERIVED)  # a threshold or scores of the unfinished model
+            raise script.UserError(f"teacher {TEACHER} was retrained since run {RUN} was started: use --overwrite")
+        runs.clear_run(folder, runs.DERIVED)  # threshold and scores belong to the unfinished model
         return assigned, teacher
     assigned, notes = splits.split_patches(patches, SPLIT_METHOD, SPLIT_SEED, TEST_SPLIT, BLOCK_SIZE, LABELLED_FRACTION)
-    teacher = open_teacher(patches, assigned)  # its mistakes are told before anything is written
+    teacher = open_teacher(patches, assigned)  # it can raise UserError, so it comes before any writing
     runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
     for note in notes:
         print(note)
@@ -191,20 +192,20 @@ def prepare_run(folder, patches):
         "teacher_finished": teacher.finished if teacher else None,
         **runs.environment(),
     }
-    records.write_json(folder / "config.json", config)  # last: a folder with a config has all that --resume needs
+    records.write_json(folder / "config.json", config)  # last: a folder with config.json can be resumed
     return assigned, teacher
 
 
 def open_teacher(patches, assigned):
-    """The run to learn from, or None."""
+    """Open the run named by TEACHER; return None if there is none."""
     if not TEACHER:
         return None
     return Teacher(runs.open_run(RESULTS_DIR, TEACHER), patches, assigned, Path(RESULTS_DIR, "cache"), SKIP_BAD)
 
 
 def train(folder, patches, assigned, teacher, share):
-    """Fit the model and leave its record in `folder`."""
-    # Keras takes seconds to import: --help and a mistake in the data do not wait for it.
+    """Fit the model and write its record into `folder`."""
+    # Keras takes seconds to import; --help and errors in the data must not wait for it.
     keras = devices.import_keras()
     from calibration import calibrate
     from feed import PatchFeed
@@ -213,7 +214,7 @@ def train(folder, patches, assigned, teacher, share):
     config = records.read_json(folder / "config.json", "train.py")
     keras.utils.set_random_seed(SEED)
     config.setdefault("backend", keras.backend.backend())
-    if "precision" not in config:  # a resumed run keeps what it had, whatever this machine would choose
+    if "precision" not in config:  # a resumed run keeps its precision on any machine
         bfloat16 = MIXED_PRECISION == "on" or (MIXED_PRECISION == "auto" and devices.hardware_has_bfloat16())
         config["precision"] = "mixed_bfloat16" if bfloat16 else "float32"
         records.write_json(folder / "config.json", config)
@@ -233,9 +234,10 @@ def train(folder, patches, assigned, teacher, share):
     with share.scope():
         recorder = fit(folder, config, feed, validation)
     training_curves(recorder.rows, folder / "training_curves.png")
-    runs.clear_run(folder, runs.DERIVED)  # of the model as it was at some earlier epoch
+    runs.clear_run(folder, runs.DERIVED)  # threshold and scores belong to an earlier epoch
     best_model = model_files.load_model(folder, to_store=True)
-    # recorded first: after a kill from here on a second calibration may find that all is done
+    # Recorded before the model is saved: after a kill, the resumed run calibrates a calibrated model again, and the
+    # first record must stay.
     config.setdefault("calibration", calibrate(best_model, patches, chosen["validation"]))
     records.write_json(folder / "config.json", config)
     model_files.save_model(best_model, folder / "model.keras")
@@ -257,7 +259,7 @@ def train(folder, patches, assigned, teacher, share):
 
 
 def fit(folder, config, feed, validation):
-    """Build and fit a network, from the start or from where it was cut off; returns its RunRecorder."""
+    """Build and fit a network, from the start or after the last whole epoch; return its RunRecorder."""
     import keras
 
     from callbacks import Forecast, RunRecorder
@@ -293,7 +295,7 @@ def fit(folder, config, feed, validation):
 
 
 def smaller_network():
-    """A hint at a smaller network, for the default one on a processor without bfloat16; "" for others."""
+    """Return a hint to use a smaller U-Net on a processor without bfloat16, or "" where it does not apply."""
     if MODEL != "unet" or BASE_FILTERS <= 24 or devices.hardware_has_bfloat16():
         return ""
     return (
@@ -303,7 +305,7 @@ def smaller_network():
 
 
 def build(config, steps):
-    """Build and compile the network for a run; `steps` batches make an epoch."""
+    """Build and compile the network of a run; `steps` batches make an epoch."""
     import keras
 
     from losses import BCEDice
@@ -325,16 +327,17 @@ def build(config, steps):
         loss=BCEDice(DICE_WEIGHT, POSITIVE_WEIGHT),
         metrics=[PooledDice(name="dice"), PooledIoU(name="iou")],
     )
-    optimizer.build(model.trainable_variables)  # made within the first step, it would have TensorFlow trace that twice
+    optimizer.build(model.trainable_variables)  # if built in the first step, TensorFlow traces that step twice
     return model
 
 
 def constants():
-    """The constants as they are now: {NAME: value}."""
+    """Return the current constants: {NAME: value}."""
     return {name: globals()[name] for name in script.constants(globals())}
 
 
 def now():
+    """Return the current time in UTC, in ISO 8601 to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

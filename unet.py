@@ -6,7 +6,7 @@ from keras import layers
 
 from fusion import encode_dates
 
-DETAIL_FILTERS = 16  # of the level at full resolution where the stem halves
+DETAIL_FILTERS = 16  # of the full-resolution level that stem 2 adds
 
 
 def build_unet(
@@ -24,31 +24,31 @@ def build_unet(
     variance=None,
     name="unet",
 ):
-    """Build a U-Net that takes bands as they are in the files and gives the probability of landslide.
+    """Build a U-Net that takes bands as they are in the files and predicts the probability of landslide.
 
     Args:
-        input_shape: (height, width, bands). Height and width must be divisible by 2 ** depth; None leaves them
-            open, and then every batch fed must be divisible so.
+        input_shape: (height, width, bands). 2 ** depth must divide height and width; if they are None, it must divide
+            those of every batch.
         base_filters: filters of the first level; each level below has twice as many, up to max_filters.
         depth: number of halvings between the input and the bottom of the U.
         max_filters: filters of a level, at most.
         block: plain, residual or se, see `conv_block`.
         dropout: share of the channels that are dropped at the bottom (spatial dropout).
-        multi_scale_logits: add the logits of all levels of the decoder instead of using the last one's alone.
-        stem: 1: all levels alike. 2: a convolution of stride 2 comes first, so that the U works at half the
-            resolution, with one level less; a light level at the end joins its answer with detail of the input. Most
-            of the work of a U-Net lies in its top level, where it has the fewest filters.
+        multi_scale_logits: add the logits of all levels of the decoder instead of using only the last level's.
+        stem: 1: plain. 2: downsample before the U-Net and add a light full-resolution level: a convolution of stride 2
+            comes first, the U has one level less, and a last level adds detail of the input. Most of the work of a
+            U-Net lies in its top level, which has the fewest filters.
         dates: of a series, (positions of each date's bands, positions of the bands without a date).
-        fusion: how dates come together: stack: as one image of all their bands. difference, attention: each date goes
-            through the same encoder, and what it gives is joined, see `fusion.encode_dates`.
-        mean, variance: each band's mean and variance over the training split, in file units. They become the
-            first layer, so that no later stage can normalise otherwise. None leaves the bands as they are.
+        fusion: how dates are combined. stack: as one image of all their bands. difference, attention: the same encoder
+            processes each date, and its features are joined, see `fusion.encode_dates`.
+        mean, variance: each band's mean and variance over the training split, in file units. They become the first
+            layer, so that every later stage normalises alike. None leaves the bands as they are.
 
     Returns:
         keras.Model: B x height x width x bands -> B x height x width x 1, float32 in [0, 1].
 
     Raises:
-        ValueError: for a height or width that 2 ** depth does not divide.
+        ValueError: height or width is not divisible by 2 ** depth.
     """
     height, width, bands = input_shape
     check_divisible(height, width, 2**depth)
@@ -60,7 +60,7 @@ def build_unet(
     depth -= stem - 1  # the stem's halving is one of them
 
     def encode(x):
-        """What each level gives, from the top to the bottom."""
+        """Return the features of each level, from the top to the bottom."""
         if stem == 2:
             x = layers.Conv2D(filters[0], 4, strides=2, padding="same", name="stem")(x)
         given = []
@@ -90,7 +90,7 @@ def build_unet(
         detail = layers.Conv2D(DETAIL_FILTERS, 3, padding="same", name="full_detail")(normalised)
         x = layers.Concatenate(name="full_skip")([detail, x])
         x = conv_block(x, DETAIL_FILTERS, "plain", "full")
-    # float32 from here: bfloat16 would leave probabilities in steps that a threshold search runs into
+    # float32 from here on: the steps between bfloat16 probabilities would distort the threshold search
     logit = layers.Conv2D(1, 1, dtype="float32", name="logit")(x)
     if sides:
         logit = layers.Add(dtype="float32", name="logit_sum")([logit, *sides])
@@ -99,17 +99,18 @@ def build_unet(
 
 
 def conv_block(x, filters, block, name):
-    """Two 3 x 3 convolutions, each with batch normalisation and ReLU.
+    """Apply two 3 x 3 convolutions, each with batch normalisation and ReLU.
 
-    plain: no more than that. residual: the input, through a 1 x 1 convolution where the number of channels changes,
-    is added before the last ReLU (He et al. 2016, arXiv 1512.03385). se: residual, its branch weighted channel by
-    channel by squeeze and excitation (Hu et al. 2018, arXiv 1709.01507).
+    plain: nothing else. residual: the input is added before the last ReLU, through a 1 x 1 convolution if the number
+    of channels changes (He et al. 2016, arXiv 1512.03385). se: residual, with the channels of its branch weighted by
+    squeeze and excitation (Hu et al. 2018, arXiv 1709.01507).
 
-    Momentum 0.9: at a few dozen steps an epoch, the usual 0.99 would leave validation behind for several epochs.
+    Momentum is 0.9: at a few dozen steps an epoch, the statistics for validation would lag for several epochs at the
+    default 0.99.
     """
     entering = x
     for i in (1, 2):
-        # the bias would be taken out again by the normalisation that follows
+        # no bias: the normalisation that follows would remove it
         x = layers.Conv2D(
             filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv{i}"
         )(x)
@@ -128,7 +129,7 @@ def conv_block(x, filters, block, name):
 
 
 def normalisation(bands, mean=None, variance=None):
-    """Layer that takes each band to mean 0 and variance 1; a band that never varies is only centred."""
+    """Make the layer that scales each band to mean 0 and variance 1; a constant band is only centred."""
     mean = np.zeros(bands) if mean is None else np.asarray(mean, np.float64)
     variance = np.ones(bands) if variance is None else np.asarray(variance, np.float64)
     variance = np.where(variance > 0, variance, 1.0)
@@ -136,10 +137,10 @@ def normalisation(bands, mean=None, variance=None):
 
 
 def check_divisible(height, width, divisor):
-    """Raise ValueError where a given height or width (None: not given) is no multiple of `divisor`."""
+    """Raise ValueError if a height or width (None: unknown) is not a multiple of `divisor`."""
     if any(size is not None and size % divisor for size in (height, width)):
         fitting = " x ".join(str(-(-size // divisor) * divisor) if size else "any" for size in (height, width))
         raise ValueError(
-            f"patches of {height} x {width} pixels do not fit: height and width must be divisible by {divisor} "
-            f"(2 ** depth); pad them to {fitting}, or build the network less deep"
+            f"patches of {height} x {width} pixels do not fit: height and width must be divisible by {divisor}; "
+            f"pad them to {fitting}, or lower the depth or the stride"
         )

@@ -1,15 +1,20 @@
-"""Draw a run: its training curves, and what it finds on the best, the worst and random patches.
+"""Draw a run: its training curves, and its predictions for the best, the worst and random patches.
 
     python visualize.py                                            # run results/unet/, its test split
     python visualize.py --run first --split validation --samples 6
     python visualize.py --run first --data-dir data/unlabelled     # patches without masks: prediction only
-    python visualize.py --run first --augmentations                # what each of augment.py makes of some patches
+    python visualize.py --run first --augmentations                # the effect of each augmentation
 
-Writes training_curves.png and samples/{best,worst,random}.png into the run's folder, or samples/augmentations.png.
+Writes training_curves.png and samples/{best,worst,random}.png into the run's folder; with --augmentations, only
+samples/augmentations.png. Next: python predict.py --run <run> --input <scene or folder>
 """
 
+import inspect
 from pathlib import Path
 
+import numpy as np
+
+import augment
 import dataset
 import patch_files
 import records
@@ -17,20 +22,21 @@ import runs
 import script
 from bands import optical_bands, true_colour
 
-RESULTS_DIR = "results"  # holds a folder for each run
+RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
 DATA_DIR = ""  # folder of patches to draw; empty: the run's own data
-SPLIT = "test"  # split of the patches; for the run's own data as its split.csv has them
-SAMPLES = 4  # patches on each picture
-AUGMENTATIONS = False  # draw what each of augment.py makes of some patches with landslides, instead of the rest
-SKIP_BAD = False  # leave unusable files out instead of stopping
-BATCH_SIZE = 32  # patches predicted at once
-SEED = 0  # of the choice of random patches
+SPLIT = "test"  # split to draw; for the run's own data, the one in its split.csv
+SAMPLES = 4  # patches in each picture
+AUGMENTATIONS = False  # draw only the effect of each augmentation on some patches with landslides
+SKIP_BAD = False  # leave out unusable files instead of stopping
+BATCH_SIZE = 32  # patches in a batch
+SEED = 0  # seed of the random patches and the augmentations
 
 CHOICES = {"SPLIT": (*patch_files.SPLITS, "all")}
 
 
 def main():
+    """Open a run and its patches, choose patches and draw them."""
     script.check_ranges(globals(), SAMPLES=(1, 50), BATCH_SIZE=(1, None), SEED=(0, None))
     script.check_choices(globals(), **CHOICES)
     run = runs.open_run(RESULTS_DIR, RUN)
@@ -64,13 +70,11 @@ def main():
 
 
 def choose(model, patches, indices, threshold):
-    """Pick patches by their own Dice: {kind: indices}, kinds best, worst and random, or random without masks.
+    """Choose patches by their own Dice; return {kind: indices} for best, worst and random.
 
-    The best are sought among patches with landslide only: an empty patch left empty is right but shows nothing. Of
-    equals (many have Dice 0) the one with more wrong pixels is worse.
+    Without masks, there are only random ones. The best are patches with landslides, because an empty patch without
+    false alarms shows nothing. Of patches with equal Dice (often 0), the one with more wrong pixels is worse.
     """
-    import numpy as np
-
     import metrics
     from inference import confusions
 
@@ -85,7 +89,7 @@ def choose(model, patches, indices, threshold):
 
 
 def draw_rows(model, patches, chosen, threshold):
-    """What `plots.panels` draws of some patches: (label, true colour, mask or None, probability) for each."""
+    """Return what `plots.panels` draws of each patch: (label, true colour, mask or None, probability)."""
     import metrics
     from inference import predict
 
@@ -102,19 +106,14 @@ def draw_rows(model, patches, chosen, threshold):
 
 
 def draw_augmentations(run):
-    """Draw what each augmentation makes of patches with landslides, and of their masks."""
-    import inspect
-
-    import numpy as np
-
-    import augment
+    """Draw patches with landslides and their masks after each augmentation."""
     from plots import augmentations
 
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, _ = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
     rng = np.random.default_rng(SEED)
     with_landslide = [i for i in rng.permutation(indices) if patches.masks[i].any()][: max(SAMPLES, 2)]
-    if len(with_landslide) < 2:  # some of them mix a patch with another
+    if len(with_landslide) < 2:  # some augmentations mix two patches
         raise script.UserError(f"{patches.data_dir}: fewer than two patches with landslides in the {SPLIT} split")
     images, masks = patches.images[with_landslide].astype(np.float32), patches.read_masks(with_landslide)
     light = optical_bands(patches.file_bands)

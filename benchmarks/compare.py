@@ -1,16 +1,16 @@
-"""Finished runs side by side on the same patches: scores, size, speed, and a picture of where they disagree.
+"""Compare finished runs on the same patches: scores, size, speed, and a picture of where they disagree.
 
     python benchmarks/compare.py --runs rgb segformer --name transformer
 
-Each is scored at its own threshold. Speeds are of the network alone, batches in memory, in turn. Writes
-results/figures/<name>.csv and .png.
+Each run is scored at its own threshold. Speed is that of the network alone with batches in memory; the networks take
+turns. Writes results/figures/<name>.csv and .png.
 """
 
 import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
 import numpy as np
 
@@ -22,15 +22,16 @@ import script
 from bands import true_colour
 
 RUNS = ()  # names of finished runs, each with a threshold
-RESULTS_DIR = "results"  # holds a folder for each run
-NAME = "comparison"  # of the files written
-SPLIT = "test"  # train, validation or test
-DRAWN = 3  # patches on the picture, those where the runs differ most
-BATCH_SIZE = 32  # patches predicted at once
-ROUNDS = 5  # times that each network is timed, in turn
+RESULTS_DIR = "results"  # folder of all runs
+NAME = "comparison"  # name of the files to write
+SPLIT = "test"  # split to score: train, validation or test
+DRAWN = 3  # patches in the picture, those where the runs differ most
+BATCH_SIZE = 32  # patches in a batch
+ROUNDS = 5  # timed rounds of each network, in turn
 
 
 def main():
+    """Score and time the runs, and write the table and the picture."""
     if not RUNS:
         raise script.UserError("name finished runs with --runs")
     script.check_choices(globals(), SPLIT=patch_files.SPLITS)
@@ -55,13 +56,11 @@ def main():
 
 
 def judge(run):
-    """Scores of a run; what it predicted, N x H x W; its model; (patches, indices)."""
+    """Score a run; return its row, its predicted masks (N x H x W bool), its model and (patches, indices)."""
     import metrics
     from inference import predict
 
-    patches, indices, own = dataset.open_for_run(run, SPLIT, "", Path(RESULTS_DIR, "cache"))
-    if not own:
-        raise script.UserError(f"the data of run {run.name} is not at hand")
+    patches, indices, _ = dataset.open_for_run(run, SPLIT, "", Path(RESULTS_DIR, "cache"))
     model, threshold = run.model(), run.threshold()
     predicted = [
         probabilities >= np.float32(threshold) for *_, probabilities in predict(model, patches, indices, BATCH_SIZE)
@@ -82,7 +81,7 @@ def judge(run):
 
 
 def speeds(models, batches):
-    """Patches a second that each model predicts: the median of several rounds."""
+    """Return the patches per second that each model predicts, as medians over the rounds."""
     found = np.empty((ROUNDS + 1, len(models)))
     for turn in found:
         for i, (model, batch) in enumerate(zip(models, batches, strict=True)):
@@ -90,11 +89,11 @@ def speeds(models, batches):
             for _ in range(3):
                 model.predict_on_batch(batch)
             turn[i] = 3 * len(batch) / (time.perf_counter() - began)
-    return np.median(found[1:], axis=0)  # the first includes building the graph
+    return np.median(found[1:], axis=0)  # the first round also builds the graph
 
 
 def draw(patches, indices, predicted, path):
-    """Draw patch, mask and what each run found and missed, for patches where most pixels are in dispute."""
+    """Draw patch, mask and outcome of each run for the patches with the most disputed pixels."""
     from plots import disagreements, stretch
 
     colours = true_colour(patches.bands)

@@ -1,16 +1,16 @@
-"""Whether several dates pay: Dice, and false alarms on ground that was bare before the event already.
+"""Measure what several dates gain: Dice, and false alarms on ground that was already bare before the event.
 
     python benchmarks/dates.py --runs dates_after dates_stack dates_difference
 
-Takes finished runs on one folder of series (make_sample_data.py --dates 4, or Sen12Landslides), scores each on its test
-split at its own threshold, and writes results/figures/dates.csv and .png. Ground counts as bare where no landslide is
-and the vegetation index NDVI = (B08 - B04) / (B08 + B04) lies below 0.3 before and after, water (B08 below 1000) aside.
+Scores finished runs on one folder of series (make_sample_data.py --dates 4, or Sen12Landslides), each on its test split
+at its own threshold. Writes results/figures/dates.csv and .png. Bare ground has no landslide, and its vegetation index
+NDVI = (B08 - B04) / (B08 + B04) is below 0.3 before and after the event; water (B08 below 1000) is excluded.
 """
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
 import numpy as np
 
@@ -20,12 +20,13 @@ import runs
 import script
 
 RUNS = ()  # names of finished runs, each with a threshold
-RESULTS_DIR = "results"  # holds a folder for each run
-DRAWN = 3  # patches on the picture, those where the runs differ most
-BATCH_SIZE = 32  # patches predicted at once
+RESULTS_DIR = "results"  # folder of all runs
+DRAWN = 3  # patches in the picture, those where the runs differ most
+BATCH_SIZE = 32  # patches in a batch
 
 
 def main():
+    """Score the runs, and write the table and the picture."""
     if not RUNS:
         raise script.UserError("name finished runs with --runs")
     rows, predicted, tests = zip(*(judge(runs.open_run(RESULTS_DIR, run)) for run in RUNS), strict=True)
@@ -44,7 +45,7 @@ def main():
 
 
 def judge(run):
-    """Scores of a run on its test split, false alarms by ground; what it predicted, N x H x W; (patches, indices)."""
+    """Score a run on its test split, with false alarms by ground; return (row, N x H x W bool, (patches, indices))."""
     import metrics
     from inference import predict
 
@@ -78,13 +79,13 @@ def judge(run):
 
 
 def open_pairs(patches, *bands):
-    """The same places with some bands before, then after."""
+    """Open the same places with the given bands before the event, then after it."""
     names = [f"{band} {word}" for word in ("before", "after") for band in bands]
     return dataset.open_patches(patches.data_dir, Path(RESULTS_DIR, "cache"), names, skip_bad=True, dates=2)
 
 
 def bare_ground(pairs):
-    """Where ground is bare on both dates, from B08 and B04 before and after: n x H x W x 4 -> n x H x W bool."""
+    """Find ground that is bare on both dates, from B08 and B04 before and after: n x H x W x 4 -> n x H x W bool."""
     bare = np.ones(pairs.shape[:3], bool)
     for near_infrared, red in ((pairs[..., 0], pairs[..., 1]), (pairs[..., 2], pairs[..., 3])):
         index = (near_infrared - red) / np.maximum(near_infrared + red, 1)
@@ -93,7 +94,7 @@ def bare_ground(pairs):
 
 
 def draw(patches, indices, predicted, path):
-    """Draw before, after, mask and what each run found and missed, for patches where most pixels are in dispute."""
+    """Draw both dates, mask and outcome of each run for the patches with the most disputed pixels."""
     from plots import disagreements, stretch
 
     pairs = open_pairs(patches, "B04", "B03", "B02")

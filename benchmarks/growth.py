@@ -1,11 +1,11 @@
-"""How time and memory grow with the number of patches and with the size of a scene; packing; start-up.
+"""Measure how time and memory grow with the number of patches and the size of a scene; packing; start-up.
 
     python benchmarks/growth.py
     python benchmarks/growth.py --patches 950 --rows 2745      # up to the 3799 patches of Landslide4Sense and a tile
 
-Every stage runs as a user runs it, in a process of its own, at one, two and four times the size. For a time of
-a + b n^p, p is log2 of the second difference over the first, whatever the start costs. Writes
-results/figures/growth.csv, .png and start_up.csv.
+Every stage runs as a user runs it, in its own process, at one, two and four times the size. If the time is a + b n^p,
+then p is log2 of the second difference over the first, and the start-up time a cancels out. Writes
+results/figures/growth.csv, growth.png and start_up.csv.
 """
 
 import sys
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
 import numpy as np
 from random_data import write_patches, write_scene
@@ -23,14 +23,15 @@ import dataset
 import records
 import script
 
-PATCHES = 200  # 14-band patches of the smallest folder
-ROWS = 512  # of the smallest scene
-COLUMNS = 2048  # of the scenes
-ROUNDS = 3  # times that --help is timed
-RESULTS_DIR = "results"  # the tables go to figures/ there
+PATCHES = 200  # number of 14-band patches in the smallest folder
+ROWS = 512  # rows of the smallest scene
+COLUMNS = 2048  # columns of all scenes
+ROUNDS = 3  # number of times that --help is timed
+RESULTS_DIR = "results"  # the tables go to figures/ in it
 
 
 def main():
+    """Time all stages, print the tables and write them with the picture."""
     script.check_ranges(globals(), PATCHES=(16, None), ROWS=(128, None), COLUMNS=(128, None), ROUNDS=(1, None))
     figures = Path(RESULTS_DIR, "figures").resolve()
     with tempfile.TemporaryDirectory() as place:
@@ -49,7 +50,7 @@ def main():
 
 
 def of_patches(place):
-    """Rows of what is done with a folder of patches."""
+    """Return the rows of the stages on a folder of patches: read, pack, open, train and evaluate."""
     found = {}
     for times in (1, 2, 4):
         count, folder, run = times * PATCHES, place / f"patches_{times}", f"r{times}"
@@ -70,7 +71,7 @@ def of_patches(place):
 
 
 def of_scenes(place):
-    """Rows of mapping a scene by the run that `of_patches` left."""
+    """Return the rows of mapping a scene, with the run that `of_patches` trained."""
     measured = []
     for times in (1, 2, 4):
         write_scene(place / "scene.tif", times * ROWS, COLUMNS)
@@ -81,7 +82,7 @@ def of_scenes(place):
 
 
 def rows_of(stage, measured):
-    """Rows of a stage from (size, unit, seconds, kB, bytes of the files) at one, two and four times the size."""
+    """Make a stage's rows from (size, unit, seconds, kB, bytes of the files) at one, two and four times the size."""
     first, second = np.diff([seconds for _, _, seconds, _, _ in measured])
     exponent = round(float(np.log2(second / first)), 2) if first > 0 and second > 0 else ""
     return [
@@ -98,7 +99,7 @@ def rows_of(stage, measured):
 
 
 def read_raw(folder):
-    """Read all files as they lie on the disk; returns (seconds, peak memory in kB)."""
+    """Read the bytes of all files; return (seconds, peak memory in kB)."""
     began = time.perf_counter()
     for path in folder.rglob("*.h5"):
         path.read_bytes()
@@ -106,14 +107,14 @@ def read_raw(folder):
 
 
 def pack(folder, place):
-    """Open a folder, packed or not yet; returns (seconds, peak memory in kB)."""
+    """Open a folder, which packs it if needed; return (seconds, peak memory in kB)."""
     began = time.perf_counter()
     dataset.open_patches(folder, place / "results" / "cache")
     return time.perf_counter() - began, peak()
 
 
 def start_up(place):
-    """Rows of what a user waits for before anything happens."""
+    """Return the rows of start-up times: --help, until training starts, and a whole short training."""
     rows = []
     for name in ("train.py", "evaluate.py", "predict.py"):
         seconds = [run_script(name, "--help", cwd=place)[0] for _ in range(ROUNDS)]
@@ -128,7 +129,7 @@ def start_up(place):
 
 
 def draw(rows, path):
-    """Time and memory against the size, both logarithmic, and a line of exponent 1."""
+    """Draw time and memory against size on logarithmic axes, with a line of exponent 1."""
     import matplotlib.pyplot as plt
 
     from plots import save

@@ -1,11 +1,11 @@
-"""What each part of the input pipeline costs: model.fit from files beside training on one batch in memory.
+"""Measure what each part of the input pipeline costs: model.fit from files against one batch in memory.
 
-    python benchmarks/input_pipeline.py                         # 14 bands, synthetic files made for the purpose
+    python benchmarks/input_pipeline.py                         # 14 bands, random files
     python benchmarks/input_pipeline.py --base-filters 32 --workers 1
 
-All ways are timed in turn in one run, because absolute speeds drift on shared machines; the ratio is what counts. Core
-time is what all threads together took of the processor: what it grows by, the added work took; what the speed falls by
-beyond that is waiting. Writes results/figures/input_pipeline.csv.
+All ways take turns in one process, because absolute speeds drift on shared machines; compare the ratios. Core time is
+the CPU time of all threads. Its increase is the cost of the added work; any further loss of speed is waiting. Writes
+results/figures/input_pipeline.csv.
 """
 
 import sys
@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
 import numpy as np
 from random_data import write_patches
@@ -23,16 +23,17 @@ import devices
 import records
 import script
 
-PATCHES = 480  # patches written and trained on
+PATCHES = 480  # number of patches to write and train on
 ROUNDS = 3  # timed epochs of each way, in turn
-BASE_FILTERS = 48  # of the first level of the network
-BATCH_SIZE = 16  # patches in a step
+BASE_FILTERS = 48  # filters of the first level of the network
+BATCH_SIZE = 16  # patches in a batch
 AUGMENT = ("dihedral", "affine")  # augmentations of the feed
-WORKERS = 2  # threads that prepare batches beside the main one
-OUT = "results/figures/input_pipeline.csv"  # the table
+WORKERS = 2  # extra threads that prepare batches
+OUT = "results/figures/input_pipeline.csv"  # file of the table
 
 
 def main():
+    """Write random patches, time all ways in turn, and print and write the table."""
     keras = devices.import_keras()
     from feed import PatchFeed
     from losses import BCEDice
@@ -41,7 +42,7 @@ def main():
     from unet import build_unet
 
     class EpochWatch(keras.callbacks.Callback):
-        """Keeps the time of the last epoch, from its start to its end, on the clock and on all cores."""
+        """Keep the time of the last epoch, in wall-clock and in CPU seconds."""
 
         def on_epoch_begin(self, epoch, logs=None):
             self.began = clocks()
@@ -50,7 +51,7 @@ def main():
             self.took = clocks() - self.began
 
     class OneBatch(keras.utils.PyDataset):
-        """The same batch again and again, without any work."""
+        """Give the same batch every time, without any work."""
 
         def __len__(self):
             return len(augmented)
@@ -73,12 +74,12 @@ def main():
         watch = EpochWatch()
 
         def fit(feed):
-            """The second epoch of a fit: what is done once a fit is no matter over dozens of epochs."""
+            """Time the second epoch of a fit, because the start of a fit is negligible over dozens of epochs."""
             model.fit(feed, epochs=2, shuffle=False, verbose=0, callbacks=[watch])
             return watch.took
 
         def in_memory():
-            """As many training steps on one batch that lies in memory."""
+            """Time the same number of training steps on one batch in memory."""
             began = clocks()
             for _ in range(len(augmented)):
                 model.train_on_batch(images, masks)
@@ -90,7 +91,7 @@ def main():
             "fit, from files": lambda: fit(read),
             "fit, from files, augmented": lambda: fit(augmented),
         }
-        in_memory()  # traces the graph; each fit has its first epoch for that
+        in_memory()  # traces the graph; each fit does so in its first epoch
         measured = np.array([[way() for way in ways.values()] for _ in range(ROUNDS)])
     print(f"{keras.config.dtype_policy().name}, {BASE_FILTERS} filters, batch {BATCH_SIZE}, {WORKERS} workers")
     print(f"{'way':<36} patches/s  of train_on_batch (rounds)         core time a patch")
@@ -113,7 +114,7 @@ def main():
 
 
 def clocks():
-    """Seconds now: on the clock, and of all threads of this process on all cores."""
+    """Return the wall-clock seconds and the CPU seconds of all threads of this process."""
     return np.array([time.perf_counter(), time.process_time()])
 
 

@@ -1,11 +1,12 @@
-"""Prediction speed of a trained run against OpenVINO and the same network in PyTorch, and how far results differ.
+"""Compare the prediction speed and results of a run in Keras, OpenVINO and PyTorch.
 
     pip install -r benchmarks/requirements.txt
     python benchmarks/prediction.py --run rgb
-    python benchmarks/prediction.py --isa avx2 --out results/figures/prediction_speed_avx2.csv    # as without bfloat16
+    python benchmarks/prediction.py --isa avx2    # as without bfloat16
 
-Batches lie in memory. Each way has a process of its own and they take turns. Differences are the largest of any
-probability from Keras in float32 with the same weights; the PyTorch network is untrained, so it has none.
+Batches are in memory. Each way has its own process, and the ways take turns. The difference is the largest of any
+probability from Keras in float32 with the same weights. The PyTorch network is untrained and has no difference. Writes
+results/figures/prediction_speed.csv.
 """
 
 import statistics
@@ -13,38 +14,38 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
 import numpy as np
-from turns import hold_to, in_turn, processor
+from turns import hold_to, in_turn, processor, write_table
 
 import devices
 import model_files
-import records
 import runs
 import script
 
-RUN = "rgb"  # a U-Net
-RESULTS_DIR = "results"  # holds a folder for each run
-PATCHES = 128  # predicted in a round
-BATCH_SIZE = 32  # patches predicted at once
-ROUNDS = 5  # of each way, in turn
-ISA = "all"  # instructions that the libraries may use: all, or avx2: those of a processor without bfloat16
-OUT = "results/figures/prediction_speed.csv"  # the table
+RUN = "rgb"  # name of the run, a U-Net
+RESULTS_DIR = "results"  # folder of all runs
+PATCHES = 128  # patches predicted in a round
+BATCH_SIZE = 32  # patches in a batch
+ROUNDS = 5  # timed rounds of each way, in turn
+ISA = "all"  # instructions that the libraries may use: all, or avx2, as on a processor without bfloat16
+OUT = ""  # file of the table; empty: results/figures/prediction_speed_<instructions>.csv
 
 
 def main():
+    """Time all ways in turn, compare their results, and print and write the table."""
     script.check_ranges(globals(), PATCHES=(1, None), BATCH_SIZE=(1, None), ROUNDS=(1, None))
     run = runs.open_run(RESULTS_DIR, RUN)
     folder, config = run.folder, run.config
     if run.constants["MODEL"] != "unet" or "members" in config:
-        raise script.UserError(f"run {RUN} is no U-Net: there is nothing like it in PyTorch here")
+        raise script.UserError(f"run {RUN} is not a U-Net: this benchmark has only a U-Net in PyTorch")
     hold_to(ISA)
     settings = {"PATCHES": PATCHES, "BATCH_SIZE": BATCH_SIZE}
     with tempfile.TemporaryDirectory() as place:
         arguments = (folder, config, Path(place))
         ways = [keras_as_stored, keras_float32, openvino_float32, torch_float32, torch_tuned_float32]
-        if devices.hardware_has_bfloat16():  # in software it would take minutes
+        if devices.hardware_has_bfloat16():  # emulation takes minutes
             ways += [openvino_bfloat16, torch_tuned_bfloat16]
         seconds = in_turn(ways, arguments, ROUNDS, settings)
         reference = np.load(Path(place, "keras_float32.npy"))
@@ -65,15 +66,14 @@ def main():
         rows.append(row | machine)
         patches, pixels, ratio, difference = list(row.values())[1:]
         print(f"{way:<20} {patches:>9} {pixels:>6} {ratio:>31} {difference:>20}")
-    records.write_csv(OUT, rows[0], [row.values() for row in rows])
-    print(f"written: {OUT}")
+    write_table(rows, OUT, "prediction_speed", ISA)
 
 
 # ---------------------------------------------------------------------- ways
 
 
 def batches(config):
-    """Batches of random values like those that the network was trained on."""
+    """Make batches of random values with the mean and variance of the training data."""
     rng = np.random.default_rng(0)
     mean, deviation = np.array(config["band_mean"]), np.sqrt(config["band_variance"])
     images = (rng.normal(size=(PATCHES, *config["input_shape"])) * deviation + mean).astype(np.float32)
@@ -81,7 +81,7 @@ def batches(config):
 
 
 def work_of(predict, config, place, way):
-    """A function that predicts all batches; what they give is kept for comparison."""
+    """Return a function that predicts all batches; save the probabilities for comparison."""
     inputs = batches(config)
     np.save(place / f"{way}.npy", np.concatenate([np.asarray(predict(batch)) for batch in inputs]))
 
@@ -93,7 +93,7 @@ def work_of(predict, config, place, way):
 
 
 def keras_as_stored(folder, config, place):
-    """As evaluate.py and predict.py do."""
+    """Predict as evaluate.py and predict.py do."""
     return work_of(model_files.load_model(folder).predict_on_batch, config, place, "keras_as_stored")
 
 
@@ -103,7 +103,7 @@ def keras_float32(folder, config, place):
 
 
 def openvino(folder, config, place, precision, way):
-    """OpenVINO on the exported graph, batch normalisation folded into the convolutions."""
+    """Predict with OpenVINO on the exported graph, with batch normalisation folded into the convolutions."""
     import openvino
 
     exported = place / way
@@ -140,7 +140,7 @@ def torch_way(config, channels_last, bfloat16=False):
 
 
 def torch_float32(folder, config, place):
-    """PyTorch as it comes: channels first."""
+    """Predict with untuned PyTorch: channels first."""
     return torch_way(config, channels_last=False)
 
 

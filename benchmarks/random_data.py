@@ -1,11 +1,11 @@
-"""Patches and scenes whose content does not matter, for benchmarks of speed."""
+"""Random patches and scenes for benchmarks of speed."""
 
 import h5py
 import numpy as np
 
 
 def write_patches(folder, count):
-    """Write random patches in the form of Landslide4Sense: images/image_N.h5 and masks/mask_N.h5, N from 1."""
+    """Write random patches in the format of Landslide4Sense: images/image_N.h5 and masks/mask_N.h5, N from 1."""
     rng = np.random.default_rng(0)
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True)
@@ -17,7 +17,7 @@ def write_patches(folder, count):
 
 
 def write_scene(path, height, width):
-    """Write random digital numbers, a row of blocks at a time."""
+    """Write a 14-band GeoTIFF of random digital numbers, one row of blocks at a time."""
     import rasterio
 
     rng = np.random.default_rng(0)

@@ -28,7 +28,7 @@ HEIGHTS = (1024, 4096)  # rows of the scene, smaller first
 NAIVE_LIMIT = 4096  # largest number of rows for the naive way
 BASE_FILTERS = 48  # filters of the first level of the network
 OVERLAP = 64  # pixels that tiles of 128 pixels share
-BATCH_SIZE = 32  # tiles in a batch, by strips
+BATCH_SIZE = 32  # tiles in a batch (strips only)
 
 
 def main():

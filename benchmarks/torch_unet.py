@@ -1,11 +1,11 @@
-"""Our U-Net in PyTorch, for the benchmarks alone: the same layers, so that speeds compare. Untrained."""
+"""The U-Net of unet.py in PyTorch, untrained, for benchmarks only: it has the same layers, so speeds compare."""
 
 import torch
 from torch import nn
 
 
 class Block(nn.Module):
-    """`unet.conv_block`, plain or residual."""
+    """The block of `unet.conv_block`, plain or residual."""
 
     def __init__(self, entering, filters, residual):
         super().__init__()
@@ -22,7 +22,7 @@ class Block(nn.Module):
 
 
 class UNet(nn.Module):
-    """`unet.build_unet` without its first layer and its last: bands in, logits out; channels first."""
+    """The network of `unet.build_unet` without its first and last layers: bands in, logits out; channels first."""
 
     def __init__(self, bands, base_filters, max_filters, depth=4, block="residual", stem=2, detail=16):
         super().__init__()

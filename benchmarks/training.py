@@ -1,16 +1,17 @@
-"""Training speed, end to end, against the same network and data in PyTorch and against what the machine can do.
+"""Compare training speed, end to end, with the same network and data in PyTorch and with the machine's peak.
 
     pip install -r benchmarks/requirements.txt
     python benchmarks/training.py                                  # the default network and the plain one of 16 and 32
     python benchmarks/training.py --networks default --patches 640
-    python benchmarks/training.py --isa avx2 --out results/figures/training_speed_avx2.csv    # as without bfloat16
+    python benchmarks/training.py --isa avx2    # as without bfloat16
 
-Ways: `fit` is train.py's own (packed files, augmentation, metrics); `train_on_batch` the same step on one batch in
-memory; `torch_published` opens two HDF5 files a patch in a DataLoader and computes in float32, like the official
-baseline of Landslide4Sense; `torch_tuned` has all patches in memory, channels last, bfloat16 autocast where train.py
-would use bfloat16, and keeps freed memory as our own scripts do. Each way has a process of its own; they take turns,
-one epoch each, because speeds drift on shared machines. Share of peak: arithmetic operations of the convolutions, three
-times those of prediction, over those of PyTorch's matrix product in the same precision.
+Ways: `fit` trains as train.py does (packed files, augmentation, metrics). `train_on_batch` repeats the same step on one
+batch in memory. `torch_published` opens two HDF5 files per patch in a DataLoader and computes in float32, like the
+official baseline of Landslide4Sense. `torch_tuned` has all patches in memory, channels last, bfloat16 autocast where
+train.py would use bfloat16, and keeps freed memory as train.py does. Each way has its own process. The ways take turns,
+one epoch each, because speeds drift on shared machines. Share of peak: operations per second of the convolutions (three
+times those of prediction), divided by those of PyTorch's matrix product in the same precision. Writes
+results/figures/training_speed_<instructions>.csv.
 """
 
 import statistics
@@ -19,27 +20,26 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # the scripts lie flat, one level up
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
 import h5py
 import numpy as np
 from random_data import write_patches
-from turns import hold_to, in_turn, processor
+from turns import hold_to, in_turn, processor, write_table
 
 import dataset
 import devices
-import records
 import script
 
-NETWORKS = ("default", "plain 16", "plain 32")  # of SIZES
-PATCHES = 320  # patches in an epoch, 128 x 128 x 14 float64 as they are published
-BATCH_SIZE = 16  # patches in a step
+NETWORKS = ("default", "plain 16", "plain 32")  # networks to time, from SIZES in this file
+PATCHES = 320  # patches in an epoch, 128 x 128 x 14 float64 as published
+BATCH_SIZE = 16  # patches in a batch
 ROUNDS = 3  # timed epochs of each way, in turn
-ISA = "all"  # instructions that the libraries may use: all, or avx2: those of a processor without bfloat16
-OUT = "results/figures/training_speed.csv"  # the table
-bfloat16 = True  # whether the ways use it, as train.py would; main() finds out and tells their processes
+ISA = "all"  # instructions that the libraries may use: all, or avx2, as on a processor without bfloat16
+OUT = ""  # file of the table; empty: results/figures/training_speed_<instructions>.csv
+bfloat16 = True  # whether train.py would use it here; main() sets it for the processes of all ways
 
-SIZES = {  # arguments that both implementations take
+SIZES = {  # arguments of both implementations
     "default": {"base_filters": 48, "max_filters": 192, "block": "residual", "stem": 2},
     "plain 16": {"base_filters": 16, "max_filters": 256, "block": "plain", "stem": 1},
     "plain 32": {"base_filters": 32, "max_filters": 512, "block": "plain", "stem": 1},
@@ -47,6 +47,7 @@ SIZES = {  # arguments that both implementations take
 
 
 def main():
+    """Write random patches, time all ways for each network and write the table."""
     script.check_choices(globals(), NETWORKS=tuple(SIZES))
     script.check_ranges(globals(), BATCH_SIZE=(1, None), PATCHES=(BATCH_SIZE, None), ROUNDS=(1, None))
     if PATCHES % BATCH_SIZE:
@@ -59,12 +60,11 @@ def main():
         write_patches(Path(place, "data"), PATCHES)
         for network in NETWORKS:
             rows += measure(network, place)
-    records.write_csv(OUT, rows[0], [row.values() for row in rows])
-    print(f"written: {OUT}")
+    write_table(rows, OUT, "training_speed", ISA)
 
 
 def measure(network, place):
-    """Rows of the table for one network: the ways in turn, and the machine's peak."""
+    """Time all ways and the machine's peak in turn for one network; return the rows of the table."""
     ways = (fit, train_on_batch, torch_published, torch_tuned, peak)
     settings = {"PATCHES": PATCHES, "BATCH_SIZE": BATCH_SIZE, "bfloat16": bfloat16}
     seconds = in_turn(ways, (SIZES[network], place), ROUNDS, settings)
@@ -97,7 +97,7 @@ def measure(network, place):
 
 
 def keras_model(size):
-    """The network, compiled as train.py does."""
+    """Build the network and compile it as train.py does."""
     keras = devices.import_keras()
     from losses import BCEDice
     from metrics import PooledDice, PooledIoU
@@ -133,7 +133,7 @@ def train_on_batch(size, place):
 
 
 def torch_step(size, channels_last=False, autocast=False):
-    """A function that trains the PyTorch network on a batch: BCE + Dice, AdamW."""
+    """Return a function that trains the PyTorch network on a batch: BCE + Dice, AdamW."""
     import torch
     from torch_unet import UNet
 
@@ -157,7 +157,7 @@ def torch_step(size, channels_last=False, autocast=False):
 
 
 class Files:
-    """A dataset in the way of the official baseline: two files opened for each patch."""
+    """A data set like that of the official baseline, which opens two files for each patch."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -206,7 +206,7 @@ def torch_tuned(size, place):
 
 
 def peak(size, place):
-    """FLOP/s of a matrix product of 4096, the best of five, which the "epoch" returns."""
+    """Return an "epoch" that returns the FLOP/s of a 4096 x 4096 matrix product, the best of five."""
     import torch
 
     a = torch.randn(4096, 4096, dtype=torch.bfloat16 if bfloat16 else torch.float32)
@@ -223,7 +223,7 @@ def peak(size, place):
 
 
 def convolution_flops(network):
-    """Floating-point operations of the convolutions of one patch, forward."""
+    """Count the floating-point operations of all convolutions in the forward pass of one patch."""
     devices.import_keras()
     from unet import build_unet
 

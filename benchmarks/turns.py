@@ -1,4 +1,4 @@
-"""Work in processes of its own: ways of doing one thing timed in turn, as speeds drift on shared machines; memory."""
+"""Work in separate processes: time several ways in turn, because speeds drift on shared machines; measure memory."""
 
 import contextlib
 import multiprocessing
@@ -11,13 +11,14 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import records
 import script
 
 
 def hold_to(isa):
-    """Have this process and those it starts use only the instructions of `isa`, avx2, or "all".
+    """Limit this process and those that it starts to the instructions of `isa`: "avx2", or "all" for no limit.
 
-    To be called before TensorFlow, PyTorch or OpenVINO is imported: all three convolve with oneDNN.
+    Call it before TensorFlow, PyTorch or OpenVINO is imported; all three convolve with oneDNN.
     """
     script.check_choices({"ISA": isa}, ISA=("all", "avx2"))
     if isa != "all":
@@ -25,7 +26,7 @@ def hold_to(isa):
 
 
 def processor(isa="all"):
-    """Columns that name the processor and the best instructions in use: amx_bf16, avx512_bf16, avx2 or older ones."""
+    """Return columns with the processor and the best instructions in use: amx_bf16, avx512_bf16, avx2 or older."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
     has = next((name for name in ("amx_bf16", "avx512_bf16", "avx2") if name in facts.get("flags", "")), "older")
@@ -33,15 +34,30 @@ def processor(isa="all"):
     return {"processor": facts.get("model name", platform.processor()), "instructions": used}
 
 
-def in_turn(ways, arguments, rounds, settings):
-    """{name: seconds of each round} of functions that prepare, and return what is to be timed.
+def write_table(rows, out, name, isa):
+    """Write a table to the file `out` or, if that is empty, to one named after the instructions in use."""
+    used = processor(isa)["instructions"].split()[0].removesuffix("_bf16")
+    out = out or f"results/figures/{name}_{used}.csv"
+    records.write_csv(out, rows[0], [row.values() for row in rows])
+    print(f"written: {out}")
 
-    What they return is called once before the rounds, and may itself return what counts instead of its seconds.
-    settings: {name: value} of the script's constants, which a new process has as they stand in the file.
+
+def in_turn(ways, arguments, rounds, settings):
+    """Time several ways in turn, each in its own process; return {name: seconds of each round}.
+
+    Args:
+        ways: functions that prepare and return a function to time. That function is called once before the rounds. If
+            it returns a value, the value replaces its seconds.
+        arguments: of each way.
+        rounds: number of timed calls of each way.
+        settings: {name: value} of the script's constants, because a new process has those of the file.
+
+    Raises:
+        UserError: a way ends before it is ready, as when a package is missing.
     """
     context = multiprocessing.get_context("spawn")
     found = {way.__name__: [] for way in ways}
-    with contextlib.ExitStack() as pipes:  # a way whose pipe is closed ends
+    with contextlib.ExitStack() as pipes:  # closing its pipe ends a way
         workers = {}
         for way in ways:
             ours, theirs = context.Pipe()
@@ -49,7 +65,7 @@ def in_turn(ways, arguments, rounds, settings):
             with theirs:
                 context.Process(target=_serve, args=(way, arguments, settings, theirs)).start()
             try:
-                ours.recv()  # ready, and warm
+                ours.recv()  # it is ready and warm
             except EOFError:
                 raise script.UserError(f"{way.__name__} failed: pip install -r benchmarks/requirements.txt") from None
         for _ in range(rounds):
@@ -72,21 +88,27 @@ def _serve(way, arguments, settings, pipe):
 
 
 def alone(function, *arguments):
-    """Call a function in a fresh process, so that memory and caches are its own."""
+    """Call a function in a fresh process with its own memory and caches; return its result."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(function, *arguments).result()
 
 
 def peak():
-    """Peak resident memory of this process in kB."""
+    """Return the peak resident memory of this process in kB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def run_script(name, *arguments, cwd, until="\n"):
-    """Run a script of the project in a folder; returns (seconds, peak resident memory in kB, seconds `until`).
+    """Run a script of the project in a folder; return (seconds, peak resident memory in kB, seconds `until`).
 
-    until: words of its output; the last figure is when a line of it first held them, None if none did. UserError where
-    the script fails, with what it said.
+    Args:
+        name: of the script.
+        arguments: its command line.
+        cwd: folder to run it in.
+        until: text whose first appearance in the output is timed; None is returned if it does not appear.
+
+    Raises:
+        UserError: the script fails; with its error output.
     """
     command = [sys.executable, "-u", str(Path(__file__).parent.parent / name), *map(str, arguments)]
     began, seen = time.perf_counter(), None

@@ -1,4 +1,4 @@
-"""Strips of a scene computed by the workers of a Dask cluster, with the same bytes as by this process."""
+"""Strips of a scene, computed by the workers of a Dask cluster with the same bytes as in this process."""
 
 import ast
 import contextlib
@@ -25,8 +25,8 @@ ROOT = Path(__file__).parent.parent
 def strips_on_cluster(job, scheduler):
     """Yield what `strips_here` yields, computed by the workers of a Dask cluster.
 
-    A strip whose worker is lost is computed again by another; each is taken over once, in order, so nothing is lost
-    or doubled. Only a few strips are under way at a time, so that finished ones do not pile up.
+    If a worker is lost, another computes its strip again. Strips arrive once each and in order. Only a few are computed
+    at a time, so that finished ones do not pile up.
 
     Args:
         scheduler: "local:2" for that many processes on this machine, or the address of a scheduler, whose workers
@@ -42,7 +42,7 @@ def strips_on_cluster(job, scheduler):
     job = replace(job, run=str(Path(job.run).resolve()), source=source, stamps=stamps)
     with open_client(distributed, scheduler) as client:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        name = hashlib.sha256(repr(job).encode()).hexdigest()[:12]  # of other jobs on the same cluster
+        name = hashlib.sha256(repr(job).encode()).hexdigest()[:12]  # tells this job from others on the cluster
         waiting = deque()
         try:
             for index in range(len(job.grid.strips)):
@@ -65,7 +65,7 @@ def _absolute(paths):
 
 @contextlib.contextmanager
 def open_client(distributed, scheduler):
-    """A client of a local cluster, which goes with it, or of the cluster at an address."""
+    """Open a client of a local cluster, which is closed with it, or of the cluster at an address."""
     kind, _, count = scheduler.partition(":")
     local = kind == "local" and count.isdigit() and int(count) > 0
     with contextlib.ExitStack() as stack:
@@ -86,7 +86,7 @@ def open_client(distributed, scheduler):
 
 
 def source_files():
-    """Files of the project that a worker imports to compute a strip of a Job: two modules, what they import, and so on."""
+    """List the files of the project that a worker imports: two modules, what they import, and so on."""
     found, wanted = {ROOT / "scenes" / "__init__.py"}, ["scenes.cluster", "scenes.pipeline"]
     while wanted:
         path = ROOT.joinpath(*wanted.pop().split(".")).with_suffix(".py")
@@ -109,11 +109,11 @@ def write_archive(path):
     return str(path)
 
 
-_one_at_a_time = threading.Lock()  # GDAL's files do not bear two threads, which a worker may have
+_one_at_a_time = threading.Lock()  # two threads, which a worker may have, must not use a GDAL file
 
 
 def compute_strip(job, index):
-    """Compute a strip on a worker: (sums, valid) or None."""
+    """Compute a strip on a worker; returns (sums, valid) or None."""
     with _one_at_a_time:
         model, scene = _equipment(job)
         strip = read_strip(scene, job.grid, index, job.fill)

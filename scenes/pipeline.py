@@ -11,19 +11,19 @@ from scenes.tiling import TileGrid, predict_strip, read_strip
 
 @dataclass(frozen=True)
 class Job:
-    """All it takes to compute any strip of a scene, in plain values that can be sent to another process."""
+    """What is needed to compute any strip of a scene, in plain values that can be sent to another process."""
 
     run: str  # folder of the run
     source: SceneSource
     grid: TileGrid
-    fill: tuple  # stands in for missing data, a value for each band
+    fill: tuple  # replaces missing data, a value for each band
     batch_size: int
     tta: bool = False
-    stamps: tuple = ()  # when the files were changed: a worker may have kept what it opened for an earlier job
+    stamps: tuple = ()  # when the files changed: a worker keeps what it opened for a job with the same ones
 
 
 def prefetch(function, items):
-    """Yield function(item) for each item, the next one being worked out in a thread meanwhile."""
+    """Yield function(item) for each item; a thread computes the next one meanwhile."""
     with ThreadPoolExecutor(1) as thread:
         waiting = deque()
         for item in items:
@@ -35,7 +35,7 @@ def prefetch(function, items):
 
 
 class BackgroundWriter:
-    """Calls `function` in a thread, one call after the other; a call waits for the one before it, and so do errors."""
+    """Call `function` in a thread; each call waits for the one before it and raises its error."""
 
     def __init__(self, function):
         self.function, self.thread, self.last = function, ThreadPoolExecutor(1), None
@@ -55,7 +55,7 @@ class BackgroundWriter:
 
 
 def strips_here(job, model, scene):
-    """Yield (sums, valid) of each strip in order, or None for strips without data; reading goes on meanwhile."""
+    """Yield (sums, valid) of each strip in order, or None for strips without data; the next strip is read meanwhile."""
     read = functools.partial(read_strip, scene, job.grid)
     for strip in prefetch(lambda index: read(index, job.fill), range(len(job.grid.strips))):
         yield strip and (predict_strip(model, job.grid, strip, job.batch_size, job.tta), strip.valid)

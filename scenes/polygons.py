@@ -26,9 +26,9 @@ def strips(height):
 
 
 def outlines(mask_path):
-    """Trace the areas of value 1 in a mask, pixels joined by their sides: polygons in pixels (column, row).
+    """Trace the areas of value 1 in a mask, pixels joined by their sides; returns polygons in pixels (column, row).
 
-    What a strip's last row cuts is kept back and joined to what goes on in the next one.
+    Polygons touching a strip's last row wait and are merged with their continuation.
     """
     finished, pending = [], []
     with rasterio.open(mask_path) as mask:
@@ -39,7 +39,7 @@ def outlines(mask_path):
             if pending:
                 joining = [polygon for polygon in found if polygon.bounds[1] == top]
                 found = [polygon for polygon in found if polygon.bounds[1] != top]
-                # a corner of the seam is left on straight sides; simplifying by nothing takes it out
+                # the merge leaves corners on straight sides at the seam; simplifying by 0 removes them
                 joined = shapely.simplify(shapely.union_all(pending + joining), 0)
                 found += shapely.get_parts(joined).tolist()
             pending = [polygon for polygon in found if polygon.bounds[3] == bottom]
@@ -49,14 +49,14 @@ def outlines(mask_path):
 
 
 def ground_areas(polygons, crs):
-    """Area of each polygon in m2 on the ellipsoid of its coordinate system, sides taken as geodesics."""
+    """Return the area of each polygon in m2 on the ellipsoid of its CRS, with geodesics for sides."""
     transformer, geod = to_geodetic(crs)
     geodetic = shapely.transform(polygons, transformer.transform, interleaved=False)
     return np.array([abs(geod.geometry_area_perimeter(polygon)[0]) for polygon in geodetic])
 
 
 def measure(polygons, probability_path, slope=None):
-    """Mean and maximum probability and mean slope over the pixels of each polygon (in pixels, column and row).
+    """Measure mean and maximum probability and mean slope over the pixels of each polygon.
 
     Args:
         polygons: as `outlines` gives them. probability_path: raster of probabilities or, if uint8, of percents.
@@ -72,7 +72,7 @@ def measure(polygons, probability_path, slope=None):
     with rasterio.open(probability_path) as file:
         unit = np.float32(0.01 if file.dtypes[0] == "uint8" else 1)
         for top, bottom in strips(file.height):
-            # read even where no polygon lies: what cannot be read back was not written whole
+            # read where no polygon lies, too: a map that cannot be read back was not written whole
             probability = file.read(1, window=Window(0, top, file.width, bottom - top))
             here = np.flatnonzero((bounds[:, 1] < bottom) & (bounds[:, 3] > top))
             if not len(here):
@@ -104,7 +104,7 @@ def measure(polygons, probability_path, slope=None):
 
 
 def landslides(mask_path, probability_path, min_area=0.0, slope=None):
-    """Polygons of a mask as a table, those of less than `min_area` m2 (pixels, without a CRS) left out.
+    """Make a table of the polygons of a mask, without those below `min_area` m2 (pixels, without a CRS).
 
     Returns:
         geopandas.GeoDataFrame in the mask's CRS, largest first: area_m2, pixels, mean_probability,
@@ -135,11 +135,11 @@ def landslides(mask_path, probability_path, min_area=0.0, slope=None):
 def write(table, path, metadata, date):
     """Write a GeoPackage with the layer "landslides", `metadata` in file and layer.
 
-    The format asks for the date of the last change; a given `date` (datetime) makes the same map the same bytes.
+    The format holds the date of the last change; a given `date` (datetime) makes the bytes of a map reproducible.
     """
     options = {
         "OGR_CURRENT_DATE": date.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "OGR_GPKG_ALLOW_THREADED_RTREE": "NO",  # timing must have no say in the layout of the spatial index
+        "OGR_GPKG_ALLOW_THREADED_RTREE": "NO",  # otherwise the layout of the spatial index depends on timing
     }
     pyogrio.set_gdal_config_options(options)
     try:

@@ -1,4 +1,4 @@
-"""A picture of a mapped scene: what the model found drawn on it, with a scale bar and a legend."""
+"""A picture of a mapped scene: the scene, the predicted landslides on it, a scale bar and a legend."""
 
 import numpy as np
 import shapely
@@ -29,7 +29,7 @@ def draw(path, scene, bands, polygons, title, notes, metadata):
     if valid.any():
         picture[valid] = stretch(image[valid])
     left, right, top, bottom = extent(valid)
-    # a metre is as long on the picture down as across, in degrees too
+    # a metre has the same length down and across the picture, also on a grid in degrees
     dx, dy = (
         (float(np.median(plane)) * factor for plane in scene.grid.pixel_size) if scene.grid.crs else (factor, factor)
     )
@@ -50,7 +50,7 @@ def draw(path, scene, bands, polygons, title, notes, metadata):
     north_up = scene.grid.crs and scene.grid.transform.b == scene.grid.transform.d == 0 and scene.grid.transform.e < 0
     axis.set_xlabel("\n".join([*notes, *(["north is up"] if north_up else [])]), fontsize=7)
     figure.suptitle(title, fontsize=9)
-    keys = [Line2D([], [], color=ORANGE, linewidth=2, label=f"called landslide ({len(outlines)} polygons)")]
+    keys = [Line2D([], [], color=ORANGE, linewidth=2, label=f"predicted landslide ({len(outlines)} polygons)")]
     if not valid.all():
         keys.append(Rectangle((0, 0), 1, 1, facecolor=str(NODATA), edgecolor="grey", label="no data"))
     figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False)
@@ -59,7 +59,7 @@ def draw(path, scene, bands, polygons, title, notes, metadata):
 
 
 def extent(valid):
-    """(left, right, top, bottom) of what is worth showing: the pixels with data and a little around them."""
+    """Return (left, right, top, bottom) of the pixels with data and a margin around them."""
     height, width = valid.shape
     if not valid.any():
         return 0, width, 0, height
@@ -74,12 +74,12 @@ def extent(valid):
 
 
 def rings(polygon, factor):
-    """Outline and holes of a polygon as matplotlib paths, `factor` pixels to a pixel of the picture."""
+    """Return outline and holes of a polygon as matplotlib paths; a pixel of the picture is `factor` pixels."""
     return [Path(np.array(ring.coords) / factor, closed=True) for ring in (polygon.exterior, *polygon.interiors)]
 
 
 def add_scale_bar(axis, across, unit, name):
-    """A bar of a round length, up to a quarter of the picture's width `across`; `unit` is the size of a pixel."""
+    """Add a bar of a round length, up to a quarter of the width `across`; `unit` is the size of a pixel."""
     power = 10.0 ** np.floor(np.log10(across / 4))
     length = max(step * power for step in (1, 2, 5) if step * power <= across / 4)
     label = f"{length / 1000:g} km" if name == "m" and length >= 1000 else f"{length:g} {name}"

@@ -1,4 +1,4 @@
-"""A scene as a model reads it: the bands of its files on one grid, slope and elevation beside them, scaled.
+"""A scene as a model reads it: the bands of its files, slope and elevation on one grid, scaled.
 
 Rows are read as they are asked for, so memory does not grow with the scene. Where each band comes from is written in a
 source (source.py).
@@ -23,7 +23,7 @@ from script import UserError
 
 SAMPLE_PIXELS = 4_000_000  # a scene of no more is judged by all its pixels, a larger one by windows spread over it
 
-# What GDAL has to say comes to us as exceptions; its log would put lines of its own before ours.
+# GDAL reports errors as exceptions; its log would print lines of its own before ours.
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.py says so in our words
 
@@ -39,7 +39,7 @@ def open_raster(path):
 
 
 def two_rows_of_blocks(files):
-    """Bytes of what must stay in memory so that rows read one after the other decode no block twice."""
+    """Bytes of memory in which successive rows are read without decoding a block twice."""
     return sum(
         2 * file.block_shapes[i][0] * file.width * np.dtype(file.dtypes[i]).itemsize
         for file in files
@@ -59,7 +59,7 @@ class Scene:
         """Open a scene. files: the rasters of source.paths if they are open already; the scene closes them."""
         self.source = source
         files = files or [open_raster(path) for path in source.paths]
-        # GDAL would take a twentieth of the machine's memory; it reads this once, before its first block
+        # GDAL would use a twentieth of the machine's memory; it reads this setting once, before its first block
         os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(two_rows_of_blocks(files) / 2**20)))
         self.grid = PixelGrid.of(files[source.reference])
         self._opened = list(files)
@@ -128,9 +128,9 @@ class Scene:
         self.scale(values)
         return values, valid
 
-    @ensure_env  # in every thread, or GDAL prints what it has to say
+    @ensure_env  # needed in every thread, or GDAL prints messages of its own
     def _read_files(self, window, bands=None, shape=None):
-        """Bands of the files in a window, with the offset but not scaled: (bands x H x W float32, valid H x W).
+        """Read bands of the files in a window, offset but not scaled: (bands x H x W float32, valid H x W).
 
         `bands` are places in source.bands. With a `shape` (H, W), averages over blocks of pixels.
         """
@@ -164,7 +164,7 @@ class Scene:
 
     @ensure_env
     def read_terrain(self, window):
-        """Slope in degrees and elevation in metres of a window: {name: H x W float32}, NaN where there is none."""
+        """Read slope (degrees) and elevation (metres) of a window: {name: H x W float32}, NaN where unknown."""
         grown = Window(window.col_off, window.row_off, window.width + 2, window.height + 2)
         try:
             elevation = self.dem.read(1, window=grown)
@@ -184,7 +184,7 @@ class Scene:
             np.clip(values, 0, 255, out=values)
 
     def thumbnail(self, bands, longest):
-        """Some of the model's bands (by place) reduced to `longest` pixels: (H x W x bands, valid H x W, factor)."""
+        """Read some bands (by place), reduced to `longest` pixels: (H x W x bands, valid H x W, factor)."""
         factor = max(1.0, max(self.grid.shape) / longest)
         shape = tuple(max(1, round(size / factor)) for size in self.grid.shape)
         places = [self.source.columns.index(band) if band in self.source.columns else 0 for band in bands]

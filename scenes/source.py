@@ -1,4 +1,4 @@
-"""What of a scene a model is shown: where each of its bands comes from, and how it is scaled."""
+"""Where each band of a model comes from in a scene, and how its values are scaled."""
 
 import contextlib
 import re
@@ -14,12 +14,12 @@ from scenes.scene import Scene, open_raster
 from script import UserError
 
 SCALINGS = ("none", "l4s", "stretch")
-FAR_MEAN, FAR_DEVIATION = 2.0, 3.0  # a band is far off whose mean is off by 2 deviations, or its deviation by 3 times
+FAR_MEAN, FAR_DEVIATION = 2.0, 3.0  # limits of a shifted band: its mean in deviations, its deviation as a ratio
 
 
 @dataclass(frozen=True)
 class SceneSource:
-    """All it takes to read a scene, in plain values that can be sent to another process.
+    """What is needed to read a scene, in plain values that can be sent to another process.
 
     Attributes:
         paths: of the files. bands: for each band that comes from them (index of the file, number from 1).
@@ -120,7 +120,7 @@ def match_bands(files, model_bands, scene_bands=(), dem="", nodata=None, offset=
 
 
 def find_band(wanted, found, path):
-    """The one of `found` (index, number, label) that is called `wanted`; B4 and B04 are the same."""
+    """Return the one of `found` (index, number, label) that is named `wanted`; B4 and B04 are the same."""
 
     def plain(name):
         return re.sub(r"^B0*(?=\d)", "B", name.upper())
@@ -138,7 +138,7 @@ def find_band(wanted, found, path):
 
 
 def terrain_columns(model_bands, dem):
-    """((name, place), ...) of slope and elevation among the model's bands; none without `dem`."""
+    """Return ((name, place), ...) of slope and elevation among the model's bands; none without `dem`."""
     if not dem:
         return ()
     columns = tuple((name, model_bands.index(name)) for name in TERRAIN if name in model_bands)
@@ -175,10 +175,10 @@ def scaled(source, scaling, model_bands, pixels):
 
 
 def shifted_bands(pixels, mean, variance):
-    """Which bands of a sample (bands x pixels) lie far from the mean and variance that the model was trained on.
+    """Find bands of a sample (bands x pixels) that lie far from the training data, given its mean and variance.
 
-    Returns the places of bands whose mean differs by more than 2 of the training's standard deviations, or whose
-    standard deviation differs by more than 3 times.
+    Returns the places of bands whose mean differs by more than 2 standard deviations of the training data, or whose
+    standard deviation differs by more than a factor of 3.
     """
     if not pixels.size:
         return []

@@ -1,7 +1,7 @@
-"""Tiles over a scene: where they lie, how their predictions blend, and the rasters that come of them.
+"""Tiles over a scene: where they lie, how overlapping predictions are added, and the rasters that are written.
 
-The unit of work is a strip: some rows of tiles, computed by one call in the same batches, whatever the process
-(cluster.py), so that the result has the same bytes. Strips are added up in order in one place.
+The unit of work is a strip, some rows of tiles. Whatever process computes a strip (cluster.py), it uses the same
+batches, so that the result has the same bytes. One process adds the strips in order.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ BLOCK = 256  # pixels a side of the blocks of written rasters; whole rows of blo
 
 @dataclass(frozen=True)
 class TileGrid:
-    """Overlapping tiles that cover a scene, and beyond its edges half an overlap, where it is mirrored.
+    """Overlapping tiles that cover a scene and half an overlap beyond its edges, where the scene is mirrored.
 
     Attributes:
         height, width: of the scene. tile: (height, width) of a tile. overlap: pixels that neighbours share, at most
@@ -56,16 +56,16 @@ class TileGrid:
 
     @property
     def window(self):
-        """Weight of each pixel of a tile, above 0: flat, falling to the edges as a raised cosine over the overlap.
+        """Weight of each pixel of a tile, above 0: 1 inside, falling to the edges as a raised cosine over the overlap.
 
-        Over an overlap the weights of two neighbours add up to 1, so that no seam shows.
+        The weights of two neighbours add up to 1 over their overlap, so that no seam shows.
         """
         down, right = (_ramp(size, self.overlap) for size in self.tile)
         return np.outer(down, right).astype(np.float32)
 
     @property
     def totals(self):
-        """Sums of all weights over the rows and over the columns of the scene: their outer product is each pixel's."""
+        """Sums of the weights along rows and along columns; their outer product is the sum at each pixel."""
         sums = []
         for size, tile, starts in zip((self.height, self.width), self.tile, (self.tops, self.lefts), strict=True):
             total = np.zeros(size)
@@ -89,7 +89,7 @@ def _ramp(size, overlap):
 
 
 def mirrored(first, last, size):
-    """Indices first ... last - 1 of a line of `size` pixels, mirrored at its ends as often as needed."""
+    """Return the indices first ... last - 1 of a line of `size` pixels, mirrored at its ends as often as needed."""
     return augment.mirrored(np.arange(first, last), size)
 
 
@@ -119,7 +119,7 @@ def read_strip(scene, grid, index, fill):
     values, valid = scene.read(int(rows.min()), int(rows.max()) + 1)
     if not valid.any():
         return None
-    if not valid.all():  # the mean of training is what the network takes for nothing in particular
+    if not valid.all():  # the mean of the training data carries no information for the network
         np.copyto(values, np.asarray(fill, np.float32)[:, None, None], where=~valid)
     rows = rows - rows.min()
     valid = valid[rows]
@@ -131,7 +131,7 @@ def read_strip(scene, grid, index, fill):
 
 
 def predict_strip(model, grid, strip, batch_size, tta=False):
-    """Weighted probabilities of a strip, summed over its tiles: height x scene width, float32."""
+    """Predict the tiles of a strip; returns their weighted probabilities, added: height x scene width, float32."""
     tile_height, tile_width = grid.tile
     window = grid.window
     sums = np.zeros(strip.values.shape[1:], np.float32)
@@ -160,7 +160,7 @@ def batches(items, batch_size):
 
 
 class OverlapAdd:
-    """Adds strips up, in order, to finished rows; holds no more of the scene than a strip and a row of blocks."""
+    """Add strips in order and hand out finished rows; holds a strip and a row of blocks, never the scene."""
 
     def __init__(self, grid):
         self.grid, self.next, self.top = grid, 0, 0
@@ -168,9 +168,9 @@ class OverlapAdd:
         self.sums, self.valid = np.zeros((0, grid.width), np.float32), np.zeros((0, grid.width), bool)
 
     def add(self, strip):
-        """Take the next strip, (sums, valid) or None.
+        """Add the next strip, (sums, valid) or None.
 
-        Returns (first row, probability H x W float32, valid H x W) of rows that are finished by it, in whole rows of
+        Returns (first row, probability H x W float32, valid H x W) of the rows that it finishes, in whole rows of
         blocks; H may be 0.
         """
         strips, height = self.grid.strips, self.grid.height
@@ -197,7 +197,7 @@ class OverlapAdd:
 
 @contextlib.contextmanager
 def raster(path, grid, tags, dtype, nodata):
-    """Open a one-band tiled, compressed GeoTIFF on a PixelGrid for writing; reduced copies are added at the end."""
+    """Open a one-band tiled, compressed GeoTIFF on a PixelGrid for writing; overviews are added when it closes."""
     form = {
         "driver": "GTiff",
         "height": grid.height,
@@ -221,6 +221,6 @@ def raster(path, grid, tags, dtype, nodata):
         file.update_tags(**tags)
         yield file
     factors = [2**i for i in range(1, 8) if max(grid.shape) > BLOCK * 2**i]
-    if factors:  # a viewer opens a large map at once
+    if factors:  # so that a viewer opens a large map quickly
         with rasterio.open(path, "r+") as file:
             file.build_overviews(factors, Resampling.nearest)

@@ -1,4 +1,4 @@
-"""Synthetic patches: ground of four invented regions, landslides on it, and what Sentinel-2 sees of both."""
+"""Synthetic patches: ground of four invented regions, landslides on it, and its Sentinel-2 image."""
 
 from dataclasses import dataclass
 
@@ -10,21 +10,21 @@ from synthetic.terrain import COLS, PIXEL, ROWS, SIZE, blur, distance_to_zero, f
 
 @dataclass(frozen=True)
 class Region:
-    """What sets one landscape apart. Pairs are the (low, high) of a uniform draw for each patch."""
+    """Parameters of a landscape. A pair is the (low, high) of a uniform draw for each patch."""
 
     base_m: tuple  # elevation of the valley floor, metres
-    slope_deg: tuple  # slope of the hillsides, degrees: three tenths of the patch are steeper
+    slope_deg: tuple  # slope that three tenths of the patch exceed, degrees
     forest: float  # share of forest on the hillsides; the rest is grass
-    dry: float  # 0 lush to 1 parched: moves grass and the leaf colour to yellow
-    haze: float  # aerosol load, 1 is ordinary
-    vapour: float  # water vapour, 1 is ordinary: darkens B9
+    dry: float  # 0 lush to 1 parched; yellows grass and leaves
+    haze: float  # aerosol load; 1 is ordinary
+    vapour: float  # water vapour, which darkens B9; 1 is ordinary
     soil: str  # spectrum of fresh bare ground
     rock: float  # share of the very steep ground that is bare rock
     plain: float  # share of patches with a broad flat valley
     landform: str  # "valleys", "mesas" or "cones"
 
 
-EMPTY_SHARE = 0.36  # patches left without landslides; patches with no steep ground add to them
+EMPTY_SHARE = 0.36  # share of patches drawn without landslides; patches without steep ground add to it
 
 REGIONS = {
     "humid_hills": Region((60, 900), (24, 40), 0.85, 0.10, 1.3, 1.2, "red_soil", 0.1, 0.35, "valleys"),
@@ -55,7 +55,7 @@ SPECTRA = {
     }.items()
 }
 
-# The air, band by band. Rayleigh and aerosol path reflectance are those of sea level.
+# The atmosphere in each band. Rayleigh and aerosol path reflectance are those at sea level.
 RAYLEIGH = np.array([0.092, 0.062, 0.033, 0.016, 0.012, 0.009, 0.008, 0.006, 0.004, 0.0, 0.0004, 0.0001])
 AEROSOL = np.array([0.012, 0.010, 0.008, 0.006, 0.006, 0.005, 0.005, 0.004, 0.002, 0.0, 0.001, 0.0005])
 TRANSMITTANCE = np.array([0.80, 0.84, 0.88, 0.91, 0.92, 0.90, 0.94, 0.92, 0.26, 0.001, 0.94, 0.92])
@@ -67,10 +67,10 @@ NATIVE_M = np.array([60, 10, 10, 10, 20, 20, 20, 10, 60, 60, 20, 20.0])  # pixel
 
 
 def run_out(fall, start, length):
-    """Follow the slope downhill from a pixel, with some inertia; returns K x 2 pixel positions.
+    """Follow the slope downhill from a pixel, with some inertia; return K x 2 pixel positions.
 
-    `fall` is the downhill gradient, H x W x 2. The path ends after `length` pixels, at the edge of the patch,
-    or a few pixels after the ground turns gentle, where the debris comes to rest.
+    `fall` is the downhill gradient, H x W x 2. The path ends after `length` pixels, at the edge of the patch, or where
+    debris comes to rest: a few pixels after the ground becomes gentle.
     """
     path, heading, gentle = [np.array(start, float)], np.zeros(2), 0
     while len(path) < length:
@@ -87,9 +87,9 @@ def run_out(fall, start, length):
 
 
 def scar(path, width, rough):
-    """Signed distance in pixels to the edge of a slide, negative inside: wide head, narrow track, wide toe.
+    """Return the bounding box of a slide, as slices, and the signed distance to its edge within the box.
 
-    Returns the slices of the box that holds the slide, and the distances within it.
+    The distance is in pixels, negative inside. A slide has a wide head, a narrow track and a wide toe.
     """
     along = np.linspace(0, 1, len(path))
     radius = 0.5 * width * np.interp(along, [0, 0.15, 0.5, 0.75, 0.93, 1], [0.6, 1.15, 0.7, 0.65, 1.0, 0.6])
@@ -103,9 +103,9 @@ def scar(path, width, rough):
 
 
 def landslides(elevation, slope, rng, share):
-    """Slides covering about `share` of the patch: label 0/1 and exposure 0..1 of bare ground.
+    """Draw slides that cover about `share` of the patch; return the label 0/1 and the exposure 0..1 of bare ground.
 
-    Sources lie on steep ground, clustered as after one storm or shock; areas are heavy-tailed (Pareto).
+    Sources lie on steep ground and form clusters, as after a storm or an earthquake. Areas are heavy-tailed (Pareto).
     """
     label, exposure = np.zeros((SIZE, SIZE)), np.zeros((SIZE, SIZE))
     likely = step(slope, 31, 2.5) * (slope > 24) * np.exp(1.2 * fractal(rng, 1.6))
@@ -139,12 +139,12 @@ def landslides(elevation, slope, rng, share):
 
 
 def cover(surface, weight, spectrum):
-    """Lay a spectrum (12, or H x W x 12) over the surface with a weight of 0..1 a pixel."""
+    """Blend a spectrum (12, or H x W x 12) into the surface, in place, with a weight of 0..1 for each pixel."""
     surface += weight[..., None] * (spectrum - surface)
 
 
 def parcels(rng):
-    """Farm parcels: H x W numbers, uniform in 0..1 and the same within a parcel."""
+    """Draw farm parcels: H x W random numbers, uniform in 0..1 and constant within a parcel."""
     turn = rng.uniform(0, np.pi)
     warp = 2.5 * fractal(rng, 2.0, 80.0)
     u = (ROWS * np.cos(turn) + COLS * np.sin(turn) + warp) / rng.uniform(6, 14)
@@ -153,7 +153,7 @@ def parcels(rng):
 
 
 def land_cover(region, elevation, slope, river, rng):
-    """Surface reflectance of the ground before the landslides, H x W x 12."""
+    """Make the surface reflectance of the ground before the landslides, H x W x 12."""
     surface = np.empty((SIZE, SIZE, 12))
     leaf = SPECTRA["forest"] * (1 - 0.25 * region.dry) + SPECTRA["dry_grass"] * 0.25 * region.dry
     meadow = SPECTRA["grass"] * (1 - region.dry) + SPECTRA["dry_grass"] * region.dry
@@ -179,7 +179,7 @@ def land_cover(region, elevation, slope, river, rng):
     cover(surface, 0.9 * step(-river, -bed, 0.3) * step(-slope, -26, 2), SPECTRA["gravel"])
     stream = SPECTRA["water"] + rng.random() * (SPECTRA["silt"] - SPECTRA["water"])
     cover(surface, step(-river + 0.5 * fractal(rng, 1.6, 30.0), 0.7, 0.2) * step(-slope, -26, 2), stream)
-    if rng.random() < 0.45:  # a road that keeps to one height, its cut bare
+    if rng.random() < 0.45:  # a road at constant height with a bare cut
         height = np.quantile(elevation, rng.uniform(0.1, 0.6))
         line = blur(elevation, 5.0) - height + (8 + 0.2 * elevation.std()) * fractal(rng, 2.4, 80.0)
         road = np.clip(rng.uniform(0.8, 1.5) - distance_to_zero(line), 0, 1)
@@ -192,7 +192,7 @@ def land_cover(region, elevation, slope, river, rng):
 
 
 def illumination(elevation, rng):
-    """Sunlight on each pixel relative to flat ground, H x W, with cast shade."""
+    """Compute the sunlight on each pixel relative to flat ground, H x W, with cast shadows."""
     azimuth, height = np.radians(rng.uniform(100, 175)), np.radians(rng.uniform(35, 65))
     towards = np.array([-np.cos(azimuth), np.sin(azimuth)])  # rows run south, columns east
     down, right = gradient(elevation)
@@ -204,19 +204,25 @@ def illumination(elevation, rng):
         cols = np.clip(COLS + k * towards[1], 0, SIZE - 1).round().astype(int)
         np.maximum(skyline, (elevation[rows, cols] - elevation) / (k * PIXEL), out=skyline)
     sunny = step(-skyline, -np.tan(height), 0.06)
-    return 0.22 + 0.78 * direct * sunny  # the sky lights even the shade
+    return 0.22 + 0.78 * direct * sunny  # skylight reaches shadows
 
 
 def sense(surface, elevation, light, region, rng, cloudy=0.06):
-    """Digital numbers at the top of the atmosphere, H x W x 12, from surface reflectance; and the clouds, 0 to 1.
+    """Simulate the sensor: return digital numbers at the top of the atmosphere, H x W x 12, and cloud cover 0..1.
 
-    cloudy: chance of clouds.
+    Args:
+        surface: surface reflectance, H x W x 12.
+        elevation: in metres, H x W.
+        light: sunlight on each pixel, from `illumination`.
+        region: Region.
+        rng: random generator.
+        cloudy: probability of clouds.
     """
     height = elevation[..., None]
     haze = region.haze * np.exp(rng.normal(0, 0.45)) * (1 + 0.15 * fractal(rng, 2.2))[..., None]
     path = RAYLEIGH * np.exp(-height / 8400) + AEROSOL * haze * np.exp(-height / 2000)
     through = np.broadcast_to(TRANSMITTANCE, surface.shape).copy()
-    # Above the damp air B9 brightens, and B10 sees a trace of the highest ground.
+    # High ground lies above most water vapour: B9 is brighter there, and B10 shows a trace of it.
     through[..., 8] *= (0.8 + elevation / 4000) / (region.vapour * np.exp(rng.normal(0, 0.15)))
     through[..., 9] *= np.exp(elevation / 2500)
     signal = path + through * surface * light[..., None]
@@ -234,7 +240,7 @@ def sense(surface, elevation, light, region, rng, cloudy=0.06):
 
 
 def make_ground(region, rng):
-    """Elevation, slope, surface before the event; mask, exposure and spectrum of what it laid bare; texture of all."""
+    """Make elevation, slope, surface before the event, mask, exposure and spectrum of bare ground, and texture."""
     elevation, river = terrain(region, rng)
     slope = np.degrees(np.arctan(np.hypot(*gradient(elevation))))
     surface = land_cover(region, elevation, slope, river, rng)
@@ -248,7 +254,7 @@ def make_ground(region, rng):
 
 
 def make_patch(region, rng):
-    """One patch: img, H x W x 14 float64 in the released scaling; mask, H x W uint8, 1 for landslide."""
+    """Make a patch: img, H x W x 14 float64 in the released scaling; mask, H x W uint8, 1 for landslide."""
     elevation, slope, surface, mask, exposure, fresh, texture = make_ground(region, rng)
     cover(surface, exposure, fresh)
     surface *= texture
@@ -260,9 +266,9 @@ def make_patch(region, rng):
 
 
 def make_series(region, rng, dates):
-    """One place on several dates, the event in the middle: variables as `series.write_series` takes them, and mask.
+    """Make a place on several dates, with the event in the middle; return the variables and the mask.
 
-    Sun, air, clouds and the green of the leaves differ from date to date.
+    `series.write_series` takes the variables. Sun, atmosphere, clouds and leaf vigour differ between dates.
     """
     elevation, _, surface, mask, exposure, fresh, texture = make_ground(region, rng)
     light, clouds = np.empty((dates, SIZE, SIZE, 12)), np.empty((dates, SIZE, SIZE), bool)
@@ -280,9 +286,9 @@ def make_series(region, rng, dates):
 
 
 def plan(name, patches, seed):
-    """Name of the region and random generator of each patch in file order; patch n is the same however many follow."""
+    """Yield (region name, random generator) of each patch; patch n does not depend on the number of patches."""
     names = list(REGIONS)
-    for n in range(patches):  # every four patches hold each region once, in an order of their own
+    for n in range(patches):  # every four patches hold each region once, in random order
         order = np.random.default_rng([seed, n // len(names)]).permutation(len(names))
         index = names.index(name) if name != "all" else int(order[n % len(names)])
         yield names[index], np.random.default_rng([seed, index, n + 1])

@@ -1,4 +1,4 @@
-"""Invented but physically sensible ground: noise, and land that rivers have cut, for synthetic patches."""
+"""Invented but physically plausible ground for synthetic patches: noise, and terrain eroded by rivers."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ NEIGHBOURS = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 
 
 
 def _wavelengths(size):
-    """Wavelength in pixels of each coefficient of a real FFT; the mean has none."""
+    """Return the wavelength in pixels of each coefficient of a real FFT; 0 for the mean."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     frequency[0, 0] = np.inf
     return 1 / frequency
@@ -22,9 +22,9 @@ WAVELENGTHS = _wavelengths(192)
 
 
 def fractal(rng, exponent, longest=150.0):
-    """Spectral synthesis: 128 x 128 noise of mean 0 and deviation 1, amplitude ~ wavelength**exponent.
+    """Make 128 x 128 noise of mean 0 and deviation 1 by spectral synthesis, amplitude ~ wavelength**exponent.
 
-    Wavelengths beyond `longest` pixels are left out. Cut from a larger square, it does not wrap around.
+    Wavelengths beyond `longest` pixels are omitted. The noise is cut from a larger square, so it does not wrap around.
     """
     amplitude = WAVELENGTHS**exponent * (longest >= WAVELENGTHS)
     spectrum = np.fft.rfft2(rng.standard_normal((192, 192))) * amplitude
@@ -33,7 +33,7 @@ def fractal(rng, exponent, longest=150.0):
 
 
 def blur(cube, sigma):
-    """Gaussian blur of H x W or H x W x C with mirrored edges; sigma in pixels, one or one per channel."""
+    """Blur H x W or H x W x C with a Gaussian and mirrored edges; sigma in pixels, one or one per channel."""
     pad = 16
     grown = np.pad(cube, [(pad, pad), (pad, pad)] + [(0, 0)] * (cube.ndim - 2), mode="reflect")
     fy, fx = np.fft.fftfreq(grown.shape[0])[:, None], np.fft.rfftfreq(grown.shape[1])[None]
@@ -43,18 +43,18 @@ def blur(cube, sigma):
 
 
 def step(field, at, width):
-    """Smooth step from 0 to 1 around the value `at`."""
+    """Map a field to a logistic step from 0 to 1, centred at the value `at`."""
     return 1 / (1 + np.exp(-np.clip((field - at) / width, -30, 30)))
 
 
 def distance_to_zero(field):
-    """Distance in pixels, to first order, from each pixel to the nearest zero line of a smooth field."""
+    """Estimate, to first order, the distance in pixels from each pixel to the nearest zero line of a smooth field."""
     down, right = np.gradient(field)
     return np.abs(field) / np.maximum(np.hypot(down, right), 1e-3 * field.std())
 
 
 def gradient(elevation):
-    """Rise per metre (down the rows, along the columns) by Horn's 3 x 3 method; elevation in metres."""
+    """Return the rise per metre (down the rows, along the columns) by Horn's 3 x 3 method; elevation in metres."""
     z = np.pad(elevation, 1, mode="reflect", reflect_type="odd")
     across = z[:-2] + 2 * z[1:-1] + z[2:]
     along = z[:, :-2] + 2 * z[:, 1:-1] + z[:, 2:]
@@ -65,7 +65,7 @@ def gradient(elevation):
 
 
 def receivers(z):
-    """Flat index of the neighbour down the steepest descent from each cell; a pit has its own."""
+    """Return the flat index of the neighbour down the steepest descent from each cell; a pit has its own index."""
     size = len(z)
     padded = np.pad(z, 1, constant_values=np.inf)
     best, target = np.zeros(z.shape), np.arange(z.size).reshape(z.shape)
@@ -79,7 +79,7 @@ def receivers(z):
 
 
 def drained_area(target):
-    """Cells upstream of each cell, itself included, from the receivers; by pointer doubling."""
+    """Count the cells upstream of each cell, itself included, from the receivers, by pointer doubling."""
     count = target.size
     hop = np.append(np.where(target == np.arange(count), count, target), count)
     area = np.append(np.ones(count), 0.0)
@@ -91,11 +91,10 @@ def drained_area(target):
 
 
 def erode(z, outlet, rounds, strength, uplift):
-    """Let rivers cut into a square surface: returns it with the receivers and drained areas of its cells.
+    """Let rivers cut into a square surface; return it with the receivers and drained areas of its cells.
 
-    Stream-power incision, dz/dt = uplift - strength * sqrt(area) * slope, solved implicitly (Braun and
-    Willett 2013, doi 10.1016/j.geomorph.2012.10.008), then creep of the hillsides as a blur. `outlet` cells
-    keep their height.
+    Stream-power incision, dz/dt = uplift - strength * sqrt(area) * slope, is solved implicitly (Braun and Willett 2013,
+    doi 10.1016/j.geomorph.2012.10.008). A blur then models hillside creep. `outlet` cells keep their height.
     """
     for _ in range(rounds):
         target = receivers(z)
@@ -108,14 +107,14 @@ def erode(z, outlet, rounds, strength, uplift):
         for _ in range(9):
             level, share, hop = level + share * level[hop] * (share > 0), share * share[hop], hop[hop]
         z = np.where(outlet, z, level.reshape(z.shape))
-        # Streams carry off what creeps into them; filled up, they would turn into pits.
+        # Streams carry away soil that creeps into them; filled channels would become pits.
         z += (blur(z, 0.7) - z) * ~outlet / (1 + area.reshape(z.shape) / 30)
     target = receivers(z)
     return z, target, drained_area(target)
 
 
 def landform(region, rng):
-    """A 2.56 km square of eroded land at 20 m: relative height, receivers and drained areas of its cells."""
+    """Make a 2.56 km square of eroded land at 20 m: relative height, receivers and drained areas of its cells."""
     rows, cols = ROWS / SIZE, COLS / SIZE
     outlet = ROWS == SIZE - 1
     rough = fractal(rng, 1.2, 40.0)
@@ -131,20 +130,21 @@ def landform(region, rng):
             outlet, start = outlet | (COLS == 0), np.minimum(start, 0.5 * cols + 0.02 * rough)
     turn = rng.integers(4)
     relief, target, area = erode(np.rot90(start, turn), np.rot90(outlet, turn), rounds, 0.35, uplift)
-    if region.landform == "mesas":  # a hard cap keeps the tops flat and their rims sharp
+    if region.landform == "mesas":  # a hard cap rock keeps the tops flat and their rims sharp
         top = np.quantile(relief, rng.uniform(0.35, 0.7))
         relief = np.where(relief > top, top + 0.15 * (relief - top), relief)
     return relief, target, area
 
 
 def channels(target, area, top, left, breadth):
-    """Streams that drain 32 hectares or more in a window of the eroded land; `breadth` scales their width.
+    """Find the streams that drain 32 hectares or more in a window of the eroded land; `breadth` scales their width.
 
-    Returns, in pixels of the patch, the distance to the nearest of them less its half width, H x W, and the
-    flat index of its spot in the patch; None where the window has no stream.
+    Returns:
+        For each pixel of the patch, H x W: the distance in pixels to the nearest stream less its half width, and the
+        flat index of the nearest point of that stream. None if the window has no stream.
     """
     spots = np.stack(np.divmod(np.arange(target.size), SIZE), -1).astype(float)
-    for _ in range(3):  # round the corners of the eight directions, sliding a little downstream
+    for _ in range(3):  # rounds the corners of the eight directions; points move slightly downstream
         spots = 0.5 * (spots + spots[target])
     wet = np.flatnonzero(area >= 800)
     points = np.concatenate([spots[wet], 0.5 * (spots[wet] + spots[target[wet]])])
@@ -161,7 +161,7 @@ def channels(target, area, top, left, breadth):
 
 
 def terrain(region, rng):
-    """Elevation in metres and distance in pixels to the river bank, negative within; both 128 x 128."""
+    """Make the elevation in metres and the distance in pixels to the river bank (negative inside), 128 x 128 each."""
     relief, target, area = landform(region, rng)
     top, left = rng.integers(10, 54, 2)
     part = relief[top : top + SIZE // 2, left : left + SIZE // 2]

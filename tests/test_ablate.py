@@ -1,4 +1,4 @@
-"""The table of changes to the training, on a few tiny patches."""
+"""ablate.py on a few tiny patches: runs, table and errors."""
 
 import json
 import shutil
@@ -29,14 +29,14 @@ def test_runs_are_compared_with_the_baseline_and_not_repeated(flat):
     assert (place / "results/ablation.png").exists()
 
     result = run_script("ablate.py", *TWO[:-1], 0, cwd=place)
-    assert result.stdout.count("stands already") == 2
+    assert result.stdout.count("already trained") == 2
     runs_dir = place / "results/ablation"
     (runs_dir / "flips_only-0").rename(place / "elsewhere")
     result = run_script("ablate.py", "--factors", *TWO[1:2], *TWO[3:-1], 0, cwd=place)
     assert result.returncode == 0, result.stderr
     assert {row["factor"]: row for row in rows(place / "results/ablation.csv")} == table
 
-    # another seed joins the row, though the run of the first is gone
+    # a second seed is added to the row although the run of the first is absent
     shutil.copytree(place / "elsewhere", runs_dir / "flips_only-1")
     config = record(place, "config.json", "ablation/flips_only-1")
     config["seed"] = config["constants"]["SEED"] = 1

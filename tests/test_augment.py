@@ -1,4 +1,4 @@
-"""Augmentations: image and mask stay together, terrain keeps its values, and nothing given is changed."""
+"""Augmentations: image and mask move together, terrain keeps its values, and inputs are not changed."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import augment
 
 @pytest.fixture
 def batch():
-    """Eight patches whose first band is the mask itself, and whose last two stand for slope and elevation."""
+    """Make eight patches whose first band is the mask and whose last two bands stand for slope and elevation."""
     rng = np.random.default_rng(0)
     masks = np.zeros((8, 32, 32), np.uint8)
     for mask in masks:
@@ -39,7 +39,7 @@ def test_mask_follows_the_image(batch, name):
 
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
 def test_resampling_is_that_of_scipy(size):
-    """Linearly for the image, by the nearest for the mask, mirrored at the edges; far beyond them, too."""
+    """Images are resampled linearly, masks by the nearest pixel; edges are mirrored, also far outside."""
     rng = np.random.default_rng(0)
     image, mask = rng.random((*size, 3)).astype(np.float32), rng.integers(0, 2, size, np.uint8)
     source = np.indices(size) + rng.uniform(-60, 60, (2, *size))
@@ -54,7 +54,7 @@ def test_resampling_is_that_of_scipy(size):
 def test_what_moves_pixels_moves_image_and_mask_alike(batch, name):
     images, masks = augment.AUGMENTATIONS[name](*batch, np.random.default_rng(1), share=1.0)
     assert set(np.unique(masks)) == {0, 1}
-    assert ((images[..., 0] > 0.5) == masks).mean() > 0.97  # resampled linearly, and by the nearest
+    assert ((images[..., 0] > 0.5) == masks).mean() > 0.97  # linear for the image, nearest for the mask
     assert 0.4 < masks.sum() / batch[1].sum() < 2.5
 
 

@@ -1,4 +1,4 @@
-"""Calibration against a known line and scikit-learn, and on a model."""
+"""Calibration: compared with a known line and scikit-learn, and applied to a model."""
 
 import keras
 import numpy as np
@@ -13,7 +13,7 @@ from tests.conftest import write_h5
 
 @pytest.fixture
 def forecast():
-    """Logits three times as extreme as they should be and 2 too high, and what came."""
+    """Make logits that are three times too extreme and 2 too high, and the outcomes."""
     rng = np.random.default_rng(0)
     honest = rng.normal(-2, 2, 200_000)
     came = rng.random(honest.shape) < 1 / (1 + np.exp(-honest))
@@ -42,7 +42,7 @@ def test_patches_of_one_class_change_nothing_and_separable_ones_stay_finite():
 
 
 def test_a_model_is_corrected_in_place_and_once(tmp_path):
-    """One band of noise, higher by 1 where there is landslide: the log-odds are x - 1/2 + log(share / (1 - share))."""
+    """One band of noise is higher by 1 on landslides: the log-odds are x - 1/2 + log(share / (1 - share))."""
     rng = np.random.default_rng(0)
     for number in range(1, 13):
         mask = np.zeros((32, 32), np.uint8)

@@ -1,4 +1,4 @@
-"""What is said of the time that training takes."""
+"""The forecast of the training time."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Between data sets: ways to adaptation, and the script from folders to scores."""
+"""Transfer between data sets: the adaptations, and cross_dataset.py from folders to scores."""
 
 import csv
 import os
@@ -18,7 +18,7 @@ NETWORK = "--base-filters 4 --depth 3"
 
 
 def write_set(folder, numbers, gain=1.0):
-    """Patches of 3 bands, brighter by `gain`."""
+    """Write patches of 3 bands, brighter by the factor `gain`."""
     for number in numbers:
         image, mask = make_pair(number, bands=3)
         write_h5(folder / "images" / f"image_{number}.h5", "img", image * gain)
@@ -28,7 +28,7 @@ def write_set(folder, numbers, gain=1.0):
 
 @pytest.fixture
 def two(tmp_path):
-    """Patches of two sets, the second three times as bright."""
+    """Open patches of two sets, the second three times as bright."""
     folders = write_set(tmp_path / "dim", range(1, 21)), write_set(tmp_path / "bright", range(31, 51), 3.0)
     return [dataset.open_patches(folder, tmp_path / "cache") for folder in folders]
 
@@ -57,7 +57,7 @@ def test_matched_images_have_the_histogram_of_the_source(two):
 
 
 def test_matching_gives_shared_values_the_mean_of_theirs():
-    """Two pixels in five are 0: they take the mean of the lower two fifths of the source, wherever 0 lies."""
+    """Two in five pixels share the lowest value: they take the mean of the lower two fifths of the source."""
     source = np.linspace(0, 200, 257)[None]
     for shift in (0, 5):
         target = np.maximum(np.linspace(-80, 120, 257), 0)[None] + shift
@@ -78,7 +78,7 @@ def test_batch_norm_takes_the_statistics_of_other_images(two):
 
 
 def test_fine_tuning_learns_from_the_patches_it_is_given(two):
-    """And from nothing else: the same weights and patches give the same again."""
+    """The result depends on nothing else: the same weights and patches give the same result again."""
     keras.utils.set_random_seed(0)
     model = build_unet((32, 32, 3), 4, 2)
     loss = BCEDice()
@@ -121,7 +121,7 @@ def test_every_pair_is_scored_in_every_way(tmp_path):
         *(("a", "b", *way) for way in ways),
     ]
     assert "22 training patches: 50 labelled ones are not tried" in result.stdout
-    # what evaluate.py says of the same run on the same patches
+    # evaluate.py gives the same scores for the same run and patches
     result = run_script("evaluate.py", "--results-dir", "results/cross_dataset", "--run", "b", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"Dice               {float(scores[len(ways) + 1]['dice']):.3f} (" in result.stdout
@@ -135,7 +135,7 @@ def test_every_pair_is_scored_in_every_way(tmp_path):
 
 def test_folders_must_be_two_and_alike(tmp_path):
     one = write_set(tmp_path / "a", range(1, 8))
-    assert_user_error(run_script("cross_dataset.py", "--data-dirs", one, cwd=tmp_path), "name two folders or more")
+    assert_user_error(run_script("cross_dataset.py", "--data-dirs", one, cwd=tmp_path), "needs two or more folders")
     for number in range(1, 8):
         image, mask = make_pair(number, bands=4)
         write_h5(tmp_path / "four/images" / f"image_{number}.h5", "img", image)

@@ -1,4 +1,4 @@
-"""Finding, pairing, checking, caching and splitting, on files in the published layouts."""
+"""Data sets: patches are found, paired, checked, cached and split, from files in the published layouts."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ def open_here(data, **options):
 
 
 def write_picture(path, image):
-    """Write height x width x bands as the format that the name says, with GDAL."""
+    """Write height x width x bands with GDAL, in the format of the file name's suffix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width, bands = image.shape
     form = {"height": height, "width": width, "count": bands, "dtype": image.dtype}
@@ -50,7 +50,7 @@ def test_layouts_are_found_and_images_meet_their_masks(tmp_path, layout):
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".png", np.uint8), (".png", np.uint16), (".tif", np.uint8)])
 def test_pictures_are_patches(tmp_path, suffix, kind):
-    """PNG of 8 and 16 bits with masks of 0 and 255, GeoTIFF of any number of bands, as GDAL writes them."""
+    """GDAL's PNG of 8 and 16 bits with masks of 0 and 255, and TIFF with other numbers of bands, are read."""
     bands = 3 if suffix == ".png" else 4
     for number in range(1, 5):
         image, mask = make_pair(number, bands=bands)
@@ -95,7 +95,7 @@ def test_pictures_that_will_not_do_are_told(tmp_path):
     for number in range(1, 6):
         write_picture(tmp_path / f"d/images/a_{number}.png", np.zeros((8, 8, 3), np.uint8))
         write_picture(tmp_path / f"d/masks/a_{number}.png", np.zeros((8, 8, 1), np.uint8))
-    write_picture(tmp_path / "d/images/a_1.png", np.zeros((8, 8, 4), np.uint8))  # alpha is no band
+    write_picture(tmp_path / "d/images/a_1.png", np.zeros((8, 8, 4), np.uint8))  # the alpha channel is not a band
     write_picture(tmp_path / "d/masks/a_2.png", np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
     write_picture(tmp_path / "d/masks/a_3.png", np.full((8, 8, 1), 7, np.uint8))
     write_picture(tmp_path / "d/images/a_4.png", np.zeros((8, 6, 3), np.uint8))
@@ -107,12 +107,12 @@ def test_pictures_that_will_not_do_are_told(tmp_path):
         "  masks/a_2.png: is coloured, not a mask of 0 and 1 or 0 and 255",
         "  masks/a_3.png: 'mask' holds values other than 0 and 1 (7)",
         "  images/a_4.png: is 8 x 6 pixels, the other images are 8 x 8; train.py --size brings pictures to one size",
-        "  images/a_5.png: is cut short or no picture: fetch or write it again",
+        "  images/a_5.png: is cut short or not a picture: fetch or write it again",
     ]
 
 
 def test_pictures_of_unlike_sizes_are_brought_to_one(tmp_path):
-    """Against GDAL's own resampling on reading, and pictures of that size already stay as they are."""
+    """The reference is GDAL's resampling. Pictures that already have the size are unchanged."""
     rng = np.random.default_rng(0)
     sizes = {1: (32, 32), 2: (64, 96), 3: (20, 24), 4: (101, 32)}
     for number, size in sizes.items():
@@ -132,12 +132,12 @@ def test_pictures_of_unlike_sizes_are_brought_to_one(tmp_path):
         assert difference.max() <= (0 if number == 1 else 2)
         wanted = np.zeros((32, 32), np.uint8)
         wanted[8:16, 8:] = 1
-        assert np.count_nonzero(patches.masks[i] != wanted) <= 24  # a line of pixels may fall either way
+        assert np.count_nonzero(patches.masks[i] != wanted) <= 24  # pixels on the edge may round either way
     assert dataset.open_patches(tmp_path / "d", tmp_path / "cache", size=16).input_shape == (16, 16, 3)
 
 
 def test_pairs_go_by_number_not_by_position(flat):
-    """The mirror of Landslide4Sense has more masks than images: position would pair all that follow wrongly."""
+    """The mirror of Landslide4Sense has more masks than images, so pairing by position would be wrong."""
     (flat / "images" / "image_3.h5").unlink()
     (flat / "masks" / "mask_3.h5").rename(flat / "masks" / "mask_0100.h5")
     patches = open_here(flat)
@@ -193,7 +193,7 @@ def test_all_faults_are_reported_together(flat):
     patches = open_here(flat, skip_bad=True)
     assert sorted(patches.numbers) == list(range(11, 21))
     assert len(patches.left_out) == 12
-    assert len(open_here(flat, skip_bad=True).left_out) == 12  # from the cache, too
+    assert len(open_here(flat, skip_bad=True).left_out) == 12  # also from the cache
     with pytest.raises(UserError, match="12 files"):
         open_here(flat)
 
@@ -223,7 +223,7 @@ def test_groups_dead_links_and_overflow_are_faults(flat):
     (images / "image_3.h5").unlink()
     (images / "image_3.h5").symlink_to(flat / "nowhere.h5")
     image, _ = make_pair(4)
-    image[0, 0, 0] = np.finfo(np.float64).min  # the usual nodata of float64 rasters; -inf in float32
+    image[0, 0, 0] = np.finfo(np.float64).min  # the usual nodata value of float64 rasters; -inf in float32
     write_h5(images / "image_4.h5", "img", image)
     with pytest.raises(UserError) as caught:
         open_here(flat)
@@ -232,7 +232,7 @@ def test_groups_dead_links_and_overflow_are_faults(flat):
 
 
 def test_any_damage_within_a_file_is_a_fault(tmp_path):
-    """Bytes overwritten at random must be read as numbers or told as a Fault, whatever h5py raises."""
+    """A file with random bytes overwritten is read or raises Fault, whatever h5py raises."""
     write_h5(tmp_path / "image_1.h5", "img", np.zeros((8, 8, 3)))
     whole, rng = (tmp_path / "image_1.h5").read_bytes(), np.random.default_rng(0)
     faults = 0
@@ -252,13 +252,13 @@ def test_any_damage_within_a_file_is_a_fault(tmp_path):
 def test_good_files_are_found_where_the_first_sample_is_all_bad(tmp_path):
     data = tmp_path / "data"
     write_patches(data / "images", data / "masks", range(1, 61), size=8, bands=3)
-    for number in range(1, 61, 2):  # every file that a spread of 25 in 60 looks at
+    for number in range(1, 61, 2):  # every file in an even sample of 25 from 60
         (data / "images" / f"image_{number}.h5").write_text("no")
     assert len(open_here(data, skip_bad=True)) == 30
 
 
 def test_memory_does_not_grow_with_the_data_read(tmp_path):
-    """Pages of the memory map must not pile up as resident memory: full Landslide4Sense has 3.5 GB of them."""
+    """Pages of the memory map must not accumulate as resident memory; full Landslide4Sense has 3.5 GB of them."""
     resource = pytest.importorskip("resource")
     del resource  # POSIX only
     data = tmp_path / "data"
@@ -328,7 +328,7 @@ def test_partial_caches_are_rebuilt(flat, damage):
         (folder / "pack.json").unlink()
     elif damage == "bad record":
         (folder / "pack.json").write_text('{"key": ')
-    else:  # a packing that was killed
+    else:  # left by a killed packing
         folder.rename(folder.with_suffix(".partial"))
     patches = open_here(flat)
     assert patches.digest == digest
@@ -426,12 +426,12 @@ def test_validation_can_serve_as_test(tmp_path):
     assert (assigned[patches.own_splits == "validation"] == "test").all()
     assert not (assigned[patches.own_splits == "test"] != "").any()
     assert (assigned[patches.own_splits == "train"] == "validation").sum() == 3
-    assert "validation split of" in notes[0] and "serves as test; 20 of its own are unused" in notes[0]
-    assert "no validation split to keep: 3 patches cut" in notes[1]
+    assert "validation split of" in notes[0] and "serves as test; its 20 test patches are unused" in notes[0]
+    assert "no validation split in the folder: 3 patches cut" in notes[1]
 
 
 def test_images_without_a_mask_folder_are_unlabelled(tmp_path):
-    """The competition's test images came without masks: such a split is not a fault, nor is it used."""
+    """The competition's test images have no masks: such a split is neither a fault nor used."""
     data = layout_folder(tmp_path / "data", "official")
     shutil.rmtree(data / "TestData" / "mask")
     patches = open_here(data)
@@ -461,10 +461,10 @@ def test_split_csv_goes_round_and_missing_patches_are_noticed(flat):
     splits.write_split(path, patches, assigned)
     assert path.read_text().startswith("image,split,content\nimages/image_1.h5,")
     np.testing.assert_array_equal(splits.read_split(path, patches, "train.py"), assigned)
-    path.write_text(path.read_text() + "\n")  # a blank last line does no harm
+    path.write_text(path.read_text() + "\n")  # a blank last line is ignored
     np.testing.assert_array_equal(splits.read_split(path, patches, "train.py"), assigned)
     (flat / "images" / "image_4.h5").unlink()
-    with pytest.raises(UserError, match="lists 1 patches that .* lacks, images/image_4.h5"):
+    with pytest.raises(UserError, match=r"lists 1 patches that are not in .* \(first: images/image_4.h5\)"):
         splits.read_split(path, open_here(flat), "train.py")
 
 

@@ -1,4 +1,4 @@
-"""One training shared by several processes, under KERAS_BACKEND=jax."""
+"""One training run shared by several processes, with KERAS_BACKEND=jax."""
 
 import os
 import socket
@@ -24,9 +24,9 @@ TINY = (
 
 
 def start(place, run, flags, *, number=None, port=0, devices=1):
-    """Start train.py under JAX. number: of this process, where there are two; devices: that it is to see."""
+    """Start train.py with JAX. number: of this process if there are two; devices: number that it sees."""
     environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "TMPDIR": str(place)}
-    # what one process has compiled serves the next
+    # processes share what they have compiled
     environment |= {"JAX_COMPILATION_CACHE_DIR": str(place / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     if number is not None:
@@ -41,7 +41,7 @@ def start(place, run, flags, *, number=None, port=0, devices=1):
 
 
 def start_pair(place, run, flags, further=("", "")):
-    """Start both of two processes; further: flags of each."""
+    """Start two processes; further: additional flags of each."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -50,7 +50,7 @@ def start_pair(place, run, flags, further=("", "")):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """A folder with data and the run of one process on one device, by which the others are judged."""
+    """Make a folder with data and the reference run of one process on one device."""
     pytest.importorskip("jax")
     place = tmp_path_factory.mktemp("devices")
     for split, count in (("TrainData", 16), ("ValidData", 4), ("TestData", 2)):
@@ -64,7 +64,7 @@ def alone(tmp_path_factory):
 def assert_same_history(place, run):
     histories = [read_csv(place / "results" / name / "history.csv", "train.py") for name in ("alone", run)]
     for expected, row in zip(*histories, strict=True):
-        # of validation each device computes the whole, and the smoothing term of the Dice loss weighs half as much
+        # each device computes all of validation, so the smoothing term of the Dice loss has half the weight
         assert row.pop("val_loss") == pytest.approx(expected.pop("val_loss"), rel=1e-3)
         assert row == pytest.approx(expected, rel=1e-5)
 
@@ -75,12 +75,12 @@ def test_two_processes_learn_as_one_does_and_go_on_after_one_was_killed(alone):
     first, second = start_pair(alone, "pair", TINY)
     folder = alone / "results" / "pair"
     deadline = time.monotonic() + 200
-    while not (folder / "last.weights.h5").exists():  # an epoch is done
+    while not (folder / "last.weights.h5").exists():  # until one epoch is done
         assert first.poll() is None and time.monotonic() < deadline, first.communicate()[0]
         time.sleep(0.01)
     second.kill()
     second.communicate()
-    first.kill()  # by itself it would end, too, but only after JAX has waited a minute and a half for the other
+    first.kill()  # JAX would end it, but only after waiting a minute and a half for the other
     first.communicate()
 
     pair = start_pair(alone, "pair", "--resume")
@@ -115,7 +115,7 @@ def test_one_process_uses_all_its_devices(alone):
 
 
 def test_shares_of_a_batch_are_equal_and_make_up_the_whole(flat):
-    """17 patches on three devices, of which one process has two."""
+    """17 patches are shared by three devices, two of which belong to one process."""
     patches = dataset.open_patches(flat, flat.parent / "cache")
     shares = [SimpleNamespace(parts=3, mine=mine) for mine in (slice(0, 2), slice(2, 3))]
     feeds = [PatchFeed(patches, np.arange(17), 6, seed=3, share=share) for share in shares]
@@ -126,8 +126,8 @@ def test_shares_of_a_batch_are_equal_and_make_up_the_whole(flat):
         assert len(feed[0][0]) == rows
     augmented = [PatchFeed(patches, np.arange(17), 6, ("noise",), seed=3, share=share)[0][0] for share in shares]
     noise = [images - feed[0][0] for images, feed in zip(augmented, feeds, strict=True)]
-    assert (noise[0][:2] != noise[1]).any()  # processes do not repeat each other's draws
-    # validation: whole on every device
+    assert (noise[0][:2] != noise[1]).any()  # processes draw different noise
+    # every device has all of validation
     np.testing.assert_array_equal(PatchFeed(patches, [4, 2, 9], 2, share=shares[0]).dealt[0], [4, 2, 4, 2])
     np.testing.assert_array_equal(PatchFeed(patches, [4, 2, 9], 2, share=shares[1]).dealt[0], [4, 2])
 
@@ -138,7 +138,7 @@ def test_shares_of_a_batch_are_equal_and_make_up_the_whole(flat):
         ({"PROCESS_ID": "one"}, "PROCESS_ID is 'one': it must be a number"),
         ({"PROCESS_ID": "2", "NUM_PROCESSES": "2"}, "PROCESS_ID is 2: it must be below the 2 processes"),
         ({"PROCESS_ID": "1", "NUM_PROCESSES": "2"}, "JOB_ADDRESSES is not set: host:port"),
-        ({"NUM_PROCESSES": "2", "JOB_ADDRESSES": "localhost:1"}, "2 processes train together under KERAS_BACKEND=jax"),
+        ({"NUM_PROCESSES": "2", "JOB_ADDRESSES": "localhost:1"}, "2 processes can train together only under"),
     ],
 )
 def test_a_wrong_place_in_the_job_is_told(monkeypatch, variables, complaint):

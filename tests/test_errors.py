@@ -1,4 +1,4 @@
-"""What a user may get wrong: one clear line, exit status 2, and nothing written."""
+"""Mistakes of the user: one clear line, exit status 2, and no file written."""
 
 import json
 import os
@@ -80,8 +80,8 @@ def test_without_data_train_says_how_to_get_some(tmp_path):
         ("--seed -1", "SEED is -1: it must be between 0 and"),
         ("--patience -5", "PATIENCE is -5: it must be at least 0"),
         ("--learning-rate nan", "LEARNING_RATE is nan"),
-        ("--run cache", "a run is named like a folder"),
-        ("--run a/b", "a run is named like a folder"),
+        ("--run cache", "the name of a run is a folder name"),
+        ("--run a/b", "the name of a run is a folder name"),
         ("--resume", "results/unet/config.json is missing: train.py without --resume makes it"),
         ("--epochs ten", "invalid int value"),
         ("--model vit", "MODEL: 'vit' is none of unet, segformer"),
@@ -120,12 +120,12 @@ def test_data_that_changed_since_training_is_noticed(tmp_path):
     data = layout_folder(tmp_path / "data", "flat")
     assert run_script("train.py", "--epochs", 1, *SMALL, cwd=tmp_path).returncode == 0
     config = record(tmp_path, "config.json", "unet")
-    del config["finished"]  # as if it had been cut off
+    del config["finished"]  # as if the run was interrupted
     (tmp_path / "results/unet/config.json").write_text(json.dumps(config))
     (data / "images" / "image_1.h5").unlink()
     result = run_script("optimize_threshold.py", cwd=tmp_path)
     assert_user_error(result, "data has changed since run unet was trained")
-    # not even when named as another folder: its patches may have been trained on
+    # also if given by --data-dir: the run may have been trained on its patches
     result = run_script("evaluate.py", "--data-dir", "data", "--split", "all", "--threshold", 0.5, cwd=tmp_path)
     assert_user_error(result, "data has changed since run unet was trained")
     result = run_script("train.py", "--resume", cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Every kind of network through all stages, on processors with and without bfloat16."""
+"""All stages with every kind of network, on processors with and without bfloat16."""
 
 import shutil
 
@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import SMALL, record, run_script, write_patches
 from tests.test_series import write_published
 
-# Trained with (1) or without (0) bfloat16, and then used with or without it: a run goes from one machine to another.
+# A run can move between machines: it is trained with (1) or without (0) bfloat16, then used with or without it.
 PROCESSORS = [("0", "0"), ("1", "1"), ("1", "0"), ("0", "1")]
 FAMILIES = {
     "unet": SMALL,
@@ -18,7 +18,7 @@ FAMILIES = {
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder with patches in data/ and series of dates in series/, all of 32 x 32 pixels."""
+    """Make a folder with patches in data/ and series of dates in series/, all of 32 x 32 pixels."""
     place = tmp_path_factory.mktemp("families")
     write_patches(place / "data/images", place / "data/masks", range(1, 25))
     for number in range(1, 25):

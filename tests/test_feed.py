@@ -1,4 +1,4 @@
-"""Batches: seeded, complete, the same for any number of workers; image and mask moved together."""
+"""Batches: seeded, complete and the same for any number of workers; image and mask move together."""
 
 import keras
 import numpy as np
@@ -39,7 +39,7 @@ def test_batches_depend_on_seed_and_epoch_only(patches):
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_fit_sees_the_same_batches_for_any_number_of_workers(patches, workers):
-    """What the network is fed in three epochs of `fit`, told by the sum of each batch."""
+    """The loss and the weights after each batch show what `fit` feeds the network in three epochs."""
 
     def seen(workers):
         sums = []

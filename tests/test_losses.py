@@ -1,4 +1,4 @@
-"""Losses against Keras and formulas, on hard cases, and through saving."""
+"""Losses: compared with Keras and formulas, on extreme cases, and after saving."""
 
 import keras
 import numpy as np

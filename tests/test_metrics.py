@@ -1,4 +1,4 @@
-"""Scores against scikit-learn."""
+"""Scores, compared with scikit-learn."""
 
 import keras
 import numpy as np
@@ -20,7 +20,7 @@ def pixels():
 
 def test_curve_agrees_with_scikit_learn_at_every_threshold(pixels):
     masks, probabilities = pixels
-    # on the very thresholds, where >= and > differ
+    # exactly on thresholds, where >= and > differ
     probabilities.ravel()[: len(metrics.THRESHOLDS)] = metrics.THRESHOLDS
     curve = metrics.ThresholdCurve()
     for i in range(0, 6, 2):
@@ -96,7 +96,7 @@ def test_keras_metrics_are_pooled_over_batches(pixels, policy):
 
 
 def test_bootstrap_interval_covers_as_often_as_it_says():
-    """Patches drawn from a known population: about 95 of 100 intervals must hold the population's pooled Dice."""
+    """About 95 of 100 intervals contain the pooled Dice of the population that the patches are drawn from."""
     rng = np.random.default_rng(0)
     population = rng.poisson([40, 10, 15], (100_000, 3)) * rng.gamma(1, 1, (100_000, 1))
     truth = metrics.dice(*population.sum(0))

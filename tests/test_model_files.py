@@ -1,4 +1,4 @@
-"""A model's two forms: the same answers stored and on this machine, for training too."""
+"""The two forms of a model, stored and in use: the same probabilities and the same training."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ from unet import build_unet
 
 
 def build(kind):
-    """A small network in the precision of the moment."""
+    """Build a small network with the current precision policy."""
     statistics = {"mean": [0.5] * 3, "variance": [0.1] * 3}
     if kind == "segformer":
         return build_segformer((32, 32, 3), **statistics)
@@ -19,7 +19,7 @@ def build(kind):
 
 @pytest.fixture(scope="module", params=["float32", "mixed_bfloat16", "segformer"])
 def trained(request):
-    """(kind, network, images): a network after some steps on noise, its statistics none of the initial ones."""
+    """Train a network for some steps on noise, so that no statistics are initial; return (kind, network, images)."""
     keras.utils.set_random_seed(0)
     keras.config.set_dtype_policy("mixed_bfloat16" if request.param == "segformer" else request.param)
     try:
@@ -39,11 +39,11 @@ def test_stored_model_gives_the_same_answers_on_keras_alone(trained, tmp_path):
     before = model.get_weights()
     save_model(model, tmp_path / "model.keras")
     for kept, weights in zip(before, model.get_weights(), strict=True):
-        np.testing.assert_array_equal(kept, weights)  # training goes on with it
+        np.testing.assert_array_equal(kept, weights)  # saving does not change the model
     stored = keras.models.load_model(tmp_path / "model.keras")
     assert {type(layer).__module__.split(".")[0] for layer in stored.layers} == {"keras"}
     expected = model.predict_on_batch(images)
-    # bfloat16 resolves 1/128 of a value; the fused kernel rounds once where Keras rounds elsewhere
+    # bfloat16 resolves 1/128 of a value, and the fused kernel rounds at other places than Keras
     tolerance = 1e-5 if stored.layers[2].compute_dtype == "float32" else 0.02
     np.testing.assert_allclose(stored.predict_on_batch(images), expected, atol=tolerance)
 
@@ -53,7 +53,7 @@ def precisions(model):
 
 
 def test_a_loaded_model_answers_as_it_was_stored_or_in_float32(trained, both_processors, tmp_path):
-    """With bfloat16, a network gives what it gave; without, what its weights give in float32, which is close to it."""
+    """With bfloat16, results are identical; without, they are those of the weights in float32, which are close."""
     kind, model, images = trained
     save_model(model, tmp_path / "model.keras")
     loaded, expected = load_model(tmp_path), model.predict_on_batch(images)
@@ -82,7 +82,7 @@ def test_bfloat16_halves_the_file(tmp_path):
 
 
 def test_fused_normalisation_trains_like_that_of_keras():
-    """One step in float32: the same loss, gradients and moving statistics, but for N - 1 in the variance."""
+    """One float32 step gives the same loss, gradients and statistics, except for N - 1 in the variance."""
     images = np.random.default_rng(0).random((8, 16, 16, 3))
     masks = (images.mean(3, keepdims=True) > 0.5).astype(np.float32)
     keras.utils.set_random_seed(0)

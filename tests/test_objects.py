@@ -1,4 +1,4 @@
-"""Landslides as objects, by hand and against SciPy's own labels."""
+"""Landslides as objects: counted by hand and compared with SciPy's labels."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,11 @@ import objects
 
 def test_each_landslide_is_found_missed_or_false():
     mask, called = np.zeros((2, 12, 12), int)
-    mask[0:3, 0:3] = 1  # nine pixels, six found, two false ones beside
+    mask[0:3, 0:3] = 1  # nine pixels: six are found, and two beside it are false alarms
     called[0:3, 1:3], called[0, 3], called[4, 1] = 1, 1, 0
     called[3, 2] = 1
-    mask[6, 6] = mask[7, 7] = 1  # touch at a corner: one landslide of two pixels, missed
-    called[10:12, 10:12] = 1  # where nothing is
+    mask[6, 6] = mask[7, 7] = 1  # touching at a corner: one landslide of two pixels, missed
+    called[10:12, 10:12] = 1  # a false object
     assert objects.match_objects(mask, called) == [
         {"pixels": 9, "tp": 6, "fn": 3, "fp": 2},
         {"pixels": 2, "tp": 0, "fn": 2, "fp": 0},
@@ -25,7 +25,7 @@ def test_each_landslide_is_found_missed_or_false():
 def test_false_alarm_is_charged_to_the_landslide_that_is_overlapped_most():
     mask, called = np.zeros((2, 1, 12), int)
     mask[0, 0:2] = mask[0, 5:9] = 1
-    called[0, 1:9] = 1  # joins both over three false pixels
+    called[0, 1:9] = 1  # joins both landslides over three false pixels
     assert objects.match_objects(mask, called) == [
         {"pixels": 2, "tp": 1, "fn": 1, "fp": 0},
         {"pixels": 4, "tp": 4, "fn": 0, "fp": 3},

@@ -1,9 +1,9 @@
-"""The pages are true: links resolve, commands use flags that exist, and figures in tables stand in the files they name.
+"""Checks of the pages: links resolve, flags in commands exist, and figures in tables are in the files that they link.
 
-Figures: every number in a row of a table, but for the first column, which names the row. The row links a .json or .csv
-under results/, or else the paragraph directly above the table does; other tables are not checked. A number stands in a
-file if one of its values rounds to it, to the digits shown; "12 %" stands as 0.12. Of a CSV any cell counts, and where
-it has a column `draw`, means over draws, too. Digits within words and file names (B10, metrics_at0.4) are no numbers.
+Figures are all numbers in a table except those in the first column, which names the row. The row links a .json or .csv
+file under results/, or the paragraph directly above the table does; other tables are not checked. A number is in a file
+if one of the file's values rounds to it, to the digits shown; "12 %" is 0.12 there. Every cell of a CSV file counts. If
+it has a column `draw`, means over draws count as well. Digits in words and file names (B10, metrics_at0.4) are ignored.
 """
 
 import ast
@@ -26,11 +26,11 @@ PAGES = sorted(path for place in PLACES for path in ROOT.glob(place))
 LINK = re.compile(r"!?\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 NUMBER = re.compile(r"(?<![\w.])([−-]?)((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?![\w.]*\w)( ?%)?")
 PLACEHOLDER = re.compile(r"\b(?:DEMO|TEST)_[A-Z]+\b|PROCESSOR TABLE|TODO|@@@")
-INLINE = re.compile(r"`((?:[^`\n]|\n(?!\n))+)`")  # within a paragraph
+INLINE = re.compile(r"`((?:[^`\n]|\n(?!\n))+)`")  # it may not span paragraphs
 
 
 def text_and_code(page):
-    """The lines of a page outside of code blocks, and those within, each as one text."""
+    """Return the text of a page outside of code blocks, and the text inside them."""
     lines, fenced = {False: [], True: []}, False
     indented, blank = False, True
     for line in page.read_text().splitlines():
@@ -46,13 +46,13 @@ def text_and_code(page):
 
 
 def broken_links(page):
-    """The relative links of a page that lead nowhere."""
+    """Return the relative links of a page that do not resolve."""
     text, _ = text_and_code(page)
     return [target for _, target in links(INLINE.sub("", text)) if not resolves(target, page)]
 
 
 def links(text):
-    """(text, target) of each link and image, those within the text of a link, too."""
+    """Yield (text, target) of each link and image, including those in the text of a link."""
     for label, target in LINK.findall(text):
         yield from links(label)
         yield label, target
@@ -67,7 +67,7 @@ def resolves(target, page):
 
 
 def anchors(page):
-    """The anchors that GitHub gives the headings of a page."""
+    """Return the anchors that GitHub makes from the headings of a page."""
     found = []
     for heading in re.findall(r"^#+ +(.+?) *$", text_and_code(page)[0], re.MULTILINE):
         anchor = re.sub(r"[^\w\- ]", "", LINK.sub(r"\1", heading).lower()).replace(" ", "-")
@@ -79,7 +79,7 @@ def anchors(page):
 
 
 def unknown_flags(page, root=ROOT):
-    """What a page has of scripts and flags that are not there: ("train.py", "--flag"), or (path, "")."""
+    """Return the scripts and flags of a page that do not exist: ("train.py", "--flag") or (path, "")."""
     text, blocks = text_and_code(page)
     inline = [code.replace("\n", " ") for code in INLINE.findall(text)]
     every = {flag for script in (*root.glob("*.py"), *root.glob("benchmarks/*.py")) for flag in flags_of(script)}
@@ -95,12 +95,12 @@ def unknown_flags(page, root=ROOT):
 
 
 def commands(code):
-    """(whether by python, script, flags) of each command that names a script; a quoted text is no flag."""
+    """Yield (started by python, script, flags) of each command that names a script; quoted text is not a flag."""
     lines = re.sub(r"\\\n", " ", code).splitlines()
     for part in (part for line in lines for part in re.split(r"&&|[|;]", re.sub(r"(^|\s)#.*", "", line))):
         try:
             words = shlex.split(part)
-        except ValueError:  # prose with a lone quotation mark
+        except ValueError:  # text with a single quotation mark
             words = part.split()
         for i, word in enumerate(words):
             if word.endswith(".py"):
@@ -110,14 +110,14 @@ def commands(code):
 
 
 def flags_of(path):
-    """The flags of a script as --help has them, without running it; none of a module."""
+    """Return the flags that --help of a script shows, without running it; none for a module."""
     source = path.read_text()
     if "script.start(main)" not in source:
         return set()
     held = defaultdict(lambda: None, __file__=str(path))
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            with suppress(ValueError):  # what is computed is no flag in any script
+            with suppress(ValueError):  # no flag has a computed value
                 held[node.targets[0].id] = ast.literal_eval(node.value)
     flags = {"--help"}
     for name, (_, kind, _) in script.constants(held).items():
@@ -130,7 +130,7 @@ def flags_of(path):
 
 
 def wrong_figures(page, root=ROOT):
-    """(figure, names of files) of what stands in a table of a page and not in the files that it names."""
+    """Return (figure, names of files) for each figure of a page that is not in the linked files."""
     wrong = []
     for row, sources in checked_rows(page, root):
         values = [value for source in sources for value in values_of(source)]
@@ -142,7 +142,7 @@ def wrong_figures(page, root=ROOT):
 
 
 def checked_rows(page, root):
-    """(row, files) of every row of a table for which the page names files under results/."""
+    """Yield (row, files) of each row of a table with linked files under results/."""
     above, header, before = [], True, ""
     for line in text_and_code(page)[0].splitlines():
         if not line.startswith("|"):
@@ -159,13 +159,13 @@ def checked_rows(page, root):
 
 
 def files_named(text, page, root):
-    """The .json and .csv files under results/ that a text links."""
+    """Return the .json and .csv files under results/ that a text links."""
     paths = [(page.parent / target).resolve() for _, target in links(text) if target.endswith((".json", ".csv"))]
     return [path for path in paths if path.is_relative_to(root / "results") and path.exists()]
 
 
 def values_of(path):
-    """All numbers in a JSON or CSV file."""
+    """Return all numbers in a JSON or CSV file, with means over draws."""
     if path.suffix == ".json":
         return list(numbers(json.loads(path.read_text())))
     with open(path, newline="") as file:
@@ -179,7 +179,7 @@ def values_of(path):
 
 
 def numbers(record):
-    """The numbers anywhere in a record, texts that are numbers among them."""
+    """Yield all numbers in a record, including texts that are numbers."""
     if isinstance(record, dict | list):
         for part in record.values() if isinstance(record, dict) else record:
             yield from numbers(part)
@@ -191,7 +191,7 @@ def numbers(record):
 
 
 def stands(sign, digits, percent, value):
-    """Whether a value rounds to a number as shown; a half may go either way."""
+    """Return whether a value rounds to a number as shown; a half may round either way."""
     shown, last = float(digits.replace(",", "")), 10.0 ** -len(digits.partition(".")[2])
     shown, last = (shown / 100, last / 100) if percent else (shown, last)
     return abs((-shown if sign else shown) - value) <= last / 2 * (1 + 1e-9) + 1e-12
@@ -281,7 +281,7 @@ script.start(main)
 
 @pytest.fixture
 def page(tmp_path):
-    """A made-up project with a page that holds mistakes of each kind."""
+    """Make a project with a page that has errors of each kind."""
     (tmp_path / "go.py").write_text(SCRIPT)
     records.write_json(
         tmp_path / "results" / "a.json", {"x": {"dice": 0.7254, "of": [0.7349, 1234, -0.7]}, "tta": True}

@@ -1,4 +1,4 @@
-"""The stages as a user runs them, end to end, and what a run cannot be applied to."""
+"""All stages, end to end, as a user runs them, and data that a run refuses."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from tests.conftest import SMALL, assert_user_error, layout_folder, record, rows
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder with 60 patches and a run `small` that went through all stages."""
+    """Make a folder with 60 patches and run all stages on it, as the run `small`."""
     place = tmp_path_factory.mktemp("workplace")
     write_patches(place / "data" / "images", place / "data" / "masks", range(1, 61))
     result = run_script("train.py", "--run", "small", "--epochs", 8, *SMALL, cwd=place)
@@ -44,7 +44,7 @@ def test_a_run_holds_its_whole_record(workplace):
 
 
 def test_scores_agree_with_scikit_learn(workplace):
-    """The pooled scores, computed anew from the saved model, the mask files and the recorded split."""
+    """The pooled scores are recomputed from the saved model, the mask files and the recorded split."""
     code = (
         "import csv, h5py, json, keras, numpy as np\n"
         "rows = [r['image'] for r in csv.DictReader(open('results/small/split.csv')) if r['split'] == 'test']\n"
@@ -277,7 +277,7 @@ def test_a_threshold_is_not_chosen_on_foreign_data(workplace):
 
 def test_a_split_without_landslides_is_drawn_and_scored(workplace):
     empty = workplace / "empty"
-    write_patches(empty / "images", empty / "masks", [4, 8, 12])  # every fourth patch has none
+    write_patches(empty / "images", empty / "masks", [4, 8, 12])  # every fourth patch has no landslide
     for script in ("visualize.py", "evaluate.py"):
         result = run_script(script, "--run", "results/small/", "--data-dir", "empty", "--split", "all", cwd=workplace)
         assert result.returncode == 0, result.stderr

@@ -1,4 +1,4 @@
-"""Training that is killed, stopped or started twice."""
+"""Training that is killed, interrupted or started twice."""
 
 import json
 import shutil
@@ -23,14 +23,14 @@ FLAGS = ("--augment", "dihedral", *SMALL)
 
 @pytest.fixture
 def place(tmp_path):
-    """A folder with 60 patches."""
+    """Make a folder with 60 patches."""
     write_patches(tmp_path / "data" / "images", tmp_path / "data" / "masks", range(1, 61))
     return tmp_path
 
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
-    """(place, result) of a run `stopped` that Ctrl-C ended in its third epoch of 200."""
+    """Interrupt a run `stopped` with Ctrl-C in its third epoch of 200; return (place, result)."""
     place = tmp_path_factory.mktemp("interrupted")
     write_patches(place / "data" / "images", place / "data" / "masks", range(1, 61))
     script = Script("train.py", "--run", "stopped", "--epochs", 200, *FLAGS, cwd=place)
@@ -39,12 +39,12 @@ def interrupted(tmp_path_factory):
 
 @pytest.fixture
 def stopped(interrupted, tmp_path):
-    """A copy of the folder in which the run was stopped."""
+    """Copy the folder with the interrupted run."""
     return shutil.copytree(interrupted[0], tmp_path / "place")
 
 
 def stop_after(script, history, epochs, number):
-    """Send a signal to a script once `history` has so many epochs; returns its result."""
+    """Send a signal to a script when `history` has this many epochs; return its result."""
     deadline = time.monotonic() + 120
     while not (history.exists() and len(history.read_text().splitlines()) > epochs):
         assert script.running() and time.monotonic() < deadline, script.result().stderr
@@ -59,7 +59,7 @@ def test_kill_9_and_resume_give_the_history_of_an_uninterrupted_run(place, monke
     results = place / "results"
     result = run_script("train.py", "--run", "whole", "--epochs", 6, *FLAGS, cwd=place)
     assert result.returncode == 0, result.stderr
-    for epochs, flags in ((1, ("--epochs", 6, *FLAGS)), (4, ("--resume",))):  # at any step of the epoch that follows
+    for epochs, flags in ((1, ("--epochs", 6, *FLAGS)), (4, ("--resume",))):  # killed at any step of the next epoch
         script = Script("train.py", "--run", "killed", *flags, cwd=place)
         result = stop_after(script, results / "killed" / "history.csv", epochs, signal.SIGKILL)
         assert result.returncode == -signal.SIGKILL
@@ -88,7 +88,7 @@ def test_ctrl_c_keeps_the_best_model_and_says_how_to_go_on(interrupted, stopped)
 
 
 def test_a_threshold_of_the_unfinished_model_goes_when_training_goes_on(stopped):
-    """Otherwise evaluate.py would apply to the final model what was chosen for an early one."""
+    """Otherwise, evaluate.py would apply the threshold of an early model to the final one."""
     folder = stopped / "results" / "stopped"
     config = record(stopped, "config.json", "stopped")
     config["constants"]["EPOCHS"] = 4
@@ -133,11 +133,11 @@ def test_an_existing_run_is_replaced_on_request_only(tmp_path):
     shutil.copy(tmp_path / "results/unet/config.json", tmp_path / "results/unet/metrics.json")
     assert run_script("train.py", "--epochs", 2, "--overwrite", *SMALL, cwd=tmp_path).returncode == 0
     assert record(tmp_path, "config.json", "unet")["constants"]["EPOCHS"] == 2
-    assert not (tmp_path / "results/unet/metrics.json").exists()  # of the run that is gone
+    assert not (tmp_path / "results/unet/metrics.json").exists()  # it belonged to the replaced run
 
 
 def test_a_resumed_run_drops_what_an_uninterrupted_one_would(flat, tmp_path):
-    """Dropout draws by step, so that training goes on as if it had not been cut off."""
+    """Dropout depends on the step, so that a resumed run equals an uninterrupted one."""
     patches = dataset.open_patches(flat, tmp_path / "cache")
 
     def trained(folder, epochs, resume=False):

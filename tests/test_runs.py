@@ -1,4 +1,4 @@
-"""Constants as flags, files written whole, records of a run."""
+"""Flags from constants, atomic writes, and the records of a run."""
 
 import csv
 import os
@@ -56,7 +56,7 @@ def run(example, *arguments):
         capture_output=True,
         text=True,
         env=environment,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # ignored in a background job
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a background job ignores it
     )
 
 
@@ -120,7 +120,7 @@ def test_mistakes_and_a_full_disk_end_in_one_line(example, failure, line):
 
 
 def test_ctrl_c_within_a_destructor_is_not_lost(example):
-    """Python ignores what is raised there, the interrupt too."""
+    """Python ignores exceptions raised there, including KeyboardInterrupt."""
     dropped = (
         "import os, signal\n"
         "    class Dropped:\n"

@@ -1,4 +1,4 @@
-"""The synthetic patches: the published form, plausible ground, landslides on slopes, and the seed."""
+"""Synthetic patches: published format, plausible ground, landslides on slopes, and the seed."""
 
 import h5py
 import numpy as np
@@ -9,7 +9,7 @@ from bands import SCALE_L4S
 from synthetic import patches, terrain
 from tests.conftest import assert_user_error, run_script
 
-# Means and standard deviations of the released training images, bands in order (measured on the real set).
+# Means and standard deviations of the released training images, in the order of the bands, measured on the real set.
 REAL_MEAN = [
     0.9257,
     0.9227,
@@ -31,7 +31,7 @@ REAL_STD = [0.141, 0.221, 0.318, 0.572, 0.460, 0.447, 0.465, 0.495, 0.513, 0.684
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
-    """80 patches, 20 of each region, written by the script."""
+    """Write 80 patches, 20 of each region, with make_sample_data.py."""
     place = tmp_path_factory.mktemp("sample")
     result = run_script("make_sample_data.py", "--patches", 80, cwd=place)
     assert result.returncode == 0, result.stderr
@@ -53,7 +53,7 @@ def test_files_have_the_released_form(sample, arrays):
     images, masks = arrays
     assert images.shape == (80, 128, 128, 14) and images.dtype == np.float64
     assert masks.shape == (80, 128, 128) and masks.dtype == np.uint8
-    numbers = images * SCALE_L4S  # whole digital numbers, degrees and metres, as in the real files
+    numbers = images * SCALE_L4S  # digital numbers, degrees and metres are integers, as in the real files
     np.testing.assert_allclose(numbers, np.rint(numbers), atol=1e-6)
     patches = dataset.open_patches(sample, sample.parent.parent / "cache")
     assert len(patches) == 80 and patches.labelled.all()
@@ -75,7 +75,7 @@ def test_landslides_are_rare_and_lie_on_slopes(arrays):
 
 
 def test_bare_ground_alone_does_not_give_landslides_away(arrays):
-    """Of the pixels as bright in red over near infrared as a landslide, most are something else, and flatter."""
+    """Most pixels with a red to near-infrared ratio as high as that of landslides are something else."""
     images, masks = arrays
     red, near_infrared = images[..., 3] * 445.2, images[..., 7] * 1941.3
     bare = red / near_infrared

@@ -1,4 +1,4 @@
-"""The transformer: published sizes, its first stage, and its reach."""
+"""The SegFormer: published sizes, its first stage, and its receptive field."""
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ def trainable(model):
 
 
 def test_parameters_are_those_of_the_published_b0():
-    """nvidia/segformer-b0 has an encoder of 3,319,392 for 3 bands, and with 150 classes 3,752,694 in all."""
+    """nvidia/segformer-b0 with 3 bands and 150 classes: 3,319,392 parameters in the encoder, 3,752,694 in all."""
     model = build_segformer((128, 128, 3))
     decoder = [layer for layer in model.layers if layer.name.startswith(("decoder", "fuse", "logit"))]
     inner = sum(int(np.prod(weight.shape)) for layer in decoder for weight in layer.trainable_weights)
@@ -41,7 +41,7 @@ def test_a_size_that_does_not_divide_is_answered_with_one_that_does():
 
 
 def test_every_place_sees_the_whole_patch():
-    """A change in one corner reaches the answer in the opposite one."""
+    """A change in one corner changes the result in the opposite corner."""
     keras.utils.set_random_seed(0)
     model = build_segformer((64, 64, 3))
     image = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)

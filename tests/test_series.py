@@ -1,4 +1,4 @@
-"""Series of dates: files of the published form, written by the netCDF library, and networks that join dates."""
+"""Series of dates: files in the published format, written by the netCDF library, and networks that join dates."""
 
 import keras
 import netCDF4
@@ -18,15 +18,15 @@ DATES, SIZE = 6, 32
 
 
 def write_published(path, number, event=(2, 3), cloudy=(), size=SIZE, drop=(), order="xy"):
-    """A file as Sen12Landslides publishes them: a slide that lights up after the event, rows along y.
+    """Write a file in the format of Sen12Landslides: a landslide becomes bright after the event, rows along y.
 
-    cloudy: dates under cloud. event: positions of the dates around it, or None.
+    cloudy: dates with clouds. event: positions of the dates before and after it, or None.
     """
     rng = np.random.default_rng(number)
     mask = np.zeros((size, size), np.uint8)  # y, x
     top, left = rng.integers(2, size // 2, 2)
     mask[top : top + size // 3, left : left + size // 4] = event is not None
-    field = np.zeros((size, size), bool)  # as bright, on every date
+    field = np.zeros((size, size), bool)  # equally bright, but on every date
     field[size - 6 :, : size // 2] = True
     path.parent.mkdir(parents=True, exist_ok=True)
     with netCDF4.Dataset(path, "w") as file:
@@ -45,7 +45,7 @@ def write_published(path, number, event=(2, 3), cloudy=(), size=SIZE, drop=(), o
                 values[:] = 4
                 values[list(cloudy)] = 9
             elif name == "DEM":
-                values[:] = 100 + 10 * np.arange(size)  # rises along x: 10 m over 10 m
+                values[:] = 100 + 10 * np.arange(size)  # rises by 10 m every 10 m along x
             elif name == "MASK":
                 values[:] = mask
             kind = "u1" if name == "MASK" else "i2"
@@ -60,7 +60,7 @@ def write_published(path, number, event=(2, 3), cloudy=(), size=SIZE, drop=(), o
 
 @pytest.mark.parametrize("order", ["xy", "yx"])
 def test_published_files_are_read_with_rows_along_y(tmp_path, order):
-    """The event is told off the middle of the series, and by the library as bytes. Both orders are in use."""
+    """The event is not in the middle of the series and is read as bytes. Both orders of dimensions are published."""
     mask = write_published(tmp_path / "s2/italy_s2_6982.nc", 1, (3, 4), order=order)
     image, read_mask = series.read_series(tmp_path / "s2/italy_s2_6982.nc", 2)
     np.testing.assert_array_equal(read_mask, mask)
@@ -79,12 +79,12 @@ def test_published_files_are_read_with_rows_along_y(tmp_path, order):
     ("dates", "clouds", "event", "chosen"),
     [
         (2, [0, 0, 0, 0, 0, 0], (2, 3), [2, 3]),  # around the event
-        (2, [0.1, 0, 0.9, 0.9, 0.5, 0], (2, 3), [1, 5]),  # the clearest of either side
+        (2, [0.1, 0, 0.9, 0.9, 0.5, 0], (2, 3), [1, 5]),  # the clearest on each side
         (1, [0, 0, 0, 0.3, 0.2, 0.2], (2, 3), [4]),
         (3, [0, 0.2, 0, 0.9, 0.9, 0.8], (2, 3), [0, 2, 5]),  # one after the event, whatever its clouds
         (6, [0.5] * 6, (0, 1), [0, 1, 2, 3, 4, 5]),
-        (2, [0] * 6, None, [2, 3]),  # the middle
-        (2, [0] * 6, (4, 9), [2, 3]),  # told beyond the last date
+        (2, [0] * 6, None, [2, 3]),  # the middle of the series
+        (2, [0] * 6, (4, 9), [2, 3]),  # the event is after the last date
     ],
 )
 def test_dates_are_chosen_by_event_and_clouds(dates, clouds, event, chosen):
@@ -134,7 +134,7 @@ def test_what_is_no_such_series_is_told(tmp_path):
 
 
 def test_a_place_that_lies_twice_in_a_folder_is_told(tmp_path):
-    """It could fall into training and test at once."""
+    """It could be in training and test at the same time."""
     for part in ("s2", "s2/raw"):
         write_published(tmp_path / "d" / part / "a_s2_1.nc", 1)
     with pytest.raises(UserError, match="s2/raw/a_s2_1.nc: has the same name as s2/a_s2_1.nc"):
@@ -215,12 +215,12 @@ def test_a_series_goes_through_the_stages(tmp_path, fusion):
 def test_a_fusion_that_does_not_fit_is_refused(tmp_path, flat):
     assert_user_error(
         run_script("train.py", "--fusion", "difference", cwd=flat.parent),
-        "FUSION difference is for the unet and series of two dates, not unet and 0",
+        "FUSION difference needs the unet and series of two dates; here MODEL is unet and the number of dates is 0",
     )
     for number in range(1, 9):
         write_published(tmp_path / f"s/a_{number}.nc", number)
     flags = ("--data-dir", tmp_path / "s", "--fusion", "difference")
-    assert_user_error(run_script("train.py", *flags, "--dates", 3, cwd=tmp_path), "two dates, not unet and 3")
+    assert_user_error(run_script("train.py", *flags, "--dates", 3, cwd=tmp_path), "and the number of dates is 3")
     flags = (*flags, "--bands", "B04 before", "B03 after")
     assert_user_error(run_script("train.py", *flags, cwd=tmp_path), "BANDS: the dates have different bands")
 

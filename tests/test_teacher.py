@@ -1,4 +1,4 @@
-"""Learning from another run: soft targets, unlabelled patches, and no leak from what a run is judged on."""
+"""Learning from another run: soft targets, unlabelled patches, and no leak of validation and test patches."""
 
 import json
 
@@ -18,7 +18,7 @@ FEW = ("--labelled-fraction", 0.3, "--epochs", 2, *SMALL)
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """40 patches, and a run `first` that learnt from three masks in ten."""
+    """Make 40 patches and a run `first` that is trained on three masks in ten."""
     place = tmp_path_factory.mktemp("place")
     write_patches(place / "data/images", place / "data/masks", range(1, 41))
     result = run_script("train.py", "--run", "first", *FEW, cwd=place)
@@ -29,7 +29,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture
 def opened(place):
-    """The teacher, the patches in three of its bands, and their split."""
+    """Open the teacher, the patches with three of its bands, and their split."""
     run = runs.open_run(place / "results", "first")
     patches = dataset.open_patches(place / "data", place / "results/cache", ("B4", "B3", "B2"))
     return run, patches, splits.read_split(run.folder / "split.csv", patches, "")
@@ -51,7 +51,7 @@ def test_masks_that_are_not_to_be_used_are_those_of_training_patches(place):
 def test_targets_are_mask_and_teacher_mixed_and_the_teacher_alone_without_mask(place, opened, weight):
     run, patches, assigned = opened
     targets = Teacher(run, patches, assigned, place / "results/cache").targets(weight) / 255
-    seen = dataset.open_patches(place / "data", place / "results/cache")  # the teacher's bands: all of them
+    seen = dataset.open_patches(place / "data", place / "results/cache")  # the teacher uses all bands
     said = probabilities(run.model(), seen.read(np.arange(40)), tta=True)
     expected = {
         "train": weight * said + (1 - weight) * seen.masks,
@@ -91,7 +91,7 @@ def test_patches_without_any_mask_join_the_training(place, tmp_path):
 
 
 def test_what_a_teacher_has_learnt_from_is_known_in_another_folder(place, tmp_path):
-    """The same patches with others beside them: the obvious step to self-training, and a split of its own."""
+    """The new folder has the same patches and more, as for self-training, with its own split."""
     write_patches(tmp_path / "data2/images", tmp_path / "data2/masks", range(1, 61))
     flags = ("--data-dir", tmp_path / "data2", "--run", "leak", "--teacher", "first", "--split-seed", 3, *FEW)
     assert_user_error(run_script("train.py", *flags, cwd=place), "teacher first has learnt from")
@@ -103,7 +103,7 @@ def test_a_resumed_student_needs_the_same_teacher(place):
     del config["finished"]
     (folder / "config.json").write_text(json.dumps(config | {"teacher_finished": "earlier"}))
     result = run_script("train.py", "--run", "student", "--resume", cwd=place)
-    assert_user_error(result, "teacher first was trained anew since run student was started")
+    assert_user_error(result, "teacher first was retrained since run student was started")
 
 
 def test_a_teacher_that_has_seen_what_the_student_is_judged_on_is_refused(place):

@@ -1,4 +1,4 @@
-"""The network: sizes, its first layer, precision, and the parameter count of an outside implementation."""
+"""The U-Net: sizes, the first layer, precision, and the parameter count of an outside implementation."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ PLAIN = {"base_filters": 4, "max_filters": 16, "block": "plain", "stem": 1}
 
 
 def test_parameters_equal_those_of_the_widely_used_pytorch_unet():
-    """milesial/Pytorch-UNet, 3 bands in, 1 class out, transposed convolutions: 31,037,633 trainable parameters."""
+    """milesial/Pytorch-UNet with 3 bands, 1 class and transposed convolutions has 31,037,633 trainable parameters."""
     model = build_unet((None, None, 3), 64, 4, 1024, "plain", stem=1)
     assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == 31_037_633
 
@@ -46,7 +46,7 @@ def test_variants_answer_at_full_size(variant):
 
 
 def test_half_resolution_halves_once_before_the_u_and_doubles_once_after():
-    """Every size of the default network on a 128 x 128 patch: no level is skipped and none is lower than 8 x 8."""
+    """The default network halves a 128 x 128 patch to 64, 32, 16 and 8 pixels a side; it skips none and ends there."""
     model = build_unet((128, 128, 14))
     convolutions = [layer for layer in model.layers if layer.name.endswith("conv2")]
     sizes = [(layer.output.shape[1], layer.filters) for layer in convolutions]
@@ -55,7 +55,7 @@ def test_half_resolution_halves_once_before_the_u_and_doubles_once_after():
 
 
 def test_residual_blocks_pass_their_input_on():
-    """With branches that give nothing, a block of equal channels is ReLU of its input."""
+    """If the residual branch gives zero, a block of equal channels is the ReLU of its input."""
     model = build_unet((16, 16, 3), 4, 1, max_filters=4, stem=1)
     for layer in model.layers:
         if "norm2" in layer.name:
@@ -82,7 +82,7 @@ def test_first_layer_normalises_with_the_given_statistics():
 
 
 def test_mixed_precision_keeps_both_ends_in_float32(tmp_path):
-    """A difference of 1 in 4000 (metres, say) is lost in bfloat16 unless the first layer is float32."""
+    """A difference of 1 in 4000 (metres, for example) is lost in bfloat16 unless the first layer is float32."""
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         model = build_unet((16, 16, 1), base_filters=2, mean=[4000.0], variance=[1.0])
