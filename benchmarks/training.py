@@ -41,6 +41,7 @@ bfloat16 = True  # whether train.py would use it here; main() sets it for the pr
 
 SIZES = {  # arguments of both implementations
     "default": {"base_filters": 48, "max_filters": 192, "block": "residual", "stem": 2},
+    "small": {"base_filters": 24, "max_filters": 96, "block": "residual", "stem": 2},
     "plain 16": {"base_filters": 16, "max_filters": 256, "block": "plain", "stem": 1},
     "plain 32": {"base_filters": 32, "max_filters": 512, "block": "plain", "stem": 1},
 }
