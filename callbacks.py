@@ -86,8 +86,12 @@ class Forecast(keras.callbacks.Callback):
         super().__init__()
         self.hint, self.began, self.told = hint, None, False
 
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.params["steps"] == 1:
+            self.began = self.began or time.monotonic()
+
     def on_train_batch_end(self, batch, logs=None):
-        if self.began is None:  # the first step also compiles the network
+        if self.began is None:  # after the first step, which also compiles the network
             self.began = time.monotonic()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -95,7 +99,8 @@ class Forecast(keras.callbacks.Callback):
         if self.told or not left:
             return
         self.told = True
-        took = time.monotonic() - self.began
+        steps = self.params["steps"]
+        took = (time.monotonic() - self.began) * steps / max(steps - 1, 1)
         end = datetime.now() + timedelta(seconds=took * left)
         print(f"{duration(took)} an epoch: {left} more take {duration(took * left)}, until {end:%H:%M}")
         if self.hint and took * left > 3600:

@@ -20,6 +20,7 @@ import numpy as np
 
 import adaptation
 import dataset
+import devices
 import patch_files
 import records
 import runs
@@ -48,6 +49,10 @@ def main():
     script.check_ranges(globals(), EPOCHS=(1, None), DRAWS=(1, None), FINE_TUNE_STEPS=(1, None), BATCH_SIZE=(1, None))
     script.check_ranges(globals(), FINE_TUNE_RATE=(1e-12, None), SIZE=(0, None), SEED=(0, 2**32 - 1))
     script.check_choices(globals(), **CHOICES)
+    try:
+        shlex.split(NETWORK)
+    except ValueError as error:
+        raise script.UserError(f"NETWORK {NETWORK!r} cannot be split into flags: {error}") from None
     for count in LABELLED:
         script.check_ranges({"LABELLED": count}, LABELLED=(1, None))
     folders = {Path(data_dir).resolve().name: Path(data_dir) for data_dir in DATA_DIRS}
@@ -147,6 +152,7 @@ def train(place, name, data_dir):
 
 def score(source, target, source_name, target_name, in_domain=False):
     """Return the rows of scores.csv of a run on a target's test split; out of domain, also with each adaptation."""
+    devices.import_keras()  # before the modules that import it
     import metrics
     from inference import confusions
     from losses import BCEDice

@@ -37,6 +37,8 @@ def main():
     script.check_ranges(globals(), BATCH_SIZE=(1, None), BOOTSTRAP=(1, None), SEED=(0, None), THRESHOLD=(0, 1))
     script.check_choices(globals(), **CHOICES)
     run = runs.open_run(RESULTS_DIR, RUN)
+    for constant in run.removed():
+        print(f"note: the run was trained with {constant}, which is gone: the loss below is BCE + Dice")
     folder, threshold = run.folder, run.threshold(TTA) if THRESHOLD is None else THRESHOLD
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)

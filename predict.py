@@ -240,6 +240,7 @@ def write_rasters(run, job, opened, threshold, paths, metadata):
     percent = PROBABILITY == "uint8"
     probability_form = {"dtype": "uint8", "nodata": 255} if percent else {"dtype": "float32", "nodata": np.nan}
     with (
+        contextlib.closing(strips),  # before the scene is closed, the thread that reads it has to end
         tiling.raster(paths["probability"], opened.grid, metadata, **probability_form) as probabilities,
         tiling.raster(paths["mask"], opened.grid, metadata, dtype="uint8", nodata=255) as masks,
     ):

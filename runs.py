@@ -83,6 +83,14 @@ class Run:
         self.config = read_json(self.folder / "config.json", f"python train.py --run {self.name}")
         self.constants = ADDED | present_names(self.config.get("constants", {}))
 
+    def removed(self):
+        """Constants that the run was trained with and that train.py no longer has: "LOSS = focal_dice", for example."""
+        return [
+            f"{name} = {self.constants[name]}"
+            for name in REMOVED
+            if self.constants.get(name, REMOVED[name]) != REMOVED[name]
+        ]
+
     def threshold(self, tta=False):
         """Read the threshold that optimize_threshold.py chose, with or without test-time augmentation."""
         name, flag = ("threshold_tta.json", " --tta") if tta else ("threshold.json", "")

@@ -14,6 +14,7 @@ import time
 import tokenize
 from pathlib import Path
 
+FLAG = re.compile(r"--[a-z][a-z-]*")
 OPTIONAL = {"int": int, "float": float, "str": str}  # words that give the type of a constant that may be None
 interrupts, deferred = [], []  # Ctrl-C presses so far; open blocks that defer the first
 flags_given = set()  # names of the constants that the command line set
@@ -101,7 +102,9 @@ def _with_exponents(arguments):
     """Join `--nodata -3.4e38` to `--nodata=-3.4e38`, because argparse takes -3.4e38 for a flag."""
     joined = []
     for argument in arguments:
-        if re.fullmatch(r"-(\d+\.?\d*|\.\d+)e[+-]?\d+|-inf|-nan", argument, re.IGNORECASE) and joined:
+        if re.fullmatch(r"-(\d+\.?\d*|\.\d+)e[+-]?\d+|-inf|-nan", argument, re.IGNORECASE) and FLAG.fullmatch(
+            (joined or [""])[-1]
+        ):
             joined[-1] += f"={argument}"
         else:
             joined.append(argument)

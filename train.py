@@ -93,7 +93,10 @@ def main():
         if "finished" in config:
             print(f"run {folder} is finished; replace it with --overwrite, or choose another --run")
             return
-        adopt_constants(runs.Run(folder).constants)
+        run = runs.Run(folder)
+        for constant in run.removed():
+            raise script.UserError(f"{constant} is no longer known: start again with --overwrite")
+        adopt_constants(run.constants)
     elif (folder / "config.json").exists() and not OVERWRITE:
         raise script.UserError(f"run {folder} exists: go on with --resume, replace it with --overwrite, or give --run")
     check_settings()
@@ -107,8 +110,6 @@ def adopt_constants(recorded):
     """Take over the constants that the run was started with."""
     for name, value in recorded.items():
         value = tuple(value) if isinstance(value, list) else value
-        if runs.REMOVED.get(name, value) != value:
-            raise script.UserError(f"{name} = {value!r} is no longer known: start again with --overwrite")
         if (
             name not in globals()
             or name in ("RESULTS_DIR", "RUN", "RESUME", "OVERWRITE")
@@ -299,8 +300,8 @@ def smaller_network():
     if MODEL != "unet" or BASE_FILTERS <= 24 or devices.hardware_has_bfloat16():
         return ""
     return (
-        "this processor has no bfloat16: --base-filters 24 --max-filters 96 --epochs 60 is much quicker "
-        "and nearly as good (docs/training.md)"
+        "this processor has no bfloat16: --base-filters 24 --max-filters 96 --epochs 60 takes a fifth of the time, "
+        "with a test Dice of 0.709 instead of 0.725 on the RGB subset (docs/training.md)"
     )
 
 

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one lev
 import numpy as np
 
 import dataset
+import devices
 import patch_files
 import records
 import runs
@@ -57,6 +58,7 @@ def main():
 
 def judge(run):
     """Score a run; return its row, its predicted masks (N x H x W bool), its model and (patches, indices)."""
+    devices.import_keras()  # before the modules that import it
     import metrics
     from inference import predict
 

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one lev
 import numpy as np
 
 import dataset
+import devices
 import records
 import runs
 import script
@@ -46,6 +47,7 @@ def main():
 
 def judge(run):
     """Score a run on its test split, with false alarms by ground; return (row, N x H x W bool, (patches, indices))."""
+    devices.import_keras()  # before the modules that import it
     import metrics
     from inference import predict
 

@@ -6,7 +6,7 @@
 
 Batches are in memory. Each way has its own process, and the ways take turns. The difference is the largest of any
 probability from Keras in float32 with the same weights. The PyTorch network is untrained and has no difference. Writes
-results/figures/prediction_speed.csv.
+results/figures/prediction_speed_<instructions>.csv.
 """
 
 import statistics

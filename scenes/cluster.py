@@ -20,6 +20,15 @@ from script import UserError
 
 PATIENCE = 15  # seconds within which a cluster must answer and show a worker
 ROOT = Path(__file__).parent.parent
+ARCHIVE = "landslide_sources.zip"
+# Dask imports the top-level modules of an archive by name, this one last: what they were before, and what they have
+# imported meanwhile, goes, so that all of it is imported again and from one archive.
+FORGET = f"""import sys
+
+for name, module in list(sys.modules.items()):
+    if name != __name__ and {ARCHIVE!r} in (getattr(module, "__file__", None) or ""):
+        del sys.modules[name]
+"""
 
 
 def strips_on_cluster(job, scheduler):
@@ -51,10 +60,6 @@ def strips_on_cluster(job, scheduler):
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
-        except ImportError as error:
-            raise UserError(
-                f"a worker of {scheduler} cannot import {error.name}: install requirements.txt there"
-            ) from None
         except (distributed.KilledWorker, CancelledError) as error:
             raise UserError(f"the cluster gave up a strip, for want of memory perhaps ({error})") from None
 
@@ -79,10 +84,15 @@ def open_client(distributed, scheduler):
             raise UserError(
                 f"scheduler {scheduler!r} does not answer ({error}): give local:N or an address like tcp://host:8786"
             ) from None
-        if not local:
-            with tempfile.TemporaryDirectory() as folder:
-                client.upload_file(write_archive(Path(folder, "landslide_sources.zip")))
-        yield client
+        try:
+            if not local:
+                with tempfile.TemporaryDirectory() as folder:
+                    client.upload_file(write_archive(Path(folder, ARCHIVE)))
+            yield client
+        except ImportError as error:
+            raise UserError(
+                f"{scheduler} cannot import {error.name or error}: install requirements.txt there"
+            ) from None
 
 
 def source_files():
@@ -106,6 +116,7 @@ def write_archive(path):
     with zipfile.ZipFile(path, "w") as archive:
         for file in source_files():
             archive.write(file, file.relative_to(ROOT))
+        archive.writestr("zz_forget.py", FORGET)
     return str(path)
 
 

@@ -26,15 +26,28 @@ def test_the_first_epoch_tells_when_the_last_will_end(monkeypatch, capsys, took,
     now = 1000.0
     monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
     forecast = callbacks.Forecast("a hint")
-    forecast.set_params({"epochs": 10})
+    forecast.set_params({"epochs": 10, "steps": 2})
     for epoch in range(first, 10):
+        forecast.on_epoch_begin(epoch)
         for batch in range(2):
+            now += took / 2 if batch or epoch > first else 60  # the first step compiles
             forecast.on_train_batch_end(batch)
-        now += took
         forecast.on_epoch_end(epoch)
     output = capsys.readouterr().out
     assert output.startswith(printed) and output.count("an epoch") == bool(printed)
     assert ("a hint" in output) == (took == 3000)
+
+
+def test_an_epoch_of_one_step_is_timed_as_a_whole(monkeypatch, capsys):
+    now = 1000.0
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now)
+    forecast = callbacks.Forecast()
+    forecast.set_params({"epochs": 2, "steps": 1})
+    forecast.on_epoch_begin(0)
+    now += 50
+    forecast.on_train_batch_end(0)
+    forecast.on_epoch_end(0)
+    assert capsys.readouterr().out.startswith("50 s an epoch: 1 more take 50 s")
 
 
 def test_the_smaller_network_is_named_where_there_is_no_bfloat16(monkeypatch):

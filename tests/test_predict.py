@@ -439,8 +439,12 @@ def test_a_worker_in_an_empty_folder_gets_the_sources(call, place, tmp_path_fact
         [*dask, "scheduler", "--port", address.rpartition(":")[2], "--no-dashboard"], **options
     )
     worker = subprocess.Popen([*dask, "worker", address, "--nthreads", "1", "--no-dashboard"], **options)
+    shutil.copytree(place / "results" / "unet", place / "results" / "damaged")
+    os.truncate(place / "results" / "damaged" / "model.keras", 5000)
     try:
         call("scene.tif", RUN="unet", PROBABILITY="float32", SCHEDULER=address)
+        with pytest.raises(UserError, match="model.keras cannot be loaded"):  # what a worker raises, of a second job
+            call("scene.tif", RUN="damaged", SCHEDULER=address)
     finally:
         for process in (worker, scheduler):
             process.terminate()

@@ -109,7 +109,7 @@ def test_constants_of_earlier_versions_are_known_under_their_new_names(stopped):
     assert result.returncode == 0, result.stderr
     path.write_text(json.dumps(config | {"constants": constants | {"LOSS": "focal_dice"}}))
     result = run_script("train.py", "--run", "stopped", "--resume", cwd=stopped)
-    assert_user_error(result, "LOSS = 'focal_dice' is no longer known: start again with --overwrite")
+    assert_user_error(result, "LOSS = focal_dice is no longer known: start again with --overwrite")
 
 
 def test_resume_follows_moved_data_but_no_other_change(stopped):

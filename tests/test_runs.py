@@ -82,6 +82,10 @@ def test_a_constant_without_a_value_takes_any_number(example, number):
     assert "of the water (default: none)" in run(example, "--help").stdout
 
 
+def test_a_stray_number_is_no_value_of_a_word(example):
+    assert "unrecognized arguments: -1e5" in run(example, "--name", "x", "-1e5").stderr
+
+
 def test_help_lists_every_constant_with_comment_and_default(example):
     text = run(example, "--help").stdout
     for part in ("A script.", "--epochs N", "passes over the training split (default: 60)", "5 % of it", "--no-force"):
@@ -200,7 +204,6 @@ def test_csv_keeps_digits_and_names_with_commas(tmp_path):
     assert read == [["slope, north", "0.30000000000000004", "0.1"], ['a "b"', "1", ""]]
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library is left as it is")
 def test_whether_bfloat16_is_fast_can_be_said_for_the_machine(monkeypatch):
     for said, answer in (("0", False), ("1", True)):
         monkeypatch.setenv("LANDSLIDE_BFLOAT16", said)
@@ -219,6 +222,7 @@ def test_onednn_is_on_unless_the_user_says_otherwise(monkeypatch):
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library is left as it is")
 def test_memory_that_is_freed_is_not_faulted_in_again():
     code = (
         "import resource, numpy as np, devices\n"
