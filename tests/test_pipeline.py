@@ -24,12 +24,15 @@ def workplace(tmp_path_factory):
     for stage in ("optimize_threshold.py", "evaluate.py", "visualize.py"):
         result = run_script(stage, "--run", "small", cwd=place)
         assert result.returncode == 0, result.stderr
+    folder = place / "results" / "small"  # other tests add to it
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    (place / "listing.txt").write_text("\n".join(files))
     return place
 
 
 def test_a_run_holds_its_whole_record(workplace):
     folder = workplace / "results" / "small"
-    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()) == sorted(
+    assert (workplace / "listing.txt").read_text().splitlines() == sorted(
         "config.json split.csv model.keras history.csv training_curves.png threshold.json threshold_curve.csv "
         "threshold_curve.png metrics.json per_image.csv objects.csv reliability.csv reliability.png "
         "samples/best.png samples/worst.png samples/random.png".split()
@@ -106,11 +109,18 @@ def test_test_time_augmentation_has_a_threshold_and_a_record_of_its_own(workplac
     assert record(workplace, "metrics.json") == before
 
 
-def test_an_ensemble_is_a_run_that_gives_the_mean_of_its_members(workplace):
+@pytest.fixture(scope="module")
+def ensemble(workplace):
+    """The same folder, with the runs `second` and `both`, the mean of `small` and `second`."""
     flags = ("--run", "second", "--seed", 1, "--epochs", 4, *SMALL)
     assert run_script("train.py", *flags, cwd=workplace).returncode == 0
     result = run_script("ensemble.py", "--members", "small", "second", "--run", "both", cwd=workplace)
     assert result.returncode == 0, result.stderr
+    return workplace
+
+
+def test_an_ensemble_is_a_run_that_gives_the_mean_of_its_members(ensemble):
+    workplace = ensemble
     for stage in ("optimize_threshold.py", "evaluate.py", "visualize.py"):
         result = run_script(stage, "--run", "both", cwd=workplace)
         assert result.returncode == 0, result.stderr
@@ -131,7 +141,8 @@ def test_an_ensemble_is_a_run_that_gives_the_mean_of_its_members(workplace):
     assert_user_error(result, "--run small is one of the members")
 
 
-def test_an_ensemble_is_neither_trained_further_nor_joined_with_unfinished_runs(workplace):
+def test_an_ensemble_is_neither_trained_further_nor_joined_with_unfinished_runs(ensemble):
+    workplace = ensemble
     folder = workplace / "results" / "both"
     before = (folder / "model.keras").read_bytes()
     result = run_script("train.py", "--run", "both", "--resume", cwd=workplace)

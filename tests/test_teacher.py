@@ -1,6 +1,7 @@
 """Learning from another run: soft targets, unlabelled patches, and no leak of validation and test patches."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -71,10 +72,16 @@ def test_a_feed_gives_targets_in_the_stead_of_masks(opened):
     np.testing.assert_allclose(masks[..., 0], targets[[3, 5]] / 255, atol=1e-6)
 
 
-def test_a_student_learns_from_all_training_patches(place):
+@pytest.fixture(scope="module")
+def student(place):
+    """The result of training the run `student` of the teacher `first`."""
     result = run_script("train.py", "--run", "student", "--teacher", "first", *FEW, cwd=place)
     assert result.returncode == 0, result.stderr
-    assert "8 train, 6 validation, 6 test, 20 unlabelled patches" in result.stdout
+    return result
+
+
+def test_a_student_learns_from_all_training_patches(place, student):
+    assert "8 train, 6 validation, 6 test, 20 unlabelled patches" in student.stdout
     assert record(place, "config.json", "student")["constants"]["TEACHER"] == "first"
     assert run_script("optimize_threshold.py", "--run", "student", cwd=place).returncode == 0
     assert run_script("evaluate.py", "--run", "student", cwd=place).returncode == 0
@@ -97,13 +104,13 @@ def test_what_a_teacher_has_learnt_from_is_known_in_another_folder(place, tmp_pa
     assert_user_error(run_script("train.py", *flags, cwd=place), "teacher first has learnt from")
 
 
-def test_a_resumed_student_needs_the_same_teacher(place):
-    folder = place / "results" / "student"
+def test_a_resumed_student_needs_the_same_teacher(place, student):
+    folder = shutil.copytree(place / "results" / "student", place / "results" / "cut")
     config = record(place, "config.json", "student")
     del config["finished"]
     (folder / "config.json").write_text(json.dumps(config | {"teacher_finished": "earlier"}))
-    result = run_script("train.py", "--run", "student", "--resume", cwd=place)
-    assert_user_error(result, "teacher first was retrained since run student was started")
+    result = run_script("train.py", "--run", "cut", "--resume", cwd=place)
+    assert_user_error(result, "teacher first was retrained since run cut was started")
 
 
 def test_a_teacher_that_has_seen_what_the_student_is_judged_on_is_refused(place):
