@@ -51,9 +51,8 @@ CHOICES = {"PROBABILITY": ("uint8", "float32"), "SCALING": ("none", "l4s", "stre
 def main():
     """Open the run, then map patches or a scene, whichever the input is."""
     run = runs.open_run(RESULTS_DIR, RUN)
-    own_of_tta = (
-        TTA and (run.folder / "threshold_tta.json").exists()
-    )  # nearly the same as the usual one, which may stand in
+    # without one of its own, the usual threshold, which is nearly the same
+    own_of_tta = TTA and (run.folder / "threshold_tta.json").exists()
     threshold = run.threshold(own_of_tta) if THRESHOLD is None else THRESHOLD
     check_settings()
     out_dir = Path(OUT_DIR) if OUT_DIR else run.folder / "maps"
