@@ -13,7 +13,7 @@ SAMPLE = 7  # every 7th pixel of a patch is enough for the quantiles of a data s
 def match_moments(source, target):
     """Return a function that gives images of the target the mean and variance of the source, band by band.
 
-    source, target: (mean, variance) of each band, as `dataset.Patches.statistics` gives them.
+    source, target: (mean, variance) of each band, as `packing.Patches.statistics` gives them.
     """
     (mean, variance), (own_mean, own_variance) = source, target
     gain = np.sqrt(variance / np.where(own_variance > 0, own_variance, np.inf))

@@ -1,11 +1,14 @@
 """Augmentations: functions (images, masks, rng, optical_bands) -> (images, masks) on a batch, image and mask together.
 
 images: N x H x W x C float32. masks: N x H x W. rng: a NumPy Generator. optical_bands: positions of the bands that hold
-light (slope and elevation do not). The functions return new arrays and leave their inputs unchanged. `AUGMENTATIONS`
-lists those that train.py offers. No named band depends on direction, so flips and turns leave band values correct.
+light (slope and elevation do not); those of rendering.py need a bands.OpticalBands, with wavelengths. The functions
+return new arrays and leave their inputs unchanged. `AUGMENTATIONS` lists those that train.py offers. No named band
+depends on direction, so flips and turns leave band values correct.
 """
 
 import numpy as np
+
+import rendering
 
 
 def flips(images, masks, rng, optical_bands=()):
@@ -51,6 +54,26 @@ def affine(images, masks, rng, optical_bands=(), share=0.5):
         offset = (size - 1) / 2 - matrix @ ((size - 1) / 2 + size * rng.uniform(-0.125, 0.125, 2))
         source = matrix.astype(np.float32) @ places + offset.astype(np.float32)[:, None]
         images[i], masks[i] = _resample(images[i], masks[i], source.reshape(2, *size))
+    return images, masks
+
+
+def pixel_size(images, masks, rng, optical_bands=(), share=0.5):
+    """Resample a `share` of the patches as if their pixels were 0.7 to 2 times as large; edges are mirrored.
+
+    Patches of 10 m then look as 7 m to 20 m do. Larger pixels average the ground that they cover.
+    """
+    from scipy import ndimage  # slow to import, and --help does not need it
+
+    images, masks = images.copy(), masks.copy()
+    size = np.array(images.shape[1:3])
+    middle = (size - 1).reshape(2, 1, 1) / 2
+    for i in np.flatnonzero(rng.random(len(images)) < share):
+        factor = np.exp(rng.uniform(np.log(0.7), np.log(2)))
+        image = images[i]
+        if factor > 1:  # a pixel as wide as `factor` pixels; variances of blurs add
+            image = ndimage.gaussian_filter(image, np.sqrt((factor**2 - 1) / 12), axes=(0, 1), mode="mirror")
+        source = (middle + factor * (np.indices(size) - middle)).astype(np.float32)
+        images[i], masks[i] = _resample(image, masks[i], source)
     return images, masks
 
 
@@ -221,6 +244,14 @@ AUGMENTATIONS = {
     "band_dropout": band_dropout,
     "haze": haze,
     "shadow": shadow,
+    "pixel_size": pixel_size,
+    "tilt": rendering.tilt,
+    "stretched": rendering.stretched,
+    "gain": rendering.gain,
+    "airlight": rendering.airlight,
+    "gamma": rendering.gamma,
+    "compression": rendering.compression,
+    "rendering": rendering.rendering,
     "cutmix": cutmix,
     "copy_paste": copy_paste,
     "mixup": mixup,

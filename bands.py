@@ -5,6 +5,8 @@ All other modules look bands up here by name; no other code holds positions of b
 
 import re
 
+import numpy as np
+
 from script import UserError
 
 TERRAIN = ("slope", "dem")  # bands without light: slope in degrees, elevation in metres
@@ -19,6 +21,10 @@ SCALE_L4S = (
 BANDS_RGB = ("red", "green", "blue")
 # Sen12Landslides, for each date of a series.
 BANDS_SEN12 = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+WAVELENGTHS = {  # of Sentinel-2's bands, in nanometres (ESA's Sentinel-2 User Handbook, 2015)
+    **{"B1": 443, "B2": 490, "B3": 560, "B4": 665, "B5": 705, "B6": 740, "B7": 783, "B8": 842, "B8A": 865},
+    **{"B9": 945, "B10": 1375, "B11": 1610, "B12": 2190, "red": 665, "green": 560, "blue": 490},
+}
 
 
 def band_names(count, dates=0):
@@ -56,9 +62,25 @@ def true_colour(file_bands):
     return [0, 1, 2] if len(file_bands) > 2 else [0, 0, 0]
 
 
+class OpticalBands(list):
+    """Positions of the bands that hold light; `wavelengths` in nanometres, one for each."""
+
+    def __init__(self, positions, wavelengths):
+        super().__init__(positions)
+        self.wavelengths = np.array(wavelengths, float)
+
+
 def optical_bands(bands):
-    """Return the positions of the bands that hold light."""
-    return [i for i, band in enumerate(bands) if band not in TERRAIN]
+    """Find the bands that hold light, and their wavelengths, by name.
+
+    Of bands without a known name, the first three count as red, green and blue (as in `true_colour`), others as near
+    infrared.
+    """
+    colours = dict(zip(true_colour(bands), (665, 560, 490), strict=True))
+    positions = [i for i, band in enumerate(bands) if band not in TERRAIN]
+    plain = [re.sub(r"^B0", "B", bands[i].split(" ")[0]) for i in positions]
+    known = [WAVELENGTHS.get(name, colours.get(i, 842)) for i, name in zip(positions, plain, strict=True)]
+    return OpticalBands(positions, known)
 
 
 def dated_names(dates):

@@ -18,7 +18,7 @@ def calibrate(model, patches, indices, batch_size=32):
     Args:
         model: ends in a sigmoid whose input is linear in the layers whose names end in "logit". Their kernels and
             biases are changed.
-        patches, indices: dataset.Patches and the positions of the validation split.
+        patches, indices: packing.Patches and the positions of the validation split.
 
     Returns:
         dict of slope, offset, cross_entropy_before and cross_entropy_after (mean over pixels, in nats).

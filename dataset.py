@@ -5,17 +5,13 @@ Landslide4Sense: Ghorbanzadeh et al. 2022 (doi 10.1109/JSTARS.2022.3220845); dat
 
 import contextlib
 import hashlib
-import json
-import mmap
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
 import splits
-from bands import band_columns, band_names
+from packing import PACK_FORMAT, PackWriter, Patches, read_pack
 from patch_files import (
     PICTURES,
     SERIES,
@@ -26,81 +22,10 @@ from patch_files import (
     read_patch,
     size_text,
 )
-from records import write_json
 from script import UserError, progress
 
-PACK_FORMAT = 2  # raise it when the content of a cache changes: caches of another format are rebuilt
 FAULTS_SHOWN = 20
 UNLABELLED = 255  # fills the mask of a patch that has none
-
-
-# ---------------------------------------------------------------------- cache
-
-
-class Patches:
-    """All patches of a folder, packed in memory-mapped arrays, with a choice of bands.
-
-    Attributes:
-        names: path of each image inside the data folder, the key of split.csv and per_image.csv.
-        numbers, own_splits: number and the folder's own split ("" if none) of each patch.
-        images: N x H x W x all bands of the files, in file units. masks: N x H x W, uint8 0/1.
-        labelled: N bool, False where there is no mask (masks then hold 255).
-        file_bands, bands: names of all bands and of the chosen ones.
-        dates: number of dates chosen from each series; 0 if the files are no series.
-        left_out: (name, fault) of patches that skip_bad left out.
-        digest: hash of the content, which identifies a copy of the folder. contents: hash of each image.
-    """
-
-    def __init__(self, data_dir, folder, record, bands=()):
-        self.data_dir = Path(data_dir)
-        self.names, self.numbers = record["names"], np.array(record["numbers"])
-        self.own_splits, self.labelled = np.array(record["splits"]), np.array(record["labelled"])
-        self.left_out, self.digest = record["faults"], record["digest"]
-        self.contents = np.array(record["contents"])
-        shape = (len(self.names), *record["shape"])
-        with open(folder / "images.raw", "rb") as images, open(folder / "masks.raw", "rb") as masks:
-            self._pages = mmap.mmap(images.fileno(), 0, access=mmap.ACCESS_READ)
-            mask_pages = mmap.mmap(masks.fileno(), 0, access=mmap.ACCESS_READ)
-        self.images = np.frombuffer(self._pages, record["dtype"]).reshape(shape)
-        self.masks = np.frombuffer(mask_pages, np.uint8).reshape(shape[:3])
-        self.dates = record.get("dates", 0)
-        self.file_bands = band_names(shape[3], self.dates)
-        self._columns = band_columns(bands, self.file_bands, data_dir)
-        self.bands = tuple(self.file_bands[i] for i in self._columns)
-
-    def __len__(self):
-        return len(self.names)
-
-    @property
-    def input_shape(self):
-        """(height, width, chosen bands) of a patch."""
-        return (*self.images.shape[1:3], len(self.bands))
-
-    def read(self, indices):
-        """Read the chosen bands of some patches: n x H x W x bands, float32, in file units."""
-        images = self.images[indices]
-        if hasattr(self._pages, "madvise"):
-            # Otherwise the pages that were read count as memory of this process, which grows to the size of the data
-            # set. They stay in the system's cache.
-            self._pages.madvise(mmap.MADV_DONTNEED)
-        if self.bands != self.file_bands:
-            images = images[..., self._columns]
-        return images.astype(np.float32, copy=False)
-
-    def read_masks(self, indices):
-        """Read the masks of some patches: n x H x W, uint8."""
-        return np.array(self.masks[indices])
-
-    def statistics(self, indices):
-        """Compute mean and variance of each chosen band over the pixels of some patches, in float64."""
-        total, squares = np.zeros(len(self.bands)), np.zeros(len(self.bands))
-        shift = self.read(indices[:1]).mean((0, 1, 2), dtype=np.float64)  # keeps large offsets from cancelling
-        for i in indices:
-            pixels = self.read([i]).reshape(-1, len(self.bands)) - shift
-            total += pixels.sum(0)
-            squares += np.square(pixels).sum(0)
-        count = len(indices) * self.images.shape[1] * self.images.shape[2]
-        return shift + total / count, squares / count - np.square(total / count)
 
 
 def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, dates=2, size=0):
@@ -126,7 +51,7 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
     key = _fingerprint(entries, faults)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # of two runs that pack one folder the second waits, and reads
-        record = _read_record(folder)
+        record = read_pack(folder)
         if record.get("key") != key:
             record = _pack(data_dir, entries, faults, folder, key, skip_bad, dates, size)
         if record["faults"] and not skip_bad:
@@ -157,73 +82,39 @@ def _fingerprint(entries, faults):
     return digest.hexdigest()
 
 
-def _read_record(folder):
-    """Read the record of a finished cache; empty if there is none or it is damaged or incomplete."""
-    try:
-        record = json.loads((folder / "pack.json").read_text())
-        pixels = len(record["names"]) * int(np.prod(record["shape"][:2]))
-        sizes = {"masks.raw": pixels, "images.raw": pixels * record["shape"][2] * np.dtype(record["dtype"]).itemsize}
-        complete = all((folder / name).stat().st_size == size for name, size in sizes.items())
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
-        return {}
-    return record if complete else {}
-
-
 def _pack(data_dir, entries, faults, folder, key, skip_bad, dates, size):
     """Read and check every file and write the cache; without `skip_bad` only if there is no fault."""
     shape, dtype = common_form(entries, dates, size)
-    needed = len(entries) * int(np.prod(shape)) * dtype.itemsize if shape else 0
-    free = shutil.disk_usage(folder.parent).free
-    if needed > free:
-        raise UserError(f"{folder.parent}: packing needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
-    partial = folder.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    faults, kept, contents, digest = list(faults), [], [], hashlib.blake2b(digest_size=16)
-    try:
-        with open(partial / "images.raw", "wb") as images, open(partial / "masks.raw", "wb") as masks:
-            for entry in progress(entries, f"packing {len(entries)} patches"):
-                try:
-                    form = (shape, dtype) if shape else None
-                    image, mask = read_patch(entry.image, entry.mask, dates, form, size)
-                except Fault as fault:
-                    path = getattr(fault, "path", entry.image)
-                    faults.append((path.relative_to(data_dir).as_posix(), str(fault)))
-                    continue
-                if mask is None:
-                    mask = np.full(image.shape[:2], UNLABELLED, np.uint8)
-                image, mask = np.ascontiguousarray(image, dtype), np.ascontiguousarray(mask)
-                contents.append(hashlib.blake2b(image.data, digest_size=8).hexdigest())
-                for file, array in ((images, image), (masks, mask)):
-                    file.write(array.data)
-                    digest.update(array.data)
-                digest.update(entry.name.encode())
-                kept.append(entry)
-            for file in (images, masks):
-                file.flush()
-                os.fsync(file.fileno())
-        record = {
-            "key": key,
-            "digest": digest.hexdigest(),
-            "shape": shape,
-            "dtype": str(dtype),
-            "names": [entry.name for entry in kept],
-            "numbers": [entry.number for entry in kept],
-            "splits": [entry.split for entry in kept],
-            "labelled": [entry.mask is not None for entry in kept],
-            "contents": contents,
-            "faults": faults,
-            "dates": dates,
-        }
+    form = (shape, dtype) if shape else None
+    faults, kept = list(faults), []
+    with PackWriter(folder, len(entries) * int(np.prod(shape)) * dtype.itemsize if shape else 0) as pack:
+        for entry in progress(entries, f"packing {len(entries)} patches"):
+            try:
+                image, mask = read_patch(entry.image, entry.mask, dates, form, size)
+            except Fault as fault:
+                path = getattr(fault, "path", entry.image)
+                faults.append((path.relative_to(data_dir).as_posix(), str(fault)))
+                continue
+            if mask is None:
+                mask = np.full(image.shape[:2], UNLABELLED, np.uint8)
+            pack.add(entry.name, image.astype(dtype, copy=False), mask)
+            kept.append(entry)
+        record = pack.record(
+            key=key,
+            shape=shape,
+            dtype=str(dtype),
+            names=[entry.name for entry in kept],
+            numbers=[entry.number for entry in kept],
+            splits=[entry.split for entry in kept],
+            labelled=[entry.mask is not None for entry in kept],
+            faults=faults,
+            dates=dates,
+        )
         if kept and (skip_bad or not faults):
-            write_json(partial / "pack.json", record)
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
+            pack.finish(record)
         elif skip_bad:
             raise UserError(describe_faults(data_dir, faults) + "\n  no usable patch is left")
         return record
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=False, masks=True):

@@ -20,11 +20,14 @@ class PatchFeed(keras.utils.PyDataset):
     normalisation.
 
     Args:
-        patches: dataset.Patches. indices: positions of the chosen ones.
+        patches: packing.Patches. indices: positions of the chosen ones.
         batch_size: patches in a batch, at most.
         augment: names from augment.AUGMENTATIONS, applied in order.
         seed: of order and augmentation; None keeps the given order and does not augment.
-        targets: N x H x W uint8 that replace the masks, 255 for certain landslide, as teacher.py makes them.
+        targets: N x H x W uint8 that replace the masks of the first N patches, 255 for certain landslide, as teacher.py
+            makes them.
+        background: positions of landslide-free patches, of which a new random choice joins every shuffled batch.
+        background_share: their share of a batch.
         share: devices.DeviceShard, for training on several devices. Each device takes an equal part of a shuffled
             batch, and each process augments its own parts. Batch sizes then differ by at most one patch a device, and
             a few patches occur twice if the devices do not divide their number. Without shuffling every device sees
@@ -32,16 +35,32 @@ class PatchFeed(keras.utils.PyDataset):
         workers, ...: see keras.utils.PyDataset.
     """
 
-    def __init__(self, patches, indices, batch_size, augment=(), seed=None, targets=None, share=None, **kwargs):
+    def __init__(
+        self,
+        patches,
+        indices,
+        batch_size,
+        augment=(),
+        seed=None,
+        targets=None,
+        share=None,
+        background=(),
+        background_share=0.0,
+        **kwargs,
+    ):
         super().__init__(**kwargs)
         self.patches = patches
         self.indices = np.asarray(indices)
-        self.batches = -(-len(self.indices) // batch_size)
         self.augmentations = [AUGMENTATIONS[name] for name in augment]
         self.optical_bands = optical_bands(patches.bands)
         self.seed = seed
         self.targets = targets
         self.parts, self.mine = (share.parts, share.mine) if share else (1, slice(0, 1))
+        self.background = np.asarray(background)
+        in_part = batch_size // self.parts
+        a_part = min(round(background_share * in_part), in_part - 1) if len(self.background) else 0
+        self.beside = a_part * self.parts  # landslide-free patches of a batch
+        self.batches = -(-len(self.indices) // (batch_size - self.beside))
         self.start_epoch(0)
 
     def __len__(self):
@@ -59,13 +78,18 @@ class PatchFeed(keras.utils.PyDataset):
             self.dealt = [
                 batch.reshape(self.parts, -1)[self.mine].ravel() for batch in np.array_split(rows, self.batches)
             ]
+            if self.beside:
+                order = np.random.default_rng([self.seed, epoch, 1]).permutation(self.background)
+                rows = np.resize(order, (self.batches, self.parts, self.beside // self.parts))
+                self.dealt = [np.append(batch, row[self.mine]) for batch, row in zip(self.dealt, rows, strict=True)]
 
     def __getitem__(self, i):
         images = self.patches.read(self.dealt[i])
-        if self.targets is None:
-            masks = self.patches.read_masks(self.dealt[i])
-        else:
-            masks = self.targets[self.dealt[i]] / np.float32(255)
+        masks = self.patches.read_masks(self.dealt[i])
+        if self.targets is not None:
+            taught = self.dealt[i] < len(self.targets)
+            masks = masks.astype(np.float32)
+            masks[taught] = self.targets[self.dealt[i][taught]] / np.float32(255)
         if self.seed is not None:
             rng = np.random.default_rng([self.seed, self.epoch, i, self.mine.start])
             for augmentation in self.augmentations:

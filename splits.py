@@ -10,6 +10,7 @@ from script import UserError
 
 SPLIT_METHODS = ("random", "blocks")
 TEST_SPLITS = ("validation", "test")
+BACKGROUND = "landslide-free:"  # in split.csv, before the names of landslide-free patches
 NO_MASK = "unlabelled"  # the split of patches without a mask, and of those whose mask is not used
 
 
@@ -29,7 +30,7 @@ def split_patches(
     neighbouring numbers together.
 
     Args:
-        patches: dataset.Patches.
+        patches: packing.Patches.
         method: "random" or "blocks".
         seed: the same seed gives the same split on every machine.
         test_split: the folder's own split that is held out as test. "validation" is for a folder whose test labels
@@ -93,9 +94,12 @@ def _groups(numbers, length, rng):
     return [runs[i] for i in rng.permutation(len(runs))]
 
 
-def write_split(path, patches, assigned):
-    """Write split.csv: name, split and content hash of each patch that is used."""
+def write_split(path, patches, assigned, landslide_free=None):
+    """Write split.csv: name, split and content hash of each patch that is used, and of landslide-free ground."""
     rows = [row for row in zip(patches.names, assigned, patches.contents, strict=True) if row[1]]
+    if landslide_free:
+        names = [BACKGROUND + name for name in landslide_free.names]
+        rows += zip(names, landslide_free.own_splits, landslide_free.contents, strict=True)
     write_csv(path, ("image", "split", "content"), rows)
 
 
@@ -110,7 +114,7 @@ def read_split(path, patches, stage):
     recorded = split_table(path, stage)
     if not recorded or None in recorded or not set(recorded.values()) <= {*SPLITS, NO_MASK}:
         raise UserError(f"{path} is damaged (needs image,split with {', '.join(SPLITS)}): make it again with {stage}")
-    gone = recorded.keys() - set(patches.names)
+    gone = {name for name in recorded if not name.startswith(BACKGROUND)} - set(patches.names)
     if gone:
         raise UserError(f"{path} lists {len(gone)} patches that are not in {patches.data_dir} (first: {min(gone)})")
     return np.array([recorded.get(name, "") for name in patches.names])

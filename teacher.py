@@ -20,7 +20,7 @@ class Teacher:
 
     Args:
         run: runs.Run of the teacher.
-        patches, assigned: dataset.Patches of the student, and the split of each. The teacher may use other bands.
+        patches, assigned: packing.Patches of the student, and the split of each. The teacher may use other bands.
         cache_dir, skip_bad: see `dataset.open_patches`.
 
     Raises:

@@ -4,6 +4,7 @@
     python train.py --data-dir data/sample --run first --epochs 12    # each constant below is also a flag
     python train.py --run first --resume                              # continue after a crash or Ctrl-C
     python train.py --run second --teacher first                      # also learn from unlabelled patches
+    python train.py --encoder efficientnet_lite0 --epochs 20          # ImageNet weights: better in fewer epochs
 
 Writes results/<run>/: config.json, split.csv, history.csv, model.keras (highest validation Dice) and
 training_curves.png. Next: python optimize_threshold.py --run <run>
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 import augment
+import background
 import dataset
 import devices
 import model_files
@@ -45,9 +47,13 @@ TEST_SPLIT = "test"  # the folder's own split to hold out as test; validation: i
 LABELLED_FRACTION = 1.0  # share of training patches whose masks are used; the others count as unlabelled
 TEACHER = ""  # finished run whose probabilities are the targets of unlabelled patches
 TEACHER_WEIGHT = 0.5  # weight of the teacher's probabilities where there is a mask; the mask has the rest
+BACKGROUND_DIRS = ()  # folders of pictures or patches of ground without landslides, without masks, of any size
+BACKGROUND_SHARE = 0.3  # their share of each training batch
 AUGMENT = ("dihedral", "affine")  # augmentations of the training patches, in this order
 # ---------------------------------------------------------------------- model and loss
 MODEL = "unet"  # network; segformer: a transformer, which uses only STRIDE and DROPOUT
+ENCODER = "none"  # pre-trained encoder of the unet; efficientnet_lite0, or a name in keras.applications: ResNet50
+ENLARGE = 2  # with an encoder: enlarge patches this many times before it, 1 or 2
 BASE_FILTERS = 48  # filters of the first level; each level below has twice as many, up to MAX_FILTERS
 MAX_FILTERS = 192  # largest number of filters of a level
 DEPTH = 4  # number of halvings between the patch and the bottom of the U-Net
@@ -64,6 +70,7 @@ EPOCHS = 120  # largest number of passes over the training split
 PATIENCE = 0  # stop after this many epochs without a better validation Dice; 0: never
 BATCH_SIZE = 16  # patches in a batch
 LEARNING_RATE = 1e-3  # peak learning rate of AdamW
+ENCODER_RATE = 0.3  # factor to it for the weights of a pre-trained encoder
 WARMUP_EPOCHS = 2.0  # epochs of linear rise to the peak learning rate; a cosine decay to 0 follows
 WEIGHT_DECAY = 1e-2  # weight decay of AdamW, on kernels only
 # ---------------------------------------------------------------------- system
@@ -101,9 +108,10 @@ def main():
         raise script.UserError(f"run {folder} exists: go on with --resume, replace it with --overwrite, or give --run")
     check_settings()
     patches = open_data()
+    landslide_free = background.open_background(BACKGROUND_DIRS, patches, Path(RESULTS_DIR, "cache"))
     share = devices.DeviceShard(BATCH_SIZE)
-    assigned, teacher = prepare_run(folder, patches)
-    train(folder, patches, assigned, teacher, share)
+    assigned, teacher = prepare_run(folder, patches, landslide_free)
+    train(folder, patches, landslide_free, assigned, teacher, share)
 
 
 def adopt_constants(recorded):
@@ -146,6 +154,7 @@ def check_settings():
     script.check_ranges(globals(), DICE_WEIGHT=(0, None), POSITIVE_WEIGHT=(0, None))
     script.check_ranges(globals(), DATES=(1, None), SIZE=(0, None), LABELLED_FRACTION=(0, 1), TEACHER_WEIGHT=(0, 1))
     script.check_ranges(globals(), MAX_FILTERS=(1, None), STEM=(1, 2), DROPOUT=(0, 0.9), SPLIT_SEED=(0, 2**32 - 1))
+    script.check_ranges(globals(), BACKGROUND_SHARE=(0, 0.9), ENLARGE=(1, 2), ENCODER_RATE=(0, 1))
     if TEACHER and runs.run_folder(RESULTS_DIR, TEACHER) == runs.run_folder(RESULTS_DIR, RUN):
         raise script.UserError(f"TEACHER {TEACHER} is the run itself: choose another --run")
     if MAX_FILTERS < BASE_FILTERS:
@@ -155,13 +164,17 @@ def check_settings():
     script.check_choices(globals(), **CHOICES)
 
 
-def prepare_run(folder, patches):
+def prepare_run(folder, patches, landslide_free):
     """Make the run's folder with config.json and split.csv; return the split of each patch, and the teacher."""
     networks.check_fit(constants(), patches.input_shape, patches.bands)
     if RESUME:
         config = records.read_json(folder / "config.json", "train.py")
         if config["data_digest"] != patches.digest:
             raise script.UserError(f"{DATA_DIR} has changed since run {RUN} was started: start again with --overwrite")
+        if config.get("background_digest") != (landslide_free and landslide_free.digest):
+            raise script.UserError(
+                "BACKGROUND_DIRS have changed since the run was started: start again with --overwrite"
+            )
         assigned = splits.read_split(folder / "split.csv", patches, "train.py --overwrite")
         teacher = open_teacher(patches, assigned)
         if teacher and config["teacher_finished"] != teacher.finished:
@@ -175,7 +188,7 @@ def prepare_run(folder, patches):
         print(note)
     for name, fault in patches.left_out:
         print(f"left out {name}: {fault}")
-    splits.write_split(folder / "split.csv", patches, assigned)
+    splits.write_split(folder / "split.csv", patches, assigned, landslide_free)
     mean, variance = patches.statistics((assigned == "train").nonzero()[0])
     config = {
         "run": RUN,
@@ -188,6 +201,7 @@ def prepare_run(folder, patches):
         "input_shape": patches.input_shape,
         "band_mean": mean.tolist(),
         "band_variance": variance.tolist(),
+        "background_digest": landslide_free and landslide_free.digest,
         "seed": SEED,
         "left_out": patches.left_out,
         "teacher_finished": teacher.finished if teacher else None,
@@ -204,7 +218,7 @@ def open_teacher(patches, assigned):
     return Teacher(runs.open_run(RESULTS_DIR, TEACHER), patches, assigned, Path(RESULTS_DIR, "cache"), SKIP_BAD)
 
 
-def train(folder, patches, assigned, teacher, share):
+def train(folder, patches, landslide_free, assigned, teacher, share):
     """Fit the model and write its record into `folder`."""
     # Keras takes seconds to import; --help and errors in the data must not wait for it.
     keras = devices.import_keras()
@@ -223,13 +237,20 @@ def train(folder, patches, assigned, teacher, share):
     share.agree(config, assigned)
 
     chosen = {split: (assigned == split).nonzero()[0] for split in (*patch_files.SPLITS, splits.NO_MASK)}
-    learnt, targets = chosen["train"], None
-    if teacher:
-        learnt, targets = np.append(learnt, chosen[splits.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
-    feed = PatchFeed(patches, learnt, BATCH_SIZE, AUGMENT, SEED, targets, share, workers=WORKERS)
-    validation = PatchFeed(patches, chosen["validation"], BATCH_SIZE // share.parts, share=share)
     sizes = ", ".join(f"{len(indices)} {split}" for split, indices in chosen.items() if len(indices))
     print(f"{folder}: {sizes} patches of {patches.input_shape}, {config['precision']} on {share}")
+    learnt, targets, beside = chosen["train"], None, ()
+    if teacher:
+        learnt, targets = np.append(learnt, chosen[splits.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
+    validated = chosen["validation"]
+    if landslide_free:
+        patches, beside, held_out = background.join(patches, landslide_free, len(validated), BACKGROUND_SHARE)
+        validated = np.append(validated, held_out)
+        print(f"{len(beside)} landslide-free training patches, {BACKGROUND_SHARE:.0%} of each batch")
+    feed = PatchFeed(
+        patches, learnt, BATCH_SIZE, AUGMENT, SEED, targets, share, beside, BACKGROUND_SHARE, workers=WORKERS
+    )
+    validation = PatchFeed(patches, validated, BATCH_SIZE // share.parts, share=share)
 
     began = time.monotonic()
     with share.scope():
@@ -239,7 +260,7 @@ def train(folder, patches, assigned, teacher, share):
     best_model = model_files.load_model(folder, to_store=True)
     # Recorded before the model is saved: after a kill, the resumed run calibrates a calibrated model again, and the
     # first record must stay.
-    config.setdefault("calibration", calibrate(best_model, patches, chosen["validation"]))
+    config.setdefault("calibration", calibrate(best_model, patches, validated))
     records.write_json(folder / "config.json", config)
     model_files.save_model(best_model, folder / "model.keras")
     record = {
@@ -265,7 +286,7 @@ def fit(folder, config, feed, validation):
 
     from callbacks import Forecast, RunRecorder
 
-    model = build(config, steps=len(feed))
+    model = networks.compiled_network(constants(), config, steps=len(feed))
     recorder = RunRecorder(folder, len(feed), PATIENCE)
     done = recorder.resume(model) if RESUME else 0
     print(f"{MODEL} of {model.count_params():,} parameters")
@@ -275,7 +296,7 @@ def fit(folder, config, feed, validation):
     callbacks = [
         keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch, **heed),
         recorder,
-        Forecast(smaller_network()),
+        Forecast(networks.smaller_network(constants())),
     ]
     try:
         with script.interrupts_deferred():
@@ -293,43 +314,6 @@ def fit(folder, config, feed, validation):
         print(f"\nstopped after {len(recorder.rows)} epochs; {kept}go on with --resume")
         sys.exit(130)
     return recorder
-
-
-def smaller_network():
-    """Return a hint to use a smaller U-Net on a processor without bfloat16, or "" where it does not apply."""
-    if MODEL != "unet" or BASE_FILTERS <= 24 or devices.hardware_has_bfloat16():
-        return ""
-    return (
-        "this processor has no bfloat16: --base-filters 24 --max-filters 96 --epochs 60 takes a fifth of the time, "
-        "with a test Dice of 0.709 instead of 0.725 on the RGB subset (docs/training.md)"
-    )
-
-
-def build(config, steps):
-    """Build and compile the network of a run; `steps` batches make an epoch."""
-    import keras
-
-    from losses import BCEDice
-    from metrics import PooledDice, PooledIoU
-    from model_files import fused
-
-    model = fused(networks.build_network(constants(), config))
-    warmup = min(round(WARMUP_EPOCHS * steps), EPOCHS * steps - 1)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=LEARNING_RATE / max(warmup, 1),
-        warmup_target=LEARNING_RATE if warmup else None,
-        warmup_steps=warmup,
-        decay_steps=EPOCHS * steps - warmup,
-    )
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=WEIGHT_DECAY)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    model.compile(
-        optimizer=optimizer,
-        loss=BCEDice(DICE_WEIGHT, POSITIVE_WEIGHT),
-        metrics=[PooledDice(name="dice"), PooledIoU(name="iou")],
-    )
-    optimizer.build(model.trainable_variables)  # if built in the first step, TensorFlow traces that step twice
-    return model
 
 
 def constants():

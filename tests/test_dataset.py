@@ -11,6 +11,7 @@ import rasterio
 from scipy import ndimage
 
 import dataset
+import packing
 import patch_files
 import splits
 from bands import BANDS_L4S, true_colour
@@ -349,7 +350,7 @@ def test_a_copy_of_the_data_is_known_by_its_content(flat):
 
 
 def test_packing_refuses_a_disk_too_small(flat, monkeypatch):
-    monkeypatch.setattr(dataset.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1e6, 1e6, 1e4))
+    monkeypatch.setattr(packing.shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1e6, 1e6, 1e4))
     with pytest.raises(UserError, match="packing needs 0.0 GB"):
         open_here(flat)
 

@@ -1,0 +1,156 @@
+"""Ground without landslides: folders of pictures or patches, of any size and without masks, packed as patches.
+
+A model that has only seen patches with landslides finds them everywhere. All pixels of these folders are background:
+training mixes them into each batch, and every stage counts the false alarms on those held out.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from augment import mirrored
+from packing import PACK_FORMAT, JoinedPatches, PackWriter, Patches, content_hash, read_pack
+from patch_files import PICTURES, SPLITS, Fault, checked_image, read_array, read_picture
+from script import UserError, progress
+
+SUFFIXES = (".h5", *PICTURES, ".webp")
+LEAST = 32  # pixels a side: smaller pictures, and smaller rests of a cut picture, show too little ground
+FRACTIONS = (0.8, 0.1, 0.1)  # shares of the sources for training, validation and test
+
+
+def open_background(folders, like, cache_dir="results/cache"):
+    """Find, check and pack landslide-free ground, or open the cache if no file has changed since.
+
+    Pictures larger than a patch are cut into patches; what is smaller than a patch lies in its top left corner and is
+    mirrored beyond. Equal patches are kept once.
+
+    Args:
+        folders: folders that hold pictures (PNG, TIFF, JPEG, WebP) or HDF5 patches (`img`), at any depth.
+        like: packing.Patches that this ground is used with: it must have the same bands, in the same units.
+        cache_dir: where packed folders are kept.
+
+    Returns:
+        packing.Patches whose masks are all 0. `own_splits` are split by source, `extents` the part of each patch that
+        is not mirrored. None without folders.
+
+    Raises:
+        UserError: a folder holds no pictures, or a file cannot be used.
+    """
+    if not folders:
+        return None
+    files = [pair for folder in folders for pair in find_pictures(folder)]
+    shape, dtype = like.images.shape[1:], like.images.dtype
+    state = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files]
+    key = hashlib.sha256(repr((PACK_FORMAT, shape, str(dtype), state)).encode()).hexdigest()
+    folder = Path(cache_dir, f"background-{key[:12]}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        record = read_pack(folder)
+        if record.get("key") != key:
+            record = pack(files, shape, dtype, folder, key)
+    found = Patches(" ".join(map(str, folders)), folder, record, like.bands)
+    found.file_bands, found.bands = like.file_bands, like.bands
+    return found
+
+
+def join(patches, landslide_free, count, share, seed=0):
+    """Join landslide-free ground to the patches that a network is trained on.
+
+    Args:
+        patches, landslide_free: packing.Patches.
+        count: patches of the validation split. As much landslide-free ground is added to it as training has, so that
+            the epoch that is kept is one with few false alarms.
+        share: of landslide-free ground in a batch.
+        seed: of the choice for validation.
+
+    Returns:
+        (packing.JoinedPatches, positions of landslide-free training patches, positions of those for validation).
+
+    Raises:
+        UserError: there are too few pictures for three splits.
+    """
+    places = {split: len(patches) + np.flatnonzero(landslide_free.own_splits == split) for split in SPLITS}
+    if not all(map(len, places.values())):
+        raise UserError("--background-dirs: too few pictures to split into training, validation and test")
+    held_out = np.random.default_rng(seed).permutation(places["validation"])[: round(count * share / (1 - share))]
+    return JoinedPatches(patches, landslide_free), places["train"], np.sort(held_out)
+
+
+def find_pictures(folder):
+    """List (name, path) of the pictures and patches in a folder, at any depth; names start with the folder's own."""
+    folder = Path(folder)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+    if not paths:
+        missing = "no such folder" if not folder.is_dir() else "no pictures (.png, .tif, .jpg, .webp) or patches (.h5)"
+        raise UserError(f"{folder}: {missing}: --background-dirs takes folders of ground without landslides")
+    top = folder.resolve().name
+    return [(f"{top}/{path.relative_to(folder).as_posix()}", path) for path in paths]
+
+
+def pack(files, shape, dtype, folder, key):
+    """Cut all files to patches and write the cache; return its record."""
+    names, extents, seen = [], [], set()
+    mask = np.zeros(shape[:2], np.uint8)
+    with PackWriter(folder) as writer:
+        for name, path in progress(files, f"packing {len(files)} landslide-free pictures"):
+            for corner, image, extent in tiles(read_image(path, shape[2], dtype), shape[:2]):
+                content = content_hash(image)
+                if content not in seen:
+                    seen.add(content)
+                    writer.add(name, image, mask)
+                    names.append(f"{name}@{corner[0]},{corner[1]}" if any(corner) else name)
+                    extents.append(extent)
+        record = writer.record(
+            key=key,
+            shape=list(shape),
+            dtype=str(dtype),
+            names=names,
+            numbers=[source(name) for name in names],
+            splits=[split_of(source(name)) for name in names],
+            labelled=[True] * len(names),
+            extents=extents,
+            faults=[],
+        )
+        writer.finish(record)
+    return record
+
+
+def read_image(path, bands, dtype):
+    """Read a picture or patch as it is kept: height x width x bands; raise UserError that names the file."""
+    try:
+        image = checked_image(read_array(path, "img") if path.suffix.lower() == ".h5" else read_picture(path))
+    except Fault as fault:
+        raise UserError(f"{path}: {fault}") from None
+    if image.shape[2] != bands:
+        raise UserError(f"{path}: has {image.shape[2]} bands, the training patches have {bands}")
+    if min(image.shape[:2]) < LEAST:
+        raise UserError(f"{path}: is {image.shape[0]} x {image.shape[1]} pixels; {LEAST} a side are the least")
+    if dtype != np.float32 and not np.can_cast(image.dtype, dtype):
+        raise UserError(f"{path}: holds {image.dtype}, the training patches {dtype}")
+    return image.astype(dtype, copy=False)
+
+
+def tiles(image, size):
+    """Cut an image into patches of `size`; yield ((row, column), patch, (rows, columns) that are not mirrored)."""
+    height, width = image.shape[:2]
+    for row in range(0, height, size[0]):
+        for column in range(0, width, size[1]):
+            part = image[row : row + size[0], column : column + size[1]]
+            if min(part.shape[:2]) < LEAST:
+                continue
+            rows, columns = (mirrored(np.arange(n), length) for n, length in zip(size, part.shape[:2], strict=True))
+            yield (row, column), np.ascontiguousarray(part[rows][:, columns]), part.shape[:2]
+
+
+def source(name):
+    """Return what a patch was cut from: crops named NAME_ROW_COLUMN, and all patches of one file, share a source."""
+    return re.sub(r"(?<=\d)_\d+_\d+$", "", name.split("@")[0].rsplit(".", 1)[0])
+
+
+def split_of(source):
+    """Assign a source to a split, by its name alone: adding files moves no other file."""
+    place = int.from_bytes(hashlib.blake2b(source.encode(), digest_size=4).digest(), "big") / 2**32
+    return SPLITS[int(np.searchsorted(np.cumsum(FRACTIONS)[:-1], place, side="right"))]

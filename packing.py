@@ -1,0 +1,189 @@
+"""Patches packed into memory-mapped files: the cache below results/cache, read at random with little memory."""
+
+import contextlib
+import hashlib
+import json
+import mmap
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from bands import band_columns, band_names
+from records import write_json
+from script import UserError
+
+PACK_FORMAT = 2  # raise it when the content of a cache changes: caches of another format are rebuilt
+
+
+class Patches:
+    """All patches of a folder, packed in memory-mapped arrays, with a choice of bands.
+
+    Attributes:
+        names: path of each image inside the data folder, the key of split.csv and per_image.csv.
+        numbers, own_splits: number and the folder's own split ("" if none) of each patch.
+        images: N x H x W x all bands of the files, in file units. masks: N x H x W, uint8 0/1.
+        labelled: N bool, False where there is no mask (masks then hold 255).
+        file_bands, bands: names of all bands and of the chosen ones.
+        dates: number of dates chosen from each series; 0 if the files are no series.
+        extents: N x 2, rows and columns of each patch that its file covers; the rest is mirrored.
+        left_out: (name, fault) of patches that skip_bad left out.
+        digest: hash of the content, which identifies a copy of the folder. contents: hash of each image.
+    """
+
+    def __init__(self, data_dir, folder, record, bands=()):
+        self.data_dir = Path(data_dir)
+        self.names, self.numbers = record["names"], np.array(record["numbers"])
+        self.own_splits, self.labelled = np.array(record["splits"]), np.array(record["labelled"])
+        self.left_out, self.digest = record["faults"], record["digest"]
+        self.contents = np.array(record["contents"])
+        shape = (len(self.names), *record["shape"])
+        with open(folder / "images.raw", "rb") as images, open(folder / "masks.raw", "rb") as masks:
+            self._pages = mmap.mmap(images.fileno(), 0, access=mmap.ACCESS_READ)
+            mask_pages = mmap.mmap(masks.fileno(), 0, access=mmap.ACCESS_READ)
+        self.images = np.frombuffer(self._pages, record["dtype"]).reshape(shape)
+        self.masks = np.frombuffer(mask_pages, np.uint8).reshape(shape[:3])
+        self.extents = np.array(record.get("extents") or [shape[1:3]] * len(self.names))
+        self.dates = record.get("dates", 0)
+        self.file_bands = band_names(shape[3], self.dates)
+        self._columns = band_columns(bands, self.file_bands, data_dir)
+        self.bands = tuple(self.file_bands[i] for i in self._columns)
+
+    def __len__(self):
+        return len(self.names)
+
+    @property
+    def input_shape(self):
+        """(height, width, chosen bands) of a patch."""
+        return (*self.images.shape[1:3], len(self.bands))
+
+    def read(self, indices):
+        """Read the chosen bands of some patches: n x H x W x bands, float32, in file units."""
+        images = self.images[indices]
+        if hasattr(self._pages, "madvise"):
+            # Otherwise the pages that were read count as memory of this process, which grows to the size of the data
+            # set. They stay in the system's cache.
+            self._pages.madvise(mmap.MADV_DONTNEED)
+        if self.bands != self.file_bands:
+            images = images[..., self._columns]
+        return images.astype(np.float32, copy=False)
+
+    def read_masks(self, indices):
+        """Read the masks of some patches: n x H x W, uint8."""
+        return np.array(self.masks[indices])
+
+    def statistics(self, indices):
+        """Compute mean and variance of each chosen band over the pixels of some patches, in float64."""
+        total, squares = np.zeros(len(self.bands)), np.zeros(len(self.bands))
+        shift = self.read(indices[:1]).mean((0, 1, 2), dtype=np.float64)  # keeps large offsets from cancelling
+        for i in indices:
+            pixels = self.read([i]).reshape(-1, len(self.bands)) - shift
+            total += pixels.sum(0)
+            squares += np.square(pixels).sum(0)
+        count = len(indices) * self.images.shape[1] * self.images.shape[2]
+        return shift + total / count, squares / count - np.square(total / count)
+
+
+class JoinedPatches:
+    """Patches of two sources as one: the positions of the second follow those of the first.
+
+    Both must have the same shape and bands. Only what feeds and scores need is there: `read`, `read_masks`, `bands`.
+    """
+
+    def __init__(self, first, second):
+        self.first, self.second, self.bands = first, second, first.bands
+
+    def __len__(self):
+        return len(self.first) + len(self.second)
+
+    def read(self, indices):
+        """Read the chosen bands of some patches: n x H x W x bands, float32, in file units."""
+        return self._joined(indices, "read")
+
+    def read_masks(self, indices):
+        """Read the masks of some patches: n x H x W, uint8."""
+        return self._joined(indices, "read_masks")
+
+    def _joined(self, indices, method):
+        indices = np.asarray(indices)
+        later = indices >= len(self.first)
+        if not later.any():
+            return getattr(self.first, method)(indices)
+        other = getattr(self.second, method)(indices[later] - len(self.first))
+        found = np.empty((len(indices), *other.shape[1:]), other.dtype)
+        found[later] = other
+        if not later.all():
+            found[~later] = getattr(self.first, method)(indices[~later])
+        return found
+
+
+def read_pack(folder):
+    """Read the record of a finished cache; empty if there is none or it is damaged or incomplete."""
+    try:
+        record = json.loads((folder / "pack.json").read_text())
+        pixels = len(record["names"]) * int(np.prod(record["shape"][:2]))
+        sizes = {"masks.raw": pixels, "images.raw": pixels * record["shape"][2] * np.dtype(record["dtype"]).itemsize}
+        complete = all((folder / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return {}
+    return record if complete else {}
+
+
+class PackWriter:
+    """Context manager that writes a cache: whole or, if the block raises or `finish` is not called, not at all.
+
+    Args:
+        folder: of the cache; an earlier one is replaced.
+        needed: bytes of all images, to be compared with the space that is free.
+
+    Raises:
+        UserError: the disk is too small.
+    """
+
+    def __init__(self, folder, needed=0):
+        self.folder, self.partial = folder, folder.with_suffix(".partial")
+        self.contents, self.digest = [], hashlib.blake2b(digest_size=16)
+        free = shutil.disk_usage(folder.parent).free
+        if needed > free:
+            raise UserError(f"{folder.parent}: packing needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
+
+    def __enter__(self):
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir(parents=True)
+        with contextlib.ExitStack() as stack:
+            names = ("images.raw", "masks.raw")
+            self.files = [stack.enter_context(open(self.partial / name, "wb")) for name in names]
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception):
+        self._stack.close()
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+    def add(self, name, image, mask):
+        """Append a patch: image H x W x bands in the type to keep, mask H x W uint8."""
+        image, mask = np.ascontiguousarray(image), np.ascontiguousarray(mask)
+        self.contents.append(content_hash(image))
+        for file, array in zip(self.files, (image, mask), strict=True):
+            file.write(array.data)
+            self.digest.update(array.data)
+        self.digest.update(name.encode())
+
+    def record(self, **fields):
+        """Complete the record that `Patches` reads with the hashes of what was added."""
+        return {"digest": self.digest.hexdigest(), "contents": self.contents, **fields}
+
+    def finish(self, record):
+        """Write the record and put the cache in its place."""
+        for file in self.files:
+            file.flush()
+            os.fsync(file.fileno())
+        write_json(self.partial / "pack.json", record)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.partial.rename(self.folder)
+
+
+def content_hash(image):
+    """Hash the pixels of a contiguous image; equal pictures have equal hashes, whatever their names."""
+    return hashlib.blake2b(image.data, digest_size=8).hexdigest()
