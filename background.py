@@ -7,6 +7,7 @@ training mixes them into each batch, and every stage counts the false alarms on 
 import hashlib
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
@@ -21,7 +22,21 @@ LEAST = 32  # pixels a side: smaller pictures, and smaller rests of a cut pictur
 FRACTIONS = (0.8, 0.1, 0.1)  # shares of the sources for training, validation and test
 
 
-def open_background(folders, like, cache_dir="results/cache"):
+class Form(NamedTuple):
+    """What landslide-free ground must have in common with the patches it is used with."""
+
+    shape: tuple  # height, width and bands of a file
+    dtype: str
+    file_bands: tuple  # names of all bands
+    bands: tuple  # names of those that the network takes
+
+    @classmethod
+    def of(cls, patches):
+        """Return the form of packing.Patches."""
+        return cls(patches.images.shape[1:], str(patches.images.dtype), patches.file_bands, patches.bands)
+
+
+def open_background(folders, form, cache_dir="results/cache"):
     """Find, check and pack landslide-free ground, or open the cache if no file has changed since.
 
     Pictures larger than a patch are cut into patches; what is smaller than a patch lies in its top left corner and is
@@ -29,7 +44,7 @@ def open_background(folders, like, cache_dir="results/cache"):
 
     Args:
         folders: folders that hold pictures (PNG, TIFF, JPEG, WebP) or HDF5 patches (`img`), at any depth.
-        like: packing.Patches that this ground is used with: it must have the same bands, in the same units.
+        form: Form of the patches that this ground is used with; its values must have the same units, too.
         cache_dir: where packed folders are kept.
 
     Returns:
@@ -42,18 +57,15 @@ def open_background(folders, like, cache_dir="results/cache"):
     if not folders:
         return None
     files = [pair for folder in folders for pair in find_pictures(folder)]
-    shape, dtype = like.images.shape[1:], like.images.dtype
     state = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files]
-    key = hashlib.sha256(repr((PACK_FORMAT, shape, str(dtype), state)).encode()).hexdigest()
+    key = hashlib.sha256(repr((PACK_FORMAT, *form[:2], state)).encode()).hexdigest()
     folder = Path(cache_dir, f"background-{key[:12]}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         record = read_pack(folder)
         if record.get("key") != key:
-            record = pack(files, shape, dtype, folder, key)
-    found = Patches(" ".join(map(str, folders)), folder, record, like.bands)
-    found.file_bands, found.bands = like.file_bands, like.bands
-    return found
+            record = pack(files, form.shape, np.dtype(form.dtype), folder, key)
+    return Patches(" ".join(map(str, folders)), folder, record, form.bands, form.file_bands)
 
 
 def join(patches, landslide_free, count, share, seed=0):

@@ -32,7 +32,7 @@ class Patches:
         digest: hash of the content, which identifies a copy of the folder. contents: hash of each image.
     """
 
-    def __init__(self, data_dir, folder, record, bands=()):
+    def __init__(self, data_dir, folder, record, bands=(), file_bands=()):
         self.data_dir = Path(data_dir)
         self.names, self.numbers = record["names"], np.array(record["numbers"])
         self.own_splits, self.labelled = np.array(record["splits"]), np.array(record["labelled"])
@@ -46,7 +46,7 @@ class Patches:
         self.masks = np.frombuffer(mask_pages, np.uint8).reshape(shape[:3])
         self.extents = np.array(record.get("extents") or [shape[1:3]] * len(self.names))
         self.dates = record.get("dates", 0)
-        self.file_bands = band_names(shape[3], self.dates)
+        self.file_bands = file_bands or band_names(shape[3], self.dates)
         self._columns = band_columns(bands, self.file_bands, data_dir)
         self.bands = tuple(self.file_bands[i] for i in self._columns)
 

@@ -108,7 +108,9 @@ def main():
         raise script.UserError(f"run {folder} exists: go on with --resume, replace it with --overwrite, or give --run")
     check_settings()
     patches = open_data()
-    landslide_free = background.open_background(BACKGROUND_DIRS, patches, Path(RESULTS_DIR, "cache"))
+    landslide_free = background.open_background(
+        BACKGROUND_DIRS, background.Form.of(patches), Path(RESULTS_DIR, "cache")
+    )
     share = devices.DeviceShard(BATCH_SIZE)
     assigned, teacher = prepare_run(folder, patches, landslide_free)
     train(folder, patches, landslide_free, assigned, teacher, share)
@@ -198,6 +200,7 @@ def prepare_run(folder, patches, landslide_free):
         "data_digest": patches.digest,
         "bands": patches.bands,
         "file_bands": len(patches.file_bands),
+        "file_dtype": str(patches.images.dtype),
         "input_shape": patches.input_shape,
         "band_mean": mean.tolist(),
         "band_variance": variance.tolist(),
