@@ -60,21 +60,27 @@ def affine(images, masks, rng, optical_bands=(), share=0.5):
 def pixel_size(images, masks, rng, optical_bands=(), share=0.5):
     """Resample a `share` of the patches as if their pixels were 0.7 to 2 times as large; edges are mirrored.
 
-    Patches of 10 m then look as 7 m to 20 m do. Larger pixels average the ground that they cover.
+    Patches of 10 m then look as 7 m to 20 m do.
+    """
+    images, masks = images.copy(), masks.copy()
+    for i in np.flatnonzero(rng.random(len(images)) < share):
+        images[i], masks[i] = with_pixels(images[i], masks[i], np.exp(rng.uniform(np.log(0.7), np.log(2))))
+    return images, masks
+
+
+def with_pixels(image, mask, factor, shift=0.0):
+    """Resample one patch to pixels `factor` times as large around its middle, moved down and right by `shift` pixels.
+
+    Larger pixels average the ground that they cover. Edges are mirrored.
     """
     from scipy import ndimage  # slow to import, and --help does not need it
 
-    images, masks = images.copy(), masks.copy()
-    size = np.array(images.shape[1:3])
+    if factor > 1:  # a box `factor` pixels wide instead of one pixel; its variance is width squared / 12
+        image = ndimage.gaussian_filter(image, np.sqrt((factor**2 - 1) / 12), axes=(0, 1), mode="mirror")
+    size = np.array(mask.shape)
     middle = (size - 1).reshape(2, 1, 1) / 2
-    for i in np.flatnonzero(rng.random(len(images)) < share):
-        factor = np.exp(rng.uniform(np.log(0.7), np.log(2)))
-        image = images[i]
-        if factor > 1:  # a pixel as wide as `factor` pixels; variances of blurs add
-            image = ndimage.gaussian_filter(image, np.sqrt((factor**2 - 1) / 12), axes=(0, 1), mode="mirror")
-        source = (middle + factor * (np.indices(size) - middle)).astype(np.float32)
-        images[i], masks[i] = _resample(image, masks[i], source)
-    return images, masks
+    source = middle + factor * (np.indices(size) - middle) - shift
+    return _resample(image, mask, source.astype(np.float32))
 
 
 def elastic(images, masks, rng, optical_bands=(), share=0.5, shift=6.0):

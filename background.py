@@ -13,6 +13,7 @@ import numpy as np
 from filelock import FileLock
 
 from augment import mirrored
+from bands import band_names
 from packing import PACK_FORMAT, JoinedPatches, PackWriter, Patches, content_hash, read_pack
 from patch_files import PICTURES, SPLITS, Fault, checked_image, read_array, read_picture
 from script import UserError, progress
@@ -34,6 +35,13 @@ class Form(NamedTuple):
     def of(cls, patches):
         """Return the form of packing.Patches."""
         return cls(patches.images.shape[1:], str(patches.images.dtype), patches.file_bands, patches.bands)
+
+    @classmethod
+    def of_run(cls, config):
+        """Return the form of the patches that a run was trained on; runs of earlier versions lack the type."""
+        count = config["file_bands"]
+        dtype = config.get("file_dtype", "float32")
+        return cls((*config["input_shape"][:2], count), dtype, band_names(count), tuple(config["bands"]))
 
 
 def open_background(folders, form, cache_dir="results/cache"):

@@ -3,9 +3,11 @@
     python evaluate.py                                               # run results/unet/, its test split
     python evaluate.py --run first --split validation
     python evaluate.py --run first --data-dir data/other --split all # patches that the run has never seen
+    python evaluate.py --run first --background-dirs data/towns      # and false alarms on ground without landslides
 
-Writes metrics.json, per_image.csv, objects.csv, reliability.csv and reliability.png into the run's folder. For another
-split, folder or threshold, and for --tta, the names have a suffix. Next: python visualize.py --run <run>
+Writes metrics.json, per_image.csv, objects.csv, reliability.csv and reliability.png into the run's folder, and
+false_alarms.csv if there is ground without landslides. For another split, folder or threshold, and for --tta, the names
+have a suffix. Next: python visualize.py --run <run>
 """
 
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import dataset
+import false_alarms
 import patch_files
 import records
 import runs
@@ -22,6 +25,8 @@ RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
 DATA_DIR = ""  # folder of patches to score; empty: the run's own data
 SPLIT = "test"  # split to score; for the run's own data, the one in its split.csv
+BACKGROUND_DIRS = ()  # folders of landslide-free ground to count false alarms on; none: the run's own, of this split
+PIXEL_SIZE = 10.0  # metres on the ground of a pixel's side, for the number of alarms per 100 km2
 TTA = False  # average over the eight flips and turns (eight times the work), with a threshold of its own
 THRESHOLD = None  # float: probability from which a pixel is predicted as landslide; none: from optimize_threshold.py
 SKIP_BAD = False  # leave out unusable files instead of stopping
@@ -35,6 +40,7 @@ CHOICES = {"SPLIT": (*patch_files.SPLITS, "all")}
 def main():
     """Predict the patches, score them, write the records and print the scores."""
     script.check_ranges(globals(), BATCH_SIZE=(1, None), BOOTSTRAP=(1, None), SEED=(0, None), THRESHOLD=(0, 1))
+    script.check_ranges(globals(), PIXEL_SIZE=(1e-3, None))
     script.check_choices(globals(), **CHOICES)
     run = runs.open_run(RESULTS_DIR, RUN)
     for constant in run.removed():
@@ -44,6 +50,7 @@ def main():
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
     if own and SPLIT in ("train", "all"):
         print(f"note: the {SPLIT} split holds patches that the run was trained on")
+    ground, chosen = false_alarms.open_for_run(run, SPLIT, cache_dir, BACKGROUND_DIRS)
     model = run.model()
 
     from plots import reliability_diagram
@@ -61,6 +68,14 @@ def main():
         "revision": runs.revision(),
     }
     suffix = record_suffix(patches, own)
+    alarms = []
+    if ground:
+        counts = false_alarms.count(model, ground, chosen, threshold, BATCH_SIZE, TTA)
+        alarms = false_alarms.by_folder(ground, chosen, counts, PIXEL_SIZE)
+        totals = false_alarms.summary(*counts, PIXEL_SIZE)
+        record["background"] = {"data_dir": ground.data_dir.as_posix(), "pixel_size": PIXEL_SIZE, **totals}
+        rows = [row.values() for row in alarms]
+        records.write_csv(folder / f"false_alarms{suffix}.csv", alarms[0], rows)
     header = ("image", "tp", "fp", "fn", "tn", "dice", "iou", "precision", "recall")
     records.write_csv(folder / f"per_image{suffix}.csv", header, per_image)
     rows = [["" if value is None else value for value in row.values()] for row in by_size]
@@ -71,6 +86,8 @@ def main():
     reliability_diagram(*columns, title, folder / f"reliability{suffix}.png")
     records.write_json(folder / f"metrics{suffix}.json", record)
     print(table(record, by_size))
+    if ground:
+        print(false_alarm_table(alarms, record["background"]))
     print(f"written: {folder}/metrics{suffix}.json, and per_image, objects, reliability beside it")
 
 
@@ -78,6 +95,7 @@ def record_suffix(patches, own):
     """Return the suffix of the file names; "" for the run's own test split at its own threshold without TTA."""
     parts = [] if own else [patches.data_dir.resolve().name, patches.digest[:6]]
     parts += [SPLIT] if SPLIT != "test" or not own else []
+    parts += ["ground", *(Path(folder).resolve().name for folder in BACKGROUND_DIRS)] if BACKGROUND_DIRS else []
     parts += ["tta"] if TTA else []
     parts += [] if THRESHOLD is None else [f"at{THRESHOLD:g}"]
     return "".join(f"_{part}" for part in parts)
@@ -153,6 +171,22 @@ def table(record, by_size):
         size = f"{row['pixels_from']} {to} pixels"
         shown = f"{row['found']:>8.0%}   {row['touched']:>9.0%}   {row['dice']:>6.3f}" if row["objects"] else " " * 29
         lines.append(f"{size:<20} {row['objects']:>6}   {shown}   {row['false_objects']:>12}")
+    return "\n".join(lines)
+
+
+def false_alarm_table(rows, total):
+    """Format the false alarms on landslide-free ground as a table for the terminal."""
+    width = max(len("all"), *(len(row["folder"]) for row in rows))
+    lines = [
+        f"false alarms on landslide-free ground, at pixels of {total['pixel_size']:g} m",
+        f"{'folder':<{width}}   patches   of pixels   of patches   alarms per 100 km2",
+    ]
+    for row in [*rows, {"folder": "all", **total}]:
+        pixels, patches = row["pixel_share"], row["patch_share"]
+        lines.append(
+            f"{row['folder']:<{width}}   {row['patches']:>7}   {pixels:>9.2%}   {patches:>10.1%}   "
+            f"{row['alarms_per_100km2']:>18.1f}"
+        )
     return "\n".join(lines)
 
 

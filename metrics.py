@@ -80,6 +80,17 @@ class ThresholdCurve:
         self.negative += np.bincount(bins[~masks], minlength=len(THRESHOLDS))
         self.sums += np.bincount(bins, probabilities, len(THRESHOLDS))
 
+    def with_background(self, background, weight):
+        """Return a curve that also counts the false alarms on landslide-free ground.
+
+        background: ThresholdCurve of that ground. It counts as `weight` times as many pixels as this curve has.
+        """
+        joined = ThresholdCurve()
+        scale = weight * (self.positive.sum() + self.negative.sum()) / background.negative.sum()
+        joined.positive += self.positive
+        joined.negative += self.negative + np.rint(scale * background.negative).astype(np.int64)
+        return joined
+
     def counts(self):
         """Return tp, fp, fn, tn: int64 arrays of 1001 counts, one for each threshold."""
         tp = np.cumsum(self.positive[::-1])[::-1]

@@ -3,6 +3,8 @@
     python optimize_threshold.py                 # run results/unet/
     python optimize_threshold.py --run first
 
+If the run was trained with landslide-free ground, false alarms on its validation part count, too.
+
 Writes threshold.json, threshold_curve.csv and .png into the run's folder; with --tta, threshold_tta.json and so on.
 Next: python evaluate.py --run <run>
 """
@@ -10,6 +12,7 @@ Next: python evaluate.py --run <run>
 from pathlib import Path
 
 import dataset
+import false_alarms
 import patch_files
 import records
 import runs
@@ -20,6 +23,7 @@ RUN = "unet"  # name of the run
 DATA_DIR = ""  # folder of the run's data, if it has moved since training
 SPLIT = "validation"  # split to choose on; a threshold chosen on test makes the test scores too optimistic
 TTA = False  # average over the eight flips and turns: the threshold for --tta of evaluate.py and predict.py
+BACKGROUND_WEIGHT = 1.0  # landslide-free ground counts as this many times the pixels of the split; 0: not at all
 BATCH_SIZE = 32  # patches in a batch
 
 CHOICES = {"SPLIT": patch_files.SPLITS}
@@ -27,7 +31,7 @@ CHOICES = {"SPLIT": patch_files.SPLITS}
 
 def main():
     """Predict the split, find the threshold with the highest Dice and write it."""
-    script.check_ranges(globals(), BATCH_SIZE=(1, None))
+    script.check_ranges(globals(), BATCH_SIZE=(1, None), BACKGROUND_WEIGHT=(0, None))
     script.check_choices(globals(), **CHOICES)
     run = runs.open_run(RESULTS_DIR, RUN)
     folder = run.folder
@@ -36,6 +40,9 @@ def main():
         raise script.UserError(
             f"{DATA_DIR} is not the data of run {run.name}: give the folder that it was trained on, or omit --data-dir"
         )
+    ground, chosen = None, ()
+    if BACKGROUND_WEIGHT:
+        ground, chosen = false_alarms.open_for_run(run, SPLIT, Path(RESULTS_DIR, "cache"))
     model = run.model()
 
     import plots
@@ -44,6 +51,13 @@ def main():
 
     curve = threshold_curve(model, patches, indices, BATCH_SIZE, TTA)
     scores, best = curve.scores(), curve.best()
+    alarms = {}
+    if ground:
+        on_ground = threshold_curve(model, ground, chosen, BATCH_SIZE, TTA)
+        joined = curve.with_background(on_ground, BACKGROUND_WEIGHT)
+        best = joined.best()
+        share = on_ground.counts()[1] / on_ground.negative.sum()
+        alarms = {"background_dice": joined.scores()["dice"], "background_pixel_share": share}
     half = list(THRESHOLDS).index(0.5)
     suffix = "_tta" if TTA else ""
     record = {
@@ -55,20 +69,29 @@ def main():
         "average": "pooled over pixels",
         **{name: float(values[best]) for name, values in scores.items()},
         "dice_at_0.5": float(scores["dice"][half]),
+        "background_weight": BACKGROUND_WEIGHT if ground else 0.0,
+        "background_patches": len(chosen),
+        **{name: float(values[best]) for name, values in alarms.items()},
         "average_precision": curve.average_precision(),
         "revision": runs.revision(),
     }
-    columns = [[round(float(t), 3) for t in THRESHOLDS], *curve.counts(), *scores.values()]
-    rows = zip(*columns, strict=True)
-    records.write_csv(folder / f"threshold_curve{suffix}.csv", ("threshold", "tp", "fp", "fn", "tn", *scores), rows)
+    columns = [[round(float(t), 3) for t in THRESHOLDS], *curve.counts(), *scores.values(), *alarms.values()]
+    rows, header = zip(*columns, strict=True), ("threshold", "tp", "fp", "fn", "tn", *scores, *alarms)
+    records.write_csv(folder / f"threshold_curve{suffix}.csv", header, rows)
     title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
-    plots.threshold_curve(THRESHOLDS, scores, best, title, folder / f"threshold_curve{suffix}.png")
+    plots.threshold_curve(THRESHOLDS, scores | alarms, best, title, folder / f"threshold_curve{suffix}.png")
     records.write_json(folder / f"threshold{suffix}.json", record)
     print(
         f"{title}\n"
         f"threshold {record['threshold']:.3f}: pooled Dice {record['dice']:.3f}, IoU {record['iou']:.3f}, "
         f"precision {record['precision']:.3f}, recall {record['recall']:.3f}; at 0.5 Dice {record['dice_at_0.5']:.3f}\n"
-        f"next: python evaluate.py --run {folder.name}{' --tta' if TTA else ''}"
+        + (
+            f"landslide-free ground, {len(chosen)} patches: {record['background_pixel_share']:.2%} of it predicted; "
+            f"with {BACKGROUND_WEIGHT:g} times as much of it as of the split, Dice {record['background_dice']:.3f}\n"
+            if ground
+            else ""
+        )
+        + f"next: python evaluate.py --run {folder.name}{' --tta' if TTA else ''}"
     )
 
 

@@ -48,12 +48,19 @@ def training_curves(rows, path):
 
 
 def threshold_curve(thresholds, scores, chosen, title, path):
-    """Plot precision, recall, Dice and IoU over thresholds; `chosen` is the index of the threshold to mark."""
+    """Plot scores over thresholds; `chosen` is the index of the threshold to mark.
+
+    scores: {name: values} of precision, recall, dice and iou; with landslide-free ground also background_dice (counting
+    its false alarms) and background_pixel_share.
+    """
     figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
     styles = {"dice": (BLUE, "-"), "iou": (GREEN, "-"), "precision": (ORANGE, "--"), "recall": (PURPLE, "-.")}
+    styles |= {"background_dice": (BLUE, ":"), "background_pixel_share": ("black", ":")}
+    labels = {"dice": "Dice", "iou": "IoU", "background_dice": "Dice with landslide-free ground"}
+    labels["background_pixel_share"] = "share of landslide-free ground"
     for name, (colour, line) in styles.items():
-        label = {"dice": "Dice", "iou": "IoU"}.get(name, name)
-        axis.plot(thresholds, scores[name], color=colour, linestyle=line, label=label)
+        if name in scores:
+            axis.plot(thresholds, scores[name], color=colour, linestyle=line, label=labels.get(name, name))
     at, dice = thresholds[chosen], scores["dice"][chosen]
     axis.axvline(at, color=GREY, linestyle=":")
     axis.plot(at, dice, "o", color=BLUE, label=f"chosen: {at:.3f}, Dice {dice:.3f}")

@@ -17,7 +17,7 @@ PACKAGES = ("tensorflow", "keras", "h5py", "numpy", "scipy", "matplotlib", "scik
 TRAINED = ("config.json", "split.csv", "model.keras", "last.weights.h5", "history.csv", "training_curves.png")
 DERIVED = (
     *("threshold*.json", "threshold_curve*", "metrics*.json", "per_image*.csv"),
-    *("objects*.csv", "reliability*.csv", "reliability*.png", "samples/*.png"),
+    *("objects*.csv", "false_alarms*.csv", "reliability*.csv", "reliability*.png", "samples/*.png"),
 )
 # Constants of train.py that runs of earlier versions lack, with the value of those runs; then former names.
 ADDED = {"DATES": 2, "SIZE": 0, "MODEL": "unet", "EPOCHS": "", "ENCODER": "none", "ENLARGE": 2, "BACKGROUND_DIRS": ()}

@@ -108,6 +108,8 @@ def main():
         raise script.UserError(f"run {folder} exists: go on with --resume, replace it with --overwrite, or give --run")
     check_settings()
     patches = open_data()
+    if BACKGROUND_DIRS and patches.dates:
+        raise script.UserError("--background-dirs is for single pictures and patches, not for series of dates")
     landslide_free = background.open_background(
         BACKGROUND_DIRS, background.Form.of(patches), Path(RESULTS_DIR, "cache")
     )

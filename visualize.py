@@ -5,7 +5,8 @@
     python visualize.py --run first --data-dir data/unlabelled     # patches without masks: prediction only
     python visualize.py --run first --augmentations                # the effect of each augmentation
 
-Writes training_curves.png and samples/{best,worst,random}.png into the run's folder; with --augmentations, only
+Writes training_curves.png and samples/{best,worst,random}.png into the run's folder, and samples/alarms.png, the worst
+false alarms on ground without landslides, if the run was trained with such ground; with --augmentations, only
 samples/augmentations.png. Next: python predict.py --run <run> --input <scene or folder>
 """
 
@@ -16,6 +17,7 @@ import numpy as np
 
 import augment
 import dataset
+import false_alarms
 import patch_files
 import records
 import runs
@@ -50,6 +52,7 @@ def main():
         history = records.read_csv(folder / "history.csv", f"python train.py --run {folder.name}")
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD, masks=False)
+    ground, free = false_alarms.open_for_run(run, SPLIT, cache_dir) if own else (None, ())
     model = run.model()
 
     from plots import panels, training_curves
@@ -61,10 +64,18 @@ def main():
     parts += [SPLIT] if labelled and not (own and SPLIT == "test") else []
     prefix = "".join(f"{part}_" for part in parts)
     written = [folder / "training_curves.png"] if history else []
+    at = f"(threshold {threshold:.3f})"
     for kind, chosen in choose(model, patches, indices, threshold).items():
         path = folder / "samples" / f"{prefix}{kind}.png"
         title = f"{folder.name}: {kind} patches of {patches.data_dir}" + (f", {SPLIT} split" if labelled else "")
-        panels(draw_rows(model, patches, chosen, threshold), threshold, f"{title} (threshold {threshold:.3f})", path)
+        panels(draw_rows(model, patches, chosen, threshold), threshold, f"{title} {at}", path)
+        written.append(path)
+    if ground:
+        path = folder / "samples" / f"{prefix}alarms.png"
+        _, alarmed, _ = false_alarms.count(model, ground, free, threshold, BATCH_SIZE)
+        worst = free[np.argsort(-alarmed, kind="stable")[:SAMPLES]]
+        title = f"{folder.name}: most false alarms of {len(free)} landslide-free patches, {SPLIT} split {at}"
+        panels(draw_rows(model, ground, worst, threshold), threshold, title, path)
         written.append(path)
     print("written: " + ", ".join(map(str, written)))
 
@@ -98,7 +109,7 @@ def draw_rows(model, patches, chosen, threshold):
     for batch, _, probabilities in predict(model, patches, chosen, BATCH_SIZE):
         for i, mask, probability in zip(batch, patches.read_masks(batch), probabilities, strict=True):
             label, mask = Path(patches.names[i]).stem, mask if patches.labelled[i] else None
-            if mask is not None:
+            if mask is not None and mask.any():
                 tp, fp, fn, _ = metrics.confusion(mask[None], probability[None] >= threshold)
                 label += f"\nDice {metrics.dice(tp, fp, fn)[0]:.2f}"
             rows.append((label, patches.images[i][..., colours].astype("float32"), mask, probability))

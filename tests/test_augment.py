@@ -5,6 +5,9 @@ import pytest
 from scipy import ndimage
 
 import augment
+from bands import BANDS_RGB, optical_bands
+
+BANDS = optical_bands((*BANDS_RGB, "slope", "dem"))
 
 
 @pytest.fixture
@@ -23,7 +26,7 @@ def batch():
 @pytest.mark.parametrize("name", augment.AUGMENTATIONS)
 def test_every_augmentation_keeps_shapes_and_what_it_was_given(batch, name):
     before = [array.copy() for array in batch]
-    images, masks = augment.AUGMENTATIONS[name](*batch, np.random.default_rng(1), [0, 1, 2])
+    images, masks = augment.AUGMENTATIONS[name](*batch, np.random.default_rng(1), BANDS)
     assert images.shape == batch[0].shape and images.dtype == np.float32
     assert masks.shape == batch[1].shape
     assert (images != batch[0]).any()
@@ -33,7 +36,7 @@ def test_every_augmentation_keeps_shapes_and_what_it_was_given(batch, name):
 
 @pytest.mark.parametrize("name", ["flips", "dihedral", "cutmix", "mixup"])
 def test_mask_follows_the_image(batch, name):
-    images, masks = augment.AUGMENTATIONS[name](*batch, np.random.default_rng(1), [0, 1, 2])
+    images, masks = augment.AUGMENTATIONS[name](*batch, np.random.default_rng(1), BANDS)
     np.testing.assert_allclose(images[..., 0], masks, atol=1e-6)
 
 

@@ -12,6 +12,7 @@ PROCESSORS = [("0", "0"), ("1", "1"), ("1", "0")]
 FAMILIES = {
     "unet": SMALL,
     "segformer": ("--model", "segformer", "--batch-size", 8),
+    "encoder": ("--encoder", "efficientnet_lite0", "--batch-size", 8),
     "dates": ("--data-dir", "series", "--fusion", "attention", *SMALL),
 }
 
