@@ -15,7 +15,8 @@ from filelock import FileLock
 from augment import mirrored
 from bands import band_names
 from packing import PACK_FORMAT, JoinedPatches, PackWriter, Patches, content_hash, read_pack
-from patch_files import PICTURES, SPLITS, Fault, checked_image, read_array, read_picture
+from patch_files import PICTURES, SPLITS
+from patch_reading import Fault, checked_image, read_array, read_picture
 from script import UserError, progress
 
 SUFFIXES = (".h5", *PICTURES, ".webp")

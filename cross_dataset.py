@@ -22,6 +22,7 @@ import adaptation
 import dataset
 import devices
 import patch_files
+import patch_reading
 import records
 import runs
 import script
@@ -59,7 +60,10 @@ def main():
     if len(folders) < 2 or len(folders) < len(DATA_DIRS):
         raise script.UserError("--data-dirs needs two or more folders with different names")
     place = Path(OUT_DIR)
-    opened = {name: dataset.open_patches(folder, place / "cache", size=SIZE) for name, folder in folders.items()}
+    opened = {
+        name: dataset.open_patches(folder, place / "cache", options=patch_reading.ReadOptions(size=SIZE))
+        for name, folder in folders.items()
+    }
     check_alike(opened)
 
     sets = {name: train(place, name, folder) for name, folder in folders.items()}

@@ -12,23 +12,15 @@ from filelock import FileLock
 
 import splits
 from packing import PACK_FORMAT, PackWriter, Patches, read_pack
-from patch_files import (
-    PICTURES,
-    SERIES,
-    Fault,
-    NoPatches,
-    common_form,
-    find_patches,
-    read_patch,
-    size_text,
-)
+from patch_files import NoPatches, find_patches
+from patch_reading import Fault, ReadOptions, common_form, read_patch, size_text
 from script import UserError, progress
 
 FAULTS_SHOWN = 20
 UNLABELLED = 255  # fills the mask of a patch that has none
 
 
-def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, dates=2, size=0):
+def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, options=None):
     """Find, check and pack the patches of a folder, or open the cache if the files have not changed since.
 
     Args:
@@ -36,24 +28,22 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
         cache_dir: where packed folders are kept, one folder for each data folder.
         bands: names or numbers of the bands to use, in order; empty for all.
         skip_bad: leave unusable files out instead of refusing the folder.
-        dates: number of dates to choose from a series; ignored for other files.
-        size: pixels a side to which pictures are resampled, 0: not at all; ignored for other files.
+        options: patch_reading.ReadOptions; None for the defaults.
 
     Raises:
         UserError: with all faults of the folder (the first 20, then a count).
     """
     entries, faults = find_patches(data_dir)
-    suffix = entries[0].image.suffix.lower() if entries else ""
-    dates, size = dates if suffix == SERIES else 0, size if suffix in PICTURES else 0
+    options = (options or ReadOptions()).of(entries[0].image if entries else Path())
     place = hashlib.sha256(str(Path(data_dir).resolve()).encode()).hexdigest()[:12]
-    variant = f"-{dates or size}" if dates or size else ""
+    variant = f"-{options.dates or options.size}" if options.dates or options.size else ""
     folder = Path(cache_dir, f"{Path(data_dir).resolve().name}-{place}{variant}")
     key = _fingerprint(entries, faults)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # of two runs that pack one folder the second waits, and reads
         record = read_pack(folder)
         if record.get("key") != key:
-            record = _pack(data_dir, entries, faults, folder, key, skip_bad, dates, size)
+            record = _pack(data_dir, entries, faults, folder, key, skip_bad, options)
         if record["faults"] and not skip_bad:
             raise UserError(describe_faults(data_dir, record["faults"]))
         return Patches(data_dir, folder, record, bands)
@@ -82,15 +72,15 @@ def _fingerprint(entries, faults):
     return digest.hexdigest()
 
 
-def _pack(data_dir, entries, faults, folder, key, skip_bad, dates, size):
+def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
     """Read and check every file and write the cache; without `skip_bad` only if there is no fault."""
-    shape, dtype = common_form(entries, dates, size)
+    shape, dtype = common_form(entries, options)
     form = (shape, dtype) if shape else None
     faults, kept = list(faults), []
     with PackWriter(folder, len(entries) * int(np.prod(shape)) * dtype.itemsize if shape else 0) as pack:
         for entry in progress(entries, f"packing {len(entries)} patches"):
             try:
-                image, mask = read_patch(entry.image, entry.mask, dates, form, size)
+                image, mask = read_patch(entry.image, entry.mask, options, form)
             except Fault as fault:
                 path = getattr(fault, "path", entry.image)
                 faults.append((path.relative_to(data_dir).as_posix(), str(fault)))
@@ -108,7 +98,7 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, dates, size):
             splits=[entry.split for entry in kept],
             labelled=[entry.mask is not None for entry in kept],
             faults=faults,
-            dates=dates,
+            dates=options.dates,
         )
         if kept and (skip_bad or not faults):
             pack.finish(record)
@@ -142,8 +132,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
             cache_dir,
             config["bands"],
             skip_bad or bool(config["left_out"]),
-            run.constants["DATES"],
-            run.constants["SIZE"],
+            run.options,
         )
     except NoPatches as error:
         raise UserError(f"{error}; give the place of run {run.name}'s data with --data-dir") from None

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import script
 import series
-from patch_files import write_array
+from patch_reading import write_array
 from synthetic.patches import REGIONS, make_patch, make_series, plan
 from synthetic.terrain import SIZE
 

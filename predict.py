@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import patch_files
+import patch_reading
 import records
 import runs
 import script
@@ -90,14 +91,14 @@ def map_patches(run, threshold, out_dir, metadata):
 
     def write(entry, probability):
         target = out_dir / entry.split
-        if resample(entry, run):  # back to its own size
-            size = patch_files.picture_size(entry.image)
-            probability = patch_files.resampled(probability[..., None], size)[..., 0]
+        if run.options.of(entry.image).size:  # back to its own size
+            size = patch_reading.picture_size(entry.image)
+            probability = patch_reading.resampled(probability[..., None], size)[..., 0]
         outputs = {"mask": (probability >= np.float32(threshold)).astype(np.uint8)}
         if PROBABILITIES:
             outputs["probability"] = probability
         for key, array in outputs.items():
-            patch_files.write_array(target / f"{key}_{entry.number}.h5", key, array, metadata)
+            patch_reading.write_array(target / f"{key}_{entry.number}.h5", key, array, metadata)
 
     batches = [entries[i : i + BATCH_SIZE] for i in range(0, len(entries), BATCH_SIZE)]
     images = prefetch(lambda batch: np.stack([read_patch(entry, run) for entry in batch]), batches)
@@ -127,26 +128,20 @@ def list_patches(path):
     return entries
 
 
-def resample(entry, run):
-    """Return the size (pixels a side) to which the run resamples a patch; 0: it does not."""
-    picture = entry.image.suffix.lower() in patch_files.PICTURES
-    return run.constants["SIZE"] if picture else 0
-
-
 def read_patch(entry, run):
     """Read the model's bands of a patch: H x W x bands, float32."""
     try:
-        dates = run.constants["DATES"] if entry.image.suffix == patch_files.SERIES else 0
-        image, _ = patch_files.read_patch(entry.image, None, dates, size=resample(entry, run))
-    except patch_files.Fault as fault:
+        image, _ = patch_reading.read_patch(entry.image, None, run.options)
+    except patch_reading.Fault as fault:
         raise script.UserError(f"{entry.image}: {fault}") from None
     size = tuple(run.config["input_shape"][:2])
     if image.shape[:2] != size:
         raise script.UserError(
-            f"{entry.image}: {patch_files.size_text(image.shape[:2])} pixels, but run {run.name} was trained on "
-            f"{patch_files.size_text(size)}"
+            f"{entry.image}: {patch_reading.size_text(image.shape[:2])} pixels, but run {run.name} was trained on "
+            f"{patch_reading.size_text(size)}"
         )
-    columns = band_columns(run.config["bands"], band_names(image.shape[2], dates), entry.image)
+    names = band_names(image.shape[2], run.options.of(entry.image).dates)
+    columns = band_columns(run.config["bands"], names, entry.image)
     return image[..., columns].astype(np.float32)
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import model_files
+from patch_reading import ReadOptions
 from records import read_json
 from script import UserError
 
@@ -90,6 +91,11 @@ class Run:
             for name in REMOVED
             if self.constants.get(name, REMOVED[name]) != REMOVED[name]
         ]
+
+    @property
+    def options(self):
+        """How the patches of the run are read: patch_reading.ReadOptions."""
+        return ReadOptions(self.constants["DATES"], self.constants["SIZE"])
 
     def threshold(self, tta=False):
         """Read the threshold that optimize_threshold.py chose, with or without test-time augmentation."""

@@ -24,6 +24,7 @@ import devices
 import model_files
 import networks
 import patch_files
+import patch_reading
 import records
 import runs
 import script
@@ -141,7 +142,9 @@ def adopt_constants(recorded):
 def open_data():
     """Open the training data; raise UserError that says where to get some if there is none."""
     try:
-        return dataset.open_patches(DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, DATES, SIZE)
+        return dataset.open_patches(
+            DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, patch_reading.ReadOptions(DATES, SIZE)
+        )
     except patch_files.NoPatches as error:
         raise script.UserError(
             f"{error}\n"

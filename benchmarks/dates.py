@@ -83,7 +83,7 @@ def judge(run):
 def open_pairs(patches, *bands):
     """Open the same places with the given bands before the event, then after it."""
     names = [f"{band} {word}" for word in ("before", "after") for band in bands]
-    return dataset.open_patches(patches.data_dir, Path(RESULTS_DIR, "cache"), names, skip_bad=True, dates=2)
+    return dataset.open_patches(patches.data_dir, Path(RESULTS_DIR, "cache"), names, skip_bad=True)
 
 
 def bare_ground(pairs):

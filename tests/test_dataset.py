@@ -13,6 +13,7 @@ from scipy import ndimage
 import dataset
 import packing
 import patch_files
+import patch_reading
 import splits
 from bands import BANDS_L4S, true_colour
 from script import UserError
@@ -124,7 +125,7 @@ def test_pictures_of_unlike_sizes_are_brought_to_one(tmp_path):
         write_picture(tmp_path / f"d/masks/a_{number}.png", mask)
     with pytest.raises(UserError, match="train.py --size"):
         open_here(tmp_path / "d")
-    patches = dataset.open_patches(tmp_path / "d", tmp_path / "cache", size=32)
+    patches = dataset.open_patches(tmp_path / "d", tmp_path / "cache", options=patch_reading.ReadOptions(size=32))
     assert patches.images.shape == (4, 32, 32, 3) and patches.images.dtype == np.uint8
     for i, number in enumerate(sizes):
         with rasterio.open(tmp_path / f"d/images/a_{number}.png") as file:
@@ -134,7 +135,9 @@ def test_pictures_of_unlike_sizes_are_brought_to_one(tmp_path):
         wanted = np.zeros((32, 32), np.uint8)
         wanted[8:16, 8:] = 1
         assert np.count_nonzero(patches.masks[i] != wanted) <= 24  # pixels on the edge may round either way
-    assert dataset.open_patches(tmp_path / "d", tmp_path / "cache", size=16).input_shape == (16, 16, 3)
+    assert dataset.open_patches(
+        tmp_path / "d", tmp_path / "cache", options=patch_reading.ReadOptions(size=16)
+    ).input_shape == (16, 16, 3)
 
 
 def test_pairs_go_by_number_not_by_position(flat):
@@ -243,10 +246,10 @@ def test_any_damage_within_a_file_is_a_fault(tmp_path):
         damaged[at : at + 4] = rng.bytes(4)
         (tmp_path / "image_2.h5").write_bytes(damaged)
         try:
-            patch_files.read_patch(tmp_path / "image_2.h5", None)
-        except patch_files.Fault:
+            patch_reading.read_patch(tmp_path / "image_2.h5", None)
+        except patch_reading.Fault:
             faults += 1
-        patch_files.common_form([patch_files.Entry("", 2, "", tmp_path / "image_2.h5", None)])
+        patch_reading.common_form([patch_files.Entry("", 2, "", tmp_path / "image_2.h5", None)])
     assert faults > 10
 
 
