@@ -1,9 +1,9 @@
 """Augmentations: functions (images, masks, rng, optical_bands) -> (images, masks) on a batch, image and mask together.
 
-images: N x H x W x C float32. masks: N x H x W. rng: a NumPy Generator. optical_bands: positions of the bands that hold
-light (slope and elevation do not); those of rendering.py need a bands.OpticalBands, with wavelengths. The functions
-return new arrays and leave their inputs unchanged. `AUGMENTATIONS` lists those that train.py offers. No named band
-depends on direction, so flips and turns leave band values correct.
+images: N x H x W x C float32. masks: N x H x W, 0 to 1, and 255 where a pixel is not labelled. rng: a NumPy Generator.
+optical_bands: positions of the bands that hold light (slope and elevation do not); those of rendering.py need a
+bands.OpticalBands, with wavelengths. The functions return new arrays and leave their inputs unchanged. `AUGMENTATIONS`
+lists those that train.py offers. No named band depends on direction, so flips and turns leave band values correct.
 """
 
 import numpy as np
@@ -226,7 +226,7 @@ def copy_paste(images, masks, rng, optical_bands=(), share=0.5):
     """Copy the landslides of another patch onto a `share` of the patches (Ghiasi 2021, arXiv 2012.07177)."""
     others = _partners(len(images), rng)
     chosen = rng.random(len(images)) < share
-    pasted = (masks[others] > 0.5) & chosen[:, None, None]
+    pasted = (masks[others] > 0.5) & (masks[others] <= 1) & chosen[:, None, None]
     return np.where(pasted[..., None], images[others], images), np.where(pasted, masks[others], masks)
 
 
@@ -237,7 +237,8 @@ def mixup(images, masks, rng, optical_bands=(), share=0.5):
     weight = np.where(rng.random(len(images)) < share, np.maximum(weight, 1 - weight), 1).astype(np.float32)
     weight = weight[:, None, None]
     mixed = weight[..., None] * images + (1 - weight[..., None]) * images[others]
-    return mixed, weight * masks + (1 - weight) * masks[others]
+    unlabelled = (masks > 1) | ((masks[others] > 1) & (weight < 1))
+    return mixed, np.where(unlabelled, 255, weight * masks + (1 - weight) * masks[others])
 
 
 AUGMENTATIONS = {

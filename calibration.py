@@ -27,8 +27,9 @@ def calibrate(model, patches, indices, batch_size=32):
     logits, masks = [], []
     for start in range(0, len(indices), batch_size):
         batch = indices[start : start + batch_size]
-        logits.append(np.asarray(logits_of.predict_on_batch(patches.read(batch)), np.float32).ravel())
-        masks.append(patches.read_masks(batch).ravel() > 0)
+        labels = patches.read_masks(batch)[..., None]
+        logits.append(np.asarray(logits_of.predict_on_batch(patches.read(batch)), np.float32)[labels <= 1])
+        masks.append(labels[labels <= 1] > 0)
     logits, masks = np.concatenate(logits), np.concatenate(masks)
     slope, offset = best_line(logits, masks)
     layers = [layer for layer in model.layers if layer.name.endswith("logit")]

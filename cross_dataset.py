@@ -213,8 +213,8 @@ def write_sets(path, sets):
     for name, each in sets.items():
         labelled = each.patches.read_masks(np.flatnonzero(each.patches.labelled))
         row = {"set": name, "patches": len(labelled), **{split: len(each.split(split)) for split in patch_files.SPLITS}}
-        row["empty"] = int((~labelled.any((1, 2))).sum())
-        row["landslide_share"] = round(float(labelled.mean()), 5)
+        row["empty"] = int((~(labelled == 1).any((1, 2))).sum())
+        row["landslide_share"] = round(float((labelled == 1).sum() / (labelled <= 1).sum()), 5)
         for band, mean, variance in zip(each.config["bands"], *each.statistics, strict=True):
             row[f"{band}_mean"], row[f"{band}_sd"] = round(float(mean), 4), round(float(variance) ** 0.5, 4)
         rows.append(row)

@@ -1,7 +1,8 @@
 """Losses on probabilities, for masks in which landslides are a few per cent of the pixels.
 
-y_true and y_pred are B x H x W x 1 (or any equal shapes), y_true 0/1, y_pred in [0, 1]. Losses are computed in float32
-under any precision policy of the model, and are finite on empty masks.
+y_true and y_pred are B x H x W x 1 (or any equal shapes), in [0, 1]. Pixels whose y_true is above 1 (255 in masks) are
+not labelled and take no part. Losses are computed in float32 under any precision policy of the model, and are finite on
+empty masks.
 """
 
 import keras
@@ -11,12 +12,12 @@ EPSILON = 1e-7  # keeps log() finite; float32 resolves 1 - 1e-7
 
 
 def binary_crossentropy(y_true, y_pred, positive_weight=1.0):
-    """Compute the mean binary cross-entropy over all pixels, with landslide pixels weighted by `positive_weight`."""
-    y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+    """Compute the mean binary cross-entropy over labelled pixels, with landslide weighted by `positive_weight`."""
+    y_true, y_pred, known = labelled_pixels(y_true, y_pred)
     y_pred = ops.clip(y_pred, EPSILON, 1 - EPSILON)
     found = positive_weight * y_true * ops.log(y_pred)
     spared = (1 - y_true) * ops.log(1 - y_pred)
-    return -ops.mean(found + spared)
+    return -ops.sum(known * (found + spared)) / ops.maximum(ops.sum(known), 1.0)
 
 
 def dice_loss(y_true, y_pred, smooth=1.0):
@@ -26,9 +27,16 @@ def dice_loss(y_true, y_pred, smooth=1.0):
     batch, not over each patch: two in five patches of Landslide4Sense are empty, and a single pixel takes the Dice of
     an empty patch, not smoothed, from 1 to 0. `smooth` makes the Dice of an empty batch 0/0 = 1.
     """
-    y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+    y_true, y_pred, known = labelled_pixels(y_true, y_pred)
     overlap = ops.sum(y_true * y_pred)
-    return 1 - (2 * overlap + smooth) / (ops.sum(y_true) + ops.sum(y_pred) + smooth)
+    return 1 - (2 * overlap + smooth) / (ops.sum(y_true) + ops.sum(known * y_pred) + smooth)
+
+
+def labelled_pixels(y_true, y_pred):
+    """Return y_true (0 where a pixel is not labelled), y_pred and 1 where a pixel is labelled, all float32."""
+    y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
+    known = ops.cast(y_true <= 1, "float32")
+    return y_true * known, y_pred, known
 
 
 @keras.saving.register_keras_serializable("landslide")

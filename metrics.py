@@ -2,7 +2,8 @@
 
 Unless its name says otherwise, every score is computed from true and false positives and negatives of the landslide
 class, summed over all pixels of a split ("pooled"; the F1 of the Landslide4Sense competition). 0/0 is 1 throughout:
-predicting nothing where there is nothing to find is right.
+predicting nothing where there is nothing to find is right. Pixels whose mask is above 1 (255) are not labelled and
+count nowhere.
 """
 
 import keras
@@ -50,13 +51,14 @@ def scores(tp, fp, fn):
 
 
 def confusion(masks, predicted):
-    """Count the pixels of each patch: masks and predicted N x H x W (0/1 or bool) -> tp, fp, fn, tn, each N."""
-    masks, predicted = np.asarray(masks, bool), np.asarray(predicted, bool)
+    """Count the labelled pixels of each patch: masks and predicted N x H x W -> tp, fp, fn, tn, each N."""
+    known, masks = np.asarray(masks) <= 1, np.asarray(masks) == 1
+    predicted = np.asarray(predicted, bool) & known
     axes = tuple(range(1, masks.ndim))
     tp = (masks & predicted).sum(axes)
     fp = predicted.sum(axes) - tp
     fn = masks.sum(axes) - tp
-    return tp, fp, fn, np.prod(masks.shape[1:], dtype=int) - tp - fp - fn
+    return tp, fp, fn, known.sum(axes) - tp - fp - fn
 
 
 class ThresholdCurve:
@@ -72,9 +74,10 @@ class ThresholdCurve:
         self.sums = np.zeros(len(THRESHOLDS))  # of the probabilities in each bin, only for `reliability`
 
     def update(self, masks, probabilities):
-        """Add pixels: masks 0/1 and probabilities in [0, 1], of the same shape."""
-        masks = np.asarray(masks).ravel() > 0
-        probabilities = np.asarray(probabilities, np.float32).ravel()
+        """Add pixels: masks 0, 1 or 255 and probabilities in [0, 1], of the same shape."""
+        known = np.asarray(masks) <= 1
+        masks = np.asarray(masks)[known] > 0
+        probabilities = np.asarray(probabilities, np.float32)[known]
         bins = np.searchsorted(THRESHOLDS, probabilities, side="right") - 1
         self.positive += np.bincount(bins[masks], minlength=len(THRESHOLDS))
         self.negative += np.bincount(bins[~masks], minlength=len(THRESHOLDS))
@@ -168,8 +171,8 @@ def pooled_summary(tp, fp, fn):
 class PooledScore(keras.metrics.Metric):
     """A score from tp, fp and fn summed over all pixels since the last reset, for `model.fit`.
 
-    y_true and y_pred: any equal shapes, 0/1 and probabilities. Counts are float32 under any precision policy of the
-    model: exact up to 16.7 million pixels of a kind, and to 1e-7 of the count beyond.
+    y_true (0, 1 or 255) and y_pred (probabilities): any equal shapes. Counts are float32 under any precision policy of
+    the model: exact up to 16.7 million pixels of a kind, and to 1e-7 of the count beyond.
     """
 
     def __init__(self, threshold=0.5, name=None, **kwargs):
@@ -179,7 +182,8 @@ class PooledScore(keras.metrics.Metric):
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         true = ops.cast(y_true, "float32")
-        predicted = ops.cast(ops.cast(y_pred, "float32") >= self.threshold, "float32")
+        known = ops.cast(true <= 1, "float32")
+        true, predicted = known * true, known * ops.cast(ops.cast(y_pred, "float32") >= self.threshold, "float32")
         tp = ops.sum(true * predicted)
         batch = ops.stack([tp, ops.sum(predicted) - tp, ops.sum(true) - tp])
         self.counts.assign(self.counts + batch)

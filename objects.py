@@ -15,7 +15,7 @@ NEIGHBOURS = np.ones((3, 3), int)
 
 
 def match_objects(mask, predicted):
-    """Match the labelled and the predicted objects of one patch (mask and predicted: H x W, 0/1 or bool).
+    """Match the labelled and the predicted objects of one patch (mask: H x W, 0, 1 or 255; predicted: 0/1 or bool).
 
     The false-alarm pixels of a predicted object are charged to the labelled object that it overlaps most. A predicted
     object without overlap is a false object.
@@ -23,7 +23,8 @@ def match_objects(mask, predicted):
     Returns:
         list of dicts, one for each object, with `pixels` (labelled; 0 for a false object), `tp`, `fn`, `fp`.
     """
-    mask, predicted = np.asarray(mask, bool), np.asarray(predicted, bool)
+    predicted = np.asarray(predicted, bool) & (np.asarray(mask) <= 1)  # 255 is not labelled
+    mask = np.asarray(mask) == 1
     true, count = ndimage.label(mask, NEIGHBOURS)
     claimed, _ = ndimage.label(predicted, NEIGHBOURS)
     pixels = np.bincount(true.ravel(), minlength=count + 1)[1:]

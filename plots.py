@@ -115,8 +115,12 @@ def stretch(image, like=None):
 
 
 def overlay(colour, mask, predicted):
-    """Paint true positives, false positives and false negatives over a grey copy of a picture (H x W x 3)."""
+    """Paint true positives, false positives and false negatives over a grey copy of a picture (H x W x 3).
+
+    mask: H x W, 0 or 1 (bool), or 255 where a pixel is not labelled: left without outcome.
+    """
     picture = np.repeat(colour.mean(2, keepdims=True), 3, axis=2) * 0.8
+    predicted, mask = predicted & (np.asarray(mask) <= 1), np.asarray(mask) == 1
     outcomes = (mask & predicted, ~mask & predicted, mask & ~predicted)
     for pixels, shade in zip(outcomes, OUTCOMES.values(), strict=True):
         picture[pixels] = 0.25 * picture[pixels] + 0.75 * np.array(matplotlib.colors.to_rgb(shade))
@@ -126,7 +130,7 @@ def overlay(colour, mask, predicted):
 def panels(rows, threshold, title, path):
     """Draw a row of pictures for each patch: true colour, mask, probability, and outcomes (found, false alarm, missed).
 
-    rows: list of (label, colour H x W x 3, mask H x W 0/1 or None, probability H x W). Without a mask, only the
+    rows: list of (label, colour H x W x 3, mask H x W 0, 1, 255 or None, probability H x W). Without a mask, only the
     picture, the probability and the pixels at or above the threshold are drawn.
     """
     labelled = any(mask is not None for _, _, mask, _ in rows)
@@ -149,8 +153,9 @@ def panels(rows, threshold, title, path):
         if mask is None:
             line[-1].imshow(overlay(colour, predicted, predicted))
         else:
-            line[1].imshow(mask, vmin=0, vmax=1, cmap="gray", interpolation="nearest")
-            line[-1].imshow(overlay(colour, mask > 0, predicted), interpolation="nearest")
+            shade = np.where(mask > 1, 0.5, mask)  # grey: not labelled
+            line[1].imshow(shade, vmin=0, vmax=1, cmap="gray", interpolation="nearest")
+            line[-1].imshow(overlay(colour, mask, predicted), interpolation="nearest")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
@@ -215,7 +220,9 @@ def augmentations(columns, colours, title, path):
         axes[top, column].set_title(name)
         for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
             axes[top + i, column].imshow(stretch(image[..., colours], before[i][..., colours]))
-            axes[top + i, column].contour(mask, [0.5], colors=[OUTCOMES["missed (false negative)"]], linewidths=0.7)
+            axes[top + i, column].contour(
+                np.where(mask > 1, 0, mask), [0.5], colors=[OUTCOMES["missed (false negative)"]], linewidths=0.7
+            )
     for axis in axes.flat:
         axis.set_axis_off()
     figure.suptitle(title)

@@ -51,14 +51,15 @@ class Teacher:
     def targets(self, weight):
         """Compute the targets of the student: N x H x W uint8, 255 for certain landslide.
 
-        They are weight x teacher + (1 - weight) x mask for training patches, the teacher alone for unlabelled ones and
-        0 for others. The teacher's probabilities are averaged over flips and turns.
+        They are weight x teacher + (1 - weight) x mask for labelled pixels of training patches, the teacher alone for
+        unlabelled ones and 0 for others. The teacher's probabilities are averaged over flips and turns.
         """
         model = self.run.model()
         targets = np.zeros(self.patches.masks.shape, np.uint8)
         learnt = np.flatnonzero(np.isin(self.assigned, ("train", splits.NO_MASK)))
         for batch, _, probabilities in predict(model, self.patches, learnt, BATCH_SIZE, tta=True):
-            share = np.where(self.assigned[batch] == "train", weight, 1.0)[:, None, None]
-            masks = np.where(share < 1, self.patches.read_masks(batch), 0)
+            masks = self.patches.read_masks(batch)
+            taught = (self.assigned[batch] == "train")[:, None, None] & (masks <= 1)
+            share, masks = np.where(taught, weight, 1.0), np.where(taught, masks, 0)
             targets[batch] = np.round(255 * (share * probabilities + (1 - share) * masks))
         return targets

@@ -109,7 +109,7 @@ def draw_rows(model, patches, chosen, threshold):
     for batch, _, probabilities in predict(model, patches, chosen, BATCH_SIZE):
         for i, mask, probability in zip(batch, patches.read_masks(batch), probabilities, strict=True):
             label, mask = Path(patches.names[i]).stem, mask if patches.labelled[i] else None
-            if mask is not None and mask.any():
+            if mask is not None and (mask == 1).any():
                 tp, fp, fn, _ = metrics.confusion(mask[None], probability[None] >= threshold)
                 label += f"\nDice {metrics.dice(tp, fp, fn)[0]:.2f}"
             rows.append((label, patches.images[i][..., colours].astype("float32"), mask, probability))
@@ -123,7 +123,7 @@ def draw_augmentations(run):
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, _ = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
     rng = np.random.default_rng(SEED)
-    with_landslide = [i for i in rng.permutation(indices) if patches.masks[i].any()][: max(SAMPLES, 2)]
+    with_landslide = [i for i in rng.permutation(indices) if (patches.masks[i] == 1).any()][: max(SAMPLES, 2)]
     if len(with_landslide) < 2:  # some augmentations mix two patches
         raise script.UserError(f"{patches.data_dir}: fewer than two patches with landslides in the {SPLIT} split")
     images, masks = patches.images[with_landslide].astype(np.float32), patches.read_masks(with_landslide)

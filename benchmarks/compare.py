@@ -101,7 +101,7 @@ def draw(patches, indices, predicted, path):
     colours = true_colour(patches.bands)
     disagreements(
         lambda i: {"patch": stretch(patches.read([indices[i]])[0][..., colours])},
-        patches.read_masks(indices) > 0,
+        patches.read_masks(indices) == 1,
         dict(zip(RUNS, predicted, strict=True)),
         DRAWN,
         path,

@@ -58,7 +58,7 @@ def judge(run):
     model, threshold = run.model(), np.float32(run.threshold())
     counts, all_called, bare, elsewhere = [], [], np.zeros(2), np.zeros(2)
     for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
-        masks, predicted = patches.read_masks(batch) > 0, probabilities >= threshold
+        masks, predicted = patches.read_masks(batch) == 1, probabilities >= threshold
         counts.append(metrics.confusion(masks, predicted)[:3])
         all_called.append(predicted)
         ground = bare_ground(pairs.read(batch)) & ~masks
@@ -105,7 +105,7 @@ def draw(patches, indices, predicted, path):
         before, after = np.split(pairs.read([indices[i]])[0], 2, axis=-1)
         return {"before": stretch(before), "after": stretch(after)}
 
-    disagreements(pictures, patches.read_masks(indices) > 0, dict(zip(RUNS, predicted, strict=True)), DRAWN, path)
+    disagreements(pictures, patches.read_masks(indices) == 1, dict(zip(RUNS, predicted, strict=True)), DRAWN, path)
 
 
 if __name__ == "__main__":
