@@ -12,14 +12,15 @@ from typing import NamedTuple
 import numpy as np
 from filelock import FileLock
 
+import pictures
 from augment import mirrored
 from bands import band_names
 from packing import PACK_FORMAT, JoinedPatches, PackWriter, Patches, content_hash, read_pack
-from patch_files import PICTURES, SPLITS
-from patch_reading import Fault, checked_image, read_array, read_picture
+from patch_files import HDF5, PICTURES, SPLITS
+from patch_reading import Fault, check_readable, checked_image, from_picture, read_array
 from script import UserError, progress
 
-SUFFIXES = (".h5", *PICTURES, ".webp")
+SUFFIXES = (*HDF5, *PICTURES, ".webp")
 LEAST = 32  # pixels a side: smaller pictures, and smaller rests of a cut picture, show too little ground
 FRACTIONS = (0.8, 0.1, 0.1)  # shares of the sources for training, validation and test
 
@@ -117,7 +118,7 @@ def pack(files, shape, dtype, folder, key):
     mask = np.zeros(shape[:2], np.uint8)
     with PackWriter(folder) as writer:
         for name, path in progress(files, f"packing {len(files)} landslide-free pictures"):
-            for corner, image, extent in tiles(read_image(path, shape[2], dtype), shape[:2]):
+            for corner, image, extent in tiles(*read_image(path, shape[2], dtype), shape[:2]):
                 content = content_hash(image)
                 if content not in seen:
                     seen.add(content)
@@ -140,9 +141,15 @@ def pack(files, shape, dtype, folder, key):
 
 
 def read_image(path, bands, dtype):
-    """Read a picture or patch as it is kept: height x width x bands; raise UserError that names the file."""
+    """Read a picture or patch: (height x width x bands as it is kept, height x width bool: where there is no data).
+
+    Raises UserError that names the file.
+    """
     try:
-        image = checked_image(read_array(path, "img") if path.suffix.lower() == ".h5" else read_picture(path))
+        check_readable(path)
+        stored = path.suffix.lower() in HDF5
+        image, gap = (read_array(path, "img"), None) if stored else from_picture(pictures.read, path, bands)
+        image, gap = checked_image(image, gap)
     except Fault as fault:
         raise UserError(f"{path}: {fault}") from None
     if image.shape[2] != bands:
@@ -151,16 +158,19 @@ def read_image(path, bands, dtype):
         raise UserError(f"{path}: is {image.shape[0]} x {image.shape[1]} pixels; {LEAST} a side are the least")
     if dtype != np.float32 and not np.can_cast(image.dtype, dtype):
         raise UserError(f"{path}: holds {image.dtype}, the training patches {dtype}")
-    return image.astype(dtype, copy=False)
+    return image.astype(dtype, copy=False), np.zeros(image.shape[:2], bool) if gap is None else gap
 
 
-def tiles(image, size):
-    """Cut an image into patches of `size`; yield ((row, column), patch, (rows, columns) that are not mirrored)."""
+def tiles(image, gap, size):
+    """Cut an image into patches of `size`; yield ((row, column), patch, (rows, columns) that are not mirrored).
+
+    Patches with pixels without data are left out.
+    """
     height, width = image.shape[:2]
     for row in range(0, height, size[0]):
         for column in range(0, width, size[1]):
             part = image[row : row + size[0], column : column + size[1]]
-            if min(part.shape[:2]) < LEAST:
+            if min(part.shape[:2]) < LEAST or gap[row : row + size[0], column : column + size[1]].any():
                 continue
             rows, columns = (mirrored(np.arange(n), length) for n, length in zip(size, part.shape[:2], strict=True))
             yield (row, column), np.ascontiguousarray(part[rows][:, columns]), part.shape[:2]

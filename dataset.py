@@ -12,11 +12,12 @@ from filelock import FileLock
 
 import splits
 from packing import PACK_FORMAT, PackWriter, Patches, read_pack
-from patch_files import NoPatches, find_patches
-from patch_reading import Fault, ReadOptions, common_form, read_patch, size_text
+from patch_files import NoPatches, find_patches, left_aside
+from patch_reading import Fault, MaskRule, ReadOptions, common_form, read_patch, size_text
 from script import UserError, progress
 
 FAULTS_SHOWN = 20
+FAR = 20  # ranges of all other images that a value may lie beyond them
 UNLABELLED = 255  # fills the mask of a patch that has none
 
 
@@ -46,7 +47,9 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
             record = _pack(data_dir, entries, faults, folder, key, skip_bad, options)
         if record["faults"] and not skip_bad:
             raise UserError(describe_faults(data_dir, record["faults"]))
-        return Patches(data_dir, folder, record, bands)
+        patches = Patches(data_dir, folder, record, bands)
+    patches.notes += [f"{data_dir}/{name}: left aside, {n} files" for name, n in left_aside(data_dir, entries)]
+    return patches
 
 
 def describe_faults(data_dir, faults):
@@ -76,21 +79,33 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
     """Read and check every file and write the cache; without `skip_bad` only if there is no fault."""
     shape, dtype = common_form(entries, options)
     form = (shape, dtype) if shape else None
-    faults, kept = list(faults), []
+    faults, kept, extremes, rule, passing = list(faults), [], [], MaskRule(), False
     with PackWriter(folder, len(entries) * int(np.prod(shape)) * dtype.itemsize if shape else 0) as pack:
         for entry in progress(entries, f"packing {len(entries)} patches"):
             try:
-                image, mask = read_patch(entry.image, entry.mask, options, form)
+                patch = read_patch(entry.image, entry.mask, options, form)
             except Fault as fault:
-                path = getattr(fault, "path", entry.image)
-                faults.append((path.relative_to(data_dir).as_posix(), str(fault)))
+                faults.append((_name(getattr(fault, "path", entry.image), data_dir), str(fault)))
+                passing |= fault.passing
                 continue
-            if mask is None:
-                mask = np.full(image.shape[:2], UNLABELLED, np.uint8)
-            pack.add(entry.name, image.astype(dtype, copy=False), mask)
+            mask = np.full(patch.image.shape[:2], UNLABELLED, np.uint8) if patch.mask is None else patch.mask
+            rule.add(_name(entry.mask or entry.image, data_dir), mask)
+            pack.add(entry.name, patch.image.astype(dtype, copy=False), mask, patch.gap)
+            extremes.append(_extremes(patch))
             kept.append(entry)
+        late = rule.faults() + _far_off(kept, np.array(extremes), data_dir)
+        if late and skip_bad:  # rare, so they are simply read again
+            bad = {name for name, _ in late}
+            good = [
+                each for each in kept if not {_name(path, data_dir) for path in (each.image, each.mask or "")} & bad
+            ]
+            return _pack(data_dir, good, faults + late, folder, key, skip_bad, options)
+        faults += late
+        if kept:
+            pack.settle(shape, dtype, rule.value)
+        gaps = f"{len(pack.gaps)} of {len(kept)} patches have pixels without data"
         record = pack.record(
-            key=key,
+            key=None if passing else key,  # a locked file is sound tomorrow, and its size and time are the same
             shape=shape,
             dtype=str(dtype),
             names=[entry.name for entry in kept],
@@ -99,12 +114,41 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
             labelled=[entry.mask is not None for entry in kept],
             faults=faults,
             dates=options.dates,
+            notes=[f"{gaps}, {pack.missing / pack.pixels:.1%} of all: not labelled"] if pack.gaps else [],
         )
         if kept and (skip_bad or not faults):
             pack.finish(record)
         elif skip_bad:
             raise UserError(describe_faults(data_dir, faults) + "\n  no usable patch is left")
         return record
+
+
+def _name(path, data_dir):
+    return Path(path).relative_to(data_dir).as_posix() if path else ""
+
+
+def _extremes(patch):
+    """Return the smallest and largest value of each band where there is data: 2 x bands, float64."""
+    pixels = patch.image.reshape(-1, patch.image.shape[2]) if patch.gap is None else patch.image[~patch.gap]
+    return pixels.min(0).astype(float), pixels.max(0).astype(float)
+
+
+def _far_off(entries, extremes, data_dir):
+    """Find images that lie more than 20 times the range of all others away from them, as damaged values do."""
+    if len(entries) < 10:
+        return []
+    low, high = np.sort(extremes[:, 0], axis=0), np.sort(extremes[:, 1], axis=0)
+    faults = []
+    for entry, (least, most) in zip(entries, extremes, strict=True):
+        # the limits of the others: the second where this image holds the first
+        below = np.where(least == low[0], low[1], low[0])
+        above = np.where(most == high[-1], high[-2], high[-1])
+        reach = FAR * np.maximum(above - below, 1e-6)
+        for band in np.flatnonzero((least < below - reach) | (most > above + reach))[:1]:
+            value = least[band] if least[band] < below[band] - reach[band] else most[band]
+            others = f"those of the other images lie between {below[band]:g} and {above[band]:g}"
+            faults.append((_name(entry.image, data_dir), f"band {band + 1} holds {value:g}; {others}"))
+    return faults
 
 
 def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=False, masks=True):
@@ -161,7 +205,10 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
             raise UserError(f"{patches.data_dir}: no masks beside the images, so there is nothing to score against")
         return patches, np.arange(len(patches)), own
     if split == "all":
-        return patches, np.flatnonzero(patches.labelled), own
+        indices = np.flatnonzero(patches.labelled)
+        if not own:
+            note_known(run, patches, indices)
+        return patches, indices, own
     if own:
         assigned = splits.read_split(run.folder / "split.csv", patches, f"python train.py --run {run.name}")
     else:
@@ -169,4 +216,17 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
     indices = np.flatnonzero(patches.labelled & (assigned == split))
     if not len(indices):
         raise UserError(f"{patches.data_dir} has no {split} split with masks: choose another, or --split all")
+    if not own:
+        note_known(run, patches, indices)
     return patches, indices, own
+
+
+def note_known(run, patches, indices):
+    """Say how many patches of another folder the run was trained on: the same content under whatever name."""
+    stage = f"python train.py --run {run.name}"
+    learnt = splits.contents_of(run.folder / "split.csv", stage, ("train", "validation"))
+    if known := np.isin(patches.contents[indices], learnt).sum():
+        print(
+            f"warning: run {run.name} was trained or chosen on {known} of these {len(indices)} patches (the same "
+            "content): the scores are too good"
+        )

@@ -7,7 +7,6 @@ import numpy as np
 import background
 import splits
 from inference import predict
-from records import require
 from script import UserError
 
 
@@ -41,8 +40,7 @@ def open_for_run(run, split, cache_dir, folders=()):
             f"{', '.join(trained_with)}: changed since run {run.name} was trained, so it is unknown which pictures it "
             "has seen; give other landslide-free ground with --background-dirs"
         )
-    path = require(run.folder / "split.csv", f"python train.py --run {run.name}")
-    learnt = [content for content, part in splits.split_table(path, "", "content").items() if part == "train"]
+    learnt = splits.contents_of(run.folder / "split.csv", f"python train.py --run {run.name}", ("train",))
     if seen := np.isin(ground.contents, learnt).sum():
         print(f"note: run {run.name} was trained on {seen} of the {len(ground)} patches of {ground.data_dir}")
     return ground, np.arange(len(ground))

@@ -40,6 +40,10 @@ def main():
         raise script.UserError(
             f"{DATA_DIR} is not the data of run {run.name}: give the folder that it was trained on, or omit --data-dir"
         )
+    if not any((patches.read_masks([i]) == 1).any() for i in indices):
+        raise script.UserError(
+            f"no landslide in the {SPLIT} split of {patches.data_dir}: no threshold can be chosen on it"
+        )
     ground, chosen = None, ()
     if BACKGROUND_WEIGHT:
         ground, chosen = false_alarms.open_for_run(run, SPLIT, Path(RESULTS_DIR, "cache"))

@@ -14,7 +14,7 @@ from bands import band_columns, band_names
 from records import write_json
 from script import UserError
 
-PACK_FORMAT = 2  # raise it when the content of a cache changes: caches of another format are rebuilt
+PACK_FORMAT = 3  # raise it when the content of a cache changes: caches of another format are rebuilt
 
 
 class Patches:
@@ -29,6 +29,7 @@ class Patches:
         dates: number of dates chosen from each series; 0 if the files are no series.
         extents: N x 2, rows and columns of each patch that its file covers; the rest is mirrored.
         left_out: (name, fault) of patches that skip_bad left out.
+        notes: lines that say what is unusual about the folder.
         digest: hash of the content, which identifies a copy of the folder. contents: hash of each image.
     """
 
@@ -37,6 +38,7 @@ class Patches:
         self.names, self.numbers = record["names"], np.array(record["numbers"])
         self.own_splits, self.labelled = np.array(record["splits"]), np.array(record["labelled"])
         self.left_out, self.digest = record["faults"], record["digest"]
+        self.notes = record.get("notes", [])
         self.contents = np.array(record["contents"])
         shape = (len(self.names), *record["shape"])
         with open(folder / "images.raw", "rb") as images, open(folder / "masks.raw", "rb") as masks:
@@ -144,6 +146,7 @@ class PackWriter:
     def __init__(self, folder, needed=0):
         self.folder, self.partial = folder, folder.with_suffix(".partial")
         self.contents, self.digest = [], hashlib.blake2b(digest_size=16)
+        self.gaps, self.missing, self.total, self.pixels = {}, 0, 0.0, 0
         free = shutil.disk_usage(folder.parent).free
         if needed > free:
             raise UserError(f"{folder.parent}: packing needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
@@ -161,14 +164,42 @@ class PackWriter:
         self._stack.close()
         shutil.rmtree(self.partial, ignore_errors=True)
 
-    def add(self, name, image, mask):
-        """Append a patch: image H x W x bands in the type to keep, mask H x W uint8."""
+    def add(self, name, image, mask, gap=None):
+        """Append a patch: image H x W x bands in the type to keep, mask H x W uint8; gap: H x W bool, without data."""
         image, mask = np.ascontiguousarray(image), np.ascontiguousarray(mask)
+        if gap is not None:
+            self.gaps[len(self.contents)] = np.packbits(gap)
+            self.missing += np.count_nonzero(gap)
+        self.total = self.total + image.sum((0, 1), dtype=np.float64)  # gaps hold 0
+        self.pixels += mask.size
         self.contents.append(content_hash(image))
         for file, array in zip(self.files, (image, mask), strict=True):
             file.write(array.data)
-            self.digest.update(array.data)
+        self.digest.update(image.data)
+        # runs of earlier versions know their data by a digest with 1 for 255
+        self.digest.update(mask if (mask == 1).any() else np.where(mask == 254, np.uint8(1), mask))
         self.digest.update(name.encode())
+
+    def settle(self, shape, dtype, undecided):
+        """Complete what only all patches together can tell.
+
+        Pixels without data get the mean of their band over all others, as they do when a scene is mapped; 254 in masks
+        becomes `undecided`.
+        """
+        for file in self.files:
+            file.flush()
+        count = len(self.contents)
+        masks = np.memmap(self.partial / "masks.raw", np.uint8, "r+", shape=(count, *shape[:2]))
+        for mask in masks:
+            if (mask == 254).any():
+                mask[mask == 254] = undecided
+        if self.gaps:
+            images = np.memmap(self.partial / "images.raw", dtype, "r+", shape=(count, *shape))
+            mean = self.total / (self.pixels - self.missing)
+            mean = (np.rint(mean) if np.dtype(dtype).kind in "ui" else mean).astype(dtype)
+            for i, packed in self.gaps.items():
+                gap = np.unpackbits(packed, count=shape[0] * shape[1]).reshape(shape[:2]).astype(bool)
+                images[i][gap] = mean
 
     def record(self, **fields):
         """Complete the record that `Patches` reads with the hashes of what was added."""

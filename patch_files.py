@@ -1,18 +1,20 @@
 """Image and mask patches on disk: find them in any of the LAYOUTS, and pair them.
 
-An image file is HDF5 with `img` (height x width x bands, any number of bands), a mask file with `mask` (height x width,
-0/1). The number in their names pairs them. Pictures (PNG, TIFF, JPEG; masks 0/1 or 0/255) are read too, and so are
-series of dates (series.py), which hold image and mask. patch_reading.py reads them.
+An image file is HDF5 with `img` (height x width x bands), a mask file HDF5 with `mask` (height x width). Pictures (PNG,
+TIFF, JPEG) are read too, and so are series of dates (series.py), which hold image and mask.
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from script import UserError
 
 SPLITS = ("train", "validation", "test")
-LAYOUTS = {  # layout: {split: (image folder, mask folder)}; split "" is a folder without splits of its own
+# Published layouts: {split: (image folder, mask folder)}; split "" is a folder without splits of its own. Folders are
+# known by the words of their names, so others of the same kind are found, too: val/Images with val/Labels.
+LAYOUTS = {
     "flat": {"": ("images", "masks")},
     "official": {
         "train": ("TrainData/img", "TrainData/mask"),
@@ -24,6 +26,15 @@ LAYOUTS = {  # layout: {split: (image folder, mask folder)}; split "" is a folde
     "flat, img and mask": {"": ("img", "mask")},
     "flat, image and mask": {"": ("image", "mask")},
 }
+WORDS = {  # what a word in the name of a folder says; in the name of a file, the last two rows
+    "train": ("train", "training", "traindata"),
+    "validation": ("validation", "valid", "val", "validdata", "valdata", "validationdata"),
+    "test": ("test", "testing", "testdata"),
+    "image": ("image", "images", "img", "imgs"),
+    "mask": ("mask", "masks", "label", "labels", "annotation", "annotations", "gt", "msk", "groundtruth"),
+}
+MEANING = {word: meaning for meaning, words in WORDS.items() for word in words}
+HDF5 = (".h5", ".hdf5")
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 SERIES = ".nc"
 
@@ -36,7 +47,8 @@ class NoPatches(UserError):
 class Entry:
     """One patch on disk. `name` is the image's path inside the data folder, `split` the folder's own or "".
 
-    `number` pairs image and mask: the last number in the name, or the name itself. A series is its own mask.
+    `number` pairs image and mask: a number, or text where the names hold more than one that differs. A series is its
+    own mask.
     """
 
     name: str
@@ -46,7 +58,7 @@ class Entry:
     mask: Path | None
 
 
-# ---------------------------------------------------------------------- find and pair
+# ---------------------------------------------------------------------- find
 
 
 def find_patches(data_dir, with_masks=True):
@@ -59,36 +71,80 @@ def find_patches(data_dir, with_masks=True):
     folder holds no patches, and UserError if it holds them in more than one layout.
     """
     data_dir = Path(data_dir)
-    layouts = [
-        (layout, [split for split, (images, _) in folders.items() if numbered(data_dir, images, [])])
-        for layout, folders in LAYOUTS.items()
-    ]
-    layouts = [(layout, splits) for layout, splits in layouts if splits]
-    if not layouts and (series_found := find_series(data_dir, with_masks))[0]:
+    found = find_folders(data_dir)
+    images = {split: folders for (split, kind), folders in found.items() if kind == "image"}
+    if not images and (series_found := find_series(data_dir, with_masks))[0]:
         return series_found
-    if not layouts:
-        raise NoPatches(
-            f"{data_dir}: no patches (image_N.h5, .png, .tif) found in images/, {{Train,Valid,Test}}Data/img/ or "
-            "images/{train,validation,test}/, and no series (.nc) there or in s2/"
-        )
-    if len(layouts) > 1:
-        names = " and ".join(layout for layout, _ in layouts)
+    if not images:
+        raise NoPatches(f"{data_dir}: no patches found. {what_is_there(data_dir)}")
+    several = [folder for folders in images.values() if len(folders) > 1 for folder in folders]
+    if len(images) > 1 and "" in images:
+        several = [folder for folders in images.values() for folder in folders]
+    if several:
+        names = ", ".join(sorted(several))
         raise UserError(f"{data_dir} holds patches in more than one layout ({names}): leave only one there")
-    layout, splits = layouts[0]
 
     entries, faults = [], []
-    for split in splits:
-        image_folder, mask_folder = LAYOUTS[layout][split]
-        images = numbered(data_dir, image_folder, faults)
-        masks = numbered(data_dir, mask_folder, faults, goes_by_name(images.values())) if with_masks else {}
-        for number, image in images.items():
+    for split in sorted(images, key=("", *SPLITS).index):
+        (image_folder,) = images[split]
+        mask_folders = found.get((split, "mask"), []) if with_masks else []
+        if len(mask_folders) > 1:
+            raise UserError(f"{data_dir} holds masks in {' and '.join(mask_folders)}: leave only one there")
+        files = list_files(data_dir, image_folder)
+        masks = list_files(data_dir, mask_folders[0]) if mask_folders else []
+        for key, image, mask in pair(files, masks, data_dir, faults):
             name = image.relative_to(data_dir).as_posix()
-            if masks and number not in masks:
-                expected = f"mask_{number}{image.suffix}" if isinstance(number, int) else f"{image.stem}.*"
-                faults.append((name, f"its mask is missing (expected {mask_folder}/{expected})"))
+            if masks and mask is None:
+                expected = f"mask_{key}{image.suffix}" if isinstance(key, int) else f"{image.stem}.*"
+                faults.append((name, f"its mask is missing (expected {mask_folders[0]}/{expected})"))
             else:
-                entries.append(Entry(name, number, split, image, masks.get(number)))
+                entries.append(Entry(name, key, split, image, mask))
     return entries, faults
+
+
+def find_folders(data_dir):
+    """Find folders of images and of masks, up to two levels down: {(split or "", image or mask): [folder, ...]}."""
+    found = {}
+    for folder in sorted([*data_dir.glob("*/"), *data_dir.glob("*/*/")]):
+        name = folder.relative_to(data_dir).as_posix()
+        meanings = [MEANING.get(word) for word in re.split(r"[/_ -]+", name.lower())]
+        kinds = [meaning for meaning in meanings if meaning in ("image", "mask")]
+        splits = [meaning for meaning in meanings if meaning in SPLITS]
+        known = None not in meanings and len(kinds) == 1 and len(splits) < 2
+        if known and list_files(data_dir, name):
+            found.setdefault((splits[0] if splits else "", kinds[0]), []).append(name)
+    return found
+
+
+def left_aside(data_dir, entries):
+    """List folders with files that look like patches but that `find_patches` does not use: [(folder, files), ...]."""
+    data_dir = Path(data_dir)
+    used = {path.parent for entry in entries for path in (entry.image, entry.mask) if path}
+    others = Counter()
+    for path in data_dir.rglob("*"):
+        if path.suffix.lower() in (*HDF5, *PICTURES) and path.parent not in used and not path.name.startswith("."):
+            others[path.parent.relative_to(data_dir).as_posix()] += 1
+    return sorted(others.items())
+
+
+def what_is_there(data_dir):
+    """Say what was sought and what a folder without patches holds instead."""
+    sought = (
+        "Sought: .h5, .png or .tif files in images/ and masks/, in TrainData/img/ and TrainData/mask/, in "
+        "images/train/ and masks/train/ or in train/images/ and train/masks/, or series (.nc)"
+    )
+    if not data_dir.is_dir():
+        return f"{sought}. There is no such folder"
+    others = [f"{folder}/ ({count} files)" for folder, count in left_aside(data_dir, [])]
+    folders = [path.name + "/" for path in sorted(data_dir.iterdir()) if path.is_dir()]
+    there = "patches in " + ", ".join(others[:5]) if others else ", ".join(folders[:10]) or "nothing"
+    return f"{sought}. Found: {there}"
+
+
+def list_files(data_dir, folder):
+    """List the HDF5 files and pictures of a folder, sorted by name."""
+    files = (data_dir / folder).glob("*.*")
+    return sorted(path for path in files if path.suffix.lower() in (*HDF5, *PICTURES) and not path.name.startswith("."))
 
 
 def find_series(data_dir, with_masks):
@@ -105,34 +161,54 @@ def find_series(data_dir, with_masks):
     return entries, faults
 
 
-def numbered(data_dir, folder, faults, by_name=None):
-    """Map the last number in the name of each file of a folder to the file, sorted; add duplicates to `faults`.
+# ---------------------------------------------------------------------- pair
 
-    by_name: map names without a final "mask" or "label" instead of numbers; None: as `goes_by_name` decides.
+
+def pair(images, masks, data_dir, faults):
+    """Pair images and masks; return [(key, image, mask or None), ...], sorted by key. Add other files to `faults`.
+
+    Files pair by their names without words such as image, mask or label. Only where that leaves images without a mask,
+    and the names of each folder differ in their last number alone, do they pair by this number: scene_7 and truth_007.
+    The key is that number where it is the only difference, otherwise the name.
     """
-    suffixes = (".h5", *PICTURES)
-    files = [path for path in (data_dir / folder).glob("*.*") if path.suffix.lower() in suffixes]
-    files = sorted(path for path in files if not path.name.startswith("."))
-    by_name = goes_by_name(files) if by_name is None else by_name
-    found = {}
-    for path in files:
-        name, numbers = Path(folder, path.name).as_posix(), re.findall(r"\d+", path.stem)
-        if by_name:
-            key, kind = re.sub(r"[-_ ]?(mask|label)s?$", "", path.stem, flags=re.IGNORECASE), "name"
-        elif numbers:
-            key, kind = int(numbers[-1]), "number"
-        else:
-            faults.append((name, "no number in the name to pair image and mask by"))
-            continue
-        if key in found:
-            faults.append((name, f"has the same {kind} as {found[key].name}"))
-        else:
-            found[key] = path
-    return dict(sorted(found.items()))
+    names = {path: plain_name(path) for path in (*images, *masks)}
+    folders = [[names[path] for path in images], [names[path] for path in masks]]
+    complete = not masks or set(folders[0]) <= set(folders[1])
+    by_number = all(differ_in_one_number(folder) for folder in folders) and (not complete or unique_numbers(folders[0]))
+    kind, first = "number" if by_number else "name", []
+    for files in (images, masks):
+        seen = {}
+        for path in files:
+            name, key = path.relative_to(data_dir).as_posix(), last_number(names[path]) if by_number else names[path]
+            if key is None:
+                if not complete or files is images:
+                    faults.append((name, "no number in the name to pair image and mask by"))
+            elif key in seen:
+                faults.append((name, f"has the same {kind} as {seen[key].name}"))
+            else:
+                seen[key] = path
+        first.append(seen)
+    return [(key, path, first[1].get(key)) for key, path in sorted(first[0].items())]
 
 
-def goes_by_name(files):
-    """Return whether files are pictures whose names lack a number or share their last number."""
-    files = list(files)
-    last = [tuple(re.findall(r"\d+", path.stem)[-1:]) for path in files]
-    return bool(files) and files[0].suffix != ".h5" and (() in last or len(set(last)) < len(last))
+def plain_name(path):
+    """Return the name of a file in lower case, without its ending and the words for image and mask."""
+    words = re.split(r"([_ .-]+)", path.stem.lower())
+    return "".join(word for word in words if MEANING.get(word) not in ("image", "mask")).strip("_ .-")
+
+
+def last_number(name):
+    """Return the last number in a name; None if there is none."""
+    numbers = re.findall(r"\d+", name)
+    return int(numbers[-1]) if numbers else None
+
+
+def differ_in_one_number(names):
+    """Return whether names that hold a number differ in their last one alone."""
+    return len({re.sub(r"\d+(?=\D*$)", "", name) for name in names if last_number(name) is not None}) < 2
+
+
+def unique_numbers(names):
+    """Return whether all names have a last number, each its own."""
+    numbers = [last_number(name) for name in names]
+    return None not in numbers and len(set(numbers)) == len(numbers)

@@ -1,16 +1,18 @@
 """Image and mask patches read from their files, and checked; a `Fault` says what is wrong with a file."""
 
 import contextlib
-import warnings
 from collections import Counter
 from dataclasses import dataclass
 
 import h5py
 import numpy as np
 
+import pictures
 import series
-from patch_files import PICTURES, SERIES
+from patch_files import HDF5, PICTURES, SERIES
 from records import atomic_hdf5
+
+LARGEST = 1e30  # absolute value of an image, at most: beyond it lie only fill values and damage
 
 
 @dataclass(frozen=True)
@@ -32,54 +34,132 @@ class ReadOptions:
 
 
 class Fault(Exception):
-    """A defect of one file; the text says what is wrong."""
+    """A defect of one file; the text says what is wrong.
+
+    Attributes:
+        path: of the file, if it is not the image.
+        passing: whether the file may be sound and only cannot be read now (locked, no permission, a missing filter).
+    """
+
+    def __init__(self, text, passing=False):
+        super().__init__(text)
+        self.passing = passing
+
+
+@dataclass(frozen=True)
+class Patch:
+    """What the files of a patch hold.
+
+    Attributes:
+        image: height x width x bands, in file units; 0 where there is no data.
+        mask: height x width, uint8, or None: 0, 1, 255 where there is no label, and 254 where the file holds 255, of
+            which the whole folder decides (`settled`).
+        gap: height x width bool, where there is no data, or None if there is data everywhere.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray | None
+    gap: np.ndarray | None
 
 
 # h5py raises any of these for a damaged file, depending on which bytes are damaged
 H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 
 
+def read_patch(image_path, mask_path, options=None, form=None):
+    """Read and check a patch, without a mask if `mask_path` is None.
+
+    Pixels are without data where the file says so, where a float or 16-bit image holds one of `pictures.FILLS`, and
+    where a picture holds NaN. They are not labelled.
+
+    Args:
+        image_path, mask_path: of its files; the same one for a series.
+        options: ReadOptions.
+        form: (shape, dtype) that the image must share with the others of its folder.
+
+    Returns:
+        Patch.
+
+    Raises:
+        Fault: its attribute `path` is the file with the defect.
+    """
+    path, options = image_path, (options or ReadOptions()).of(image_path)
+    picture, gap, mask = path.suffix.lower() in PICTURES, None, None
+    try:
+        check_readable(path)
+        if path.suffix.lower() == SERIES:
+            image, mask = read_dates(path, options.dates)
+        elif picture:
+            image, gap = from_picture(pictures.read, path, form[0][2] if form else 0)
+        else:
+            image = read_array(path, "img")
+        image, gap = checked_image(image, gap)
+        own = image.shape[:2]
+        if options.size:
+            image, gap = to_size(image, gap, options.size)
+        if form:
+            check_form(image, *form, "; train.py --size brings pictures to one size" if picture else "")
+        if mask_path is None:
+            return Patch(image, None, gap)
+        if path.suffix.lower() != SERIES:
+            path = mask_path
+            check_readable(path)
+            mask = from_picture(pictures.read_mask, path) if is_picture(path) else coded(read_array(path, "mask"))
+        mask = checked_mask(mask, own)
+        if options.size and mask.shape != image.shape[:2]:
+            mask = resized_mask(mask, image.shape[:2])
+        return Patch(image, mask if gap is None else np.where(gap, np.uint8(255), mask), gap)
+    except Fault as fault:
+        fault.path = path
+        raise
+
+
+def is_picture(path):
+    """Return whether a file is a picture by its ending."""
+    return path.suffix.lower() in PICTURES
+
+
+def from_picture(read, *arguments):
+    """Call a function of pictures.py, with Fault for NotAPicture."""
+    try:
+        return read(*arguments)
+    except pictures.NotAPicture as error:
+        raise Fault(str(error)) from None
+
+
+def check_readable(path):
+    """Raise Fault with the words of the system if a file cannot be opened at all."""
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise Fault(f"cannot be opened: {error.strerror or error}", passing=True) from None
+
+
 def read_array(path, key):
     """Read the dataset `key` of an HDF5 file, or raise Fault."""
     try:
         with h5py.File(path) as file:
-            if not isinstance(file.get(key), h5py.Dataset):
+            data = file.get(key)
+            if not isinstance(data, h5py.Dataset):
                 raise Fault(f"has no array '{key}' (it has: {', '.join(file) or 'nothing'})")
-            return file[key][()]
+            if lacking := missing_filter(data):
+                raise Fault(f"is compressed with {lacking}, which is not installed", passing=True)
+            return data[()]
+    except BlockingIOError:
+        raise Fault("is locked: another program writes it; wait, or set HDF5_USE_FILE_LOCKING=FALSE", True) from None
     except H5_ERRORS:
         raise Fault("is cut short or not HDF5: fetch or write it again") from None
 
 
-def read_patch(image_path, mask_path, options=None, form=None):
-    """Read and check a patch: image height x width x bands; mask height x width, or None if `mask_path` is None.
-
-    options: ReadOptions. form: (shape, dtype) that the image must share with the others of its folder. Raises Fault;
-    its attribute `path` is the file with the defect.
-    """
-    path, options = image_path, (options or ReadOptions()).of(image_path)
-    size = options.size
-    try:
-        if path.suffix == SERIES:
-            image, mask = read_dates(path, options.dates)
-            mask = mask if mask_path else None
-        else:
-            image = read_picture(path) if path.suffix.lower() in PICTURES else read_array(path, "img")
-            mask = None
-        image = checked_image(image)
-        own, picture = image.shape[:2], path.suffix.lower() in PICTURES
-        image = resampled(image, (size, size)) if size else image
-        if form:
-            check_form(image, *form, "; train.py --size brings pictures to one size" if picture else "")
-        if mask_path and path.suffix != SERIES:
-            path = mask_path
-            mask = read_picture_mask(path) if path.suffix.lower() in PICTURES else read_array(path, "mask")
-        mask = None if mask is None else checked_mask(mask, own)
-        if mask is not None and size:
-            mask = (resampled(mask[..., None].astype(np.float32), (size, size))[..., 0] >= 0.5).astype(np.uint8)
-        return image, mask
-    except Fault as fault:
-        fault.path = path
-        raise
+def missing_filter(data):
+    """Name the HDF5 filter that an array needs and that is not installed; "" if there is none."""
+    creation = data.id.get_create_plist()
+    for place in range(creation.get_nfilters()):
+        number, _, _, name = creation.get_filter(place)
+        if not h5py.h5z.filter_avail(number):
+            return f"HDF5 filter {number} {name.decode(errors='replace')}".strip()
+    return ""
 
 
 def read_dates(path, dates):
@@ -92,95 +172,107 @@ def read_dates(path, dates):
         raise Fault("is cut short or not NetCDF-4: fetch or write it again") from None
 
 
-def read_picture(path):
-    """Read a picture, height x width x bands, with the values of the file; or raise Fault.
+def checked_image(image, gap=None):
+    """Check that an image is height x width x bands and finite, or raise Fault.
 
-    An alpha band is dropped from PNG only: GDAL takes the fourth band of any 8-bit TIFF for alpha.
+    Returns (image, gap): floats as float32, 0 where there is no data; gap None if there is data everywhere.
     """
-    from rasterio.enums import ColorInterp
-    from rasterio.errors import RasterioError
-
-    try:
-        with _opened(path) as file:
-            image = np.moveaxis(file.read(), 0, -1)
-            alpha = path.suffix.lower() == ".png" and file.colorinterp[-1] == ColorInterp.alpha
-            return image[..., :-1] if alpha else image
-    except RasterioError:
-        raise Fault("is cut short or not a picture: fetch or write it again") from None
-
-
-def picture_size(path):
-    """Read (height, width) of a picture that is known to be readable."""
-    with _opened(path) as file:
-        return file.shape
-
-
-@contextlib.contextmanager
-def _opened(path):
-    """Open a picture with rasterio, without its warning that the picture is not georeferenced."""
-    import rasterio
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(path) as file:
-            yield file
-
-
-def resampled(image, size):
-    """Resample an image to (height, width) by bilinear interpolation, which averages pixels where it shrinks."""
-    if image.shape[:2] == tuple(size):
-        return image
-    from affine import Affine
-    from rasterio.warp import Resampling, reproject
-
-    found = np.empty((image.shape[2], *size), image.dtype)
-    frames = [Affine.scale(1 / width, 1 / height) for height, width in (image.shape[:2], size)]
-    reproject(
-        np.ascontiguousarray(np.moveaxis(image, -1, 0)),
-        found,
-        src_transform=frames[0],
-        dst_transform=frames[1],
-        src_crs="EPSG:3857",  # any CRS, the same for both
-        dst_crs="EPSG:3857",
-        resampling=Resampling.bilinear,
-    )
-    return np.moveaxis(found, 0, -1)
-
-
-def read_picture_mask(path):
-    """Read a mask stored as a grey picture, height x width, with 255 as 1; or raise Fault."""
-    picture = read_picture(path)
-    if (picture != picture[..., :1]).any():
-        raise Fault("is coloured, not a mask of 0 and 1 or 0 and 255")
-    mask = picture[..., 0]
-    return np.where(mask == 255, 1, mask) if not (mask == 1).any() else mask
-
-
-def checked_image(image):
-    """Check that an image is height x width x bands and finite, or raise Fault; return floats as float32."""
-    if np.ndim(image) != 3:
-        raise Fault(f"'img' has shape {size_text(np.shape(image)) or 'none'}, not height x width x bands")
+    shape = np.shape(image)
+    while len(shape) > 3 and 1 in (shape[0], shape[-1]):
+        image = image[0] if shape[0] == 1 else image[..., 0]
+        shape = image.shape
+    if len(shape) != 3:
+        raise Fault(f"'img' has shape {size_text(shape) or 'none'}, not height x width x bands")
+    if 0 in shape:
+        raise Fault(f"'img' is empty ({size_text(shape)})")
+    if shape[0] < 32 < min(shape[1:]):
+        raise Fault(f"'img' has shape {size_text(shape)}: the bands come first; store height x width x bands")
     if image.dtype.kind not in "uif":
         raise Fault(f"'img' holds {image.dtype}, not numbers")
+    gap = np.zeros(shape[:2], bool) if gap is None else gap
     if image.dtype.kind == "f":
         with np.errstate(over="ignore"):  # values beyond float32 (such as a float64 nodata value) become infinite
             image = image.astype(np.float32)
+    if image.dtype.kind == "f" or image.dtype.itemsize > 1:
+        gap = gap | np.isin(image, np.array(pictures.FILLS, np.float32)).any(-1)
+    if gap.all():
+        raise Fault("holds no data at all")
+    if gap.any():
+        image = np.where(gap[..., None], image.dtype.type(0), image)
+    if image.dtype.kind == "f":
         if not np.isfinite(image).all():
             raise Fault(f"'img' holds NaN or infinite values ({np.count_nonzero(~np.isfinite(image))} of them)")
-    return image
+        if np.abs(image).max() > LARGEST:
+            raise Fault(f"'img' holds values beyond {LARGEST:g} ({image.flat[np.abs(image).argmax()]:g})")
+    return image, gap if gap.any() else None
+
+
+def coded(mask):
+    """Return a mask of an HDF5 file as `pictures.read_mask` does, without axes of length 1 before and behind."""
+    while np.ndim(mask) > 2 and 1 in (mask.shape[0], mask.shape[-1]):
+        mask = mask[0] if mask.shape[0] == 1 else mask[..., 0]
+    return np.where(mask == 255, 254, mask).astype(mask.dtype) if mask.dtype.kind in "uif" else mask
 
 
 def checked_mask(mask, size):
-    """Check that a mask is 0 or 1 and has the image's (height, width), or raise Fault; return it as uint8."""
+    """Check that a mask holds 0, 1, 254 or 255 and has the image's (height, width), or raise Fault; return uint8."""
     if np.shape(mask) != size:
         raise Fault(f"'mask' has shape {size_text(np.shape(mask)) or 'none'}, its image {size_text(size)}")
     if mask.dtype.kind not in "buif":
         raise Fault(f"'mask' holds {mask.dtype}, not numbers")
     values = np.unique(mask)
-    if not np.isin(values, (0, 1)).all():
+    if not np.isin(values, (0, 1, 254, 255)).all():
+        values = np.where(values == 254, 255, values)
         shown = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
         raise Fault(f"'mask' holds values other than 0 and 1 ({shown})")
     return mask.astype(np.uint8)
+
+
+def to_size(image, gap, side):
+    """Resample an image to `side` pixels a side; a pixel with a part of it without data has none."""
+    resampled = pictures.resampled(image, (side, side))
+    if gap is None:
+        return resampled, None
+    gap = pictures.resampled(gap[..., None].astype(np.float32), (side, side))[..., 0] > 0
+    return np.where(gap[..., None], image.dtype.type(0), resampled), gap
+
+
+def resized_mask(mask, size):
+    """Resample a mask of 0, 1, 254 and 255: the value that covers most of a pixel, of equals the larger."""
+    values = np.unique(mask)
+    shares = [pictures.resampled((mask == value)[..., None].astype(np.float32), size)[..., 0] for value in values]
+    return values[len(values) - 1 - np.argmax(shares[::-1], axis=0)]
+
+
+class MaskRule:
+    """Decide for a folder what 255 in its masks means, from all of them.
+
+    If some masks hold 1, the folder's landslides are 1, and 255 says that there is no label (as in the maps of
+    predict.py). If none does, landslides are 255.
+    """
+
+    def __init__(self):
+        self.ones, self.high, self.both = [], [], []
+
+    def add(self, name, mask):
+        """Note what the mask `name` holds: 1, 254 (255 in the file), or both."""
+        one, high = (mask == 1).any(), (mask == 254).any()
+        if one or high:
+            (self.both if one and high else self.ones if one else self.high).append(name)
+
+    @property
+    def value(self):
+        """What 254 stands for: 255, no label, or 1, landslide."""
+        return 255 if self.ones or self.both else 1
+
+    def faults(self):
+        """List (name, fault) of the masks that differ from the others, where that leaves the meaning of 255 open."""
+        if not (self.ones and self.high) or self.both:
+            return []
+        few, words = (self.high, "0 and 255, the others 0 and 1")
+        if len(self.high) > len(self.ones):
+            few, words = self.ones, "0 and 1, the others 0 and 255"
+        return [(name, f"'mask' holds {words}: write all alike (255 may mark what is not labelled)") for name in few]
 
 
 def size_text(shape):
@@ -205,11 +297,11 @@ def common_form(entries, options=None):
     for sample in (entries[:: max(1, len(entries) // 25)], entries):
         for entry in sample:
             with contextlib.suppress(*H5_ERRORS, AttributeError, Fault):
-                if entry.image.suffix == ".h5":
+                if entry.image.suffix.lower() in HDF5:
                     with h5py.File(entry.image) as file:
                         form = file["img"].shape, file["img"].dtype
                 else:
-                    image, _ = read_patch(entry.image, None, options)
+                    image = read_patch(entry.image, None, options).image
                     form = image.shape, image.dtype
                 if len(form[0]) == 3:
                     forms[form] += 1

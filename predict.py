@@ -20,6 +20,7 @@ import numpy as np
 
 import patch_files
 import patch_reading
+import pictures
 import records
 import runs
 import script
@@ -60,7 +61,7 @@ def main():
     records.require(run.folder / "model.keras", f"python train.py --run {run.name}")
     metadata = {"run": run.name, "threshold": f"{threshold:.3f}", "revision": runs.revision()}
     first = Path(INPUT[0])
-    if first.is_dir() or first.suffix in (".h5", ".hdf5", patch_files.SERIES):
+    if first.is_dir() or first.suffix.lower() in (*patch_files.HDF5, patch_files.SERIES):
         map_patches(run, threshold, out_dir, metadata)
     else:
         map_scene(run, threshold, out_dir, metadata)
@@ -79,9 +80,9 @@ def check_settings():
 
 def map_patches(run, threshold, out_dir, metadata):
     """Write mask_N.h5 for every patch; a folder with splits gets a folder for each."""
-    if len(INPUT) > 1 or DEM or SCENE_BANDS or SCALING != "none" or SCHEDULER:
-        raise script.UserError("patches are taken as they are, one file or folder: scene settings do not apply to them")
-    entries = list_patches(Path(INPUT[0]))
+    if DEM or SCENE_BANDS or SCALING != "none" or SCHEDULER:
+        raise script.UserError("patches are taken as they are: scene settings do not apply to them")
+    entries = list_patches([Path(path) for path in INPUT])
     read_patch(entries[0], run)  # reports a mistake before Keras is loaded
 
     from inference import probabilities
@@ -89,38 +90,45 @@ def map_patches(run, threshold, out_dir, metadata):
 
     model = run.model()
 
-    def write(entry, probability):
+    def write(entry, probability, gap):
         target = out_dir / entry.split
         if run.options.of(entry.image).size:  # back to its own size
-            size = patch_reading.picture_size(entry.image)
-            probability = patch_reading.resampled(probability[..., None], size)[..., 0]
-        outputs = {"mask": (probability >= np.float32(threshold)).astype(np.uint8)}
+            size = pictures.size(entry.image)
+            probability = pictures.resampled(probability[..., None], size)[..., 0]
+            gap = pictures.resampled(gap[..., None].astype(np.float32), size)[..., 0] > 0
+        mask = (probability >= np.float32(threshold)).astype(np.uint8)
+        outputs = {"mask": np.where(gap, np.uint8(255), mask)}
         if PROBABILITIES:
-            outputs["probability"] = probability
+            outputs["probability"] = np.where(gap, np.float32(np.nan), probability)
         for key, array in outputs.items():
             patch_reading.write_array(target / f"{key}_{entry.number}.h5", key, array, metadata)
 
     batches = [entries[i : i + BATCH_SIZE] for i in range(0, len(entries), BATCH_SIZE)]
-    images = prefetch(lambda batch: np.stack([read_patch(entry, run) for entry in batch]), batches)
+    read = prefetch(lambda batch: [read_patch(entry, run) for entry in batch], batches)
     with BackgroundWriter(write) as writer:
-        for batch, patches in zip(script.progress(batches, "mapping"), images, strict=True):
-            for entry, probability in zip(batch, probabilities(model, patches, TTA), strict=True):
-                writer(entry, probability)
+        for batch, patches in zip(script.progress(batches, "mapping"), read, strict=True):
+            images, gaps = zip(*patches, strict=True)
+            for each in zip(batch, probabilities(model, np.stack(images), TTA), gaps, strict=True):
+                writer(*each)
     print(f"{len(entries)} patches mapped at threshold {threshold:.3f}: {out_dir}/")
 
 
-def list_patches(path):
-    """List the entries of a patch, of a folder of patches, or of a data folder in a known layout."""
-    if not path.exists():
-        raise script.UserError(f"{path} does not exist")
+def list_patches(paths):
+    """List the entries of patches, of a folder of patches, or of a data folder in a known layout."""
+    for each in paths:
+        if not each.exists():
+            raise script.UserError(f"{each} does not exist")
+        if each.is_dir() and len(paths) > 1:
+            raise script.UserError(f"{each} is a folder: give it alone, or several patches")
+    path = paths[0]
     if path.is_file():
-        return [patch_files.Entry(path.name, path.stem.rsplit("_", 1)[-1], "", path, None)]
+        return [patch_files.Entry(each.name, each.stem.rsplit("_", 1)[-1], "", each, None) for each in paths]
     try:
         entries, faults = patch_files.find_patches(path, with_masks=False)
     except patch_files.NoPatches:
         faults = []
-        files = patch_files.numbered(path, ".", faults)
-        entries = [patch_files.Entry(file.name, number, "", file, None) for number, file in files.items()]
+        found = patch_files.pair(patch_files.list_files(path, "."), [], path, faults)
+        entries = [patch_files.Entry(file.name, key, "", file, None) for key, file, _ in found]
         if not entries and not faults:
             raise
     if faults:
@@ -129,12 +137,15 @@ def list_patches(path):
 
 
 def read_patch(entry, run):
-    """Read the model's bands of a patch: H x W x bands, float32."""
+    """Read the model's bands of a patch: (H x W x bands float32, H x W bool: without data).
+
+    Where there is no data, the bands hold their mean in the run's training.
+    """
     try:
-        image, _ = patch_reading.read_patch(entry.image, None, run.options)
+        patch = patch_reading.read_patch(entry.image, None, run.options)
     except patch_reading.Fault as fault:
         raise script.UserError(f"{entry.image}: {fault}") from None
-    size = tuple(run.config["input_shape"][:2])
+    image, size = patch.image, tuple(run.config["input_shape"][:2])
     if image.shape[:2] != size:
         raise script.UserError(
             f"{entry.image}: {patch_reading.size_text(image.shape[:2])} pixels, but run {run.name} was trained on "
@@ -142,7 +153,9 @@ def read_patch(entry, run):
         )
     names = band_names(image.shape[2], run.options.of(entry.image).dates)
     columns = band_columns(run.config["bands"], names, entry.image)
-    return image[..., columns].astype(np.float32)
+    gap = np.zeros(size, bool) if patch.gap is None else patch.gap
+    mean = np.array(run.config["band_mean"], np.float32)
+    return np.where(gap[..., None], mean, image[..., columns].astype(np.float32)), gap
 
 
 # ---------------------------------------------------------------------- a scene

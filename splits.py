@@ -79,6 +79,10 @@ def split_patches(
         assigned[taken] = split
         if not flat:
             notes.append(f"no {split} split in the folder: {len(taken)} patches cut from training ({method})")
+        copies = _first_copies(patches.contents[pool])
+        assigned[pool] = assigned[pool[copies]]  # the same picture is never on both sides of a cut
+    notes += leaks(patches, assigned)
+    check_landslides(patches, assigned)
     train = np.flatnonzero(assigned == "train")
     hidden = np.random.default_rng([seed, 1]).permutation(train)[max(1, round(labelled_fraction * len(train))) :]
     assigned[hidden] = NO_MASK
@@ -86,6 +90,37 @@ def split_patches(
     if (assigned == NO_MASK).any():
         notes.append(f"{(assigned == NO_MASK).sum()} patches count as unlabelled: they are used only with a teacher")
     return assigned, notes
+
+
+def _first_copies(contents):
+    """Return the position of the first patch with the same content, for each patch."""
+    _, first, inverse = np.unique(contents, return_index=True, return_inverse=True)
+    return first[inverse]
+
+
+def leaks(patches, assigned):
+    """List notes on pictures that are in two splits (the same content, whatever their names)."""
+    notes = []
+    for split in ("validation", "test"):
+        for other in ("train", "validation")[: 1 + (split == "test")]:
+            shared = np.isin(patches.contents[assigned == split], patches.contents[assigned == other]).sum()
+            if shared:
+                notes.append(
+                    f"warning: {shared} of {(assigned == split).sum()} {split} patches are also in {other} (the same "
+                    f"content): scores on {split} are too good"
+                )
+    return notes
+
+
+def check_landslides(patches, assigned):
+    """Raise UserError if training or validation has no landslide: then nothing can be learnt, or nothing chosen."""
+    for split, lost in (("train", "nothing can be learnt"), ("validation", "no epoch and no threshold can be chosen")):
+        indices = np.flatnonzero(assigned == split)
+        if not any((patches.read_masks([i]) == 1).any() for i in indices):
+            raise UserError(
+                f"{patches.data_dir}: no landslide in the masks of the {len(indices)} {split} patches, so {lost}: "
+                "check the masks, or move patches with landslides there"
+            )
 
 
 def _groups(numbers, length, rng):
@@ -107,6 +142,12 @@ def split_table(path, stage, key="image"):
     """Read split.csv into {image: split}, or {content hash: split}; without hashes (older runs) the key is None."""
     with open(require(path, stage), newline="", encoding="utf-8") as file:
         return {row.get(key): row.get("split") for row in csv.DictReader(file)}
+
+
+def contents_of(path, stage, parts):
+    """Read the content hashes of all patches in some splits from split.csv, as a list; empty for older runs."""
+    with open(require(path, stage), newline="", encoding="utf-8") as file:
+        return [row["content"] for row in csv.DictReader(file) if row["split"] in parts and row.get("content")]
 
 
 def read_split(path, patches, stage):

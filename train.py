@@ -191,7 +191,7 @@ def prepare_run(folder, patches, landslide_free):
     assigned, notes = splits.split_patches(patches, SPLIT_METHOD, SPLIT_SEED, TEST_SPLIT, BLOCK_SIZE, LABELLED_FRACTION)
     teacher = open_teacher(patches, assigned)  # it can raise UserError, so it comes before any writing
     runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
-    for note in notes:
+    for note in (*patches.notes, *notes):
         print(note)
     for name, fault in patches.left_out:
         print(f"left out {name}: {fault}")

@@ -29,7 +29,7 @@ def damage_by_nan(data):
 
 
 def damage_mask(data):
-    write_h5(data / "masks" / "mask_2.h5", "mask", np.full((32, 32), 255, np.uint8))
+    write_h5(data / "masks" / "mask_2.h5", "mask", np.full((32, 32), 7, np.uint8))
 
 
 def damage_bands(data):
@@ -47,7 +47,7 @@ def damage_pair(data):
         (damage_key, "data/images/image_2.h5: has no array 'img' (it has: image)"),
         (damage_by_cutting, "data/images/image_2.h5: is cut short or not HDF5"),
         (damage_by_nan, "data/images/image_2.h5: 'img' holds NaN or infinite values (1 of them)"),
-        (damage_mask, "data/masks/mask_2.h5: 'mask' holds values other than 0 and 1 (255)"),
+        (damage_mask, "data/masks/mask_2.h5: 'mask' holds values other than 0 and 1 (7)"),
         (damage_bands, "data/images/image_2.h5: has 12 bands, the other images have 14"),
         (damage_pair, "data/images/image_2.h5: its mask is missing (expected masks/mask_2.h5)"),
     ],

@@ -1,0 +1,139 @@
+"""Pictures as patches: PNG, TIFF, JPEG and WebP, read with what their palettes, alpha bands and no-data tags say."""
+
+import contextlib
+import warnings
+
+import numpy as np
+
+# What programs write where there is no data, also without a tag: GDAL and QGIS, ArcGIS, elevation models.
+FILLS = (-9999.0, -32768.0, float(np.finfo(np.float32).min))
+
+
+class NotAPicture(Exception):
+    """A file that is no picture, or none that can be a patch or a mask; the text says why."""
+
+
+def read(path, bands=0):
+    """Read a picture with the values of its file, palettes expanded.
+
+    An alpha band is not a band of the image: where it is 0 there is no data. GDAL takes the fourth band of an 8-bit
+    TIFF for alpha whatever it holds. It is one only if it holds nothing but 0 and 255 and is not needed.
+
+    Args:
+        path: of the file.
+        bands: number of bands that are needed; 0: unknown.
+
+    Returns:
+        (image height x width x bands, gap height x width bool: where there is no data).
+
+    Raises:
+        NotAPicture: GDAL cannot read it.
+    """
+    with opened(path) as file:
+        image, alpha, gap = _parts(file)
+    if alpha is not None and path.suffix.lower() in (".tif", ".tiff"):
+        data = not np.isin(alpha, (0, 255)).all()
+        if data or bands == image.shape[2] + 1:
+            image, alpha = np.concatenate([image, alpha[..., None]], -1), None
+    if alpha is not None:
+        gap |= alpha == 0
+    if image.dtype.kind == "f":
+        gap |= np.isnan(image).any(-1)
+    return image, gap
+
+
+def read_mask(path):
+    """Read a mask: 1 for landslide, 0 for none, 255 where there is no label, and 254 for the value 255.
+
+    In a folder of masks of 0 and 1 the value 255 says that there is no label, in others that there is a landslide. Of
+    palettes and colours, black is 0 and the only other colour is landslide. A picture of one colour with transparent
+    parts tells the mask by its alpha band.
+
+    Returns:
+        height x width, in the type of the file; values other than these four as they are.
+
+    Raises:
+        NotAPicture: GDAL cannot read it, or it has several colours.
+    """
+    with opened(path) as file:
+        colours, alpha, gap = _parts(file)
+        palette = _has_palette(file)
+    even = (colours == colours[:1, :1]).all()
+    if even and alpha is not None and (alpha != alpha[0, 0]).any():
+        return (alpha > 127).astype(np.uint8)
+    if palette or (colours != colours[..., :1]).any():
+        different = np.unique(colours.reshape(-1, colours.shape[-1]), axis=0)
+        if different.any(1).sum() > 1:
+            raise NotAPicture("is coloured, not a mask of 0 and 1 or 0 and 255")
+        mask = colours.any(-1).astype(np.uint8)
+    else:
+        mask = np.where(colours[..., 0] == 255, 254, colours[..., 0]).astype(colours.dtype)
+    return np.where(gap if alpha is None else gap | (alpha == 0), 255, mask).astype(mask.dtype)
+
+
+def _has_palette(file):
+    """Return whether a raster holds numbers of the colours in a palette."""
+    from rasterio.enums import ColorInterp
+
+    return file.colorinterp[0] == ColorInterp.palette
+
+
+def _parts(file):
+    """Read an open raster: (bands or colours H x W x bands, alpha H x W or None, H x W bool: no data by its tag)."""
+    from rasterio.enums import ColorInterp, MaskFlags
+
+    values = np.moveaxis(file.read(), 0, -1)
+    alpha, gap = None, np.zeros(values.shape[:2], bool)
+    flags = file.mask_flag_enums
+    if any(each != [MaskFlags.all_valid] and MaskFlags.alpha not in each for each in flags):
+        gap = (file.read_masks() == 0).any(0)
+    if _has_palette(file):
+        colours = np.zeros((256, 4), np.uint8)
+        for index, entry in file.colormap(1).items():
+            colours[index] = entry
+        values = colours[values[..., 0]]
+        values, alpha = values[..., :3], values[..., 3] if (values[..., 3] < 255).any() else None
+    elif file.count > 1 and file.colorinterp[-1] == ColorInterp.alpha:
+        values, alpha = values[..., :-1], values[..., -1]
+    return values, alpha, gap
+
+
+def size(path):
+    """Read (height, width) of a picture that is known to be readable."""
+    with opened(path) as file:
+        return file.shape
+
+
+@contextlib.contextmanager
+def opened(path):
+    """Open a picture with rasterio, without its warning that the picture is not georeferenced."""
+    import rasterio
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        try:
+            with rasterio.open(path) as file:
+                yield file
+        except rasterio.errors.RasterioError:
+            raise NotAPicture("is cut short or not a picture: fetch or write it again") from None
+
+
+def resampled(image, size):
+    """Resample an image to (height, width) by bilinear interpolation, which averages pixels where it shrinks."""
+    if image.shape[:2] == tuple(size):
+        return image
+    from affine import Affine
+    from rasterio.warp import Resampling, reproject
+
+    found = np.empty((image.shape[2], *size), image.dtype)
+    frames = [Affine.scale(1 / width, 1 / height) for height, width in (image.shape[:2], size)]
+    reproject(
+        np.ascontiguousarray(np.moveaxis(image, -1, 0)),
+        found,
+        src_transform=frames[0],
+        dst_transform=frames[1],
+        src_crs="EPSG:3857",  # any CRS, the same for both
+        dst_crs="EPSG:3857",
+        resampling=Resampling.bilinear,
+    )
+    return np.moveaxis(found, 0, -1)
