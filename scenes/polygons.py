@@ -8,11 +8,12 @@ import pyogrio
 import pyogrio.errors
 import rasterio
 import shapely
-from affine import Affine
-from rasterio.features import rasterize, shapes
 from rasterio.windows import Window
 
-from ground import to_geodetic
+from ground import interpolate
+from scenes.components import Components
+from scenes.pixel_grid import PixelGrid
+from script import progress
 
 # what pyogrio raises where it cannot write
 ERRORS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError)
@@ -20,116 +21,73 @@ LAYER = "landslides"
 STRIP = 512  # rows looked at together
 
 
-def strips(height):
-    """(first row, last row + 1) of each strip."""
-    return [(top, min(top + STRIP, height)) for top in range(0, height, STRIP)]
-
-
-def outlines(mask_path):
-    """Trace the areas of value 1 in a mask, pixels joined by their sides; returns polygons in pixels (column, row).
-
-    Polygons touching a strip's last row wait and are merged with their continuation.
-    """
-    finished, pending = [], []
-    with rasterio.open(mask_path) as mask:
-        for top, bottom in strips(mask.height):
-            rows = mask.read(1, window=Window(0, top, mask.width, bottom - top))
-            traced = shapes(rows, rows == 1, connectivity=4, transform=Affine.translation(0, top))
-            found = [shapely.geometry.shape(outline) for outline, _ in traced]
-            if pending:
-                joining = [polygon for polygon in found if polygon.bounds[1] == top]
-                found = [polygon for polygon in found if polygon.bounds[1] != top]
-                # the merge leaves corners on straight sides at the seam; simplifying by 0 removes them
-                joined = shapely.simplify(shapely.union_all(pending + joining), 0)
-                found += shapely.get_parts(joined).tolist()
-            pending = [polygon for polygon in found if polygon.bounds[3] == bottom]
-            finished += [polygon for polygon in found if polygon.bounds[3] != bottom]
-    finished += pending
-    return sorted(finished, key=lambda polygon: (polygon.bounds[1], polygon.bounds[0], polygon.wkb))
-
-
-def ground_areas(polygons, crs):
-    """Return the area of each polygon in m2 on the ellipsoid of its CRS, with geodesics for sides."""
-    transformer, geod = to_geodetic(crs)
-    geodetic = shapely.transform(polygons, transformer.transform, interleaved=False)
-    return np.array([abs(geod.geometry_area_perimeter(polygon)[0]) for polygon in geodetic])
-
-
-def measure(polygons, probability_path, slope=None):
-    """Measure mean and maximum probability and mean slope over the pixels of each polygon.
-
-    Args:
-        polygons: as `outlines` gives them. probability_path: raster of probabilities or, if uint8, of percents.
-        slope: function (top, bottom) -> degrees of those rows, NaN where unknown; or None.
-
-    Returns:
-        {column: array of one value for each polygon}.
-    """
-    count = len(polygons)
-    pixels, total, highest = np.zeros(count + 1), np.zeros(count + 1), np.zeros(count + 1, np.float32)
-    steep, known = np.zeros(count + 1), np.zeros(count + 1)
-    bounds = shapely.bounds(np.array(polygons, object)).reshape(-1, 4)
-    with rasterio.open(probability_path) as file:
-        unit = np.float32(0.01 if file.dtypes[0] == "uint8" else 1)
-        for top, bottom in strips(file.height):
-            # read where no polygon lies, too: a map that cannot be read back was not written whole
-            probability = file.read(1, window=Window(0, top, file.width, bottom - top))
-            here = np.flatnonzero((bounds[:, 1] < bottom) & (bounds[:, 3] > top))
-            if not len(here):
-                continue
-            owner = rasterize(
-                [(polygons[i], i + 1) for i in here],
-                out_shape=probability.shape,
-                transform=Affine.translation(0, top),
-                dtype="int32",
-            )
-            inside = owner > 0
-            owner, values = owner[inside], probability[inside].astype(np.float32) * unit
-            pixels += np.bincount(owner, minlength=count + 1)
-            total += np.bincount(owner, values, count + 1)
-            np.maximum.at(highest, owner, values)
-            if slope:
-                degrees = slope(top, bottom)[inside]
-                there = np.isfinite(degrees)
-                steep += np.bincount(owner[there], degrees[there], count + 1)
-                known += np.bincount(owner[there], minlength=count + 1)
-    columns = {
-        "pixels": pixels[1:].astype(np.int32),
-        "mean_probability": (total / np.maximum(pixels, 1))[1:].round(4),
-        "max_probability": highest[1:].astype(float).round(4),
-    }
-    if slope:
-        columns["mean_slope_deg"] = np.where(known > 0, steep / np.maximum(known, 1), np.nan)[1:].round(2)
-    return columns
-
-
 def landslides(mask_path, probability_path, min_area=0.0, slope=None):
     """Make a table of the polygons of a mask, without those below `min_area` m2 (pixels, without a CRS).
+
+    Areas are sums of pixels, each measured on the ellipsoid of the CRS. Areas that are too small are dropped before
+    they become polygons.
+
+    Args:
+        mask_path: raster with 1 where there is landslide.
+        probability_path: raster of probabilities or, if uint8, of percents.
+        min_area: see above.
+        slope: function (top, bottom) -> degrees of those rows, NaN where unknown; or None.
 
     Returns:
         geopandas.GeoDataFrame in the mask's CRS, largest first: area_m2, pixels, mean_probability,
         max_probability, lon, lat (of the centroid, WGS 84) and, with `slope`, mean_slope_deg. Without a CRS there
         is no area but the pixels, and centroid_column, centroid_row stand in for lon, lat.
     """
-    polygons = np.array(outlines(mask_path), object)
     with rasterio.open(mask_path) as mask:
-        transform, crs = mask.transform, mask.crs
-
-    def placed(xy):
-        return np.column_stack(transform @ (xy[:, 0], xy[:, 1]))
-
-    on_map = shapely.transform(polygons, placed) if crs else polygons
-    areas = ground_areas(on_map, crs) if crs else shapely.area(polygons).astype(float)
-    order = [i for i in np.argsort(-areas, kind="stable") if areas[i] >= min_area]
-    polygons, on_map, areas = polygons[order], on_map[order], areas[order]
-    columns = {"area_m2": areas.round(1)} if crs else {}
-    columns |= measure(polygons, probability_path, slope)
-    centroids = geopandas.GeoSeries(shapely.centroid(on_map), crs=crs)
-    if crs:
+        grid = PixelGrid.of(mask)
+    components = find(mask_path, probability_path, grid, slope)
+    sums, highest = components.joined()
+    areas = sums["area"] if grid.crs else sums["pixels"]
+    corners, rings, parts, found = components.rings(areas >= min_area)
+    del components
+    corners = np.column_stack(grid.transform @ tuple(corners.T)) if grid.crs else corners.astype(float)
+    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, corners, (rings, parts))
+    del corners
+    order = np.argsort(-areas[found], kind="stable")
+    polygons, found = polygons[order], found[order]
+    columns = {"area_m2": areas[found].round(1)} if grid.crs else {}
+    columns["pixels"] = sums["pixels"][found].astype(np.int32)
+    columns["mean_probability"] = (sums["probability"] / np.maximum(sums["pixels"], 1))[found].round(4)
+    columns["max_probability"] = highest["probability"][found].round(4)
+    if slope:
+        known = sums["slope_known"][found]
+        columns["mean_slope_deg"] = np.where(known, sums["slope"][found] / np.maximum(known, 1), np.nan).round(2)
+    centroids = geopandas.GeoSeries(shapely.centroid(polygons), crs=grid.crs)
+    if grid.crs:
         centroids = centroids.to_crs(4326)
-    x, y = ("lon", "lat") if crs else ("centroid_column", "centroid_row")
+    x, y = ("lon", "lat") if grid.crs else ("centroid_column", "centroid_row")
     columns |= {x: centroids.x.round(7), y: centroids.y.round(7)}
-    return geopandas.GeoDataFrame(columns, geometry=on_map, crs=crs)
+    return geopandas.GeoDataFrame(columns, geometry=polygons, crs=grid.crs)
+
+
+def find(mask_path, probability_path, grid, slope=None):
+    """Find the connected areas of a mask and sum up their pixels; see `landslides` for the arguments."""
+    components = Components(grid.shape)
+    with rasterio.open(mask_path) as mask, rasterio.open(probability_path) as file:
+        unit = np.float32(0.01 if file.dtypes[0] == "uint8" else 1)
+        for top in progress(range(0, grid.height, STRIP), "outlining", -(-grid.height // STRIP)):
+            bottom = min(top + STRIP, grid.height)
+            window = Window(0, top, grid.width, bottom - top)
+            # read where nothing is found, too: a map that cannot be read back was not written whole
+            inside, probability = mask.read(1, window=window) == 1, file.read(1, window=window) * unit
+            sums = {"pixels": np.ones(inside.shape, np.uint8), "probability": probability}
+            if grid.crs:
+                across, down = (
+                    interpolate(plane, grid.shape, np.arange(top, bottom), np.arange(grid.width))
+                    for plane in grid.pixel_size
+                )
+                sums["area"] = across * down
+            if slope:
+                degrees = slope(top, bottom)
+                known = np.isfinite(degrees)
+                sums |= {"slope": np.where(known, degrees, 0), "slope_known": known}
+            components.add(inside, sums, {"probability": probability})
+    return components
 
 
 def write(table, path, metadata, date):

@@ -8,6 +8,7 @@ import numpy as np
 import pyproj
 import pytest
 import rasterio
+import rasterio.features
 import scipy.ndimage
 import shapely
 from affine import Affine
@@ -15,7 +16,7 @@ from rasterio.transform import from_origin
 
 import ground
 from bands import BANDS_L4S, SCALE_L4S
-from scenes import polygons, scene, source, tiling
+from scenes import components, polygons, scene, source, tiling
 from script import UserError
 
 UTM = "EPSG:32651"
@@ -311,10 +312,27 @@ def test_polygons_are_the_connected_parts_however_the_mask_is_cut(tmp_path, monk
         assert row.mean_probability == pytest.approx(probability[part].mean(), abs=1e-4)
         assert row.max_probability == pytest.approx(probability[part].max(), abs=1e-4)
         assert row.mean_slope_deg == pytest.approx(steep[part].mean(), abs=0.01)
-    corners = shapely.get_num_coordinates(table.geometry).sum()
-    monkeypatch.setattr(polygons, "STRIP", 1000)
-    whole = shapely.simplify(np.array(polygons.outlines(tmp_path / "mask.tif"), object), 0)
-    assert corners - shapely.get_num_coordinates(whole).sum() <= count  # but for where a ring begins
+    traced = rasterio.features.shapes(mask, mask == 1, connectivity=4, transform=from_origin(3e5, 1.5e6, 10, 10))
+    expected = {shapely.normalize(shapely.geometry.shape(outline)).wkt for outline, _ in traced}
+    assert {shapely.normalize(shape).wkt for shape in table.geometry} == expected  # those of GDAL, corner for corner
+
+
+def test_outlines_that_touch_themselves_are_valid_and_those_of_gdal():
+    """Noise has every kind of corner: holes that touch the outside, areas that touch at a point."""
+    for seed in range(20):
+        mask = (np.random.default_rng(seed).random((24, 31)) < 0.5).astype(np.uint8)
+        for rows in (1, 5, 24):
+            found = components.Components(mask.shape)
+            for top in range(0, len(mask), rows):
+                found.add(mask[top : top + rows] > 0, {"pixels": np.ones_like(mask[top : top + rows])}, {})
+            sums, _ = found.joined()
+            corners, *offsets, areas = found.rings(np.ones(len(sums["pixels"]), bool))
+            shapes = shapely.from_ragged_array(shapely.GeometryType.POLYGON, corners.astype(float), tuple(offsets))
+            traced = rasterio.features.shapes(mask, mask == 1, connectivity=4)
+            expected = {shapely.normalize(shapely.geometry.shape(outline)).wkt for outline, _ in traced}
+            assert {shapely.normalize(shape).wkt for shape in shapes} == expected
+            assert shapely.is_valid(shapes).all()
+            np.testing.assert_array_equal(shapely.area(shapes), sums["pixels"][areas])
 
 
 def test_areas_are_those_of_the_ground(tmp_path):

@@ -1,0 +1,168 @@
+"""Connected areas of a mask, counted strip by strip, and their outlines, in time that grows with the outlines alone.
+
+Pixels that touch at a side belong to one area. An outline is a chain of corners: a horizontal side joins each corner to
+one in its row, and a vertical side to one in its column, so the rings close by following the two in turn. No outline is
+cut into parts and merged, however large it is.
+"""
+
+import numpy as np
+from scipy import ndimage
+from scipy.sparse import coo_array, csgraph, csr_array
+
+# Codes of the four pixels around a grid point: 1 north-west, 2 north-east, 4 south-west, 8 south-east. A corner has one
+# or three of them. With the area on the right-hand side, the side that leaves it is horizontal for HORIZONTAL codes. A
+# point with two opposite pixels (SADDLE) is two corners.
+CORNER = np.isin(np.arange(16), (1, 2, 4, 8, 7, 11, 13, 14))
+HORIZONTAL = np.isin(np.arange(16), (1, 8, 11, 13))
+SADDLE = np.isin(np.arange(16), (6, 9))
+
+
+class Components:
+    """Connected areas of value 1 in a mask that is added strip by strip, from the top.
+
+    An area of one strip gets a number; numbers that touch across strips are the same area, which `joined` knows when
+    all strips are added.
+    """
+
+    def __init__(self, shape):
+        """shape: (height, width) of the mask."""
+        self.shape = shape
+        self.count = 0  # numbers given so far
+        self.above = np.zeros(shape[1], np.int32)  # numbers in the last row added
+        self.row = 0
+        self.touching, self.sums, self.highest, self.corners, self.saddles = [], {}, {}, [], []
+
+    def add(self, inside, sums, highest):
+        """Add a strip.
+
+        Args:
+            inside: rows x width, bool. sums, highest: {name: rows x width}, of which the sum and the highest value over
+                each area are wanted.
+        """
+        numbers, count = ndimage.label(inside)
+        numbers[inside] += self.count
+        both = (numbers[0] > 0) & (self.above > 0)
+        self.touching.append(np.unique(np.stack([self.above[both], numbers[0][both]]), axis=1))
+        members = numbers[inside] - self.count - 1
+        for name, values in sums.items():
+            self.sums.setdefault(name, []).append(np.bincount(members, values[inside], count))
+        for name, values in highest.items():
+            top = np.full(count, -np.inf)
+            np.maximum.at(top, members, values[inside])
+            self.highest.setdefault(name, []).append(top)
+        self._find_corners(np.vstack([self.above, numbers]))
+        self.above, self.count, self.row = numbers[-1], self.count + count, self.row + len(inside)
+        if self.row == self.shape[0]:
+            self._find_corners(np.vstack([self.above, np.zeros_like(self.above)]))
+
+    def _find_corners(self, numbers):
+        """Note the corners between the rows of `numbers`, whose first row was added before."""
+        numbers = np.pad(numbers, ((0, 0), (1, 1)))
+        around = numbers[:-1, :-1], numbers[:-1, 1:], numbers[1:, :-1], numbers[1:, 1:]
+        code = np.zeros(around[0].shape, np.uint8)
+        for bit, part in enumerate(around):
+            code |= (part > 0).astype(np.uint8) << bit
+        for kind, found in ((CORNER, self.corners), (SADDLE, self.saddles)):
+            down, right = np.nonzero(kind[code])
+            owners = np.stack([part[down, right] for part in around])
+            found.append((right.astype(np.int32), (down + self.row).astype(np.int32), code[down, right], owners))
+        self.corners[-1] = (*self.corners[-1][:3], self.corners[-1][3].max(0))  # all of a corner are one area
+
+    def joined(self):
+        """Join the numbers of all strips; return (sums, highest): {name: one value for each area}."""
+        links = np.concatenate([np.zeros((2, 0), np.int32), *self.touching], axis=1) - 1
+        graph = coo_array((np.ones(links.shape[1], bool), links), shape=(self.count, self.count))
+        areas, self.area = csgraph.connected_components(graph, directed=False) if self.count else (0, np.zeros(0, int))
+        sums = {name: np.bincount(self.area, np.concatenate(parts), areas) for name, parts in self.sums.items()}
+        highest = {name: np.full(areas, -np.inf) for name in self.highest}
+        for name, parts in self.highest.items():
+            np.maximum.at(highest[name], self.area, np.concatenate(parts))
+        return sums, highest
+
+    def rings(self, kept):
+        """Trace the outlines of some areas, once, after `joined`.
+
+        Args:
+            kept: bool, one for each area.
+
+        Returns:
+            (corners n x 2 as column and row, ring offsets, polygon offsets, area of each polygon), as
+            shapely.from_ragged_array takes them: the first and the last corner of a ring are the same, and the first
+            ring of a polygon is its outside. Polygons are in the order of their first row, then column.
+        """
+        column, row, horizontal, first_across, first_down, area = self._all_corners(kept)
+        count = len(column)
+        if not count:
+            return np.zeros((0, 2), np.int32), np.zeros(1, int), np.zeros(1, int), np.zeros(0, int)
+        width, height = self.shape[1] + 1, self.shape[0] + 1
+        order = np.argsort((row.astype(np.int64) * width + column) * 2 + first_across, kind="stable")
+        column, row, horizontal, first_down, area = (v[order] for v in (column, row, horizontal, first_down, area))
+        partner = np.arange(count, dtype=np.int32)
+        following = partner ^ 1  # corners of a row pair up from left to right
+        order = np.argsort((column.astype(np.int64) * height + row) * 2 + first_down, kind="stable")
+        below = np.empty(count, np.int32)
+        below[order] = order[partner ^ 1]  # and those of a column from top to bottom
+        following = np.where(horizontal, following, below)
+        del below, order, first_down, horizontal
+        return _follow(following, column, row, area)
+
+    def _all_corners(self, kept):
+        """Collect the corners of the kept areas: (column, row, horizontal, first in its row, in its column, area).
+
+        Of the two corners at a saddle, the one with a side to the west comes first in its row, and the one with a side
+        to the north first in its column.
+        """
+        column, row, code, number = (np.concatenate(parts) for parts in zip(*self.corners, strict=True))
+        self.corners = []  # they take most of the memory
+        area = self.area[number - 1] if self.count else number
+        chosen = kept[area] if self.count else np.zeros(0, bool)
+        none = np.zeros(int(chosen.sum()), np.int8)
+        plain = (column[chosen], row[chosen], HORIZONTAL[code[chosen]], none, none, area[chosen])
+        column, row, code = (np.concatenate(parts) for parts in list(zip(*self.saddles, strict=True))[:3])
+        around = np.concatenate([part[3] for part in self.saddles], axis=1)
+        level = code == 9  # north-west and south-east
+        west, east = np.where(level, around[0], around[2]), np.where(level, around[3], around[1])
+        west, east = (self.area[each - 1] if self.count else each for each in (west, east))
+        # one area, touching itself: the ring parts there, so that none touches itself
+        parted = west == east
+        west_first_down = np.where(level == parted, 1, 0)
+        pairs = []
+        for first, own in ((0, west), (1, east)):
+            some = kept[own] if self.count else np.zeros(0, bool)
+            down = west_first_down if first == 0 else 1 - west_first_down
+            pairs.append(
+                (column[some], row[some], level[some], np.full(some.sum(), first, np.int8), down[some], own[some])
+            )
+        return tuple(np.concatenate(parts) for parts in zip(plain, *pairs, strict=True))
+
+
+def _follow(following, column, row, area):
+    """Put corners in the order of their rings; see `Components.rings`. following: the next corner of each."""
+    count = len(following)
+
+    def graph(next_corner):
+        ones, starts = np.ones(count, np.int8), np.arange(count + 1, dtype=np.int32)
+        return csr_array((ones, next_corner, starts), shape=(count, count))
+
+    rings, ring = csgraph.connected_components(graph(following), connection="weak")
+    start = np.empty(rings, np.int64)
+    start[ring[::-1]] = np.arange(count)[::-1]  # the first corner of each; the last write stays
+    outside = np.lexsort((start, area[start]))  # rings by area, the one that begins first is the outside
+    start = start[outside]
+    length = np.bincount(ring, minlength=rings)[outside]
+    before = np.empty(count, np.int32)
+    before[following] = np.arange(count, dtype=np.int32)
+    chain = following.copy()  # all rings as one chain, which a search follows from end to end
+    chain[before[start[:-1]]] = start[1:]
+    chain[before[start[-1]]] = before[start[-1]]
+    order = csgraph.depth_first_order(graph(chain), start[0], return_predecessors=False)
+    offsets = np.concatenate([[0], np.cumsum(length)])
+    closed = np.insert(order, offsets[1:], start)
+    new = np.flatnonzero(np.diff(area[start], prepend=-1))  # first ring of each polygon
+    polygon_offsets = np.append(new, rings)
+    return (
+        np.column_stack([column[closed], row[closed]]),
+        offsets + np.arange(rings + 1),
+        polygon_offsets,
+        area[start[new]],
+    )
