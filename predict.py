@@ -9,11 +9,6 @@ Writes into results/<run>/maps/: mask_N.h5 of patches; of a scene <scene>_probab
 <scene>_landslides.gpkg and <scene>_quicklook.png.
 """
 
-import contextlib
-import os
-import re
-import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +19,14 @@ import pictures
 import records
 import runs
 import script
-from bands import band_columns, band_names, true_colour
+from bands import band_columns, band_names
 
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # holds a folder for each run
 RUN = "unet"  # name of the run
 INPUT = ()  # patches (file or folder), a GeoTIFF, or files of one band each in the order of the model's bands
 OUT_DIR = ""  # folder for the maps; empty: maps/ in the run's folder
+OVERWRITE = False  # replace maps of the same name
 PROBABILITIES = False  # for patches: write probability_N.h5 beside the masks
 PROBABILITY = "uint8"  # form of a scene's probabilities; uint8: percent, float32: 0 to 1
 # ---------------------------------------------------------------------- what the model is shown
@@ -38,7 +34,8 @@ SCENE_BANDS = ()  # bands of the scene in the model's order, by number from 1 or
 DEM = ""  # elevation raster in metres, in any projection, for the bands slope and dem
 SCALING = "none"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255
 OFFSET = 0.0  # added to the files' values before scaling: -1000 for Sentinel-2 of processing baseline 04.00 on
-NODATA = None  # float: value of no data in files without such a tag: 0 for Sentinel-2 as delivered
+NODATA = None  # float: value of no data in files without such a tag; none: 0 in all bands of whole numbers
+DEM_NODATA = None  # float: value of no data in an elevation raster without such a tag; none: below -500 or above 9000 m
 # ---------------------------------------------------------------------- mapping
 THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one of optimize_threshold.py
 TTA = False  # average over the eight flips and turns, which takes eight times as long
@@ -64,7 +61,12 @@ def main():
     if first.is_dir() or first.suffix.lower() in (*patch_files.HDF5, patch_files.SERIES):
         map_patches(run, threshold, out_dir, metadata)
     else:
-        map_scene(run, threshold, out_dir, metadata)
+        from scenes.mapping import MapSettings, SceneInput, map_scene
+
+        scene = SceneInput(tuple(INPUT), tuple(SCENE_BANDS), DEM, SCALING, OFFSET, NODATA, DEM_NODATA)
+        percent = PROBABILITY == "uint8"
+        settings = MapSettings(threshold, TTA, OVERLAP, MIN_AREA, BATCH_SIZE, SCHEDULER, percent)
+        map_scene(run, scene, settings, out_dir, metadata, OVERWRITE)
 
 
 def check_settings():
@@ -156,157 +158,6 @@ def read_patch(entry, run):
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap
     mean = np.array(run.config["band_mean"], np.float32)
     return np.where(gap[..., None], mean, image[..., columns].astype(np.float32)), gap
-
-
-# ---------------------------------------------------------------------- a scene
-
-
-def map_scene(run, threshold, out_dir, metadata):
-    """Write the four maps of a scene; they get their final names together, when all are complete."""
-    import rasterio.errors
-
-    from scenes import polygons
-    from scenes.pipeline import Job
-    from scenes.source import open_scene, scaled
-    from scenes.tiling import TileGrid
-
-    began = time.monotonic()
-    bands = tuple(run.config["bands"])
-    opened = open_scene(INPUT, bands, SCENE_BANDS, DEM, NODATA, OFFSET)
-    pixels, dem_share = opened.sample()
-    opened.source = scaled(opened.source, SCALING, bands, pixels)
-    opened.scale(pixels)
-    check_scene(opened, run.config, pixels, dem_share)
-    date = date_of(INPUT[opened.source.reference], run)
-    tile = tuple(run.config["input_shape"][:2])
-    grid = TileGrid(*opened.grid.shape, tile, round(OVERLAP * min(tile))).filling(BATCH_SIZE)
-    job = Job(str(run.folder), opened.source, grid, tuple(run.config["band_mean"]), BATCH_SIZE, TTA)
-    name = scene_name(INPUT)
-    metadata |= {"scene": name, "scaling": SCALING}
-    targets = {
-        kind: out_dir / f"{name}_{kind}{ending}"
-        for kind, ending in (("probability", ".tif"), ("mask", ".tif"), ("landslides", ".gpkg"), ("quicklook", ".png"))
-    }
-    try:
-        with rasterio.Env(), opened, contextlib.ExitStack() as stack:
-            partial = {kind: stack.enter_context(records.atomic_write(path)) for kind, path in targets.items()}
-            for path in partial.values():
-                path.unlink(missing_ok=True)  # left by a run that was killed
-            found = write_rasters(run, job, opened, threshold, partial, metadata)
-            # reads both rasters back as a whole, which reveals a full disk
-            table = polygons.landslides(partial["mask"], partial["probability"], MIN_AREA, slope_of(opened))
-            polygons.write(table, partial["landslides"], metadata, date)
-            draw(opened, table, partial["quicklook"], bands, threshold, metadata)
-    except (OSError, rasterio.errors.RasterioError, *polygons.ERRORS) as error:
-        if getattr(error, "filename", None):  # the system names the file and the fault
-            raise
-        raise script.UserError(f"{out_dir}/ cannot be written to: is the disk full?") from None
-    report(opened, table, found, threshold, time.monotonic() - began)
-    print("written: " + ", ".join(map(str, targets.values())))
-
-
-def date_of(path, run):
-    """Date of a GeoPackage: the scene's, or the model's where the scene is no file (in an archive, at an address)."""
-    path = Path(path) if Path(path).exists() else run.folder / "model.keras"
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-
-
-def scene_name(paths):
-    """Name a scene after its file, or after the common part of the names of its files."""
-    if len(paths) == 1:
-        return Path(paths[0]).stem
-    common = os.path.commonprefix([Path(path).stem for path in paths])
-    return re.sub(r"[_.-]+(B\d*)?$", "", common) or Path(paths[0]).stem
-
-
-def check_scene(opened, config, pixels, dem_share):
-    """Report before the work what is unusual about a scene: no CRS, little elevation, values far from training."""
-    from scenes.source import shifted_bands
-
-    if opened.grid.crs is None:
-        print("note: the scene has no coordinate system: areas and MIN_AREA are in pixels, positions too")
-    if DEM and dem_share == 0:
-        raise script.UserError(f"{DEM} does not lie under the scene: there is no elevation for any of its pixels")
-    if dem_share < 0.999:
-        print(f"warning: {DEM} covers {dem_share:.1%} of the scene; the rest is left without data")
-    shifted = shifted_bands(pixels, config["band_mean"], config["band_variance"])
-    if shifted:
-        names = ", ".join(config["bands"][i] for i in shifted)
-        print(f"warning: far from what the run was trained on, in mean or spread: {names} (is --scaling right?)")
-
-
-def write_rasters(run, job, opened, threshold, paths, metadata):
-    """Compute and write probability and mask; returns (pixels of predicted landslide, pixels with data)."""
-    from rasterio.env import ensure_env
-
-    from scenes import cluster, pipeline, tiling
-
-    here = not SCHEDULER
-    strips = pipeline.strips_here(job, run.model(), opened) if here else cluster.strips_on_cluster(job, SCHEDULER)
-    overlap_add, counts = tiling.OverlapAdd(job.grid), np.zeros(2, np.int64)
-    percent = PROBABILITY == "uint8"
-    probability_form = {"dtype": "uint8", "nodata": 255} if percent else {"dtype": "float32", "nodata": np.nan}
-    with (
-        contextlib.closing(strips),  # before the scene is closed, the thread that reads it has to end
-        tiling.raster(paths["probability"], opened.grid, metadata, **probability_form) as probabilities,
-        tiling.raster(paths["mask"], opened.grid, metadata, dtype="uint8", nodata=255) as masks,
-    ):
-
-        @ensure_env  # needed in this thread, too, or GDAL prints messages of its own
-        def write(strip):
-            top, probability, valid = overlap_add.add(strip)
-            if not len(valid):
-                return
-            mask = np.where(valid, probability >= np.float32(threshold), 255).astype(np.uint8)
-            if percent:
-                shown = np.where(valid, np.round(probability * 100), 255).astype(np.uint8)
-            else:
-                shown = np.where(valid, probability, np.float32(np.nan))
-            window = ((top, top + len(valid)), (0, job.grid.width))
-            probabilities.write(shown, 1, window=window)
-            masks.write(mask, 1, window=window)
-            counts[:] += (mask == 1).sum(), valid.sum()
-
-        with pipeline.BackgroundWriter(write) as writer:
-            for strip in script.progress(strips, "mapping", len(job.grid.strips)):
-                writer(strip)
-    return counts
-
-
-def slope_of(opened):
-    """Return a function that reads the slope of some rows of the scene, or None without elevation."""
-    if not opened.dem:
-        return None
-
-    from rasterio.windows import Window
-
-    return lambda top, bottom: opened.read_terrain(Window(0, top, opened.grid.width, bottom - top))["slope"]
-
-
-def draw(opened, table, path, bands, threshold, metadata):
-    """Draw the quick-look."""
-    from scenes import quick_look
-
-    title = f"{metadata['scene']}: run {metadata['run']}, probability ≥ {threshold:.3f}"
-    notes = [f"source {metadata['revision']}; bands stretched for the eye, each from its 2nd to 98th percentile"]
-    colours = true_colour(bands)
-    quick_look.draw(path, opened, colours, table.geometry.to_numpy(), title, notes, metadata)
-
-
-def report(opened, table, counts, threshold, seconds):
-    """Report what was found and how long it took."""
-    predicted, pixels = counts
-    height, width = opened.grid.shape
-    megapixels = height * width / 1e6
-    if not pixels:
-        print("note: the scene holds no data at all; the maps are empty")
-    area = f"{table['area_m2'].sum() / 1e6:.3f} km2" if opened.grid.crs else f"{table['pixels'].sum()} pixels"
-    print(
-        f"{height} x {width} pixels, {pixels / (megapixels * 1e6):.0%} with data, in {seconds:.0f} s "
-        f"({megapixels / seconds:.2f} MP/s)\n"
-        f"landslide at threshold {threshold:.3f}: {predicted / max(pixels, 1):.2%} of the pixels with data; "
-        f"{len(table)} polygons, {area}"
-    )
 
 
 if __name__ == "__main__":

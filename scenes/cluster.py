@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from model_files import load_model
+from scenes.opening import member
 from scenes.scene import Scene
 from scenes.tiling import predict_strip, read_strip
 from script import UserError
@@ -47,7 +48,7 @@ def strips_on_cluster(job, scheduler):
         raise UserError("a scheduler needs Dask: pip install -r requirements-scheduler.txt") from None
     source = replace(job.source, paths=_absolute(job.source.paths), dem="".join(_absolute([job.source.dem])))
     files = [Path(job.run, "model.keras"), *source.paths, *filter(None, [source.dem])]
-    stamps = tuple(Path(path).stat().st_mtime_ns for path in files)
+    stamps = tuple(Path(path).stat().st_mtime_ns for path in files if Path(path).exists())  # others have no time
     job = replace(job, run=str(Path(job.run).resolve()), source=source, stamps=stamps)
     with open_client(distributed, scheduler) as client:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
@@ -65,7 +66,7 @@ def strips_on_cluster(job, scheduler):
 
 
 def _absolute(paths):
-    return tuple(str(Path(path).resolve()) for path in paths if path)
+    return tuple(str(Path(path).resolve()) if Path(path).exists() else member(path) for path in paths if path)
 
 
 @contextlib.contextmanager

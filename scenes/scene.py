@@ -4,38 +4,21 @@ Rows are read as they are asked for, so memory does not grow with the scene. Whe
 source (source.py).
 """
 
-import logging
 import os
-import warnings
-from pathlib import Path
 
 import numpy as np
-import rasterio
-from rasterio.enums import Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import ensure_env
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from ground import horn_slope, interpolate
+from scenes.opening import Elevation, open_raster
 from scenes.pixel_grid import PixelGrid
 from script import UserError
 
 SAMPLE_PIXELS = 4_000_000  # a scene of no more is judged by all its pixels, a larger one by windows spread over it
-
-# GDAL reports errors as exceptions; its log would print lines of its own before ours.
-logging.getLogger("rasterio").addHandler(logging.NullHandler())
-warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.py says so in our words
-
-
-def open_raster(path):
-    """Open a raster, or raise UserError."""
-    try:
-        return rasterio.open(path)
-    except RasterioError as error:
-        if not Path(path).exists():
-            raise UserError(f"{path} does not exist") from None
-        raise UserError(f"{path} cannot be opened as a raster, it may be cut short ({error})") from None
 
 
 def two_rows_of_blocks(files):
@@ -53,11 +36,12 @@ class Scene:
     Attributes:
         grid: PixelGrid of the scene.
         source: SceneSource that it was opened by.
+        blank_share: share of the sampled pixels that are 0 in all bands, and therefore without data; set by `sample`.
     """
 
     def __init__(self, source, files=None):
         """Open a scene. files: the rasters of source.paths if they are open already; the scene closes them."""
-        self.source = source
+        self.source, self.blank_share = source, 0.0
         files = files or [open_raster(path) for path in source.paths]
         # GDAL would use a twentieth of the machine's memory; it reads this setting once, before its first block
         os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(two_rows_of_blocks(files) / 2**20)))
@@ -97,12 +81,13 @@ class Scene:
         return view
 
     def _open_dem(self):
-        file = open_raster(self.source.dem)
-        self._opened.append(file)
-        if self.grid.crs is None or file.crs is None:
-            blank = self.source.dem if self.grid.crs else self.source.paths[self.source.reference]
+        if self.grid.crs is None:
+            blank = self.source.paths[self.source.reference]
             raise UserError(f"{blank}: without a coordinate system the elevation cannot be laid over the scene")
-        return self._warped(file, self.grid.grown(1), None)  # Horn's method looks at the neighbours of a pixel
+        # Horn's method looks at the neighbours of a pixel
+        elevation = Elevation(self.source.dem, self.grid.grown(1), self.source.dem_nodata)
+        self._opened.append(elevation)
+        return elevation
 
     # ------------------------------------------------------------------ reading
 
@@ -144,32 +129,40 @@ class Scene:
                 continue
             numbers = [chosen[i][1] for i in places]
             try:
-                part = file.read(
-                    numbers, window=window, out_shape=(len(numbers), *shape), masked=True, resampling=Resampling.average
-                )
+                part, known = self._read_file(index, file, numbers, window, shape)
             except RasterioError:
                 rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height)}"
                 raise UserError(
                     f"{self.source.paths[index]} cannot be read at {rows}: cut short or damaged, fetch it again"
                 ) from None
-            valid &= ~np.ma.getmaskarray(part).any(0)
-            data = part.data
-            if data.dtype.kind == "f":
-                valid &= np.isfinite(data).all(0)
-            if self.source.nodata is not None:
-                valid &= (data != self.source.nodata).all(0)
-            values[places] = data
+            valid &= known
+            values[places] = part
+        if self.source.blank and len(chosen) == len(self.source.bands):
+            valid &= values.any(0)
         values += np.float32(self.source.offset)
         return values, valid
+
+    def _read_file(self, index, file, numbers, window, shape):
+        """Read bands of one file: (bands x H x W, H x W bool: with data).
+
+        A pixel of 8 bits lacks data only if all bands do: 0 is an ordinary value of a dark pixel.
+        """
+        form = {"window": window, "out_shape": (len(numbers), *shape), "resampling": Resampling.average}
+        part = file.read(numbers, masked=True, **form)
+        data, gaps = part.data, np.ma.getmaskarray(part)
+        alpha = file.colorinterp[-1] == ColorInterp.alpha and MaskFlags.alpha in file.mask_flag_enums[0]
+        if alpha and index not in self.source.alpha:  # GDAL takes the last band for alpha; it is data, or not wanted
+            gaps = np.zeros(data.shape, bool) if file.nodata is None else data == file.nodata
+        if self.source.nodata is not None:
+            gaps = gaps | (data == self.source.nodata)
+        known = ~(gaps.all(0) if data.dtype == np.uint8 else gaps.any(0))
+        return data, known & np.isfinite(data).all(0) if data.dtype.kind == "f" else known
 
     @ensure_env
     def read_terrain(self, window):
         """Read slope (degrees) and elevation (metres) of a window: {name: H x W float32}, NaN where unknown."""
         grown = Window(window.col_off, window.row_off, window.width + 2, window.height + 2)
-        try:
-            elevation = self.dem.read(1, window=grown)
-        except RasterioError:
-            raise UserError(f"{self.source.dem} cannot be read: cut short or damaged, fetch it again") from None
+        elevation = self.dem.read(grown)
         rows = np.arange(window.row_off, window.row_off + window.height)
         columns = np.arange(window.col_off, window.col_off + window.width)
         dx, dy = (interpolate(plane, self.grid.shape, rows, columns) for plane in self.grid.pixel_size)
@@ -210,11 +203,15 @@ class Scene:
                 for top in np.unique(tops).tolist()
                 for left in np.unique(lefts).tolist()
             ]
-        kept, imaged, complete = [], 0, 0
+        kept, imaged, complete, blank, seen = [], 0, 0, 0, 0
         for top, bottom, left, right in windows:
             values, valid = self.read(top, bottom, left, right)
+            if self.source.blank:
+                raw, _ = self._read_files(Window.from_slices((top, bottom), (left, right)))
+                blank, seen = blank + (raw == self.source.offset).all(0).sum(), seen + valid.size
             if self.dem:
                 imaged += self._read_files(Window.from_slices((top, bottom), (left, right)))[1].sum()
             complete += valid.sum()
             kept.append(values[:, valid])
+        self.blank_share = blank / seen if seen else 0.0
         return np.concatenate(kept, axis=1), complete / imaged if imaged else 1.0

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rasterio.enums import ColorInterp
+from rasterio.enums import ColorInterp, MaskFlags
 
 from bands import BANDS_L4S, SCALE_L4S, TERRAIN
 from ground import has_ellipsoid
-from scenes.scene import Scene, open_raster
+from scenes.opening import open_raster
+from scenes.scene import Scene
 from script import UserError
 
 SCALINGS = ("none", "l4s", "stretch")
@@ -26,6 +27,8 @@ class SceneSource:
         columns: places of those bands among the model's. reference: index of the file whose grid is the scene's.
         dem: path of an elevation raster or "". terrain: ((name, place among the model's bands), ...), if so.
         nodata: value that means no data where the files do not say, or None. offset: added to what files hold.
+        dem_nodata: value that means no elevation where its file does not say, or None.
+        alpha: indices of files whose last band is a mask. blank: whether 0 in all bands means no data.
         gain, bias: one for each band of the model: scaled = gain * value + bias. clip: whether to keep it in 0-255.
     """
 
@@ -40,9 +43,12 @@ class SceneSource:
     gain: tuple
     bias: tuple
     clip: bool = False
+    dem_nodata: float | None = None
+    alpha: tuple = ()
+    blank: bool = False
 
 
-def open_scene(paths, model_bands, scene_bands=(), dem="", nodata=None, offset=0.0):
+def open_scene(paths, model_bands, scene_bands=(), dem="", nodata=None, offset=0.0, dem_nodata=None):
     """Open a scene with the bands that a model takes, not yet scaled; see `match_bands` for the arguments.
 
     Args:
@@ -57,7 +63,8 @@ def open_scene(paths, model_bands, scene_bands=(), dem="", nodata=None, offset=0
         files = [open_raster(path) for path in paths]
         for file in files:  # entered as contexts, they would close GDAL's environment for others
             stack.callback(file.close)
-        scene = Scene(match_bands(files, model_bands, scene_bands, dem, nodata, offset), files)
+        source = match_bands(files, model_bands, scene_bands, dem, nodata, offset)
+        scene = Scene(replace(source, paths=tuple(map(str, paths)), dem_nodata=dem_nodata), files)
         if scene.grid.crs and not has_ellipsoid(scene.grid.crs):
             raise UserError(
                 f"{paths[scene.source.reference]}: nothing can be measured in its coordinate system, which has no "
@@ -87,15 +94,22 @@ def match_bands(files, model_bands, scene_bands=(), dem="", nodata=None, offset=
         for file in files:
             if file.count > 1:
                 raise UserError(f"{file.name} has {file.count} bands: of several files each must hold a single one")
-    found = [  # an alpha channel is a mask, not a band
+    found = [
         (index, number, file.descriptions[number - 1] or (Path(file.name).stem if len(files) > 1 else ""))
         for index, file in enumerate(files)
         for number in file.indexes
-        if file.colorinterp[number - 1] != ColorInterp.alpha
     ]
-    chosen = [find_band(band, found, paths[0]) for band in scene_bands] if scene_bands else found
     terrain = terrain_columns(model_bands, dem)
     columns = tuple(i for i in range(len(model_bands)) if i not in dict(terrain).values())
+    alpha = tuple(index for index, file in enumerate(files) if has_alpha(file))
+    if scene_bands:
+        chosen = [find_band(band, found, paths[0]) for band in scene_bands]
+    else:  # a last band that GDAL takes for alpha is left out, unless the model needs as many bands
+        chosen = found
+        if len(found) != len(columns):
+            spare = [(i, file.count) for i, file in enumerate(files) if file.colorinterp[-1] == ColorInterp.alpha]
+            chosen = [entry for entry in found if entry[:2] not in spare]
+    alpha = tuple(index for index in alpha if (index, files[index].count) not in [entry[:2] for entry in chosen])
     if len(chosen) != len(columns):
         wanted = [model_bands[i] for i in columns]
         lacking = [] if dem else [name for name in wanted if name in TERRAIN]
@@ -116,7 +130,23 @@ def match_bands(files, model_bands, scene_bands=(), dem="", nodata=None, offset=
         offset=offset,
         gain=(1.0,) * len(model_bands),
         bias=(0.0,) * len(model_bands),
+        alpha=alpha,
+        blank=nodata is None and len(chosen) > 2 and all(is_untagged(file) for file in files),
     )
+
+
+def has_alpha(file):
+    """Return whether the last band of a raster is a mask: GDAL says so, and it holds nothing but 0 and 255."""
+    if file.count < 2 or file.colorinterp[-1] != ColorInterp.alpha:
+        return False
+    shape = tuple(min(size, 1024) for size in file.shape)
+    return bool(np.isin(file.read(file.count, out_shape=shape), (0, 255)).all())
+
+
+def is_untagged(file):
+    """Return whether a raster holds whole numbers and says of no pixel that it has no data."""
+    flags = file.mask_flag_enums[0]
+    return np.dtype(file.dtypes[0]).kind in "ui" and (flags == [MaskFlags.all_valid] or MaskFlags.alpha in flags)
 
 
 def find_band(wanted, found, path):
@@ -186,3 +216,48 @@ def shifted_bands(pixels, mean, variance):
     off = np.abs(pixels.mean(1, dtype=np.float64) - mean) / deviation
     spread = pixels.std(1, dtype=np.float64) / deviation
     return np.flatnonzero((off > FAR_MEAN) | (spread > FAR_DEVIATION) | (spread < 1 / FAR_DEVIATION)).tolist()
+
+
+def distance_from_training(pixels, mean, variance, bands, scene):
+    """Say how far a scene lies from the training data, what the likely cause is and which flag to try; "" if near.
+
+    Args:
+        pixels: sample of the scene as the model sees it, bands x pixels.
+        mean, variance: of each band over the run's training split. bands: their names.
+        scene: mapping.SceneInput, for what was tried.
+    """
+    shifted = shifted_bands(pixels, mean, variance)
+    if not shifted:
+        return ""
+    mean, deviation = np.asarray(mean, float), np.sqrt(np.where(np.asarray(variance) > 0, variance, 1.0))
+    here, spread = pixels.mean(1, dtype=np.float64), pixels.std(1, dtype=np.float64)
+    shown = ", ".join(
+        f"{bands[i]} {here[i]:.4g} ± {spread[i]:.3g} (in training {mean[i]:.4g} ± {deviation[i]:.3g})"
+        for i in shifted[:3]
+    )
+    more = f" and {len(shifted) - 3} more bands" if len(shifted) > 3 else ""
+    light = [i for i in range(len(bands)) if bands[i] not in TERRAIN]
+    ratio = np.median(here[light] / np.where(mean[light] == 0, 1, mean[light])) if light else 1.0
+    eight_bits = pixels[light].max(initial=0) <= 255 and (pixels[light] == np.rint(pixels[light])).all()
+    display = float(mean[light].max(initial=0)) > 20  # the run learnt from values of 0 to 255
+    if set(shifted) <= {bands.index(name) for name in TERRAIN if name in bands}:
+        cause = "only slope or elevation differ: other mountains, or --dem in other units"
+    elif scene.scaling == "none" and display and ratio > 4:
+        cause = "these look like digital numbers, and the run takes 0 to 255: try --scaling stretch"
+    elif scene.scaling == "none" and not display and eight_bits:
+        cause = "these look like 8-bit display values, which hold no reflectance: give the original product"
+    elif scene.scaling == "none" and not display and ratio > 50:
+        cause = "these look like digital numbers: try --scaling l4s"
+    elif scene.scaling == "none" and not display and ratio < 0.05:
+        cause = "these look like reflectances of 0 to 1: multiply them by 10000 and use --scaling l4s"
+    elif scene.scaling == "l4s" and not scene.offset and ratio > 1.5:
+        cause = "all bands are brighter: a product of baseline 04.00 or later needs --offset -1000"
+    elif scene.scaling == "l4s" and scene.offset and ratio < 0.5:
+        cause = "all bands are darker: the offset may be applied already, leave --offset out"
+    elif scene.scaling == "l4s":
+        cause = (
+            "the order of bands may differ (--scene-bands), or the product be Level-2A, which has no haze in its blue"
+        )
+    else:
+        cause = "another kind of ground or season than in training: check the map"
+    return f"far from what the run was trained on: {shown}{more}. Likely: {cause}"

@@ -95,7 +95,7 @@ def call(place, monkeypatch):
     """Run predict.main() in this process, which has Keras loaded, with some constants set."""
 
     def run(*inputs, **constants):
-        chosen = {"INPUT": tuple(map(str, inputs)), "OUT_DIR": "maps", "RUN": "pixel", **constants}
+        chosen = {"INPUT": tuple(map(str, inputs)), "OUT_DIR": "maps", "RUN": "pixel", "OVERWRITE": True, **constants}
         for name, value in (DEFAULTS | chosen).items():
             monkeypatch.setattr(predict, name, value)
         predict.main()
@@ -267,8 +267,8 @@ def test_elevation_and_scaling_reach_the_model(call, place, capsys):
     table = geopandas.read_file("maps/scene_landslides.gpkg")
     assert "mean_slope_deg" in table.columns
     output = capsys.readouterr().out
-    assert "warning: far from what the run was trained on" in output and "slope, dem" in output
-    assert "--scaling" in output
+    assert "warning: far from what the run was trained on: B1 1 ± 0 (in training 1 ± 0.5)" in output
+    assert "and 11 more bands. Likely: " in output
     call("scene.tif", RUN="terrain", DEM="dem.tif", THRESHOLD=0.3)
     table = geopandas.read_file("maps/scene_landslides.gpkg")
     assert len(table) == 1 and table["mean_slope_deg"][0] == pytest.approx(26.565, abs=0.05)
@@ -282,7 +282,7 @@ def test_a_scene_like_the_training_data_gets_no_warning(call, place, capsys):
     bands[1] += 3
     write_raster(place / "scene.tif", bands)
     call("scene.tif")
-    assert "in mean or spread: green (is --scaling right?)" in capsys.readouterr().out
+    assert "trained on: green 4." in capsys.readouterr().out
 
 
 def test_single_band_files_are_mapped_under_their_common_name(call, place):
@@ -300,7 +300,7 @@ def test_without_a_coordinate_system_it_works_in_pixels_and_says_so(call, place,
     bands = make_bands()
     write_raster(place / "scene.tif", bands, crs=None)
     call("scene.tif", MIN_AREA=10.0)
-    assert "no coordinate system: areas and MIN_AREA are in pixels" in capsys.readouterr().out
+    assert "no coordinate system: areas and --min-area are in pixels" in capsys.readouterr().out
     table = geopandas.read_file("maps/scene_landslides.gpkg")
     assert "area_m2" not in table.columns and table["pixels"].min() >= 10 and table.crs is None
     part = read("maps/scene_mask.tif")[table.bounds.miny.astype(int)[0] :, :]

@@ -187,7 +187,7 @@ def test_nodata_of_any_band_and_nan_are_no_data(tmp_path):
 
 
 def test_an_alpha_channel_is_a_mask_and_no_band(tmp_path):
-    bands = np.full((4, 6, 6), 200, np.uint8)
+    bands = np.full((4, 6, 6), 255, np.uint8)
     bands[3, 2:] = 0
     path = write_raster(tmp_path / "a.tif", bands, photometric="RGB", alpha="YES")
     values, valid = source.open_scene([path], RGB).read(0, 6)

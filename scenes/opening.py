@@ -1,0 +1,147 @@
+"""Rasters opened for a scene: paths in archives, what GDAL says of them, and elevation in metres on any grid."""
+
+import logging
+import re
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import rasterio
+from affine import Affine
+from rasterio.enums import Resampling
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.vrt import WarpedVRT
+
+from script import UserError
+
+# GDAL reports errors as exceptions; its log would print lines of its own before ours.
+logging.getLogger("rasterio").addHandler(logging.NullHandler())
+warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.py says so in our words
+
+RASTERS = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".png", ".jpg")
+ELEVATIONS = -500.0, 9000.0  # metres; beyond them an elevation is a void (the Dead Sea: -430, Everest: 8849)
+FEET = {"ft": 0.3048, "foot": 0.3048, "feet": 0.3048, "us-ft": 1200 / 3937, "us survey foot": 1200 / 3937}
+FILLS = (-32768.0, -32767.0, -9999.0, float(np.finfo(np.float32).min), 0.0)
+
+
+def open_raster(path):
+    """Open a raster: a file, a member of an archive (zip://scene.zip!scene.tif), an address, or a name of GDAL's.
+
+    Raises:
+        UserError: it cannot be opened, holds several rasters, or is located by control points alone.
+    """
+    path = str(path)
+    try:
+        file = rasterio.open(member(path))
+    except RasterioError as error:
+        plain = not re.match(r"^[\w+]+:|^/vsi", path)
+        if plain and not Path(path).exists():
+            raise UserError(f"{path} does not exist") from None
+        if plain and not _readable(path):
+            raise UserError(f"{path} may not be read: permission denied") from None
+        raise UserError(f"{path} cannot be opened as a raster, it may be cut short ({error})") from None
+    if not file.count:
+        inside = file.subdatasets
+        file.close()
+        listed = " ".join(f"'{name}'" for name in inside[:3])
+        raise UserError(f"{path} holds {len(inside)} rasters: give one or more of them with --input, such as {listed}")
+    points, _ = file.gcps
+    if (points or file.rpcs) and file.transform == Affine.identity():
+        file.close()
+        kind, flag = ("control points", "-tps ") if points else ("the camera's polynomials (RPC)", "-rpc ")
+        raise UserError(
+            f"{path} is located by {kind} alone, its pixels lie on no grid: bring it onto one first, "
+            f"gdalwarp {flag}{path} {Path(path).stem}_warped.tif"
+        )
+    return file
+
+
+def _readable(path):
+    try:
+        with open(path, "rb"):
+            return True
+    except IsADirectoryError:
+        return True
+    except OSError:
+        return False
+
+
+def member(path):
+    """Return the name by which rasterio opens a path: rasters in a zip, named or the only one there."""
+    if match := re.fullmatch(r"zip://(?!/)([^!]+)!/?(.+)", path):  # rasterio takes the first part for a host
+        return f"zip://{Path(match[1]).resolve()}!{match[2]}"
+    if path.lower().endswith(".zip") and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            rasters = [name for name in archive.namelist() if name.lower().endswith(RASTERS)]
+        if len(rasters) != 1:
+            listed = ", ".join(rasters[:5]) or "none"
+            raise UserError(f"{path} holds {len(rasters)} rasters ({listed}): name one, --input zip://{path}!NAME")
+        return f"zip://{Path(path).resolve()}!{rasters[0]}"
+    return path
+
+
+# ---------------------------------------------------------------------- elevation
+
+
+class Elevation:
+    """Elevation in metres on a grid, read from a raster in any projection.
+
+    The raster's scale, offset and unit (feet) are applied. There is no elevation where its no-data value or mask says
+    so, at a void without a tag, and outside ELEVATIONS.
+    """
+
+    def __init__(self, path, grid, nodata=None):
+        """Open it. grid: PixelGrid to read it on. nodata: value of no data, if the raster has no tag."""
+        self.path, self.file = str(path), open_raster(path)
+        if self.file.crs is None:
+            self.file.close()
+            raise UserError(f"{path}: without a coordinate system the elevation cannot be laid over the scene")
+        self.scale, self.offset = self.file.scales[0], self.file.offsets[0]
+        self.unit = FEET.get((self.file.units[0] or "m").strip().lower(), 1.0)
+        fill = self.file.nodata if self.file.nodata is not None else nodata
+        fill = self._void() if fill is None else fill
+        turns = (0, -360, 360) if self.file.crs.is_geographic else (0,)  # one side of 180 degrees may lie on the other
+        self.views = [
+            WarpedVRT(
+                self.file,
+                src_transform=Affine.translation(turn, 0) @ self.file.transform,
+                crs=grid.crs,
+                transform=grid.transform,
+                width=grid.width,
+                height=grid.height,
+                resampling=Resampling.bilinear,
+                src_nodata=fill,
+                nodata=np.nan,
+                dtype="float32",
+            )
+            for turn in turns
+        ]
+
+    def _void(self):
+        """Find the fill value of voids without a tag: the value beyond ELEVATIONS of the first such pixel."""
+        step = max(1, max(self.file.shape) // 4000)
+        sample = self.file.read(1, out_shape=tuple(size // step for size in self.file.shape)).astype(np.float64)
+        metres = (sample * self.scale + self.offset) * self.unit
+        beyond = sample[(metres < ELEVATIONS[0]) | (metres > ELEVATIONS[1])]
+        return float(beyond[0]) if beyond.size else None
+
+    def read(self, window):
+        """Read a window: H x W float32 in metres, NaN where there is no elevation."""
+        found = None
+        try:
+            for view in self.views:
+                part = view.read(1, window=window)
+                found = part if found is None else np.where(np.isnan(found), part, found)
+                if not np.isnan(found).any():
+                    break
+        except RasterioError:
+            raise UserError(f"{self.path} cannot be read: cut short or damaged, fetch it again") from None
+        metres = (found * np.float32(self.scale) + np.float32(self.offset)) * np.float32(self.unit)
+        return np.where((metres >= ELEVATIONS[0]) & (metres <= ELEVATIONS[1]), metres, np.float32(np.nan))
+
+    def close(self):
+        """Close the raster and its views."""
+        for view in self.views:
+            view.close()
+        self.file.close()

@@ -1,0 +1,243 @@
+"""Scenes and elevation as people have them: archives, alpha, swath edges, voids, feet, names, side files."""
+
+import sqlite3
+import warnings
+import zipfile
+
+import numpy as np
+import pytest
+import rasterio
+from netCDF4 import Dataset
+from rasterio.control import GroundControlPoint
+from rasterio.transform import from_origin
+
+from scenes import mapping, opening, source
+from scenes.pixel_grid import PixelGrid
+from script import UserError
+
+RGB = ("red", "green", "blue")
+UTM = "EPSG:32632"
+PLACE = from_origin(580560, 5102120, 10, 10)
+
+
+def write_raster(path, bands, transform=PLACE, crs=UTM, **form):
+    """Write bands x H x W."""
+    bands = np.asarray(bands)
+    form = {"count": len(bands), "height": bands.shape[1], "width": bands.shape[2], "dtype": bands.dtype} | form
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path, "w", driver="GTiff", transform=transform, crs=crs, **form) as file:
+            file.write(bands)
+    return path
+
+
+# ---------------------------------------------------------------------- what is opened
+
+
+def test_rasters_in_a_zip_are_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_raster("scene.tif", np.full((3, 8, 8), 7, np.uint8))
+    with zipfile.ZipFile("scene.zip", "w") as archive:
+        archive.write("scene.tif", "inside/scene.tif")
+        archive.writestr("readme.txt", "text")
+    for path in ("scene.zip", "zip://scene.zip!inside/scene.tif", f"zip://{tmp_path}/scene.zip!inside/scene.tif"):
+        with source.open_scene([path], RGB) as scene:
+            assert (scene.read(0, 8)[0] == 7).all()
+    with zipfile.ZipFile("scene.zip", "a") as archive:
+        archive.write("scene.tif", "other.tif")
+    with pytest.raises(UserError, match=r"holds 2 rasters \(inside/scene.tif, other.tif\): name one, --input zip://"):
+        source.open_scene(["scene.zip"], RGB)
+
+
+def test_control_points_alone_and_several_rasters_are_told(tmp_path):
+    points = [GroundControlPoint(row, col, 11 + col / 900, 46 - row / 900, 0) for row in (0, 8) for col in (0, 8)]
+    path = tmp_path / "points.tif"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(path, "w", driver="GTiff", height=8, width=8, count=3, dtype="uint8") as file:
+            file.write(np.ones((3, 8, 8), np.uint8))
+            file.gcps = (points, rasterio.crs.CRS.from_epsg(4326))
+    with pytest.raises(UserError, match="by control points alone.*gdalwarp -tps .*points.tif points_warped.tif"):
+        source.open_scene([path], RGB)
+    with Dataset(tmp_path / "two.nc", "w") as file:
+        for axis in ("y", "x"):
+            file.createDimension(axis, 8)
+        for name in ("red", "green"):
+            file.createVariable(name, "f4", ("y", "x"))[:] = 1
+    with pytest.raises(UserError, match="two.nc holds 2 rasters: give one or more of them with --input, such as"):
+        source.open_scene([tmp_path / "two.nc"], RGB)
+
+
+@pytest.mark.parametrize(
+    ("paths", "name"),
+    [
+        (["zip://a.zip!b/scene.tif"], "scene"),
+        (["/vsicurl/https://host/dir/scene.tif?sig=1&x=2"], "scene"),
+        (["GTIFF_DIR:1:scene.tif"], "1_scene"),
+        (['NETCDF:"a/b.nc":red'], "b_red"),
+        (["T51_B04.jp2", "T51_B03.jp2"], "T51"),
+        (["S2B_2021/B04.tif", "S2B_2021/B03.tif", "S2B_2021/B02.tif"], "S2B_2021"),
+        (["2019/boa.tif"], "boa"),
+        (["B04.tif", "B03.tif"], "B04"),
+    ],
+)
+def test_names_of_maps(paths, name):
+    assert mapping.scene_name(paths) == name
+
+
+# ---------------------------------------------------------------------- alpha and no data
+
+
+def test_the_fourth_band_of_a_scene_is_data_or_a_mask_by_its_values(tmp_path):
+    bands = np.random.default_rng(0).integers(40, 200, (4, 32, 32)).astype(np.uint8)
+    bands[3, :, :10] = 0  # a lake has no near infrared
+    infrared = write_raster(tmp_path / "rgbn.tif", bands)
+    with source.open_scene([infrared], RGB) as scene:
+        assert scene.read(0, 32)[1].all()
+    with source.open_scene([infrared], (*RGB, "nir")) as scene:
+        values, valid = scene.read(0, 32)
+        assert valid.all() and (values == bands).all()
+    with source.open_scene([infrared], ("nir", *RGB[:2]), ("4", "1", "2")) as scene:
+        values, valid = scene.read(0, 32)
+        assert valid.all() and (values == bands[[3, 0, 1]]).all()
+    bands[3, :, 10:] = 255
+    with source.open_scene([write_raster(tmp_path / "rgba.tif", bands)], RGB) as scene:
+        assert (scene.read(0, 32)[1] == (bands[3] > 0)).all()
+
+
+def test_zeros_beyond_the_swath_are_no_data_and_dark_pixels_are_not(tmp_path):
+    for kind in (np.uint8, np.uint16):
+        bands = np.random.default_rng(0).integers(40, 200, (3, 32, 40)).astype(kind)
+        bands[:, :, :8] = 0
+        bands[1, 5, 20] = 0  # dark in one band
+        with source.open_scene([write_raster(tmp_path / "swath.tif", bands)], RGB) as scene:
+            valid = scene.read(0, 32)[1]
+            pixels, _ = scene.sample()
+            assert scene.blank_share == 0.2
+        assert not valid[:, :8].any() and valid[:, 8:].all() and pixels.min(1).max() > 0
+        for given in ({"nodata": 0.0}, {}):
+            form = {} if given else {"nodata": 0}
+            with source.open_scene([write_raster(tmp_path / "told.tif", bands, **form)], RGB, **given) as scene:
+                valid = scene.read(0, 32)[1]
+            assert not valid[:, :8].any() and valid[5, 20] == (kind == np.uint8)
+    reflectance = np.zeros((3, 8, 8), np.float32)
+    with source.open_scene([write_raster(tmp_path / "float.tif", reflectance)], RGB) as scene:
+        assert scene.read(0, 8)[1].all()  # 0 is a value of real numbers
+
+
+# ---------------------------------------------------------------------- elevation
+
+
+def plane(size=140):
+    y, x = np.mgrid[:size, :size]
+    return 1500 + 3.0 * x + 2 * np.sin(y / 5)  # about 17 degrees
+
+
+DEMS = {
+    "plain": (lambda z: z, {}, {}),
+    "tagged void": (lambda z: z, {"nodata": -32768, "dtype": "int16"}, {}),
+    "void without a tag": (lambda z: z, {"dtype": "int16"}, {}),
+    "decimetres": (lambda z: 10 * z, {"dtype": "int16"}, {"scales": (0.1,)}),
+    "from 1000 m": (lambda z: z - 1000, {}, {"offsets": (1000.0,)}),
+    "feet": (lambda z: z / 0.3048, {}, {"units": ("ft",)}),
+    "survey feet": (lambda z: z * 3937 / 1200, {}, {"units": ("US survey foot",)}),
+}
+
+
+@pytest.mark.parametrize("case", DEMS)
+def test_elevation_is_in_metres_whatever_the_raster_holds(tmp_path, case):
+    stored, form, tags = DEMS[case]
+    z = stored(plane())
+    form = {"dtype": "float32"} | form
+    if "void" in case:
+        z[60:68, 60:68] = -32768
+    grid = from_origin(580360, 5102320, 10, 10)
+    path = write_raster(tmp_path / "dem.tif", [z.astype(form["dtype"])], grid, **{"nodata": form.get("nodata")})
+    with rasterio.open(path, "r+") as file:
+        for name, value in tags.items():
+            setattr(file, name, value)
+    scene = PixelGrid((96, 96), PLACE, rasterio.crs.CRS.from_epsg(32632))
+    found = opening.Elevation(path, scene).read(rasterio.windows.Window(0, 0, 96, 96))
+    expected = plane()[20:116, 20:116]
+    gap = np.isnan(found)
+    assert gap.sum() == (64 if "void" in case else 0)
+    assert np.abs(found - expected)[~gap].max() < (1.01 if form["dtype"] == "int16" else 0.01)
+
+
+def test_an_elevation_that_crosses_180_degrees_covers_the_whole_scene(tmp_path):
+    """Longitudes beyond 180 on one side, -180 on the other: a scene in degrees and one in UTM, both ways."""
+    z = np.broadcast_to(np.arange(200.0), (100, 200)).astype(np.float32)
+    beyond = write_raster(tmp_path / "beyond.tif", [z], from_origin(179, -16, 0.01, 0.01), "EPSG:4326")
+    below = write_raster(tmp_path / "below.tif", [z], from_origin(-181, -16, 0.01, 0.01), "EPSG:4326")
+    window = rasterio.windows.Window(0, 0, 20, 20)
+    for left, first in ((-179.8, 120), (179.5, 50), (180.3, 130)):  # the first column of elevation under the scene
+        scene = PixelGrid((20, 20), from_origin(left, -16.2, 0.01, 0.01), rasterio.crs.CRS.from_epsg(4326))
+        for path in (beyond, below):
+            found = opening.Elevation(path, scene).read(window)
+            assert np.abs(found[0] - np.arange(first, first + 20)).max() < 0.1, (left, path)
+    utm = PixelGrid((20, 20), from_origin(178000, 8190000, 1000, 1000), rasterio.crs.CRS.from_epsg(32701))
+    for path in (beyond, below):
+        assert np.isfinite(opening.Elevation(path, utm).read(window)).all(), path
+
+
+# ---------------------------------------------------------------------- maps beside what lies there
+
+
+def test_maps_are_replaced_only_when_asked_and_not_while_they_are_open(tmp_path):
+    targets = [tmp_path / f"scene_{kind}{ending}" for kind, ending in mapping.KINDS.items()]
+    mapping.check_targets(targets, overwrite=False)
+    geopackage = targets[2]
+    with sqlite3.connect(geopackage) as base:
+        base.execute("create table t (x)")
+    base.close()
+    with pytest.raises(UserError, match="scene_landslides.gpkg exists: replace it with --overwrite"):
+        mapping.check_targets(targets, overwrite=False)
+    mapping.check_targets(targets, overwrite=True)
+    base = sqlite3.connect(geopackage)
+    base.execute("pragma journal_mode=wal")
+    base.execute("insert into t values (1)")
+    base.commit()
+    with pytest.raises(UserError, match="scene_landslides.gpkg-wal holds changes.*close it in QGIS"):
+        mapping.check_targets(targets, overwrite=True)
+    base.close()
+    mapping.check_targets(targets, overwrite=True)
+    for name in ("scene_mask.tif.ovr", "scene_mask.tif.aux.xml", "scene_landslides.gpkg-shm"):
+        (tmp_path / name).touch()
+    assert {path.name for path in mapping.side_files(targets)} == {
+        "scene_mask.tif.ovr",
+        "scene_mask.tif.aux.xml",
+        "scene_landslides.gpkg-shm",
+    }
+
+
+# ---------------------------------------------------------------------- far from training
+
+
+def told(values, mean, deviation, bands=RGB, **given):
+    scene = mapping.SceneInput(("scene.tif",), **given)
+    return source.distance_from_training(
+        np.float32(values), np.full(len(bands), mean), np.full(len(bands), deviation**2), bands, scene
+    )
+
+
+@pytest.mark.parametrize(
+    ("values", "training", "given", "cause"),
+    [
+        (1800, (55, 20), {}, "digital numbers, and the run takes 0 to 255: try --scaling stretch"),
+        (1800, (1, 0.4), {}, "these look like digital numbers: try --scaling l4s"),
+        (120, (1, 0.4), {}, "8-bit display values"),
+        (0.01, (1, 0.4), {}, "reflectances of 0 to 1"),
+        (3.0, (1, 0.4), {"scaling": "l4s"}, "--offset -1000"),
+        (0.1, (1, 0.4), {"scaling": "l4s", "offset": -1000.0}, "leave --offset out"),
+        (200, (55, 20), {"scaling": "stretch"}, "another kind of ground"),
+    ],
+)
+def test_the_likely_cause_of_a_distance_is_named(values, training, given, cause):
+    rng = np.random.default_rng(0)
+    sample = values * rng.uniform(0.8, 1.2, (3, 500))
+    sample = np.rint(sample) if values == 120 else sample
+    text = told(sample, *training, **given)
+    assert (
+        cause in text and f"red {values:.4g}"[:5] in text and f"(in training {training[0]:g} ± {training[1]:g})" in text
+    )
+    assert told(rng.normal(*training, (3, 500)), *training) == ""
