@@ -28,25 +28,25 @@ WAVELENGTHS = {  # of Sentinel-2's bands, in nanometres (ESA's Sentinel-2 User H
 
 
 def band_names(count, dates=0):
-    """Name the bands of a file with `count` of them: Landslide4Sense's 14, red green blue, or numbers.
+    """Name the bands of a file with `count` of them: Landslide4Sense's 14, red green blue, or band1, band2 ...
 
     dates: number of dates chosen from a series, whose bands are named by date.
     """
     if dates:
         return dated_names(dates)
-    return {14: BANDS_L4S, 3: BANDS_RGB}.get(count, tuple(str(i) for i in range(count)))
+    return {14: BANDS_L4S, 3: BANDS_RGB}.get(count, tuple(f"band{i}" for i in range(1, count + 1)))
 
 
 def band_columns(bands, file_bands, data_dir=""):
-    """Return the positions of bands given by name or by number from 0, or of all bands if none are given."""
+    """Return the positions of bands given by name or by number from 1, or of all bands if none are given."""
     columns = []
     for band in map(str, bands or file_bands):
         if band in file_bands:
             columns.append(file_bands.index(band))
-        elif band.isdigit() and int(band) < len(file_bands):
-            columns.append(int(band))
+        elif (number := re.fullmatch(r"(?:band)?(\d+)", band)) and 1 <= int(number[1]) <= len(file_bands):
+            columns.append(int(number[1]) - 1)
         else:
-            have = f"{', '.join(file_bands)}, or 0 to {len(file_bands) - 1}"
+            have = f"{', '.join(file_bands)}, or 1 to {len(file_bands)}"
             raise UserError(f"{data_dir}: band {band} is not in these files (they have {have})")
     if len(set(columns)) < len(columns):
         raise UserError(f"bands {', '.join(map(str, bands))} name the same band twice")

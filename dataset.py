@@ -188,7 +188,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
         )
     if not own and patches.left_out and not skip_bad:
         raise UserError(describe_faults(patches.data_dir, patches.left_out))
-    if len(patches.file_bands) != config["file_bands"] and set(config["bands"]) <= set(map(str, range(1000))):
+    if len(patches.file_bands) != config["file_bands"] and all(name.startswith("band") for name in config["bands"]):
         raise UserError(
             f"{patches.data_dir}: files of {len(patches.file_bands)} bands, but run {run.name} was trained on "
             f"numbered bands of {config['file_bands']}"

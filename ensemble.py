@@ -39,7 +39,7 @@ def main():
     model_files.save_model(mean_model(models), folder / "model.keras")
     shutil.copyfile(first.folder / "split.csv", folder / "split.csv")
     kept = ("constants", "data_dir", "data_digest", "bands", "file_bands", "input_shape", "band_mean", "band_variance")
-    kept += ("left_out", "file_dtype", "background_digest")
+    kept += ("left_out", "file_dtype", "background_digest", "bands_from")
     config = {"run": folder.name, "members": names, **{key: first.config[key] for key in kept if key in first.config}}
     config["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     config["parameters"] = sum(model.count_params() for model in models)

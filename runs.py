@@ -83,6 +83,10 @@ class Run:
         self.folder, self.name = Path(folder), Path(folder).name
         self.config = read_json(self.folder / "config.json", f"python train.py --run {self.name}")
         self.constants = ADDED | present_names(self.config.get("constants", {}))
+        if "bands_from" not in self.config:  # runs of earlier versions number bands from 0
+            self.config["bands"] = [f"band{int(band) + 1}" if band.isdigit() else band for band in self.config["bands"]]
+            bands = self.constants.get("BANDS", ())
+            self.constants["BANDS"] = [str(int(band) + 1) if band.isdigit() else band for band in map(str, bands)]
 
     def removed(self):
         """Constants that the run was trained with and that train.py no longer has: "LOSS = focal_dice", for example."""
@@ -108,8 +112,11 @@ class Run:
 
 
 def open_run(results_dir, name):
-    """Open the run of that name in a results folder."""
-    return Run(run_folder(results_dir, name))
+    """Open the run of that name in a results folder, or the one that comes with the project if it has none there."""
+    folder, own = run_folder(results_dir, name), Path(__file__).parent / "results"
+    if not (folder / "config.json").exists() and (own / folder.name / "config.json").exists():
+        folder = own / folder.name
+    return Run(folder)
 
 
 def present_names(constants):

@@ -124,13 +124,19 @@ def start(main):
         script.update(flags)
         main()
     except UserError as error:
-        sys.exit(_complain(f"{name}: error: {error}"))
+        sys.exit(_complain(f"{name}: error: {with_flags(str(error), constants(script))}"))
     except OSError as error:  # such as a full disk or a read-only folder: the system's message is clear enough
         where = f"{error.filename}: " if error.filename else ""
         sys.exit(_complain(f"{name}: error: {where}{error.strerror or error}"))
     except KeyboardInterrupt:
         print(f"\n{name}: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def with_flags(text, names):
+    """Write the names of constants in a message as the flags that a user types: EPOCHS becomes --epochs."""
+    alone = "|".join(sorted(names, key=len, reverse=True))
+    return re.sub(rf"(?<![\w/.$-])({alone})(?![\w/.-])", lambda m: "--" + m[1].lower().replace("_", "-"), text)
 
 
 def _interrupt(number, frame):

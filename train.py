@@ -38,7 +38,7 @@ RUN = "unet"  # name of the run, and of its folder
 RESUME = False  # continue an interrupted run, with the constants that it was started with
 OVERWRITE = False  # replace an existing run of this name
 # ---------------------------------------------------------------------- data
-BANDS = ()  # bands to use, by name (B4 B3 B2 slope) or by number from 0; none: all bands
+BANDS = ()  # bands to use, by name (B4 B3 B2 slope) or by number from 1; none: all bands
 DATES = 2  # dates to use from a series (.nc); 1: after the event, 2: before and after, more: the clearest
 SIZE = 0  # resample pictures (PNG, TIFF, JPEG) to this many pixels a side; 0: keep their size, which they must share
 SKIP_BAD = False  # leave out unusable files and list them in config.json, instead of stopping
@@ -105,7 +105,7 @@ def main():
         for constant in run.removed():
             raise script.UserError(f"{constant} is no longer known: start again with --overwrite")
         adopt_constants(run.constants)
-    elif (folder / "config.json").exists() and not OVERWRITE:
+    elif (folder / "model.keras").exists() and not OVERWRITE:  # without a finished epoch nothing can be lost
         raise script.UserError(f"run {folder} exists: go on with --resume, replace it with --overwrite, or give --run")
     check_settings()
     patches = open_data()
@@ -133,10 +133,7 @@ def adopt_constants(recorded):
             print(f"resuming with {name} = {value!r}, as the run was started")
             globals()[name] = value
         elif name not in ("DATA_DIR", "WORKERS"):  # data may have moved; neither changes the result
-            flag = "--" + name.lower().replace("_", "-")
-            raise script.UserError(
-                f"a resumed run keeps {name} = {value!r}: leave {flag} out or start with --overwrite"
-            )
+            raise script.UserError(f"a resumed run keeps {name} {value}: leave it out or start with --overwrite")
 
 
 def open_data():
@@ -204,6 +201,7 @@ def prepare_run(folder, patches, landslide_free):
         "data_dir": DATA_DIR,
         "data_digest": patches.digest,
         "bands": patches.bands,
+        "bands_from": 1,
         "file_bands": len(patches.file_bands),
         "file_dtype": str(patches.images.dtype),
         "input_shape": patches.input_shape,

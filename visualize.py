@@ -130,7 +130,8 @@ def draw_augmentations(run):
     light = optical_bands(patches.file_bands)
     columns = {"as it is": (images, masks)}
     for name, augmentation in augment.AUGMENTATIONS.items():
-        if name == "dihedral" and images.shape[1] != images.shape[2]:
+        square = images.shape[1] == images.shape[2]
+        if (name == "dihedral" and not square) or (name == "compression" and len(light) != 3):
             continue
         shares = {"share": 1.0} if "share" in inspect.signature(augmentation).parameters else {}
         columns[name] = augmentation(images, masks, rng, light, **shares)

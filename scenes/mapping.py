@@ -89,7 +89,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False):
             # reads both rasters back as a whole, which reveals a full disk
             table = polygons.landslides(partial["mask"], partial["probability"], settings.min_area, slope_of(opened))
             polygons.write(table, partial["landslides"], metadata, date)
-            draw(opened, table, partial["quicklook"], bands, settings.threshold, metadata)
+            for _ in progress([0], "drawing the quick-look"):
+                draw(opened, table, partial["quicklook"], bands, settings.threshold, metadata)
         for path in side_files(targets.values()):
             path.unlink()
     except (OSError, rasterio.errors.RasterioError, *polygons.ERRORS) as error:

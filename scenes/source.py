@@ -172,7 +172,7 @@ def terrain_columns(model_bands, dem):
     if not dem:
         return ()
     columns = tuple((name, model_bands.index(name)) for name in TERRAIN if name in model_bands)
-    if not columns and len(model_bands) > 2 and all(name.isdigit() for name in model_bands):
+    if not columns and len(model_bands) > 2 and all(name.startswith("band") for name in model_bands):
         columns = tuple(zip(TERRAIN, range(len(model_bands) - 2, len(model_bands)), strict=True))  # unnamed: the last
     if not columns:
         raise UserError(f"the run takes neither slope nor dem (its bands: {' '.join(model_bands)}): leave --dem out")

@@ -48,11 +48,13 @@ def test_runs_are_compared_with_the_baseline_and_not_repeated(flat):
     assert row["dice_of_seeds"] == f"0:{dice['flips only']:.4f} 1:0.9000" and row["seeds"] == "2"
     assert float(row["validation_dice"]) == pytest.approx((dice["flips only"] + 0.9) / 2, abs=1e-4)
     result = run_script("ablate.py", *TWO[:-3], 2, cwd=place)
-    assert_user_error(result, "results/ablation/baseline-0 was trained with EPOCHS = 1, not 2")
-    assert_user_error(run_script("ablate.py", "--factors", "luck", cwd=place), "FACTORS: 'luck' is none of baseline")
+    assert_user_error(result, "results/ablation/baseline-0 was trained with --epochs = 1, not 2")
+    assert_user_error(run_script("ablate.py", "--factors", "luck", cwd=place), "--factors: 'luck' is none of baseline")
 
 
 def test_what_train_says_reaches_the_user(tmp_path):
     result = run_script("ablate.py", "--factors", "baseline", "--epochs", 1, cwd=tmp_path)
     assert_user_error(result, "baseline, seed 0: train.py", "no patches")
-    assert_user_error(run_script("ablate.py", "--seeds", 0, -1, cwd=tmp_path), "SEEDS is -1: it must be between 0 and")
+    assert_user_error(
+        run_script("ablate.py", "--seeds", 0, -1, cwd=tmp_path), "--seeds is -1: it must be between 0 and"
+    )

@@ -110,7 +110,7 @@ def test_one_process_uses_all_its_devices(alone):
     before = (alone / "results" / "both" / "model.keras").read_bytes()
     process = start(alone, "both", TINY + " --overwrite", devices=3)
     printed = process.communicate(timeout=200)[0]
-    assert process.returncode == 2 and "BATCH_SIZE is 8: 3 devices cannot take equal parts of it" in printed
+    assert process.returncode == 2 and "--batch-size is 8: 3 devices cannot take equal parts of it" in printed
     assert (alone / "results" / "both" / "model.keras").read_bytes() == before
 
 

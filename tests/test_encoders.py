@@ -137,7 +137,7 @@ def test_an_encoder_that_does_not_fit_is_refused_before_the_run_is_made(tmp_path
     result = run_script("train.py", "--encoder", "efficientnet_lite0", cwd=tmp_path)
     assert_user_error(result, "24 x 24 pixels are not divisible by 16: pad them")
     result = run_script("train.py", "--encoder", "efficientnet_lite0", "--model", "segformer", cwd=tmp_path)
-    assert_user_error(result, "ENCODER efficientnet_lite0 goes with MODEL unet")
+    assert_user_error(result, "--encoder efficientnet_lite0 goes with --model unet")
     result = run_script("train.py", "--encoder", "resnet", *SMALL, "--size", 0, cwd=tmp_path)
     assert_user_error(result)
     assert not (tmp_path / "results" / "unet").exists()

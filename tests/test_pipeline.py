@@ -261,10 +261,10 @@ def test_a_damaged_model_is_named(workplace):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--split exam", "SPLIT: 'exam' is none of train, validation, test, all"),
-        ("--threshold 1.5", "THRESHOLD is 1.5: it must be between 0 and 1"),
-        ("--batch-size 0", "BATCH_SIZE is 0"),
-        ("--bootstrap 0", "BOOTSTRAP is 0"),
+        ("--split exam", "--split: 'exam' is none of train, validation, test, all"),
+        ("--threshold 1.5", "--threshold is 1.5: it must be between 0 and 1"),
+        ("--batch-size 0", "--batch-size is 0"),
+        ("--bootstrap 0", "--bootstrap is 0"),
         ("--data-dir nowhere", "nowhere: no patches"),
         ("--data-dir rgb --split all", "band B1 is not in these files"),
         ("--data-dir large --split all", "patches of 64 x 64 pixels, but run small was trained on 32 x 32"),

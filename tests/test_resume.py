@@ -116,7 +116,7 @@ def test_resume_follows_moved_data_but_no_other_change(stopped):
     config = record(stopped, "config.json", "stopped")
     assert config["precision"] in ("float32", "mixed_bfloat16")
     result = run_script("train.py", "--run", "stopped", "--resume", "--epochs", 3, cwd=stopped)
-    assert_user_error(result, "a resumed run keeps EPOCHS = 200: leave --epochs out")
+    assert_user_error(result, "a resumed run keeps --epochs 200: leave it out")
     result = run_script("train.py", "--run", "stopped", "--resume", "--data-dir", "nowhere", cwd=stopped)
     assert_user_error(result, "nowhere: no patches")
 

@@ -238,3 +238,32 @@ def test_memory_that_is_freed_is_not_faulted_in_again():
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     given_back, kept = map(int, result.stdout.split())
     assert kept < given_back / 10
+
+
+def test_bands_of_earlier_runs_were_numbered_from_0(tmp_path):
+    old = {"bands": ["0", "3"], "file_bands": 4, "constants": {"BANDS": [0, 3]}}
+    for name, config in (("old", old), ("new", {"bands": ["band1"], "bands_from": 1, "constants": {"BANDS": ["1"]}})):
+        records.write_json(tmp_path / name / "config.json", config)
+    opened = runs.Run(tmp_path / "old")
+    assert opened.config["bands"] == ["band1", "band4"] and opened.constants["BANDS"] == ["1", "4"]
+    opened = runs.Run(tmp_path / "new")
+    assert opened.config["bands"] == ["band1"] and opened.constants["BANDS"] == ["1"]
+
+
+def test_a_run_that_comes_with_the_project_is_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert runs.open_run("results", "rgb").folder == ROOT / "results" / "rgb"
+    with pytest.raises(script.UserError, match="results/none/config.json is missing"):
+        runs.open_run("results", "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("EPOCHS is 0: it must be", "--epochs is 0: it must be"),
+        ("/data/DEM/EPOCHS.tif: SPLIT_SEED and SEED", "/data/DEM/EPOCHS.tif: --split-seed and --seed"),
+        ("EPOCHS_DONE", "EPOCHS_DONE"),
+    ],
+)
+def test_messages_name_flags(text, shown):
+    assert script.with_flags(text, ("EPOCHS", "SEED", "SPLIT_SEED", "DEM")) == shown

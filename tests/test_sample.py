@@ -117,9 +117,9 @@ def test_patches_are_replaced_on_request_only(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--region", "moon"), "REGION: 'moon' is none of all, humid_hills"),
-        (("--patches", 0), "PATCHES is 0: it must be at least 1"),
-        (("--seed", -1), "SEED is -1: it must be at least 0"),
+        (("--region", "moon"), "--region: 'moon' is none of all, humid_hills"),
+        (("--patches", 0), "--patches is 0: it must be at least 1"),
+        (("--seed", -1), "--seed is -1: it must be at least 0"),
     ],
 )
 def test_bad_settings(tmp_path, flags, message):

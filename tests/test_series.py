@@ -215,14 +215,14 @@ def test_a_series_goes_through_the_stages(tmp_path, fusion):
 def test_a_fusion_that_does_not_fit_is_refused(tmp_path, flat):
     assert_user_error(
         run_script("train.py", "--fusion", "difference", cwd=flat.parent),
-        "FUSION difference needs the unet and series of two dates; here MODEL is unet and the number of dates is 0",
+        "--fusion difference needs the unet and series of two dates; here --model is unet and the number of dates is 0",
     )
     for number in range(1, 9):
         write_published(tmp_path / f"s/a_{number}.nc", number)
     flags = ("--data-dir", tmp_path / "s", "--fusion", "difference")
     assert_user_error(run_script("train.py", *flags, "--dates", 3, cwd=tmp_path), "and the number of dates is 3")
     flags = (*flags, "--bands", "B04 before", "B03 after")
-    assert_user_error(run_script("train.py", *flags, cwd=tmp_path), "BANDS: the dates have different bands")
+    assert_user_error(run_script("train.py", *flags, cwd=tmp_path), "--bands: the dates have different bands")
 
 
 def test_a_series_needs_its_mask_only_to_be_scored(tmp_path):
