@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 import rasterio.errors
+from rasterio._err import CPLE_BaseError
 from rasterio.env import ensure_env
 from rasterio.windows import Window
 
@@ -93,7 +94,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False):
                 draw(opened, table, partial["quicklook"], bands, settings.threshold, metadata)
         for path in side_files(targets.values()):
             path.unlink()
-    except (OSError, rasterio.errors.RasterioError, *polygons.ERRORS) as error:
+    except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *polygons.ERRORS) as error:  # GDAL raises all three
         if getattr(error, "filename", None):  # the system names the file and the fault
             raise
         raise UserError(f"{out_dir}/ cannot be written to: is the disk full?") from None
