@@ -50,7 +50,9 @@ def main():
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
     if own and SPLIT in ("train", "all"):
         print(f"note: the {SPLIT} split holds patches that the run was trained on")
-    ground, chosen = false_alarms.open_for_run(run, SPLIT, cache_dir, BACKGROUND_DIRS)
+    ground, chosen = None, ()
+    if own or BACKGROUND_DIRS:
+        ground, chosen = false_alarms.open_for_run(run, SPLIT, cache_dir, BACKGROUND_DIRS)
     model = run.model()
 
     from plots import reliability_diagram

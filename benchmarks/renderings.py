@@ -20,7 +20,6 @@ import augment
 import background
 import dataset
 import false_alarms
-import metrics
 import records
 import rendering
 import runs
@@ -103,8 +102,10 @@ def main():
     """Score every run under every rendering, try the probe, and write the tables and the picture."""
     cache, out = Path(RESULTS_DIR, "cache"), Path(OUT)
     rows, probe_rows = [], []
-    for name in RUNS:
-        run = runs.open_run(RESULTS_DIR, name)
+    opened = [runs.open_run(RESULTS_DIR, name) for name in RUNS]
+    for run in opened:  # packed before the work, which a missing folder would otherwise end
+        background.open_background(run.constants["BACKGROUND_DIRS"], background.Form.of_run(run.config), cache)
+    for name, run in zip(RUNS, opened, strict=True):
         patches, indices, _ = dataset.open_for_run(run, SPLIT, DATA_DIR, cache)
         ground = background.open_background(BACKGROUND_DIRS, background.Form.of(patches), cache)
         model, threshold = run.model(), run.threshold()
@@ -130,6 +131,8 @@ def main():
 
 def score(model, patches, indices, threshold, render):
     """Score the test patches under a rendering."""
+    import metrics
+
     counts = np.zeros(3, int)
     for start in range(0, len(indices), BATCH_SIZE):
         batch = indices[start : start + BATCH_SIZE]
