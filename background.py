@@ -68,7 +68,7 @@ def open_background(folders, form, cache_dir="results/cache"):
         return None
     files = [pair for folder in folders for pair in find_pictures(folder)]
     state = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files]
-    key = hashlib.sha256(repr((PACK_FORMAT, *form[:2], state)).encode()).hexdigest()
+    key = hashlib.sha256(repr((PACK_FORMAT, form.shape, form.dtype, state)).encode()).hexdigest()
     folder = Path(cache_dir, f"background-{key[:12]}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):

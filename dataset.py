@@ -99,7 +99,7 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
             good = [
                 each for each in kept if not {_name(path, data_dir) for path in (each.image, each.mask or "")} & bad
             ]
-            return _pack(data_dir, good, faults + late, folder, key, skip_bad, options)
+            return _pack(data_dir, good, faults + late, folder, None if passing else key, skip_bad, options)
         faults += late
         if kept:
             pack.settle(shape, dtype, rule.value)

@@ -17,6 +17,7 @@ import patch_files
 import records
 import runs
 import script
+import splits
 
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
@@ -40,7 +41,7 @@ def main():
         raise script.UserError(
             f"{DATA_DIR} is not the data of run {run.name}: give the folder that it was trained on, or omit --data-dir"
         )
-    if not any((patches.read_masks([i]) == 1).any() for i in indices):
+    if not splits.has_landslides(patches, indices):
         raise script.UserError(
             f"no landslide in the {SPLIT} split of {patches.data_dir}: no threshold can be chosen on it"
         )

@@ -84,7 +84,7 @@ def read_patch(image_path, mask_path, options=None, form=None):
         Fault: its attribute `path` is the file with the defect.
     """
     path, options = image_path, (options or ReadOptions()).of(image_path)
-    picture, gap, mask = path.suffix.lower() in PICTURES, None, None
+    picture, gap, mask = is_picture(path), None, None
     try:
         check_readable(path)
         if path.suffix.lower() == SERIES:
@@ -177,10 +177,8 @@ def checked_image(image, gap=None):
 
     Returns (image, gap): floats as float32, 0 where there is no data; gap None if there is data everywhere.
     """
+    image = squeezed(image, 3)
     shape = np.shape(image)
-    while len(shape) > 3 and 1 in (shape[0], shape[-1]):
-        image = image[0] if shape[0] == 1 else image[..., 0]
-        shape = image.shape
     if len(shape) != 3:
         raise Fault(f"'img' has shape {size_text(shape) or 'none'}, not height x width x bands")
     if 0 in shape:
@@ -207,10 +205,16 @@ def checked_image(image, gap=None):
     return image, gap if gap.any() else None
 
 
+def squeezed(array, axes):
+    """Drop axes of length 1 before and behind, as long as an array has more than `axes`."""
+    while np.ndim(array) > axes and 1 in (array.shape[0], array.shape[-1]):
+        array = array[0] if array.shape[0] == 1 else array[..., 0]
+    return array
+
+
 def coded(mask):
     """Return a mask of an HDF5 file as `pictures.read_mask` does, without axes of length 1 before and behind."""
-    while np.ndim(mask) > 2 and 1 in (mask.shape[0], mask.shape[-1]):
-        mask = mask[0] if mask.shape[0] == 1 else mask[..., 0]
+    mask = squeezed(mask, 2)
     return np.where(mask == 255, 254, mask).astype(mask.dtype) if mask.dtype.kind in "uif" else mask
 
 
@@ -299,7 +303,8 @@ def common_form(entries, options=None):
             with contextlib.suppress(*H5_ERRORS, AttributeError, Fault):
                 if entry.image.suffix.lower() in HDF5:
                     with h5py.File(entry.image) as file:
-                        form = file["img"].shape, file["img"].dtype
+                        stored = file["img"]
+                        form = squeezed(np.broadcast_to(np.uint8(0), stored.shape), 3).shape, stored.dtype
                 else:
                     image = read_patch(entry.image, None, options).image
                     form = image.shape, image.dtype

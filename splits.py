@@ -79,8 +79,8 @@ def split_patches(
         assigned[taken] = split
         if not flat:
             notes.append(f"no {split} split in the folder: {len(taken)} patches cut from training ({method})")
-        copies = _first_copies(patches.contents[pool])
-        assigned[pool] = assigned[pool[copies]]  # the same picture is never on both sides of a cut
+    if missing:  # the same picture is never on both sides of a cut
+        assigned[pool] = assigned[pool[_first_copies(patches.contents[pool])]]
     notes += leaks(patches, assigned)
     check_landslides(patches, assigned)
     train = np.flatnonzero(assigned == "train")
@@ -112,11 +112,16 @@ def leaks(patches, assigned):
     return notes
 
 
+def has_landslides(patches, indices):
+    """Return whether any of some patches has a landslide in its mask."""
+    return any((patches.read_masks([i]) == 1).any() for i in indices)
+
+
 def check_landslides(patches, assigned):
     """Raise UserError if training or validation has no landslide: then nothing can be learnt, or nothing chosen."""
     for split, lost in (("train", "nothing can be learnt"), ("validation", "no epoch and no threshold can be chosen")):
         indices = np.flatnonzero(assigned == split)
-        if not any((patches.read_masks([i]) == 1).any() for i in indices):
+        if not has_landslides(patches, indices):
             raise UserError(
                 f"{patches.data_dir}: no landslide in the masks of the {len(indices)} {split} patches, so {lost}: "
                 "check the masks, or move patches with landslides there"

@@ -22,7 +22,6 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.p
 RASTERS = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".png", ".jpg")
 ELEVATIONS = -500.0, 9000.0  # metres; beyond them an elevation is a void (the Dead Sea: -430, Everest: 8849)
 FEET = {"ft": 0.3048, "foot": 0.3048, "feet": 0.3048, "us-ft": 1200 / 3937, "us survey foot": 1200 / 3937}
-FILLS = (-32768.0, -32767.0, -9999.0, float(np.finfo(np.float32).min), 0.0)
 
 
 def open_raster(path):
@@ -35,11 +34,8 @@ def open_raster(path):
     try:
         file = rasterio.open(member(path))
     except RasterioError as error:
-        plain = not re.match(r"^[\w+]+:|^/vsi", path)
-        if plain and not Path(path).exists():
-            raise UserError(f"{path} does not exist") from None
-        if plain and not _readable(path):
-            raise UserError(f"{path} may not be read: permission denied") from None
+        if not re.match(r"^[\w+]+:|^/vsi", path):
+            check_readable(path)
         raise UserError(f"{path} cannot be opened as a raster, it may be cut short ({error})") from None
     if not file.count:
         inside = file.subdatasets
@@ -57,14 +53,17 @@ def open_raster(path):
     return file
 
 
-def _readable(path):
+def check_readable(path):
+    """Raise UserError if a file does not exist or may not be read; a folder may be a raster."""
     try:
         with open(path, "rb"):
-            return True
+            pass
     except IsADirectoryError:
-        return True
-    except OSError:
-        return False
+        pass
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except OSError as error:
+        raise UserError(f"{path} may not be read: {error.strerror}") from None
 
 
 def member(path):
@@ -84,6 +83,12 @@ def member(path):
 # ---------------------------------------------------------------------- elevation
 
 
+def beyond_180(grid):
+    """Return whether a raster or PixelGrid in degrees reaches beyond 180 degrees of longitude."""
+    corners = [grid.transform @ (column, row) for column in (0, grid.width) for row in (0, grid.height)]
+    return bool(grid.crs and grid.crs.is_geographic and max(abs(x) for x, _ in corners) > 180)
+
+
 class Elevation:
     """Elevation in metres on a grid, read from a raster in any projection.
 
@@ -101,7 +106,8 @@ class Elevation:
         self.unit = FEET.get((self.file.units[0] or "m").strip().lower(), 1.0)
         fill = self.file.nodata if self.file.nodata is not None else nodata
         fill = self._void() if fill is None else fill
-        turns = (0, -360, 360) if self.file.crs.is_geographic else (0,)  # one side of 180 degrees may lie on the other
+        # beyond 180 degrees, one side may lie on the other
+        turns = (0, -360, 360) if any(map(beyond_180, (self.file, grid))) else (0,)
         self.views = [
             WarpedVRT(
                 self.file,

@@ -102,14 +102,17 @@ class Scene:
             UserError: naming the file that cannot be read.
         """
         window = Window.from_slices((top, bottom), (left, self.grid.width if right is None else right))
-        image, valid = self._read_files(window)
+        return self._completed(window, *self._read_files(window))
+
+    def _completed(self, window, image, valid):
+        """Add slope and elevation to what the files hold, and scale; see `read`."""
         values = np.empty((len(self.source.gain), *valid.shape), np.float32)
         values[list(self.source.columns)] = image
         if self.dem:
             terrain = self.read_terrain(window)
             for name, column in self.source.terrain:
                 values[column] = terrain[name]
-            valid &= np.isfinite(terrain["dem"])
+            valid = valid & np.isfinite(terrain["dem"])
         self.scale(values)
         return values, valid
 
@@ -205,13 +208,14 @@ class Scene:
             ]
         kept, imaged, complete, blank, seen = [], 0, 0, 0, 0
         for top, bottom, left, right in windows:
-            values, valid = self.read(top, bottom, left, right)
+            window = Window.from_slices((top, bottom), (left, right))
+            image, in_files = self._read_files(window)
+            values, valid = self._completed(window, image, in_files)
             if self.source.blank:
-                raw, _ = self._read_files(Window.from_slices((top, bottom), (left, right)))
-                blank, seen = blank + (raw == self.source.offset).all(0).sum(), seen + valid.size
+                blank += (image == self.source.offset).all(0).sum()
             if self.dem:
-                imaged += self._read_files(Window.from_slices((top, bottom), (left, right)))[1].sum()
-            complete += valid.sum()
+                imaged += in_files.sum()
+            complete, seen = complete + valid.sum(), seen + valid.size
             kept.append(values[:, valid])
         self.blank_share = blank / seen if seen else 0.0
         return np.concatenate(kept, axis=1), complete / imaged if imaged else 1.0

@@ -312,6 +312,18 @@ def test_folders_left_aside_are_told(tmp_path):
         packed(tmp_path / "e")
 
 
+def test_images_lose_empty_axes(tmp_path):
+    """A whole folder of 1 x H x W x bands, as some programs write batches of one."""
+    write_patches(tmp_path / "d/images", tmp_path / "d/masks", range(1, 5), bands=3)
+    for path in (tmp_path / "d/images").iterdir():
+        with h5py.File(path) as file:
+            image = file["img"][()]
+        write_h5(path, "img", image[None])
+    patches = packed(tmp_path / "d")
+    assert patches.input_shape == (32, 32, 3)
+    np.testing.assert_array_equal(patches.images[-1], image.astype(np.float32))
+
+
 def test_arrays_of_other_shapes_are_told(tmp_path):
     for number, shape in ((1, (14, 64, 64)), (2, (0, 0, 3)), (3, (64, 64))):
         write_h5(tmp_path / f"image_{number}.h5", "img", np.zeros(shape))
