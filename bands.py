@@ -21,6 +21,14 @@ SCALE_L4S = (
 BANDS_RGB = ("red", "green", "blue")
 # Sen12Landslides, for each date of a series.
 BANDS_SEN12 = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
+# Sentinel-2, in the order of the band_id in product metadata; and the same bands by the words of STAC and others.
+BANDS_SENTINEL2 = (*(f"B{i}" for i in range(1, 9)), "B8A", *(f"B{i}" for i in range(9, 13)))
+BAND_WORDS = {
+    **{"coastal": "B1", "blue": "B2", "green": "B3", "red": "B4", "rededge1": "B5", "rededge2": "B6"},
+    **{"rededge3": "B7", "nir": "B8", "nir08": "B8A", "nir09": "B9", "cirrus": "B10", "swir16": "B11", "swir22": "B12"},
+}
+# 8-bit patches of Landslide4Sense hold its values times 255 / the largest one of the patch: about this, on average.
+DISPLAY_L4S = 58.0
 WAVELENGTHS = {  # of Sentinel-2's bands, in nanometres (ESA's Sentinel-2 User Handbook, 2015)
     **{"B1": 443, "B2": 490, "B3": 560, "B4": 665, "B5": 705, "B6": 740, "B7": 783, "B8": 842, "B8A": 865},
     **{"B9": 945, "B10": 1375, "B11": 1610, "B12": 2190, "red": 665, "green": 560, "blue": 490},
@@ -51,6 +59,26 @@ def band_columns(bands, file_bands, data_dir=""):
     if len(set(columns)) < len(columns):
         raise UserError(f"bands {', '.join(map(str, bands))} name the same band twice")
     return columns
+
+
+def sentinel2_band(name):
+    """Return the Sentinel-2 band of a name: "B4" of B04, b4, red or "B04 after"; None if it names none."""
+    name = name.split(" ")[0]
+    plain = BAND_WORDS.get(name.lower(), re.sub(r"^B0(?=\d)", "B", name.upper()))
+    return plain if plain in BANDS_SENTINEL2 else None
+
+
+def value_unit(bands, dtype, mean):
+    """Say what the values of training files are: "l4s", "display" (0 to 255) or "" if that is not known.
+
+    Args:
+        bands: names of the bands. dtype: of the files, as text. mean: of each band over the training split.
+    """
+    light = [i for i, name in enumerate(bands) if name not in TERRAIN]
+    if dtype == "uint8":
+        return "display"
+    known = light and all(sentinel2_band(bands[i]) for i in light)
+    return "l4s" if known and all(0.2 < mean[i] < 5 for i in light) else ""
 
 
 def true_colour(file_bands):

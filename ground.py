@@ -47,15 +47,22 @@ def interpolate(lattice, shape, rows, columns):
 
 
 def horn_slope(elevation, dx, dy):
-    """Compute slope in degrees by Horn's method (Horn 1981, doi 10.1109/PROC.1981.11918).
+    """Compute slope in degrees by Horn's method; see `horn_gradient`. Returns H x W float32, NaN where unknown."""
+    east, north = horn_gradient(elevation, dx, dy)
+    return np.degrees(np.arctan(np.hypot(east, north))).astype(np.float32)
+
+
+def horn_gradient(elevation, dx, dy):
+    """Compute how steeply the ground rises, by Horn's method (Horn 1981, doi 10.1109/PROC.1981.11918).
 
     Args:
         elevation: (H + 2) x (W + 2), in metres, with a margin of one pixel; NaN where unknown.
         dx, dy: size of a pixel along rows and columns in metres, numbers or H x W.
 
     Returns:
-        H x W float32; NaN where the pixel's own elevation is unknown. An unknown neighbour is extrapolated linearly
-        from the opposite neighbour and the pixel, or takes the pixel's elevation if both neighbours are unknown.
+        (rise along rows, rise against columns), H x W each: eastwards and northwards where north is up. NaN where the
+        pixel's own elevation is unknown. An unknown neighbour is extrapolated linearly from the opposite neighbour and
+        the pixel, or takes the pixel's elevation if both neighbours are unknown.
     """
     z = np.asarray(elevation, np.float64)
     height, width = z.shape[0] - 2, z.shape[1] - 2
@@ -77,5 +84,5 @@ def horn_slope(elevation, dx, dy):
     west = neighbour(-1, -1) + 2 * neighbour(0, -1) + neighbour(1, -1)
     south = neighbour(1, -1) + 2 * neighbour(1, 0) + neighbour(1, 1)
     north = neighbour(-1, -1) + 2 * neighbour(-1, 0) + neighbour(-1, 1)
-    slope = np.degrees(np.arctan(np.hypot((east - west) / (8 * dx), (south - north) / (8 * dy))))
-    return np.where(np.isnan(centre), np.nan, slope).astype(np.float32)
+    unknown = np.isnan(centre)
+    return tuple(np.where(unknown, np.nan, rise) for rise in ((east - west) / (8 * dx), (north - south) / (8 * dy)))

@@ -1,8 +1,8 @@
-"""Map landslides with a trained run: in patches, or over a whole satellite scene.
+"""Map landslides with a trained run: in patches, or over a whole satellite scene or product.
 
     python predict.py --run first --input image_7.h5                     # a patch; also a folder of patches
+    python predict.py --run rgb --input S2B_MSIL2A_20210122T133229_N0214_R081_T22HBD_20210122T155500.SAFE
     python predict.py --run first --input scene.tif --dem dem.tif --scaling l4s
-    python predict.py --run first --input T51PWP_*_B[01]?.jp2 --dem dem.tif --scaling l4s --nodata 0
     python predict.py --run rgb --input scene.tif --scene-bands 3 2 1 --scaling stretch --scheduler local:2
 
 Writes into results/<run>/maps/: mask_N.h5 of patches; of a scene <scene>_probability.tif, <scene>_mask.tif,
@@ -24,27 +24,32 @@ from bands import band_columns, band_names
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # holds a folder for each run
 RUN = "unet"  # name of the run
-INPUT = ()  # patches (file or folder), a GeoTIFF, or files of one band each in the order of the model's bands
+INPUT = ()  # patches (file or folder), a product (.SAFE or zip), a GeoTIFF, or files of one band each, in order
+BEFORE = ()  # the same ground before the event, in the same forms: only what is new since then is mapped
 OUT_DIR = ""  # folder for the maps; empty: maps/ in the run's folder
 OVERWRITE = False  # replace maps of the same name
 PROBABILITIES = False  # for patches: write probability_N.h5 beside the masks
 PROBABILITY = "uint8"  # form of a scene's probabilities; uint8: percent, float32: 0 to 1
 # ---------------------------------------------------------------------- what the model is shown
 SCENE_BANDS = ()  # bands of the scene in the model's order, by number from 1 or by name; none given: all
-DEM = ""  # elevation raster in metres, in any projection, for the bands slope and dem
-SCALING = "none"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255
-OFFSET = 0.0  # added to the files' values before scaling: -1000 for Sentinel-2 of processing baseline 04.00 on
+DEM = ""  # elevation raster in any projection: describes the polygons, and feeds a run with slope and dem
+SCALING = "auto"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255; none
+OFFSET = None  # float: added to the files' values before scaling; none: what their metadata or tags say, or 0
 NODATA = None  # float: value of no data in files without such a tag; none: 0 in all bands of whole numbers
 DEM_NODATA = None  # float: value of no data in an elevation raster without such a tag; none: below -500 or above 9000 m
+CLOUDS = "auto"  # auto: the classes of a Level-2 product; none; ukis: compute them; or a raster, not 0 where hidden
+EXCLUDE = ""  # ground to take out of the map: a vector file (water, buildings, roads), or a raster, not 0 there
+BUFFER = 0.0  # metres by which the shapes to exclude are widened; for lines, such as roads
 # ---------------------------------------------------------------------- mapping
 THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one of optimize_threshold.py
 TTA = False  # average over the eight flips and turns, which takes eight times as long
 OVERLAP = 0.5  # share of a tile that neighbours overlap: 0.5 is smoothest, 0.25 is twice as fast
 MIN_AREA = 0.0  # smallest area of a polygon in m2 (in pixels, if the scene has no coordinate system)
+MIN_SLOPE = 0.0  # degrees: leave out polygons whose steepest tenth of pixels lies below it; needs --dem
 BATCH_SIZE = 32  # tiles predicted at once
 SCHEDULER = ""  # empty: this process computes; local:2: two processes here; tcp://host:8786: a Dask cluster
 
-CHOICES = {"PROBABILITY": ("uint8", "float32"), "SCALING": ("none", "l4s", "stretch")}
+CHOICES = {"PROBABILITY": ("uint8", "float32"), "SCALING": ("auto", "none", "l4s", "stretch")}
 
 
 def main():
@@ -57,16 +62,28 @@ def main():
     out_dir = Path(OUT_DIR) if OUT_DIR else run.folder / "maps"
     records.require(run.folder / "model.keras", f"python train.py --run {run.name}")
     metadata = {"run": run.name, "threshold": f"{threshold:.3f}", "revision": runs.revision()}
-    first = Path(INPUT[0])
-    if first.is_dir() or first.suffix.lower() in (*patch_files.HDF5, patch_files.SERIES):
+    if holds_patches(Path(INPUT[0])):
         map_patches(run, threshold, out_dir, metadata)
     else:
-        from scenes.mapping import MapSettings, SceneInput, map_scene
+        from scenes.mapping import MapSettings, map_scene
+        from scenes.source import SceneInput
 
         scene = SceneInput(tuple(INPUT), tuple(SCENE_BANDS), DEM, SCALING, OFFSET, NODATA, DEM_NODATA)
         percent = PROBABILITY == "uint8"
-        settings = MapSettings(threshold, TTA, OVERLAP, MIN_AREA, BATCH_SIZE, SCHEDULER, percent)
-        map_scene(run, scene, settings, out_dir, metadata, OVERWRITE)
+        settings = MapSettings(
+            threshold, TTA, OVERLAP, MIN_AREA, BATCH_SIZE, SCHEDULER, percent, CLOUDS, MIN_SLOPE, EXCLUDE, BUFFER
+        )
+        before = SceneInput(tuple(BEFORE), tuple(SCENE_BANDS), "", SCALING, OFFSET, NODATA) if BEFORE else None
+        map_scene(run, scene, settings, out_dir, metadata, OVERWRITE, before)
+
+
+def holds_patches(path):
+    """Return whether a path is of patches, and not of a scene or product."""
+    if path.is_dir():
+        from scenes.products import is_product_folder  # it imports rasterio
+
+        return not is_product_folder(path)
+    return path.suffix.lower() in (*patch_files.HDF5, patch_files.SERIES)
 
 
 def check_settings():
@@ -74,7 +91,11 @@ def check_settings():
     if not INPUT:
         raise script.UserError("nothing to map: give patches, a GeoTIFF or files of one band each with --input")
     script.check_choices(globals(), **CHOICES)
-    script.check_ranges(globals(), THRESHOLD=(0, 1), OVERLAP=(0, 0.5), BATCH_SIZE=(1, None), MIN_AREA=(0, None))
+    script.check_ranges(
+        globals(), THRESHOLD=(0, 1), OVERLAP=(0, 0.5), BATCH_SIZE=(1, None), MIN_AREA=(0, None), MIN_SLOPE=(0, 90)
+    )
+    if MIN_SLOPE and not DEM:
+        raise script.UserError("--min-slope needs an elevation raster, --dem")
 
 
 # ---------------------------------------------------------------------- patches
@@ -82,7 +103,7 @@ def check_settings():
 
 def map_patches(run, threshold, out_dir, metadata):
     """Write mask_N.h5 for every patch; a folder with splits gets a folder for each."""
-    if DEM or SCENE_BANDS or SCALING != "none" or SCHEDULER:
+    if DEM or BEFORE or SCENE_BANDS or SCALING not in ("auto", "none") or SCHEDULER:
         raise script.UserError("patches are taken as they are: scene settings do not apply to them")
     entries = list_patches([Path(path) for path in INPUT])
     read_patch(entries[0], run)  # reports a mistake before Keras is loaded

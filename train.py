@@ -29,6 +29,7 @@ import records
 import runs
 import script
 import splits
+from bands import value_unit
 from teacher import Teacher
 
 # ---------------------------------------------------------------------- input and output
@@ -207,6 +208,7 @@ def prepare_run(folder, patches, landslide_free):
         "input_shape": patches.input_shape,
         "band_mean": mean.tolist(),
         "band_variance": variance.tolist(),
+        "values": value_unit(patches.bands, str(patches.images.dtype), mean),
         "background_digest": landslide_free and landslide_free.digest,
         "seed": SEED,
         "left_out": patches.left_out,

@@ -65,10 +65,10 @@ def open_job(place, overlap, batch_size):
     """Open the scene; return it with its job and the model."""
     from bands import BANDS_L4S
     from scenes.pipeline import Job
-    from scenes.source import open_scene
+    from scenes.source import SceneInput, open_scene
     from scenes.tiling import TileGrid
 
-    opened = open_scene([Path(place, "scene.tif")], BANDS_L4S)
+    opened = open_scene(SceneInput((Path(place, "scene.tif"),)), BANDS_L4S)
     grid = TileGrid(*opened.grid.shape, (128, 128), overlap).filling(batch_size)
     return opened, Job(place, opened.source, grid, (1.0,) * 14, batch_size), model_files.load_model(Path(place))
 
@@ -88,7 +88,7 @@ def strips(place, overlap, batch_size):
                 file.write(probability, 1, window=((top, top + len(valid)), (0, opened.grid.width)))
 
         with pipeline.BackgroundWriter(write) as writer:
-            for strip in pipeline.strips_here(job, model, opened):
+            for (strip,) in pipeline.strips_here([job], model, [opened]):
                 writer(strip)
     return time.perf_counter() - began, peak()
 

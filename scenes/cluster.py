@@ -32,7 +32,7 @@ for name, module in list(sys.modules.items()):
 """
 
 
-def strips_on_cluster(job, scheduler):
+def strips_on_cluster(jobs, scheduler):
     """Yield what `strips_here` yields, computed by the workers of a Dask cluster.
 
     If a worker is lost, another computes its strip again. Strips arrive once each and in order. Only a few are computed
@@ -46,23 +46,29 @@ def strips_on_cluster(job, scheduler):
         import distributed
     except ImportError:
         raise UserError("a scheduler needs Dask: pip install -r requirements-scheduler.txt") from None
+    jobs = [_placed(job) for job in jobs]
+    with open_client(distributed, scheduler) as client:
+        workers = len(client.scheduler_info(n_workers=-1)["workers"])
+        names = [hashlib.sha256(repr(job).encode()).hexdigest()[:12] for job in jobs]  # tell these jobs from others
+        waiting = deque()
+        try:
+            for index in range(len(jobs[0].grid.strips)):
+                for job, name in zip(jobs, names, strict=True):
+                    waiting.append(client.submit(compute_strip, job, index, key=f"strip-{index}-{name}"))
+                if len(waiting) > 2 * workers * len(jobs):
+                    yield [waiting.popleft().result() for _ in jobs]
+            while waiting:
+                yield [waiting.popleft().result() for _ in jobs]
+        except (distributed.KilledWorker, CancelledError) as error:
+            raise UserError(f"the cluster gave up a strip, for want of memory perhaps ({error})") from None
+
+
+def _placed(job):
+    """Return the job with paths that any process can open, and the times of its files."""
     source = replace(job.source, paths=_absolute(job.source.paths), dem="".join(_absolute([job.source.dem])))
     files = [Path(job.run, "model.keras"), *source.paths, *filter(None, [source.dem])]
     stamps = tuple(Path(path).stat().st_mtime_ns for path in files if Path(path).exists())  # others have no time
-    job = replace(job, run=str(Path(job.run).resolve()), source=source, stamps=stamps)
-    with open_client(distributed, scheduler) as client:
-        workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        name = hashlib.sha256(repr(job).encode()).hexdigest()[:12]  # tells this job from others on the cluster
-        waiting = deque()
-        try:
-            for index in range(len(job.grid.strips)):
-                waiting.append(client.submit(compute_strip, job, index, key=f"strip-{index}-{name}"))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except (distributed.KilledWorker, CancelledError) as error:
-            raise UserError(f"the cluster gave up a strip, for want of memory perhaps ({error})") from None
+    return replace(job, run=str(Path(job.run).resolve()), source=source, stamps=stamps)
 
 
 def _absolute(paths):
@@ -132,6 +138,6 @@ def compute_strip(job, index):
         return strip and (predict_strip(model, job.grid, strip, job.batch_size, job.tta), strip.valid)
 
 
-@functools.lru_cache(maxsize=1)
+@functools.lru_cache(maxsize=2)  # a scene after and one before
 def _equipment(job):
     return load_model(Path(job.run)), Scene(job.source)

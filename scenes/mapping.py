@@ -3,8 +3,9 @@
 import contextlib
 import os
 import re
+import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from rasterio._err import CPLE_BaseError
 from rasterio.env import ensure_env
 from rasterio.windows import Window
 
-from bands import true_colour
+from bands import true_colour, value_unit
 from records import atomic_write
-from scenes import cluster, pipeline, polygons, tiling
-from scenes.source import distance_from_training, open_scene, scaled
+from scenes import cluster, pairs, pipeline, polygons, tiling
+from scenes.clouds import open_clouds
+from scenes.exclusion import open_excluded
+from scenes.scaling import choose_scaling, distance_from_training, scaled
+from scenes.source import open_scene
 from script import UserError, progress
 
 KINDS = {"probability": ".tif", "mask": ".tif", "landslides": ".gpkg", "quicklook": ".png"}
@@ -27,16 +31,13 @@ SIDE_FILES = (".ovr", ".aux.xml", ".msk", "-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True)
-class SceneInput:
-    """What a scene is read from; see `source.match_bands` for bands, and predict.py for the others."""
+class Counts:
+    """Pixels of a map: predicted as landslide, judged at all, excluded by the user, and all with data."""
 
-    paths: tuple
-    bands: tuple = ()
-    dem: str = ""
-    scaling: str = "none"
-    offset: float = 0.0
-    nodata: float | None = None
-    dem_nodata: float | None = None
+    landslide: int
+    judged: int
+    excluded: int
+    with_data: int
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,20 @@ class MapSettings:
     batch_size: int
     scheduler: str
     percent: bool
+    clouds: str = "auto"
+    min_slope: float = 0.0
+    exclude: str = ""
+    buffer: float = 0.0
 
 
-def map_scene(run, scene, settings, out_dir, metadata, overwrite=False):
+def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=None):
     """Write the four maps of a scene; they get their final names together, when all are complete.
 
     Args:
         run: runs.Run. scene: SceneInput. settings: MapSettings.
         out_dir: folder of the maps. metadata: {name: text} written into all of them.
         overwrite: replace maps of this name.
+        before: SceneInput of the ground before the event, or None: then landslides of any age are mapped.
 
     Raises:
         UserError: the scene does not fit the run, maps of this name exist, or they cannot be written. All that can be
@@ -66,43 +72,83 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False):
     """
     began = time.monotonic()
     bands = tuple(run.config["bands"])
-    name = scene_name(scene.paths)
-    targets = {kind: out_dir / f"{name}_{kind}{ending}" for kind, ending in KINDS.items()}
-    check_targets(targets.values(), overwrite)
-    opened = open_scene(scene.paths, bands, scene.bands, scene.dem, scene.nodata, scene.offset, scene.dem_nodata)
-    pixels, dem_share = opened.sample()
-    opened.source = scaled(opened.source, scene.scaling, bands, pixels)
-    opened.scale(pixels)
-    check_scene(opened, scene, run.config, pixels, dem_share)
-    date = date_of(scene.paths[opened.source.reference], run)
-    tile = tuple(run.config["input_shape"][:2])
-    grid = tiling.TileGrid(*opened.grid.shape, tile, round(settings.overlap * min(tile))).filling(settings.batch_size)
-    mean = tuple(run.config["band_mean"])
-    job = pipeline.Job(str(run.folder), opened.source, grid, mean, settings.batch_size, settings.tta)
-    metadata |= {"scene": name, "source": " ".join(map(str, scene.paths)), "scaling": scene.scaling}
-    try:
-        with rasterio.Env(), opened, contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        scenes = open_scenes(scene, before, bands)
+        for each in scenes:
+            stack.enter_context(each)
+        opened, product = scenes[0], scenes[0].source.product
+        name = product.name if product else scene_name(scene.paths)
+        targets = {kind: out_dir / f"{name}_{kind}{ending}" for kind, ending in KINDS.items()}
+        check_targets(targets.values(), overwrite)
+        inputs = zip(scenes, (scene, before), strict=False)
+        scaling = [prepare(each, wanted, run) for each, wanted in inputs][0]
+        date = date_of(opened.source.paths[opened.source.reference], run)
+        tile = tuple(run.config["input_shape"][:2])
+        grid = tiling.TileGrid(*opened.grid.shape, tile, round(settings.overlap * min(tile)))
+        grid = grid.filling(settings.batch_size)
+        fill, size = tuple(run.config["band_mean"]), settings.batch_size
+        jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, settings.tta) for each in scenes]
+        metadata |= {"scene": name, "source": " ".join(map(str, scene.paths)), "scaling": scaling}
+        metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
+        metadata |= {"product": product.kind, "acquired": product.time} if product else {}
+        try:
+            stack.enter_context(rasterio.Env())
+            covers = open_covers(stack, scenes, (scene, before), settings)
             partial = {kind: stack.enter_context(atomic_write(path)) for kind, path in targets.items()}
             for path in partial.values():
                 path.touch()  # a folder that cannot be written to is told before the work
                 path.unlink()
-            counts = write_rasters(run, job, opened, settings, partial, metadata)
+            counts = write_rasters(run, jobs, scenes, covers, settings, partial, metadata)
             # reads both rasters back as a whole, which reveals a full disk
-            table = polygons.landslides(partial["mask"], partial["probability"], settings.min_area, slope_of(opened))
+            table = polygons.landslides(
+                partial["mask"], partial["probability"], settings.min_area, terrain_of(opened), settings.min_slope
+            )
             polygons.write(table, partial["landslides"], metadata, date)
             for _ in progress([0], "drawing the quick-look"):
-                draw(opened, table, partial["quicklook"], bands, settings.threshold, metadata)
-        for path in side_files(targets.values()):
-            path.unlink()
-    except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *polygons.ERRORS) as error:  # GDAL raises all three
-        if getattr(error, "filename", None):  # the system names the file and the fault
-            raise
-        raise UserError(f"{out_dir}/ cannot be written to: is the disk full?") from None
+                draw(opened, table, partial, bands, settings.threshold, metadata)
+        except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *polygons.ERRORS) as error:  # GDAL raises all
+            if getattr(error, "filename", None):  # the system names the file and the fault
+                raise
+            raise UserError(f"{out_dir}/ cannot be written to: is the disk full?") from None
+    for path in side_files(targets.values()):
+        path.unlink()
     report(opened, table, counts, settings.threshold, time.monotonic() - began)
     print("written: " + ", ".join(map(str, targets.values())))
 
 
 # ---------------------------------------------------------------------- before the work
+
+
+def open_scenes(scene, before, bands):
+    """Open what a model is shown: one scene, one with the bands of two dates, or one after and one before."""
+    if pairs.is_pair_run(bands):
+        if not before:
+            raise UserError("the run takes two dates: give the scene before the event with --before")
+        return [pairs.open_pair(scene, before, bands)]
+    opened = open_scene(scene, bands)
+    return [opened, pairs.open_before(before, bands, opened)] if before else [opened]
+
+
+def prepare(opened, scene, run):
+    """Scale a scene as a run expects it and tell what is unusual about it; returns the name of the scaling."""
+    pixels, dem_share = opened.sample()
+    scene = scale(opened, scene, run, pixels)
+    check_scene(opened, scene, run.config, pixels, dem_share)
+    return scene.scaling
+
+
+def open_covers(stack, scenes, inputs, settings):
+    """Open what hides ground on either date: [(code in the mask, what to ask), ...]; the last one decides."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clouds-")))
+    covers = [(polygons.EXCLUDED, open_excluded(settings.exclude, scenes[0].grid, settings.buffer))]
+    for i, scene in enumerate(filter(None, inputs)):
+        opened = scenes[min(i, len(scenes) - 1)]  # a model of two dates has both in one
+        wanted = settings.clouds if i == 0 or settings.clouds in ("none", "ukis") else "auto"
+        covers.append((polygons.HIDDEN, open_clouds(wanted, scene.paths, opened.grid, folder / f"clouds{i}.tif")))
+    covers = [(code, cover) for code, cover in covers if cover]
+    for _, cover in covers:
+        stack.callback(cover.close)
+    return covers
 
 
 def scene_name(paths):
@@ -144,6 +190,36 @@ def date_of(path, run):
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
+def scale(opened, scene, run, pixels):
+    """Choose and apply the scaling of a scene, to its sample too, and say what was done with its values.
+
+    Returns the SceneInput with the scaling and the offset that were used.
+    """
+    config, source = run.config, opened.source
+    unit = config.get("values")
+    if unit is None:  # a run from before this was recorded
+        unit = value_unit(config["bands"], config.get("file_dtype", ""), config["band_mean"])
+    chosen = scene.scaling
+    if chosen == "auto":
+        chosen = choose_scaling(unit, source, opened.files[source.reference].dtypes[0])
+    opened.source = scaled(source, chosen, tuple(config["bands"]), pixels, unit)
+    opened.scale(pixels)
+    offsets = sorted({round(offset / factor) for factor, offset in zip(source.factors, source.offsets, strict=True)})
+    shown = " or ".join(f"{offset:+d}" for offset in offsets)
+    if source.product:
+        print(f"{source.product.name}: {source.product.kind}, offset {shown}, scaling {chosen}")
+        if source.product.surface and unit == "l4s":
+            print(
+                "note: the run learnt from Level-1C. Level-2A has no haze, its blue is about a third darker: expect "
+                "more errors, or take the Level-1C product"
+            )
+    elif source.reflectance and scene.offset is None:
+        print(f"note: the scale and offset that the files state are applied: {source.factors[0]:g}")
+    if scene.scaling == "auto" and chosen != "none" and not source.product:
+        print(f"note: --scaling {chosen}, by what the run learnt from and the type of the files; none takes them as is")
+    return replace(scene, scaling=chosen, offset=source.offsets[0])
+
+
 def check_scene(opened, scene, config, pixels, dem_share):
     """Report before the work what is unusual about a scene: no CRS, little elevation, values far from training."""
     if opened.grid.crs is None:
@@ -156,7 +232,8 @@ def check_scene(opened, scene, config, pixels, dem_share):
     if scene.dem and dem_share == 0:
         raise UserError(f"{scene.dem} does not lie under the scene: there is no elevation for any of its pixels")
     if dem_share < 0.999:
-        print(f"warning: {scene.dem} covers {dem_share:.1%} of the scene; the rest is left without data")
+        rest = "is left without data" if opened.source.terrain else "has no slope"
+        print(f"warning: {scene.dem} covers {dem_share:.1%} of the scene; the rest {rest}")
     if far := distance_from_training(pixels, config["band_mean"], config["band_variance"], config["bands"], scene):
         print(f"warning: {far}")
 
@@ -164,69 +241,85 @@ def check_scene(opened, scene, config, pixels, dem_share):
 # ---------------------------------------------------------------------- the work
 
 
-def write_rasters(run, job, opened, settings, paths, metadata):
-    """Compute and write probability and mask; returns (pixels of predicted landslide, pixels with data)."""
+def write_rasters(run, jobs, scenes, covers, settings, paths, metadata):
+    """Compute and write probability and mask; returns Counts. see `open_covers`."""
     if settings.scheduler:
-        strips = cluster.strips_on_cluster(job, settings.scheduler)
+        strips = cluster.strips_on_cluster(jobs, settings.scheduler)
     else:
-        strips = pipeline.strips_here(job, run.model(), opened)
-    overlap_add, counts = tiling.OverlapAdd(job.grid), np.zeros(2, np.int64)
+        strips = pipeline.strips_here(jobs, run.model(), scenes)
+    grid, counts = jobs[0].grid, np.zeros(4, np.int64)
+    overlap_adds = [tiling.OverlapAdd(grid) for _ in jobs]
     probability_form = {"dtype": "uint8", "nodata": 255} if settings.percent else {"dtype": "float32", "nodata": np.nan}
     with (
         contextlib.closing(strips),  # before the scene is closed, the thread that reads it has to end
-        tiling.raster(paths["probability"], opened.grid, metadata, **probability_form) as probabilities,
-        tiling.raster(paths["mask"], opened.grid, metadata, dtype="uint8", nodata=255) as masks,
+        tiling.raster(paths["probability"], scenes[0].grid, metadata, **probability_form) as probabilities,
+        tiling.raster(paths["mask"], scenes[0].grid, metadata, dtype="uint8", nodata=255) as masks,
     ):
 
         @ensure_env  # needed in this thread, too, or GDAL prints messages of its own
-        def write(strip):
-            top, probability, valid = overlap_add.add(strip)
+        def write(strips):
+            (top, probability, valid), *earlier = (
+                add.add(strip) for add, strip in zip(overlap_adds, strips, strict=True)
+            )
             if not len(valid):
                 return
-            mask = np.where(valid, probability >= np.float32(settings.threshold), 255).astype(np.uint8)
+            hiding = np.zeros(valid.shape, np.uint8)
+            for _, before, known in earlier:
+                probability = pairs.new_probability(probability, before)
+                hiding[~known] = polygons.HIDDEN
+            for code, cover in covers:
+                hiding[cover.hidden(top, top + len(valid))] = code
+            seen = valid & (hiding == 0)
+            mask = np.where(seen, probability >= np.float32(settings.threshold), polygons.NO_DATA).astype(np.uint8)
+            mask[valid & ~seen] = hiding[valid & ~seen]
             if settings.percent:
-                shown = np.where(valid, np.round(probability * 100), 255).astype(np.uint8)
+                shown = np.where(seen, np.round(probability * 100), 255).astype(np.uint8)
             else:
-                shown = np.where(valid, probability, np.float32(np.nan))
-            window = ((top, top + len(valid)), (0, job.grid.width))
+                shown = np.where(seen, probability, np.float32(np.nan))
+            window = ((top, top + len(valid)), (0, grid.width))
             probabilities.write(shown, 1, window=window)
             masks.write(mask, 1, window=window)
-            counts[:] += (mask == 1).sum(), valid.sum()
+            counts[:] += (mask == 1).sum(), seen.sum(), (mask == polygons.EXCLUDED).sum(), valid.sum()
 
         with pipeline.BackgroundWriter(write) as writer:
-            for strip in progress(strips, "mapping", len(job.grid.strips)):
-                writer(strip)
-    return counts
+            for found in progress(strips, "mapping", len(grid.strips)):
+                writer(found)
+    return Counts(*counts.tolist())
 
 
-def slope_of(opened):
-    """Return a function that reads the slope of some rows of the scene, or None without elevation."""
+def terrain_of(opened):
+    """Return a function that reads the terrain of some rows of the scene, or None without elevation."""
     if not opened.dem:
         return None
-    return lambda top, bottom: opened.read_terrain(Window(0, top, opened.grid.width, bottom - top))["slope"]
+    return lambda top, bottom: opened.read_terrain(Window(0, top, opened.grid.width, bottom - top))
 
 
-def draw(opened, table, path, bands, threshold, metadata):
+def draw(opened, table, paths, bands, threshold, metadata):
     """Draw the quick-look."""
     from scenes import quick_look  # it imports Matplotlib
 
     title = f"{metadata['scene']}: run {metadata['run']}, probability ≥ {threshold:.3f}"
     notes = [f"source {metadata['revision']}; bands stretched for the eye, each from its 2nd to 98th percentile"]
     colours = true_colour(bands)
-    quick_look.draw(path, opened, colours, table.geometry.to_numpy(), title, notes, metadata)
+    found = table.geometry.to_numpy()
+    quick_look.draw(paths["quicklook"], opened, paths["mask"], colours, found, title, notes, metadata)
 
 
 def report(opened, table, counts, threshold, seconds):
     """Report what was found and how long it took."""
-    predicted, pixels = counts
     height, width = opened.grid.shape
     megapixels = height * width / 1e6
-    if not pixels:
+    if not counts.with_data:
         print("note: the scene holds no data at all; the maps are empty")
+    elif not counts.judged:
+        print("note: clouds hide the whole scene, or all of it is excluded; the maps are empty")
     area = f"{table['area_m2'].sum() / 1e6:.3f} km2" if opened.grid.crs else f"{table['pixels'].sum()} pixels"
+    seen, excluded = (counts.judged + counts.excluded) / max(counts.with_data, 1), counts.excluded
+    shown = f", {seen:.0%} of them seen" if seen < 1 else ""
+    shown += f", {excluded / max(counts.with_data, 1):.0%} excluded" if excluded else ""
     print(
-        f"{height} x {width} pixels, {pixels / (megapixels * 1e6):.0%} with data, in {seconds:.0f} s "
+        f"{height} x {width} pixels, {counts.with_data / (height * width):.0%} with data{shown}, in {seconds:.0f} s "
         f"({megapixels / seconds:.2f} MP/s)\n"
-        f"landslide at threshold {threshold:.3f}: {predicted / max(pixels, 1):.2%} of the pixels with data; "
+        f"landslide at threshold {threshold:.3f}: {counts.landslide / max(counts.judged, 1):.2%} of the pixels judged; "
         f"{len(table)} polygons, {area}"
     )

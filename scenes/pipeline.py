@@ -1,6 +1,5 @@
 """Strips of a scene computed in this process: read ahead of the network, written behind it."""
 
-import functools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -54,8 +53,17 @@ class BackgroundWriter:
             self.last.result()
 
 
-def strips_here(job, model, scene):
-    """Yield (sums, valid) of each strip in order, or None for strips without data; the next strip is read meanwhile."""
-    read = functools.partial(read_strip, scene, job.grid)
-    for strip in prefetch(lambda index: read(index, job.fill), range(len(job.grid.strips))):
-        yield strip and (predict_strip(model, job.grid, strip, job.batch_size, job.tta), strip.valid)
+def strips_here(jobs, model, scenes):
+    """Yield, for each strip in order, what each job has of it: (sums, valid), or None without data.
+
+    The next strip is read meanwhile.
+    """
+
+    def read(index):
+        return [read_strip(scene, job.grid, index, job.fill) for job, scene in zip(jobs, scenes, strict=True)]
+
+    for strips in prefetch(read, range(len(jobs[0].grid.strips))):
+        yield [
+            strip and (predict_strip(model, job.grid, strip, job.batch_size, job.tta), strip.valid)
+            for job, strip in zip(jobs, strips, strict=True)
+        ]

@@ -48,6 +48,11 @@ class PixelGrid:
         same_place = other.transform.almost_equals(self.transform, 1e-3 * abs(self.transform.a))
         return other.shape == self.shape and other.crs == self.crs and (same_place or self.crs is None)
 
+    def coarser(self, step):
+        """The grid whose pixels are `step` times as large; the last ones may reach beyond this grid."""
+        shape = -(-self.height // step), -(-self.width // step)
+        return PixelGrid(shape, self.transform @ Affine.scale(step), self.crs)
+
     def grown(self, pixels):
         """The grid with a margin of so many pixels on every side."""
         shape = self.height + 2 * pixels, self.width + 2 * pixels

@@ -1,6 +1,7 @@
 """A picture of a mapped scene: the scene, the predicted landslides on it, a scale bar and a legend."""
 
 import numpy as np
+import rasterio
 import shapely
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import to_rgba
@@ -10,17 +11,20 @@ from matplotlib.path import Path
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from plots import ORANGE, plt, stretch
+from scenes.polygons import HIDDEN
 
 NODATA = 0.93  # grey where there is no scene
 LONGEST = 1400  # pixels to which the longer side of the scene is reduced, at most
+HATCH = "////"  # over ground that cannot be seen
 INCHES = 8.0  # of the longer side of the picture
 
 
-def draw(path, scene, bands, polygons, title, notes, metadata):
+def draw(path, scene, mask, bands, polygons, title, notes, metadata):
     """Draw the part of a scene that holds data, and the polygons found on it.
 
     Args:
-        path: of the PNG. scene: scene.Scene. bands: places of red, green and blue among the model's bands.
+        path: of the PNG. scene: scene.Scene. mask: path of its mask, for the ground that is hidden.
+        bands: places of red, green and blue among the model's bands.
         polygons: in the scene's CRS (without one, in pixels). title, notes: above and below the picture.
         metadata: written into the PNG as text.
     """
@@ -39,6 +43,17 @@ def draw(path, scene, bands, polygons, title, notes, metadata):
     figure, axis = plt.subplots(figsize=size, layout="constrained")
     axis.imshow(picture, aspect=dy / dx, interpolation="nearest", extent=(0, picture.shape[1], picture.shape[0], 0))
 
+    with rasterio.open(mask) as file:
+        hidden = file.read(1, out_shape=valid.shape) == HIDDEN
+    if hidden.any():
+        shown = {
+            "levels": [0.5, 1.5],
+            "colors": [(1, 1, 1, 0.6)],
+            "hatches": [HATCH],
+            "extent": (0, *hidden.shape[::-1], 0),
+        }
+        axis.contourf(hidden, **shown)
+
     if scene.grid.crs:
         back = ~scene.grid.transform
         polygons = shapely.transform(polygons, lambda xy: np.column_stack(back @ (xy[:, 0], xy[:, 1])))
@@ -53,7 +68,9 @@ def draw(path, scene, bands, polygons, title, notes, metadata):
     keys = [Line2D([], [], color=ORANGE, linewidth=2, label=f"predicted landslide ({len(outlines)} polygons)")]
     if not valid.all():
         keys.append(Rectangle((0, 0), 1, 1, facecolor=str(NODATA), edgecolor="grey", label="no data"))
-    figure.legend(handles=keys, loc="outside lower center", ncols=2, frameon=False)
+    if hidden.any():
+        keys.append(Rectangle((0, 0), 1, 1, facecolor="white", edgecolor="black", hatch=HATCH, label="not seen"))
+    figure.legend(handles=keys, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, metadata=metadata)
     plt.close(figure)
 

@@ -7,17 +7,19 @@ source (source.py).
 import os
 
 import numpy as np
+from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import ensure_env
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
-from ground import horn_slope, interpolate
+from ground import horn_gradient, interpolate
 from scenes.opening import Elevation, open_raster
 from scenes.pixel_grid import PixelGrid
 from script import UserError
 
+NO_PLACE = "EPSG:3857"  # stands for no coordinate system where GDAL asks for one to move pixels
 SAMPLE_PIXELS = 4_000_000  # a scene of no more is judged by all its pixels, a larger one by windows spread over it
 
 
@@ -45,9 +47,9 @@ class Scene:
         files = files or [open_raster(path) for path in source.paths]
         # GDAL would use a twentieth of the machine's memory; it reads this setting once, before its first block
         os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(two_rows_of_blocks(files) / 2**20)))
-        self.grid = PixelGrid.of(files[source.reference])
+        self.grid = source.grid or PixelGrid.of(files[source.reference])
         self._opened = list(files)
-        self.files = [self._on_grid(file) for file in files]
+        self.files = [self._on_grid(*each) for each in zip(files, source.moves or (None,) * len(files), strict=True)]
         self.dem = self._open_dem() if source.dem else None
 
     def __enter__(self):
@@ -57,23 +59,23 @@ class Scene:
         for file in reversed(self._opened):
             file.close()
 
-    def _on_grid(self, file):
+    def _on_grid(self, file, move=None):
         """The file itself where it has the scene's grid, otherwise a view of it that is warped to the grid."""
-        if self.grid.matches(PixelGrid.of(file)):
+        if self.grid.matches(PixelGrid.of(file)) and not any(move or ()):
             return file
-        if self.grid.crs is None or file.crs is None:
-            raise UserError(f"{file.name}: without a coordinate system it cannot be brought onto the scene's grid")
-        return self._warped(file, self.grid, self.source.nodata)
-
-    def _warped(self, file, grid, nodata=None):
+        crs = {"src_crs": file.crs, "crs": self.grid.crs}
+        if not all(crs.values()):
+            if file.shape != self.grid.shape or any(crs.values()):
+                raise UserError(f"{file.name}: without a coordinate system it cannot be brought onto the scene's grid")
+            crs = dict.fromkeys(crs, NO_PLACE)
         view = WarpedVRT(
             file,
-            crs=grid.crs,
-            transform=grid.transform,
-            width=grid.width,
-            height=grid.height,
+            **crs,
+            transform=Affine.translation(*(move or (0, 0))) @ self.grid.transform,
+            width=self.grid.width,
+            height=self.grid.height,
             resampling=Resampling.bilinear,
-            src_nodata=nodata if file.nodata is None else file.nodata,
+            src_nodata=self.source.nodata if file.nodata is None else file.nodata,
             nodata=np.nan,
             dtype="float32",
         )
@@ -108,7 +110,7 @@ class Scene:
         """Add slope and elevation to what the files hold, and scale; see `read`."""
         values = np.empty((len(self.source.gain), *valid.shape), np.float32)
         values[list(self.source.columns)] = image
-        if self.dem:
+        if self.source.terrain:
             terrain = self.read_terrain(window)
             for name, column in self.source.terrain:
                 values[column] = terrain[name]
@@ -142,7 +144,11 @@ class Scene:
             values[places] = part
         if self.source.blank and len(chosen) == len(self.source.bands):
             valid &= values.any(0)
-        values += np.float32(self.source.offset)
+        of_bands = list(bands) if bands else slice(None)
+        factors, offsets = (np.array(each, np.float32) for each in (self.source.factors, self.source.offsets))
+        if (factors != 1).any():
+            values *= factors[of_bands, None, None]
+        values += offsets[of_bands, None, None]
         return values, valid
 
     def _read_file(self, index, file, numbers, window, shape):
@@ -163,13 +169,18 @@ class Scene:
 
     @ensure_env
     def read_terrain(self, window):
-        """Read slope (degrees) and elevation (metres) of a window: {name: H x W float32}, NaN where unknown."""
+        """Read the terrain of a window: {"slope" in degrees, "dem" in metres, "east", "north"}: H x W, NaN if unknown.
+
+        The last two are the rise of the ground in these directions, as a ratio, where the scene's rows run eastwards.
+        """
         grown = Window(window.col_off, window.row_off, window.width + 2, window.height + 2)
         elevation = self.dem.read(grown)
         rows = np.arange(window.row_off, window.row_off + window.height)
         columns = np.arange(window.col_off, window.col_off + window.width)
         dx, dy = (interpolate(plane, self.grid.shape, rows, columns) for plane in self.grid.pixel_size)
-        return {"slope": horn_slope(elevation, dx, dy), "dem": elevation[1:-1, 1:-1]}
+        east, north = horn_gradient(elevation, dx, dy)
+        slope = np.degrees(np.arctan(np.hypot(east, north))).astype(np.float32)
+        return {"slope": slope, "dem": elevation[1:-1, 1:-1], "east": east, "north": north}
 
     def scale(self, values):
         """Scale bands x H x W in place."""
@@ -184,8 +195,12 @@ class Scene:
         factor = max(1.0, max(self.grid.shape) / longest)
         shape = tuple(max(1, round(size / factor)) for size in self.grid.shape)
         places = [self.source.columns.index(band) if band in self.source.columns else 0 for band in bands]
-        values, valid = self._read_files(Window(0, 0, self.grid.width, self.grid.height), places, shape)
+        values, valid = self.read_reduced(Window(0, 0, self.grid.width, self.grid.height), shape, places)
         return np.moveaxis(values, 0, -1), valid, factor
+
+    def read_reduced(self, window, shape, places=None):
+        """Read a window of the files reduced to a shape, not scaled: (bands x H x W float32, valid H x W)."""
+        return self._read_files(window, places, shape)
 
     def sample(self):
         """Read pixels that stand for the scene.
@@ -212,10 +227,13 @@ class Scene:
             image, in_files = self._read_files(window)
             values, valid = self._completed(window, image, in_files)
             if self.source.blank:
-                blank += (image == self.source.offset).all(0).sum()
+                zero = np.array(self.source.offsets, np.float32)[:, None, None]
+                blank += (image == zero).all(0).sum()
             if self.dem:
                 imaged += in_files.sum()
-            complete, seen = complete + valid.sum(), seen + valid.size
+                elevated = valid if self.source.terrain else in_files & np.isfinite(self.read_terrain(window)["dem"])
+                complete += elevated.sum()
+            seen += valid.size
             kept.append(values[:, valid])
         self.blank_share = blank / seen if seen else 0.0
         return np.concatenate(kept, axis=1), complete / imaged if imaged else 1.0

@@ -1,4 +1,4 @@
-"""Where each band of a model comes from in a scene, and how its values are scaled."""
+"""Where each band of a model comes from in a scene."""
 
 import contextlib
 import re
@@ -8,14 +8,34 @@ from pathlib import Path
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
-from bands import BANDS_L4S, SCALE_L4S, TERRAIN
+from bands import TERRAIN
 from ground import has_ellipsoid
+from scenes import products
 from scenes.opening import open_raster
+from scenes.pixel_grid import PixelGrid
+from scenes.product import REFLECTANCE, Product
 from scenes.scene import Scene
 from script import UserError
 
-SCALINGS = ("none", "l4s", "stretch")
-FAR_MEAN, FAR_DEVIATION = 2.0, 3.0  # limits of a shifted band: its mean in deviations, its deviation as a ratio
+
+@dataclass(frozen=True)
+class SceneInput:
+    """What a scene is read from, as a user says it.
+
+    Attributes:
+        paths: of rasters, or one product. bands: the bands to take, in the model's order; see `match_bands`.
+        dem: path of an elevation raster or "". scaling: one of scaling.SCALINGS.
+        offset: added to what the files hold; None: what the metadata of a product or the tags of a file say, or 0.
+        nodata, dem_nodata: value of no data where the files do not say, or None.
+    """
+
+    paths: tuple
+    bands: tuple = ()
+    dem: str = ""
+    scaling: str = "auto"
+    offset: float | None = None
+    nodata: float | None = None
+    dem_nodata: float | None = None
 
 
 @dataclass(frozen=True)
@@ -26,10 +46,15 @@ class SceneSource:
         paths: of the files. bands: for each band that comes from them (index of the file, number from 1).
         columns: places of those bands among the model's. reference: index of the file whose grid is the scene's.
         dem: path of an elevation raster or "". terrain: ((name, place among the model's bands), ...), if so.
-        nodata: value that means no data where the files do not say, or None. offset: added to what files hold.
+        nodata: value that means no data where the files do not say, or None.
+        factors, offsets: for each band of the files: value = factor * (number in the file) + offset.
         dem_nodata: value that means no elevation where its file does not say, or None.
         alpha: indices of files whose last band is a mask. blank: whether 0 in all bands means no data.
         gain, bias: one for each band of the model: scaled = gain * value + bias. clip: whether to keep it in 0-255.
+        reflectance: whether the values are known to be reflectance x 10000.
+        product: the product.Product that the files belong to, or None.
+        grid: PixelGrid to read the files on; None: that of the reference.
+        moves: for each file, (x, y) on the map from the place of a pixel to where the file shows it; none: nothing.
     """
 
     paths: tuple
@@ -39,52 +64,113 @@ class SceneSource:
     dem: str
     terrain: tuple
     nodata: float | None
-    offset: float
+    factors: tuple
+    offsets: tuple
     gain: tuple
     bias: tuple
     clip: bool = False
     dem_nodata: float | None = None
     alpha: tuple = ()
     blank: bool = False
+    reflectance: bool = False
+    product: Product | None = None
+    grid: PixelGrid | None = None
+    moves: tuple = ()
 
 
-def open_scene(paths, model_bands, scene_bands=(), dem="", nodata=None, offset=0.0, dem_nodata=None):
-    """Open a scene with the bands that a model takes, not yet scaled; see `match_bands` for the arguments.
+def open_scene(scene, model_bands):
+    """Open a scene with the bands that a model takes, not yet scaled.
 
     Args:
-        paths: one raster, or several of one band each in the model's order.
-        dem: path of an elevation raster or "".
+        scene: SceneInput: a product, one raster, or several rasters of one band each in the model's order.
+        model_bands: names of the model's bands.
 
     Raises:
         UserError: for a file that cannot be opened, bands that are missing, too many or too few, or a coordinate
             system in which nothing can be measured.
     """
+    product = products.open_product(scene.paths)
     with contextlib.ExitStack() as stack:
-        files = [open_raster(path) for path in paths]
+        if product:
+            source = match_product(product, model_bands, scene)
+            files = [open_raster(path) for path in source.paths]
+        else:
+            files = [open_raster(path) for path in scene.paths]
         for file in files:  # entered as contexts, they would close GDAL's environment for others
             stack.callback(file.close)
-        source = match_bands(files, model_bands, scene_bands, dem, nodata, offset)
-        scene = Scene(replace(source, paths=tuple(map(str, paths)), dem_nodata=dem_nodata), files)
-        if scene.grid.crs and not has_ellipsoid(scene.grid.crs):
+        if product:
+            source = replace(source, reference=finest(files))
+        else:
+            source = replace(match_bands(files, model_bands, scene), paths=tuple(map(str, scene.paths)))
+        opened = Scene(source, files)
+        if opened.grid.crs and not has_ellipsoid(opened.grid.crs):
             raise UserError(
-                f"{paths[scene.source.reference]}: nothing can be measured in its coordinate system, which has no "
+                f"{source.paths[source.reference]}: nothing can be measured in its coordinate system, which has no "
                 "ellipsoid: assign the right one with gdal_edit.py -a_srs"
             )
         stack.pop_all()  # from here on the scene closes them
-        return scene
+        return opened
 
 
-def match_bands(files, model_bands, scene_bands=(), dem="", nodata=None, offset=0.0):
+def match_product(product, model_bands, scene):
+    """Find the bands of a model in a product by their names; returns a SceneSource that does not scale.
+
+    Args:
+        product: product.Product. model_bands: names of the model's bands. scene: SceneInput; its `bands` name those
+            to take instead, in the model's order.
+
+    Raises:
+        UserError: for bands that the product lacks, or too many or too few.
+    """
+    terrain, columns = split_columns(model_bands, scene.dem)
+    wanted = [model_bands[i] for i in columns]
+    if lacking := [name for name in wanted if name in TERRAIN]:
+        raise UserError(f"{product.name}: give an elevation raster with --dem for {' and '.join(lacking)}")
+    if scene.bands and len(scene.bands) != len(wanted):
+        raise UserError(f"{len(scene.bands)} --scene-bands, but the run takes {len(wanted)} ({' '.join(wanted)})")
+    files = [product.find(name) for name in scene.bands or wanted]
+    paths = tuple(dict.fromkeys(file.path for file in files))
+    offsets = tuple(file.offset if scene.offset is None else scene.offset * file.factor for file in files)
+    return SceneSource(
+        paths=paths,
+        bands=tuple((paths.index(file.path), file.number) for file in files),
+        columns=columns,
+        reference=0,
+        dem=str(scene.dem),
+        terrain=terrain,
+        nodata=product.nodata if scene.nodata is None else scene.nodata,
+        factors=tuple(file.factor for file in files),
+        offsets=offsets,
+        gain=(1.0,) * len(model_bands),
+        bias=(0.0,) * len(model_bands),
+        dem_nodata=scene.dem_nodata,
+        reflectance=True,
+        product=product,
+    )
+
+
+def finest(files):
+    """Return the index of the first among the rasters with the smallest pixels."""
+    sizes = [abs(file.transform.determinant) if file.crs == files[0].crs else np.inf for file in files]
+    return int(np.argmin(np.round(np.array(sizes) / sizes[0], 6)))
+
+
+def split_columns(model_bands, dem):
+    """Return (((name, place), ...) of bands that come from `dem`, places of the model's other bands)."""
+    terrain = terrain_columns(model_bands, dem)
+    return terrain, tuple(i for i in range(len(model_bands)) if i not in dict(terrain).values())
+
+
+def match_bands(files, model_bands, scene):
     """Find where each band of a model comes from; returns a SceneSource that does not scale.
 
     Args:
         files: open rasters: one, or several of one band each in the model's order. The grid is that of the first
             among those with the smallest pixels.
-        model_bands: names of the model's bands. Slope and dem come from `dem` if it is given, all others (in the
-            model's order) from the files.
-        scene_bands: bands to take, by number from 1 or by name (GDAL's description of the band, a word of it, or
-            what the file is called after: B4 is found in T33UVP_B04.jp2); empty for all in order.
-        dem, nodata, offset: see SceneSource.
+        model_bands: names of the model's bands. Slope and dem come from `scene.dem` if it is given, all others (in
+            the model's order) from the files.
+        scene: SceneInput. Its `bands` say which to take, by number from 1 or by name (GDAL's description of the
+            band, a word of it, or what the file is called after: B4 is found in T33UVP_B04.jp2); none: all in order.
 
     Raises:
         UserError: for bands that are missing, too many or too few.
@@ -99,11 +185,10 @@ def match_bands(files, model_bands, scene_bands=(), dem="", nodata=None, offset=
         for index, file in enumerate(files)
         for number in file.indexes
     ]
-    terrain = terrain_columns(model_bands, dem)
-    columns = tuple(i for i in range(len(model_bands)) if i not in dict(terrain).values())
+    terrain, columns = split_columns(model_bands, scene.dem)
     alpha = tuple(index for index, file in enumerate(files) if has_alpha(file))
-    if scene_bands:
-        chosen = [find_band(band, found, paths[0]) for band in scene_bands]
+    if scene.bands:
+        chosen = [find_band(band, found, paths[0]) for band in scene.bands]
     else:  # a last band that GDAL takes for alpha is left out, unless the model needs as many bands
         chosen = found
         if len(found) != len(columns):
@@ -112,27 +197,44 @@ def match_bands(files, model_bands, scene_bands=(), dem="", nodata=None, offset=
     alpha = tuple(index for index in alpha if (index, files[index].count) not in [entry[:2] for entry in chosen])
     if len(chosen) != len(columns):
         wanted = [model_bands[i] for i in columns]
-        lacking = [] if dem else [name for name in wanted if name in TERRAIN]
+        lacking = [] if scene.dem else [name for name in wanted if name in TERRAIN]
         hint = "choose them, in this order, with --scene-bands"
         if lacking and len(chosen) + len(lacking) == len(wanted):
             hint = f"give an elevation raster with --dem for {' and '.join(lacking)}"
         where = paths[0] if len(paths) == 1 else f"{len(paths)} files"
         raise UserError(f"{where}: {len(chosen)} bands, but the run takes {len(wanted)} ({' '.join(wanted)}): {hint}")
-    sizes = [abs(file.transform.determinant) if file.crs == files[0].crs else np.inf for file in files]
+    factors, offsets, reflectance = tagged_scaling(files, chosen, scene.offset)
     return SceneSource(
         paths=tuple(map(str, paths)),
         bands=tuple((index, number) for index, number, _ in chosen),
         columns=columns,
-        reference=int(np.argmin(np.round(np.array(sizes) / sizes[0], 6))),
-        dem=str(dem),
+        reference=finest(files),
+        dem=str(scene.dem),
         terrain=terrain,
-        nodata=nodata,
-        offset=offset,
+        nodata=scene.nodata,
+        factors=factors,
+        offsets=offsets,
         gain=(1.0,) * len(model_bands),
         bias=(0.0,) * len(model_bands),
+        dem_nodata=scene.dem_nodata,
         alpha=alpha,
-        blank=nodata is None and len(chosen) > 2 and all(is_untagged(file) for file in files),
+        blank=scene.nodata is None and len(chosen) > 2 and all(is_untagged(file) for file in files),
+        reflectance=reflectance,
     )
+
+
+def tagged_scaling(files, chosen, offset):
+    """Return (factors, offsets, whether they lead to reflectance x 10000) of bands, from the scale tags of rasters.
+
+    A scale below 0.01 makes reflectance of whole numbers. An `offset` that is given replaces that of the tags.
+    """
+    scales = np.array([files[index].scales[number - 1] for index, number, _ in chosen])
+    offsets = np.array([files[index].offsets[number - 1] for index, number, _ in chosen])
+    reflectance = bool((scales < 0.01).all())
+    unit = REFLECTANCE if reflectance else 1
+    factors = scales * unit
+    offsets = offsets * unit if offset is None else offset * factors
+    return tuple(factors.tolist()), tuple(offsets.tolist()), reflectance
 
 
 def has_alpha(file):
@@ -168,96 +270,12 @@ def find_band(wanted, found, path):
 
 
 def terrain_columns(model_bands, dem):
-    """Return ((name, place), ...) of slope and elevation among the model's bands; none without `dem`."""
+    """Return ((name, place), ...) of slope and elevation among the model's bands; none without `dem`.
+
+    A run that takes neither has no use for elevation in its bands; its polygons are described by it all the same.
+    """
     if not dem:
         return ()
-    columns = tuple((name, model_bands.index(name)) for name in TERRAIN if name in model_bands)
-    if not columns and len(model_bands) > 2 and all(name.startswith("band") for name in model_bands):
-        columns = tuple(zip(TERRAIN, range(len(model_bands) - 2, len(model_bands)), strict=True))  # unnamed: the last
-    if not columns:
-        raise UserError(f"the run takes neither slope nor dem (its bands: {' '.join(model_bands)}): leave --dem out")
-    return columns
-
-
-# ---------------------------------------------------------------------- scaling
-
-
-def scaled(source, scaling, model_bands, pixels):
-    """Return the source with a scaling: "l4s" by the data set's constants, "stretch" by percentiles of the scene.
-
-    Args:
-        source: SceneSource without a scaling. scaling: one of SCALINGS. model_bands: names of the model's bands.
-        pixels: a sample of the scene without a scaling, model's bands x pixels.
-    """
-    if scaling not in SCALINGS:
-        raise UserError(f"scaling {scaling!r} is none of {', '.join(SCALINGS)}")
-    if scaling == "l4s":
-        constants = dict(zip(BANDS_L4S, SCALE_L4S, strict=True))
-        unknown = [name for name in model_bands if name not in constants]
-        if unknown:
-            raise UserError(f"scaling l4s knows {' '.join(BANDS_L4S)}; the run's band {unknown[0]} is none of them")
-        return replace(source, gain=tuple(1 / constants[name] for name in model_bands))
-    if scaling == "stretch" and pixels.size:
-        low, high = np.percentile(pixels, [2, 98], axis=1).astype(float)
-        gain = 255 / np.maximum(high - low, 1e-6)
-        return replace(source, gain=tuple(gain.tolist()), bias=tuple((-low * gain).tolist()), clip=True)
-    return source
-
-
-def shifted_bands(pixels, mean, variance):
-    """Find bands of a sample (bands x pixels) that lie far from the training data, given its mean and variance.
-
-    Returns the places of bands whose mean differs by more than 2 standard deviations of the training data, or whose
-    standard deviation differs by more than a factor of 3.
-    """
-    if not pixels.size:
-        return []
-    deviation = np.sqrt(np.where(np.asarray(variance) > 0, variance, 1.0))
-    off = np.abs(pixels.mean(1, dtype=np.float64) - mean) / deviation
-    spread = pixels.std(1, dtype=np.float64) / deviation
-    return np.flatnonzero((off > FAR_MEAN) | (spread > FAR_DEVIATION) | (spread < 1 / FAR_DEVIATION)).tolist()
-
-
-def distance_from_training(pixels, mean, variance, bands, scene):
-    """Say how far a scene lies from the training data, what the likely cause is and which flag to try; "" if near.
-
-    Args:
-        pixels: sample of the scene as the model sees it, bands x pixels.
-        mean, variance: of each band over the run's training split. bands: their names.
-        scene: mapping.SceneInput, for what was tried.
-    """
-    shifted = shifted_bands(pixels, mean, variance)
-    if not shifted:
-        return ""
-    mean, deviation = np.asarray(mean, float), np.sqrt(np.where(np.asarray(variance) > 0, variance, 1.0))
-    here, spread = pixels.mean(1, dtype=np.float64), pixels.std(1, dtype=np.float64)
-    shown = ", ".join(
-        f"{bands[i]} {here[i]:.4g} ± {spread[i]:.3g} (in training {mean[i]:.4g} ± {deviation[i]:.3g})"
-        for i in shifted[:3]
-    )
-    more = f" and {len(shifted) - 3} more bands" if len(shifted) > 3 else ""
-    light = [i for i in range(len(bands)) if bands[i] not in TERRAIN]
-    ratio = np.median(here[light] / np.where(mean[light] == 0, 1, mean[light])) if light else 1.0
-    eight_bits = pixels[light].max(initial=0) <= 255 and (pixels[light] == np.rint(pixels[light])).all()
-    display = float(mean[light].max(initial=0)) > 20  # the run learnt from values of 0 to 255
-    if set(shifted) <= {bands.index(name) for name in TERRAIN if name in bands}:
-        cause = "only slope or elevation differ: other mountains, or --dem in other units"
-    elif scene.scaling == "none" and display and ratio > 4:
-        cause = "these look like digital numbers, and the run takes 0 to 255: try --scaling stretch"
-    elif scene.scaling == "none" and not display and eight_bits:
-        cause = "these look like 8-bit display values, which hold no reflectance: give the original product"
-    elif scene.scaling == "none" and not display and ratio > 50:
-        cause = "these look like digital numbers: try --scaling l4s"
-    elif scene.scaling == "none" and not display and ratio < 0.05:
-        cause = "these look like reflectances of 0 to 1: multiply them by 10000 and use --scaling l4s"
-    elif scene.scaling == "l4s" and not scene.offset and ratio > 1.5:
-        cause = "all bands are brighter: a product of baseline 04.00 or later needs --offset -1000"
-    elif scene.scaling == "l4s" and scene.offset and ratio < 0.5:
-        cause = "all bands are darker: the offset may be applied already, leave --offset out"
-    elif scene.scaling == "l4s":
-        cause = (
-            "the order of bands may differ (--scene-bands), or the product be Level-2A, which has no haze in its blue"
-        )
-    else:
-        cause = "another kind of ground or season than in training: check the map"
-    return f"far from what the run was trained on: {shown}{more}. Likely: {cause}"
+    if len(model_bands) > 2 and all(name.startswith("band") for name in model_bands):
+        return tuple(zip(TERRAIN, range(len(model_bands) - 2, len(model_bands)), strict=True))  # unnamed: the last
+    return tuple((name, model_bands.index(name)) for name in TERRAIN if name in model_bands)

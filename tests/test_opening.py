@@ -11,9 +11,10 @@ from netCDF4 import Dataset
 from rasterio.control import GroundControlPoint
 from rasterio.transform import from_origin
 
-from scenes import mapping, opening, source
+from scenes import mapping, opening, scaling, source
 from scenes.pixel_grid import PixelGrid
 from script import UserError
+from tests.test_scene import open_scene
 
 RGB = ("red", "green", "blue")
 UTM = "EPSG:32632"
@@ -41,12 +42,12 @@ def test_rasters_in_a_zip_are_opened(tmp_path, monkeypatch):
         archive.write("scene.tif", "inside/scene.tif")
         archive.writestr("readme.txt", "text")
     for path in ("scene.zip", "zip://scene.zip!inside/scene.tif", f"zip://{tmp_path}/scene.zip!inside/scene.tif"):
-        with source.open_scene([path], RGB) as scene:
+        with open_scene([path], RGB) as scene:
             assert (scene.read(0, 8)[0] == 7).all()
     with zipfile.ZipFile("scene.zip", "a") as archive:
         archive.write("scene.tif", "other.tif")
     with pytest.raises(UserError, match=r"holds 2 rasters \(inside/scene.tif, other.tif\): name one, --input zip://"):
-        source.open_scene(["scene.zip"], RGB)
+        open_scene(["scene.zip"], RGB)
 
 
 def test_control_points_alone_and_several_rasters_are_told(tmp_path):
@@ -58,14 +59,14 @@ def test_control_points_alone_and_several_rasters_are_told(tmp_path):
             file.write(np.ones((3, 8, 8), np.uint8))
             file.gcps = (points, rasterio.crs.CRS.from_epsg(4326))
     with pytest.raises(UserError, match="by control points alone.*gdalwarp -tps .*points.tif points_warped.tif"):
-        source.open_scene([path], RGB)
+        open_scene([path], RGB)
     with Dataset(tmp_path / "two.nc", "w") as file:
         for axis in ("y", "x"):
             file.createDimension(axis, 8)
         for name in ("red", "green"):
             file.createVariable(name, "f4", ("y", "x"))[:] = 1
     with pytest.raises(UserError, match="two.nc holds 2 rasters: give one or more of them with --input, such as"):
-        source.open_scene([tmp_path / "two.nc"], RGB)
+        open_scene([tmp_path / "two.nc"], RGB)
 
 
 @pytest.mark.parametrize(
@@ -92,16 +93,16 @@ def test_the_fourth_band_of_a_scene_is_data_or_a_mask_by_its_values(tmp_path):
     bands = np.random.default_rng(0).integers(40, 200, (4, 32, 32)).astype(np.uint8)
     bands[3, :, :10] = 0  # a lake has no near infrared
     infrared = write_raster(tmp_path / "rgbn.tif", bands)
-    with source.open_scene([infrared], RGB) as scene:
+    with open_scene([infrared], RGB) as scene:
         assert scene.read(0, 32)[1].all()
-    with source.open_scene([infrared], (*RGB, "nir")) as scene:
+    with open_scene([infrared], (*RGB, "nir")) as scene:
         values, valid = scene.read(0, 32)
         assert valid.all() and (values == bands).all()
-    with source.open_scene([infrared], ("nir", *RGB[:2]), ("4", "1", "2")) as scene:
+    with open_scene([infrared], ("nir", *RGB[:2]), ("4", "1", "2")) as scene:
         values, valid = scene.read(0, 32)
         assert valid.all() and (values == bands[[3, 0, 1]]).all()
     bands[3, :, 10:] = 255
-    with source.open_scene([write_raster(tmp_path / "rgba.tif", bands)], RGB) as scene:
+    with open_scene([write_raster(tmp_path / "rgba.tif", bands)], RGB) as scene:
         assert (scene.read(0, 32)[1] == (bands[3] > 0)).all()
 
 
@@ -110,18 +111,18 @@ def test_zeros_beyond_the_swath_are_no_data_and_dark_pixels_are_not(tmp_path):
         bands = np.random.default_rng(0).integers(40, 200, (3, 32, 40)).astype(kind)
         bands[:, :, :8] = 0
         bands[1, 5, 20] = 0  # dark in one band
-        with source.open_scene([write_raster(tmp_path / "swath.tif", bands)], RGB) as scene:
+        with open_scene([write_raster(tmp_path / "swath.tif", bands)], RGB) as scene:
             valid = scene.read(0, 32)[1]
             pixels, _ = scene.sample()
             assert scene.blank_share == 0.2
         assert not valid[:, :8].any() and valid[:, 8:].all() and pixels.min(1).max() > 0
         for given in ({"nodata": 0.0}, {}):
             form = {} if given else {"nodata": 0}
-            with source.open_scene([write_raster(tmp_path / "told.tif", bands, **form)], RGB, **given) as scene:
+            with open_scene([write_raster(tmp_path / "told.tif", bands, **form)], RGB, **given) as scene:
                 valid = scene.read(0, 32)[1]
             assert not valid[:, :8].any() and valid[5, 20] == (kind == np.uint8)
     reflectance = np.zeros((3, 8, 8), np.float32)
-    with source.open_scene([write_raster(tmp_path / "float.tif", reflectance)], RGB) as scene:
+    with open_scene([write_raster(tmp_path / "float.tif", reflectance)], RGB) as scene:
         assert scene.read(0, 8)[1].all()  # 0 is a value of real numbers
 
 
@@ -214,8 +215,8 @@ def test_maps_are_replaced_only_when_asked_and_not_while_they_are_open(tmp_path)
 
 
 def told(values, mean, deviation, bands=RGB, **given):
-    scene = mapping.SceneInput(("scene.tif",), **given)
-    return source.distance_from_training(
+    scene = source.SceneInput(("scene.tif",), **{"scaling": "none", **given})
+    return scaling.distance_from_training(
         np.float32(values), np.full(len(bands), mean), np.full(len(bands), deviation**2), bands, scene
     )
 

@@ -27,10 +27,10 @@ import model_files
 import predict
 import script
 from bands import BANDS_L4S
-from scenes import cluster, pipeline, source, tiling
+from scenes import cluster, pipeline, tiling
 from script import UserError
 from tests.conftest import ROOT, assert_user_error, make_pair, run_script, write_h5
-from tests.test_scene import UTM, write_raster
+from tests.test_scene import UTM, open_scene, write_raster
 
 TILE = 32
 DEFAULTS = {name: value for name, (value, *_) in script.constants(vars(predict)).items()}
@@ -189,7 +189,9 @@ def test_the_tile_grid_leaves_no_trace(place):
         grid = tiling.TileGrid(100, 150, (TILE, TILE), 8, shift).filling(8)
         job = pipeline.Job("results/unet", opened.source, grid, (1.0,) * 3, 8)
         overlap_add = tiling.OverlapAdd(grid)
-        maps.append(np.concatenate([overlap_add.add(strip)[1] for strip in pipeline.strips_here(job, model, opened)]))
+        maps.append(
+            np.concatenate([overlap_add.add(strip)[1] for (strip,) in pipeline.strips_here([job], model, [opened])])
+        )
     assert maps[0].shape == (100, 150) and maps[0].std() > 0.02
     assert np.abs(maps[0] - maps[1]).mean() < 0.01
     alone = tiling.probabilities(model, np.moveaxis(bands, 0, -1)[None, 30:62, 50:82])[0]
@@ -198,7 +200,7 @@ def test_the_tile_grid_leaves_no_trace(place):
 
 
 def predict_source(path):
-    return source.open_scene([path], ("red", "green", "blue"))
+    return open_scene([path], ("red", "green", "blue"))
 
 
 @pytest.mark.parametrize("path", ["/vsizip/scene.zip/scene.tif", "GTIFF_DIR:1:scene.tif"])
@@ -247,7 +249,7 @@ def test_gaps_do_not_bleed_and_empty_tiles_cost_nothing(place, monkeypatch):
         grid = tiling.TileGrid(96, 96, (TILE, TILE), 0)
         job = pipeline.Job("results/unet", opened.source, grid, (1.0,) * 3, 4)  # no batch of up to 4 is filled up
         overlap_add = tiling.OverlapAdd(grid)
-        added = [overlap_add.add(strip) for strip in pipeline.strips_here(job, model, opened)]
+        added = [overlap_add.add(strip) for (strip,) in pipeline.strips_here([job], model, [opened])]
         valid = np.concatenate([part[2] for part in added])
         assert valid.sum() == 32 * 80
         maps.append(np.concatenate([part[1] for part in added])[valid])
@@ -331,8 +333,9 @@ def test_a_dem_under_part_of_the_scene_leaves_the_rest_without_data(call, place,
     write_raster(place / "far.tif", [np.ones((60, 20), np.float32)], from_origin(400000, 1500100, 10, 10))
     with pytest.raises(UserError, match="far.tif does not lie under the scene"):
         call("scene.tif", RUN="terrain", DEM="far.tif")
-    with pytest.raises(UserError, match="the run takes neither slope nor dem"):
-        call("scene.tif", RUN="pixel", DEM="dem.tif")
+    call("scene.tif", RUN="pixel", DEM="dem.tif", SCENE_BANDS=("1", "2", "3"))
+    assert "dem.tif covers 25.0% of the scene; the rest has no slope" in capsys.readouterr().out
+    assert (read("maps/scene_mask.tif") != 255).all()
 
 
 @pytest.mark.parametrize(
@@ -345,7 +348,6 @@ def test_a_dem_under_part_of_the_scene_leaves_the_rest_without_data(call, place,
         ("--input short.tif --run pixel", "short.tif cannot be read at rows 0 to 200: cut short"),
         ("--input stub.tif --run pixel", "stub.tif cannot be opened as a raster"),
         ("--input rgb.tif --run pixel --out-dir short.tif/maps", "short.tif"),
-        ("--input rgb.tif --run pixel --scaling l4s", "scaling l4s knows B1"),
         ("--input rgb.tif --run pixel --overlap 0.6", "--overlap is 0.6: it must be between 0 and 0.5"),
         ("--input rgb.tif --run pixel --nodata none", "argument --nodata: invalid float value: 'none'"),
         ("--input rgb.tif --run pixel --probability int", "--probability: 'int' is none of uint8, float32"),

@@ -16,11 +16,15 @@ from rasterio.transform import from_origin
 
 import ground
 from bands import BANDS_L4S, SCALE_L4S
-from scenes import components, polygons, scene, source, tiling
+from scenes import components, polygons, scaling, scene, source, tiling
 from script import UserError
 
 UTM = "EPSG:32651"
 RGB = ("red", "green", "blue")
+
+
+def open_scene(paths, model_bands, bands=(), **given):
+    return source.open_scene(source.SceneInput(tuple(paths), tuple(bands), **given), model_bands)
 
 
 def write_raster(path, bands, transform=None, crs=UTM, descriptions=(), **options):
@@ -84,7 +88,7 @@ def test_pixels_are_measured_on_the_ground(crs):
 
 
 def terrain_source(path, dem):
-    return source.open_scene([path], (*RGB, "slope", "dem"), dem=str(dem))
+    return open_scene([path], (*RGB, "slope", "dem"), dem=str(dem))
 
 
 @pytest.mark.parametrize("dem_crs", [UTM, "EPSG:4326"])
@@ -145,14 +149,14 @@ def test_bands_are_chosen_by_number_and_by_name(tmp_path):
     names = ("B4 red", "B3 green", "B02", "nir")
     path = write_raster(tmp_path / "scene.tif", bands, descriptions=names)
     for chosen in (("3", "2", "1"), ("B2", "green", "b4"), ("B02", "B3 green", "red")):
-        values, _ = source.open_scene([path], RGB, chosen).read(0, 5)
+        values, _ = open_scene([path], RGB, chosen).read(0, 5)
         assert values[:, 0, 0].tolist() == [12, 11, 10]
     with pytest.raises(UserError, match="band B8 is not in the scene .*bands 1 to 4, named: B4 red, B3 green"):
-        source.open_scene([path], RGB, ("B8", "1", "2"))
+        open_scene([path], RGB, ("B8", "1", "2"))
     with pytest.raises(UserError, match="band 5 is not in the scene"):
-        source.open_scene([path], RGB, ("5", "1", "2"))
+        open_scene([path], RGB, ("5", "1", "2"))
     with pytest.raises(UserError, match="4 bands, but the run takes 3"):
-        source.open_scene([path], RGB)
+        open_scene([path], RGB)
 
 
 def test_files_of_other_resolutions_are_brought_onto_the_finest_grid(tmp_path):
@@ -163,7 +167,7 @@ def test_files_of_other_resolutions_are_brought_onto_the_finest_grid(tmp_path):
         x, y = centres(grid, count, count)
         band = (x - 300000) + 2 * (1500000 - y)
         paths.append(write_raster(tmp_path / f"T51_{name}.tif", [band.astype(np.float32)], grid))
-    opened = source.open_scene(paths, RGB)
+    opened = open_scene(paths, RGB)
     assert opened.grid.transform.a == 10 and opened.grid.shape == (60, 60)
     values, valid = opened.read(0, 60)
     x, y = centres(opened.grid.transform, 60, 60)
@@ -171,17 +175,17 @@ def test_files_of_other_resolutions_are_brought_onto_the_finest_grid(tmp_path):
     for band in values:
         assert np.abs(band - (x - 300000) - 2 * (1500000 - y))[inside].max() < 0.5
     assert valid.all()
-    by_name = source.open_scene(paths, RGB, ("B5", "B1", "B2")).read(7, 9)[0]
+    by_name = open_scene(paths, RGB, ("B5", "B1", "B2")).read(7, 9)[0]
     assert np.array_equal(by_name, values[[2, 0, 1], 7:9])
     two = write_raster(tmp_path / "two.tif", np.ones((2, 5, 5), np.float32))
     with pytest.raises(UserError, match="two.tif has 2 bands: of several files each must hold a single one"):
-        source.open_scene([paths[0], two], RGB)
+        open_scene([paths[0], two], RGB)
 
 
 def test_nodata_of_any_band_and_nan_are_no_data(tmp_path):
     bands = np.ones((3, 6, 6), np.float32)
     bands[0, 0, 0], bands[1, 1, 1], bands[2, 2, 2] = -9, np.nan, 7
-    opened = source.open_scene([write_raster(tmp_path / "a.tif", bands, nodata=-9)], RGB, nodata=7.0)
+    opened = open_scene([write_raster(tmp_path / "a.tif", bands, nodata=-9)], RGB, nodata=7.0)
     valid = opened.read(0, 6)[1]
     assert np.argwhere(~valid).tolist() == [[0, 0], [1, 1], [2, 2]]
 
@@ -190,7 +194,7 @@ def test_an_alpha_channel_is_a_mask_and_no_band(tmp_path):
     bands = np.full((4, 6, 6), 255, np.uint8)
     bands[3, 2:] = 0
     path = write_raster(tmp_path / "a.tif", bands, photometric="RGB", alpha="YES")
-    values, valid = source.open_scene([path], RGB).read(0, 6)
+    values, valid = open_scene([path], RGB).read(0, 6)
     assert len(values) == 3 and valid.sum() == 12
 
 
@@ -198,34 +202,34 @@ def test_scalings(tmp_path):
     rng = np.random.default_rng(0)
     raw = rng.integers(1, 4000, (14, 30, 40)).astype(np.uint16)
     raw[:, :, :5] = 0
-    opened = source.open_scene([write_raster(tmp_path / "a.tif", raw, nodata=0)], BANDS_L4S, offset=-1000.0)
+    opened = open_scene([write_raster(tmp_path / "a.tif", raw, nodata=0)], BANDS_L4S, offset=-1000.0)
     plain, (pixels, _) = opened.source, opened.sample()
-    opened.source = source.scaled(plain, "l4s", BANDS_L4S, pixels)
+    opened.source = scaling.scaled(plain, "l4s", BANDS_L4S, pixels)
     values, valid = opened.read(0, 30)
     expected = (raw - 1000.0) / np.array(SCALE_L4S)[:, None, None]
     assert values[:, valid] == pytest.approx(expected[:, valid], rel=1e-5)
-    opened.source = source.scaled(plain, "stretch", BANDS_L4S, pixels)
+    opened.source = scaling.scaled(plain, "stretch", BANDS_L4S, pixels)
     values, _ = opened.read(0, 30)
     for band, stretched in zip(raw[:, valid], values[:, valid], strict=True):
         low, high = np.percentile(band, [2, 98])
         assert stretched == pytest.approx(np.clip((band - low) / (high - low), 0, 1) * 255, abs=0.01)
-    assert source.scaled(plain, "none", BANDS_L4S, pixels) == plain
-    with pytest.raises(UserError, match="scaling l4s knows .*; the run's band red is none of them"):
-        source.scaled(plain, "l4s", RGB, pixels)
-    with pytest.raises(UserError, match="scaling 'l5s' is none of none, l4s, stretch"):
-        source.scaled(plain, "l5s", RGB, pixels)
+    assert scaling.scaled(plain, "none", BANDS_L4S, pixels) == plain
+    with pytest.raises(UserError, match="scaling l4s knows .*; the run's band band1 is none of them"):
+        scaling.scaled(plain, "l4s", ("band1", "band2", "band3"), pixels)
+    with pytest.raises(UserError, match="scaling 'l5s' is none of auto, none, l4s, stretch"):
+        scaling.scaled(plain, "l5s", RGB, pixels)
 
 
 def test_bands_far_from_training_are_found():
     pixels = np.random.default_rng(0).normal([[0.0], [5.0], [0.0], [0.0]], [[1.0], [1.0], [5.0], [0.2]], (4, 5000))
-    assert source.shifted_bands(pixels, np.zeros(4), np.ones(4)) == [1, 2, 3]
-    assert source.shifted_bands(np.zeros((4, 0)), np.zeros(4), np.ones(4)) == []
+    assert scaling.shifted_bands(pixels, np.zeros(4), np.ones(4)) == [1, 2, 3]
+    assert scaling.shifted_bands(np.zeros((4, 0)), np.zeros(4), np.ones(4)) == []
 
 
 def test_a_large_scene_is_judged_by_windows_spread_over_it(tmp_path, monkeypatch):
     rng = np.random.default_rng(0)
     bands = rng.normal(np.linspace(0, 9, 700)[:, None], 1, (3, 700, 500)).astype(np.float32)
-    opened = source.open_scene([write_raster(tmp_path / "a.tif", bands)], RGB)
+    opened = open_scene([write_raster(tmp_path / "a.tif", bands)], RGB)
     whole, _ = opened.sample()
     monkeypatch.setattr(scene, "SAMPLE_PIXELS", 200_000)
     part, _ = opened.sample()
@@ -286,6 +290,16 @@ def random_mask(size=(90, 70), seed=0):
     return (field > 0.07).astype(np.uint8)
 
 
+def flat_but(steep):
+    """Terrain with a given slope, elevation ten times that, which falls to the south-east."""
+
+    def terrain(top, bottom):
+        slope = steep[top:bottom]
+        return {"slope": slope, "dem": 10 * slope, "east": -np.ones_like(slope), "north": np.ones_like(slope)}
+
+    return terrain
+
+
 @pytest.mark.parametrize("rows", [1, 16, 90])
 def test_polygons_are_the_connected_parts_however_the_mask_is_cut(tmp_path, monkeypatch, rows):
     monkeypatch.setattr(polygons, "STRIP", rows)
@@ -294,9 +308,8 @@ def test_polygons_are_the_connected_parts_however_the_mask_is_cut(tmp_path, monk
     write_raster(tmp_path / "mask.tif", [mask], nodata=255)
     write_raster(tmp_path / "probability.tif", [probability])
     steep = np.linspace(0, 40, mask.size, dtype=np.float32).reshape(mask.shape)
-    table = polygons.landslides(
-        tmp_path / "mask.tif", tmp_path / "probability.tif", slope=lambda top, bottom: steep[top:bottom]
-    )
+    paths = tmp_path / "mask.tif", tmp_path / "probability.tif"
+    table = polygons.landslides(*paths, terrain=flat_but(steep))
     label, count = scipy.ndimage.label(mask)
     assert len(table) == count and table.geometry.is_valid.all() and (table.geom_type == "Polygon").all()
     assert table["pixels"].sum() == mask.sum()
@@ -312,6 +325,17 @@ def test_polygons_are_the_connected_parts_however_the_mask_is_cut(tmp_path, monk
         assert row.mean_probability == pytest.approx(probability[part].mean(), abs=1e-4)
         assert row.max_probability == pytest.approx(probability[part].max(), abs=1e-4)
         assert row.mean_slope_deg == pytest.approx(steep[part].mean(), abs=0.01)
+        assert row.max_slope_deg == pytest.approx(steep[part].max(), abs=0.01)
+        assert row.aspect_deg == pytest.approx(135)
+        assert row.relief_m == pytest.approx(np.ptp(10 * steep[part]), abs=0.1)
+        edge = np.zeros_like(part)
+        edge[[0, -1]] = edge[:, [0, -1]] = True
+        assert row.cut_by_edge == (part & edge).any() and not row.cut_by_cloud
+    steepest_tenth = [
+        np.sort(steep[label == i + 1])[-max(1, round(0.1 * (label == i + 1).sum())) :] for i in range(count)
+    ]
+    kept = polygons.landslides(*paths, terrain=flat_but(steep), min_slope=20)
+    assert abs(len(kept) - sum(tenth.min() >= 20 for tenth in steepest_tenth)) <= 1  # of small ones a tenth is no pixel
     traced = rasterio.features.shapes(mask, mask == 1, connectivity=4, transform=from_origin(3e5, 1.5e6, 10, 10))
     expected = {shapely.normalize(shapely.geometry.shape(outline)).wkt for outline, _ in traced}
     assert {shapely.normalize(shape).wkt for shape in table.geometry} == expected  # those of GDAL, corner for corner

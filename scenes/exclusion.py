@@ -1,0 +1,70 @@
+"""Ground that the user takes out of a map: water, built-up land, roads, from any vector file or a mask raster."""
+
+import numpy as np
+import pyogrio
+import shapely
+from pyogrio.errors import DataLayerError, DataSourceError
+from rasterio.features import rasterize
+from shapely.errors import GEOSException
+
+from scenes.clouds import Clouds
+from scenes.opening import check_readable
+from script import UserError
+
+VECTORS = (".gpkg", ".shp", ".geojson", ".json", ".kml", ".fgb", ".gml", ".gdb", ".zip")
+
+
+class Excluded:
+    """Shapes of a vector file on the grid of a scene: pixels that they touch are excluded."""
+
+    def __init__(self, path, grid, margin=0.0):
+        """Read it. grid: PixelGrid. margin: metres by which the shapes are widened.
+
+        Raises:
+            UserError: it cannot be read, has no coordinate system, or none of its shapes lies over the scene.
+        """
+        check_readable(path)
+        if grid.crs is None:
+            raise UserError(f"{path}: the scene has no coordinate system to lay it over")
+        try:
+            table = pyogrio.read_dataframe(path, columns=[], force_2d=True)
+        except (DataSourceError, DataLayerError, GEOSException) as error:
+            raise UserError(f"{path} cannot be read as a vector file ({error})") from None
+        if table.crs is None:
+            raise UserError(f"{path}: without a coordinate system it cannot be laid over the scene")
+        shapes = table.geometry[~(table.geometry.is_empty | table.geometry.isna())]
+        if margin:
+            metres = shapes.estimate_utm_crs()
+            shapes = shapes.to_crs(metres).buffer(margin)
+        shapes = shapely.make_valid(shapes.to_crs(grid.crs).to_numpy())
+        self.shapes, self.grid = shapes, grid
+        self.tree = shapely.STRtree(shapes)
+        if not len(self._over(0, grid.height)):
+            raise UserError(f"{path}: none of its {len(table)} shapes lies over the scene")
+
+    def _over(self, top, bottom):
+        corners = [self.grid.transform @ (column, row) for column in (0, self.grid.width) for row in (top, bottom)]
+        return self.tree.query(shapely.box(*np.min(corners, 0), *np.max(corners, 0)))
+
+    def hidden(self, top, bottom):
+        """Return which pixels of some rows are excluded: H x W bool."""
+        shape = bottom - top, self.grid.width
+        over = self._over(top, bottom)
+        if not len(over):
+            return np.zeros(shape, bool)
+        transform = self.grid.transform @ self.grid.transform.translation(0, top)
+        return rasterize(self.shapes[over], shape, transform=transform, all_touched=True, dtype="uint8") > 0
+
+    def close(self):
+        """Nothing is open."""
+
+
+def open_excluded(path, grid, margin=0.0):
+    """Open what is excluded: a vector file, or a raster in which all but 0 is; None without a path."""
+    if not path:
+        return None
+    if str(path).lower().endswith(VECTORS):
+        return Excluded(path, grid, margin)
+    if margin:
+        raise UserError("--buffer widens the shapes of a vector file; a raster is taken as it is")
+    return Clouds(path, "mask", grid)

@@ -1,0 +1,172 @@
+"""A scene before the event and one after it: brought onto one grid, and what is new in the second."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from rasterio.windows import Window
+
+from bands import TERRAIN
+from scenes.scene import Scene
+from scenes.source import open_scene
+from script import UserError
+
+WINDOW, WINDOWS = 256, 5  # pixels a side of the windows in which the shift is measured; so many along each side
+LARGEST_SHIFT = 4.0  # pixels; a larger one is no shift of a product, but an error of the measurement
+TOLERATED_SHIFT = 0.5  # pixels, up to which nothing is corrected
+
+
+def new_probability(after, before):
+    """Return the probability that a landslide is new: p_after x (1 - p_before).
+
+    This is the probability of "a landslide after and none before", if the network judges the two pictures
+    independently. Where it sees nothing before, it is the probability after, so the threshold and the calibration keep
+    their meaning there.
+    """
+    return after * (1 - before)
+
+
+def is_pair_run(bands):
+    """Return whether a model takes two dates in one input, by the names of its bands."""
+    return any(name.endswith(" before") for name in bands)
+
+
+@dataclass
+class Shift:
+    """How far the scene before lies from the one after, in pixels along columns and rows, from so many windows."""
+
+    right: float
+    down: float
+    windows: int
+
+    @property
+    def length(self):
+        """Pixels."""
+        return float(np.hypot(self.right, self.down))
+
+
+def open_before(scene, model_bands, after):
+    """Open the scene before on the grid of the one after, corrected for a shift of more than half a pixel.
+
+    Args:
+        scene: source.SceneInput of the scene before. model_bands: that it is to hold. after: open Scene with the same.
+
+    Raises:
+        UserError: the two do not overlap, or cannot be laid over each other.
+    """
+    before = on_grid(open_scene(scene, model_bands), after.grid)
+    pixels = [both_seen(after, before, window) for window in windows(after.grid.shape, WINDOW, WINDOWS)]
+    seen, there = np.sum([count for count, _, _ in pixels]), np.sum([count for _, count, _ in pixels])
+    if not seen and there:
+        before.__exit__()
+        raise UserError(f"{scene.paths[0]}: the scene before does not overlap the one after")
+    if seen < 0.999 * there:
+        print(f"warning: the scene before covers {seen / there:.1%} of the one after; the rest counts as not seen")
+    shift = measure_shift([images for _, _, images in pixels if images])
+    if shift is None:
+        print("note: the shift between the two scenes cannot be measured; they are taken as they lie")
+    elif shift.length > TOLERATED_SHIFT:
+        print(
+            f"note: the scene before lies {shift.length:.1f} pixels from the one after ({shift.right:+.1f} to the "
+            f"right, {shift.down:+.1f} down, median of {shift.windows} windows): corrected"
+        )
+        before = on_grid(before, after.grid, shift)
+    else:
+        print(f"note: the scene before lies {shift.length:.1f} pixels from the one after: nothing to correct")
+    return before
+
+
+def on_grid(opened, grid, shift=None):
+    """Open a scene again on a grid, its files corrected for a shift; the one that was open is closed."""
+    source = replace(opened.source, grid=grid)
+    if shift:
+        corner, moved = opened.grid.transform @ (0, 0), opened.grid.transform @ (shift.right, shift.down)
+        move = moved[0] - corner[0], moved[1] - corner[1]
+        source = replace(source, moves=(move,) * len(source.paths))
+    if source == opened.source:
+        return opened
+    opened.__exit__()
+    return Scene(source)
+
+
+def windows(shape, side, count):
+    """Return windows spread over a raster, `count` along each side, or one of a small raster."""
+    rows, columns = (
+        np.unique(np.linspace(0, max(size - side, 0), count if size > side else 1).astype(int)).tolist()
+        for size in shape
+    )
+    return [Window(column, row, min(side, shape[1]), min(side, shape[0])) for row in rows for column in columns]
+
+
+def both_seen(after, before, window):
+    """Return (pixels with data in both scenes, in the one after, their brightness if most of the window has both)."""
+    shape = int(window.height), int(window.width)
+    images, valid = zip(*(each.read_reduced(window, shape) for each in (after, before)), strict=True)
+    both = valid[0] & valid[1]
+    if both.mean() < 0.95 or min(shape) < 16:
+        return int(both.sum()), int(valid[0].sum()), None
+    light = [image.mean(0) for image in images]
+    return int(both.sum()), int(valid[0].sum()), [np.where(both, each, each[both].mean()) for each in light]
+
+
+def measure_shift(pairs):
+    """Measure the shift of the second pictures from the first by phase correlation.
+
+    Args:
+        pairs: [(H x W, H x W), ...], of windows.
+
+    Returns:
+        Shift, the median over windows; None where windows disagree by more than half a pixel, or there are none.
+    """
+    from skimage.registration import phase_cross_correlation
+
+    found = []
+    for first, second in pairs:
+        if min(np.ptp(first), np.ptp(second)) == 0:
+            continue
+        taper = np.outer(*(np.hanning(size + 2)[1:-1] for size in first.shape))  # edges would pin the shift to 0
+        first, second = ((each - each.mean()) * taper for each in (first, second))
+        (down, right), _, _ = phase_cross_correlation(second, first, upsample_factor=20)
+        if np.hypot(right, down) <= LARGEST_SHIFT:
+            found.append((right, down))
+    if not found or len(found) < len(pairs) / 2:
+        return None
+    middle = np.median(found, axis=0)
+    spread = np.median(np.abs(found - middle), axis=0)
+    return Shift(float(middle[0]), float(middle[1]), len(found)) if spread.max() <= 0.5 else None
+
+
+def open_pair(after_input, before_input, model_bands):
+    """Open two scenes as one, for a model that takes both dates in one input.
+
+    Args:
+        after_input, before_input: source.SceneInput. model_bands: names such as "B04 before", "B04 after", "slope".
+
+    Returns:
+        Scene with the bands of both.
+    """
+    places = {
+        word: [i for i, name in enumerate(model_bands) if name.endswith(f" {word}")] for word in ("after", "before")
+    }
+    names = {word: tuple(model_bands[i].split(" ")[0] for i in at) for word, at in places.items()}
+    terrain = tuple(name for name in model_bands if name in TERRAIN)
+    after = open_scene(after_input, (*names["after"], *terrain))
+    before = open_before(replace(before_input, dem=""), names["before"], after)
+    first, second = after.source, before.source
+    count = len(first.paths)
+    merged = replace(
+        first,
+        paths=first.paths + second.paths,
+        bands=first.bands + tuple((index + count, number) for index, number in second.bands),
+        columns=(*places["after"], *places["before"]),
+        terrain=tuple((name, model_bands.index(name)) for name, _ in first.terrain),
+        factors=first.factors + second.factors,
+        offsets=first.offsets + second.offsets,
+        gain=(1.0,) * len(model_bands),
+        bias=(0.0,) * len(model_bands),
+        alpha=first.alpha + tuple(index + count for index in second.alpha),
+        blank=first.blank and second.blank,
+        moves=(first.moves or ((0.0, 0.0),) * count) + (second.moves or ((0.0, 0.0),) * len(second.paths)),
+    )
+    after.__exit__()
+    before.__exit__()
+    return Scene(merged)

@@ -1,0 +1,110 @@
+"""What all products have in common: bands found by name, each in a file, with the meaning of its values.
+
+A product says where each band lies and what its values mean; all of them are brought to one unit, reflectance x 10000,
+the digital numbers of Sentinel-2 without an offset. Offset and scale come from the product's own metadata, never from
+its date: archives are processed again.
+"""
+
+import posixpath
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from bands import sentinel2_band
+from script import UserError
+
+REFLECTANCE = 10000  # the unit of all products: reflectance x 10000
+
+
+@dataclass(frozen=True)
+class BandFile:
+    """A band in a file: value = factor * (number in the file) + offset, in reflectance x 10000."""
+
+    path: str
+    number: int = 1
+    factor: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True)
+class Product:
+    """What the metadata of a product says.
+
+    Attributes:
+        name: of the product, without the ending of its file or folder.
+        kind: for people: "Sentinel-2 Level-2A, baseline 05.10".
+        bands: {Sentinel-2's name of the band: BandFile}.
+        classes: path of the raster that tells clouds and shadows, or "". coding: "scl" or "qa_pixel", its values.
+        time: of the picture, in ISO form, or "".
+        surface: whether it is reflectance at the surface (Level-2), without haze, and not at the top of the atmosphere.
+        nodata: value of no data in the files.
+    """
+
+    name: str
+    kind: str
+    bands: dict
+    classes: str = ""
+    coding: str = ""
+    time: str = ""
+    surface: bool = False
+    nodata: float | None = 0.0
+
+    def find(self, name):
+        """Return the BandFile of a model's band.
+
+        Raises:
+            UserError: the product lacks it, or the name is none of a Sentinel-2 band.
+        """
+        band = sentinel2_band(name)
+        if band in self.bands:
+            return self.bands[band]
+        have = " ".join(self.bands)
+        if band is None:
+            raise UserError(
+                f"{self.name}: band {name} of the run has no name of Sentinel-2: name the bands to take, in the run's "
+                f"order, with --scene-bands (the product has {have})"
+            )
+        hint = ": Level-2 has no B10, take the Level-1C product" if band == "B10" and self.surface else ""
+        raise UserError(f"{self.name} lacks band {name} (it has {have}){hint}")
+
+
+class Package:
+    """Files of a product in a folder or in a zip.
+
+    Attributes:
+        path: of the folder or zip. names: of all files in it, relative, with slashes.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.zipped = not self.path.is_dir()
+        if self.zipped:
+            with zipfile.ZipFile(self.path) as archive:
+                self.names = [name for name in archive.namelist() if not name.endswith("/")]
+        else:
+            files = (file for file in sorted(self.path.rglob("*")) if file.is_file())
+            self.names = [file.relative_to(self.path).as_posix() for file in files]
+
+    def matching(self, pattern):
+        """List the names in which a pattern is found."""
+        return [name for name in self.names if re.search(pattern, name)]
+
+    def open(self, name):
+        """Open a file of the product for reading bytes."""
+        if self.zipped:
+            return zipfile.ZipFile(self.path).open(name)
+        return open(self.path / name, "rb")
+
+    def address(self, name):
+        """Return the path by which rasterio opens a file of the product."""
+        return f"zip://{self.path.resolve()}!{name}" if self.zipped else str(self.path / name)
+
+    def check_jpeg2000(self, name):
+        """Raise UserError if a JPEG 2000 file is empty or cut short: it has to end with the marker FF D9."""
+        with self.open(name) as file:
+            size = file.seek(0, 2)
+            end = file.seek(-2, 2) and file.read() if size > 2 else b""
+        if end != b"\xff\xd9":
+            state = "cut short" if size else "empty"
+            raise UserError(f"{self.path}: {posixpath.basename(name)} is {state}: download the product again")

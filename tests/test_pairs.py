@@ -1,0 +1,132 @@
+"""A scene before and one after: the shift between them, what is new, and what was not seen on either date."""
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import scipy.ndimage
+from rasterio.transform import from_origin
+
+from scenes import pairs, source
+from script import UserError
+from tests.product_files import SIDE, make_safe
+from tests.test_cover import CORNER
+from tests.test_predict import call, place, read, results, sigmoid, write_run  # noqa: F401
+from tests.test_scene import RGB, open_scene, write_raster
+
+
+def ground(height=300, width=400, seed=0, shift=(0, 0)):
+    """Three bands around 1 with structure of some pixels, moved by `shift` (down, right)."""
+    rng = np.random.default_rng(seed)
+    rough = scipy.ndimage.gaussian_filter(rng.normal(size=(height + 20, width + 20)), 1.5)
+    moved = scipy.ndimage.shift(rough, shift, order=3)[10:-10, 10:-10]
+    return np.repeat((1 + 0.3 * moved / rough.std() * 0.3)[None], 3, 0).astype(np.float32)
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (0.3, -0.2), (1.5, -0.75), (-2, 2)])
+def test_a_shift_is_measured_to_a_tenth_of_a_pixel(tmp_path, shift):
+    for name, moved in (("after", (0, 0)), ("before", shift)):
+        write_raster(tmp_path / f"{name}.tif", ground(shift=moved))
+    with open_scene([tmp_path / "after.tif"], RGB) as after:
+        spread = pairs.windows(after.grid.shape, 128, 3)
+        with open_scene([tmp_path / "before.tif"], RGB) as before:
+            found = pairs.measure_shift([pairs.both_seen(after, before, window)[2] for window in spread])
+        assert (found.down, found.right) == pytest.approx(shift, abs=0.1)
+        before = pairs.open_before(source.SceneInput((tmp_path / "before.tif",)), RGB, after)
+        with before:
+            left = pairs.measure_shift([pairs.both_seen(after, before, window)[2] for window in spread])
+            assert left.length < max(pairs.TOLERATED_SHIFT, 0.15)
+            assert (before.source.moves == ()) == (np.hypot(*shift) <= pairs.TOLERATED_SHIFT)
+
+
+def test_pictures_that_share_nothing_have_no_shift():
+    rng = np.random.default_rng(0)
+    assert pairs.measure_shift([(rng.random((64, 64)), rng.random((64, 64))) for _ in range(9)]) is None
+    assert pairs.measure_shift([]) is None and pairs.measure_shift([(np.ones((64, 64)),) * 2]) is None
+
+
+def test_only_what_is_new_is_mapped(call, place, capsys):  # noqa: F811
+    after, before = ground() - 0.8, ground() - 0.8  # of low probability
+    after[0, 20:40, 20:40] = after[0, 20:40, 100:120] = before[0, 20:40, 20:40] = 3
+    after[:, :, :5] = before[:, 280:] = -9
+    write_raster(place / "after.tif", after, nodata=-9)
+    write_raster(place / "before.tif", before, nodata=-9)
+    call("after.tif", BEFORE=("before.tif",), PROBABILITY="float32")
+    out = capsys.readouterr().out
+    assert "the scene before covers" in out and "nothing to correct" in out
+    mask = read("maps/after_mask.tif")
+    assert (mask[20:40, 100:120] == 1).all() and (mask == 1).sum() == 400, "the old one is no new landslide"
+    assert (mask[:, :5] == 255).all() and (mask[280:, 5:] == 254).all() and (mask[:280, 5:] < 2).all()
+    probability = read("maps/after_probability.tif")[:280, 5:]
+    expected = sigmoid(after[0]) * (1 - sigmoid(before[0]))
+    assert probability == pytest.approx(expected[:280, 5:], abs=2e-3)
+    assert len(geopandas.read_file("maps/after_landslides.gpkg")) == 1
+    with rasterio.open("maps/after_mask.tif") as file:
+        assert file.tags()["before"] == "before.tif"
+
+
+def test_a_scene_before_on_another_grid_is_warped_and_one_elsewhere_refused(call, place, capsys):  # noqa: F811
+    write_raster(place / "after.tif", ground())
+    coarse = ground(170, 220, 1)
+    write_raster(place / "before.tif", coarse, from_origin(CORNER[0] - 200, CORNER[1] + 200, 20, 20))
+    call("after.tif", BEFORE=("before.tif",))
+    assert "cannot be measured" in capsys.readouterr().out
+    assert (read("maps/after_mask.tif") < 2).all()
+    write_raster(place / "far.tif", coarse, from_origin(CORNER[0] + 1e5, CORNER[1], 20, 20))
+    with pytest.raises(UserError, match="far.tif: the scene before does not overlap the one after"):
+        call("after.tif", BEFORE=("far.tif",))
+    with pytest.raises(UserError, match="nowhere.tif does not exist"):
+        call("after.tif", BEFORE=("nowhere.tif",))
+
+
+def test_scenes_without_a_place_are_compared_pixel_by_pixel(call, place, capsys):  # noqa: F811
+    write_raster(place / "after.tif", ground(), crs=None)
+    write_raster(place / "before.tif", ground(shift=(1, 1)), crs=None)
+    call("after.tif", BEFORE=("before.tif",))
+    assert "lies 1.4 pixels from the one after" in capsys.readouterr().out
+    write_raster(place / "other.tif", ground(200, 300), crs=None)
+    with pytest.raises(UserError, match="other.tif: without a coordinate system it cannot be brought"):
+        call("after.tif", BEFORE=("other.tif",))
+
+
+def test_ground_hidden_on_either_date_is_not_seen(call, tmp_path, monkeypatch):  # noqa: F811
+    parts = {}
+    for name, rows in (("after", slice(20, 40)), ("before", slice(60, 80))):
+        scl = np.full((SIDE // 2, SIDE // 2), 4, np.uint8)
+        scl[rows] = 8
+        parts[name] = make_safe(tmp_path / name, scl=scl)
+    call(parts["after"], BEFORE=(parts["before"],), SCALING="none")
+    mask = read(next((tmp_path / "maps").glob("*_mask.tif")))
+    assert (mask[40:80] == 254).all() and (mask[120:160] == 254).all() and (mask[90:110] < 2).all()
+
+
+def test_a_pair_has_the_same_bytes_from_workers(call, place):  # noqa: F811
+    pytest.importorskip("distributed")
+    write_raster(place / "after.tif", ground(100, 120))
+    write_raster(place / "before.tif", ground(100, 120, shift=(1, 0)))
+    form = {"BEFORE": ("before.tif",), "RUN": "unet", "PROBABILITY": "float32", "BATCH_SIZE": 8}
+    call("after.tif", OUT_DIR="here", **form)
+    call("after.tif", SCHEDULER="local:2", **form)
+    for kind in ("mask.tif", "probability.tif", "landslides.gpkg"):
+        assert (place / "maps" / f"after_{kind}").read_bytes() == (place / "here" / f"after_{kind}").read_bytes()
+
+
+def test_a_run_of_two_dates_takes_both_in_one_input(call, place):  # noqa: F811
+    import keras
+
+    bands = tuple(f"{band} {date}" for date in ("before", "after") for band in ("B04", "B03"))
+    image = keras.Input((32, 32, 4))
+    model = keras.Model(image, keras.layers.Conv2D(1, 1, activation="sigmoid", name="c")(image))
+    kernel = np.float32([-4, 0, 4, 0]).reshape(1, 1, 4, 1)
+    model.get_layer("c").set_weights([kernel, np.float32([-2])])
+    if not (place / "results" / "dates").exists():
+        write_run(place / "results", "dates", model, bands, 0.5)
+    after, before = ground(), ground()
+    after[0, 20:40, 20:40] += 2
+    write_raster(place / "after.tif", after[:2])
+    write_raster(place / "before.tif", before[:2])
+    call("after.tif", BEFORE=("before.tif",), RUN="dates", PROBABILITY="float32")
+    expected = 1 / (1 + np.exp(-4 * (after[0] - before[0]) + 2))
+    assert read("maps/after_probability.tif") == pytest.approx(expected, abs=2e-3)
+    with pytest.raises(UserError, match="the run takes two dates: give the scene before the event with --before"):
+        call("after.tif", RUN="dates")
