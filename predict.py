@@ -46,6 +46,7 @@ TTA = False  # average over the eight flips and turns, which takes eight times a
 OVERLAP = 0.5  # share of a tile that neighbours overlap: 0.5 is smoothest, 0.25 is twice as fast
 MIN_AREA = 0.0  # smallest area of a polygon in m2 (in pixels, if the scene has no coordinate system)
 MIN_SLOPE = 0.0  # degrees: leave out polygons whose steepest tenth of pixels lies below it; needs --dem
+SIMPLIFY = 0.0  # metres by which outlines may move to become smooth; 0: along the sides of pixels
 BATCH_SIZE = 32  # tiles predicted at once
 SCHEDULER = ""  # empty: this process computes; local:2: two processes here; tcp://host:8786: a Dask cluster
 

@@ -18,14 +18,21 @@ from rasterio.windows import Window
 
 from bands import true_colour, value_unit
 from records import atomic_write
-from scenes import cluster, pairs, pipeline, polygons, tiling
+from scenes import cluster, geopackage, pairs, pipeline, polygons, styles, tiling
 from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
 from scenes.scaling import choose_scaling, distance_from_training, scaled
 from scenes.source import open_scene
 from script import UserError, progress
 
-KINDS = {"probability": ".tif", "mask": ".tif", "landslides": ".gpkg", "quicklook": ".png"}
+FILES = {  # that are written for a scene, by what follows its name
+    "probability": "_probability.tif",
+    "mask": "_mask.tif",
+    "landslides": "_landslides.gpkg",
+    "quicklook": "_quicklook.png",
+    "probability_style": "_probability.qml",
+    "mask_style": "_mask.qml",
+}
 # Files that programs lay beside a map and that belong to the old one: overviews, statistics, masks, journals of SQLite.
 SIDE_FILES = (".ovr", ".aux.xml", ".msk", "-wal", "-shm", "-journal")
 
@@ -38,6 +45,11 @@ class Counts:
     judged: int
     excluded: int
     with_data: int
+
+    def shares(self):
+        """Return the shares of the pixels with data that were seen and excluded, as text."""
+        counts = {"seen": self.judged + self.excluded, "excluded": self.excluded}
+        return {name: f"{count / max(self.with_data, 1):.4f}" for name, count in counts.items()}
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,7 @@ class MapSettings:
     min_slope: float = 0.0
     exclude: str = ""
     buffer: float = 0.0
+    simplify: float = 0.0
 
 
 def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=None):
@@ -78,7 +91,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             stack.enter_context(each)
         opened, product = scenes[0], scenes[0].source.product
         name = product.name if product else scene_name(scene.paths)
-        targets = {kind: out_dir / f"{name}_{kind}{ending}" for kind, ending in KINDS.items()}
+        targets = {kind: out_dir / f"{name}{ending}" for kind, ending in FILES.items()}
         check_targets(targets.values(), overwrite)
         inputs = zip(scenes, (scene, before), strict=False)
         scaling = [prepare(each, wanted, run) for each, wanted in inputs][0]
@@ -103,10 +116,16 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             table = polygons.landslides(
                 partial["mask"], partial["probability"], settings.min_area, terrain_of(opened), settings.min_slope
             )
-            polygons.write(table, partial["landslides"], metadata, date)
+            if settings.simplify:
+                table.geometry = polygons.simplify(table, settings.simplify, opened.grid)
+            table = table.assign(new=1) if before else table
+            about = metadata | counts.shares() | {"pixels_with_data": str(counts.with_data)}
+            geopackage.write(partial["landslides"], table, polygons.seen_ground(partial["mask"]), about, date)
+            partial["mask_style"].write_text(styles.mask_style())
+            partial["probability_style"].write_text(styles.probability_style(settings.percent))
             for _ in progress([0], "drawing the quick-look"):
                 draw(opened, table, partial, bands, settings.threshold, metadata)
-        except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *polygons.ERRORS) as error:  # GDAL raises all
+        except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *geopackage.ERRORS) as error:  # GDAL raises all
             if getattr(error, "filename", None):  # the system names the file and the fault
                 raise
             raise UserError(f"{out_dir}/ cannot be written to: is the disk full?") from None

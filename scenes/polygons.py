@@ -1,24 +1,21 @@
-"""Polygons of a mask, measured on the ground, as a GeoPackage. The mask is read by strips, never as a whole."""
-
-import warnings
+"""Polygons of a mask, measured on the ground. The mask is read by strips, never as a whole."""
 
 import geopandas
 import numpy as np
-import pyogrio
-import pyogrio.errors
 import rasterio
 import shapely
+from rasterio import features
 from rasterio.windows import Window
+from scipy.ndimage import map_coordinates
 
-from ground import interpolate
+from ground import LATTICE, interpolate
 from scenes.components import Components
 from scenes.pixel_grid import PixelGrid
+from scenes.styles import CLASSES
 from script import progress
 
-# what pyogrio raises where it cannot write
-ERRORS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError)
-LAYER = "landslides"
 STRIP = 512  # rows looked at together
+AREA_LOST = 0.02  # share of its area that a polygon may win or lose when its outline is smoothed
 EXCLUDED, HIDDEN, NO_DATA = 253, 254, 255  # in a mask: taken out by the user, not seen, no data; 1 is landslide
 
 
@@ -38,11 +35,12 @@ def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slop
         min_slope: degrees. A polygon whose slope is unknown stays.
 
     Returns:
-        geopandas.GeoDataFrame in the mask's CRS, largest first: area_m2, pixels, mean_probability,
-        max_probability, cut_by_cloud and cut_by_edge (1 if the polygon touches hidden ground, or ground without data
-        or the scene's edge), lon, lat (of the centroid, WGS 84) and, with `terrain`, mean_slope_deg, max_slope_deg,
-        relief_m (highest less lowest elevation) and aspect_deg (downhill, clockwise from north). Without a CRS there
-        is no area but the pixels, and centroid_column, centroid_row stand in for lon, lat.
+        geopandas.GeoDataFrame in the mask's CRS, largest first: id; confidence, the mean calibrated probability, and
+        class by styles.CLASSES; max_probability; area_m2, perimeter_m, length_m and width_m (of the rectangle of any
+        direction around it), pixels; cut_by_cloud and cut_by_edge (1 if the polygon touches hidden ground, or ground
+        without data or the scene's edge); lon, lat (of the centroid, WGS 84); with `terrain`, mean_slope_deg,
+        max_slope_deg, relief_m (highest less lowest elevation) and aspect_deg (downhill, clockwise from north). Without
+        a CRS lengths are in pixels (perimeter, length, width), and centroid_column, centroid_row stand in for lon, lat.
     """
     with rasterio.open(mask_path) as mask:
         grid = PixelGrid.of(mask)
@@ -54,15 +52,21 @@ def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slop
         kept &= (sums["steep"] >= 0.1 * sums["slope_known"]) | (sums["slope_known"] == 0)
     corners, rings, parts, found = components.rings(kept)
     del components
-    corners = np.column_stack(grid.transform @ tuple(corners.T)) if grid.crs else corners.astype(float)
-    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, corners, (rings, parts))
-    del corners
     order = np.argsort(-areas[found], kind="stable")
-    polygons, found = polygons[order], found[order]
-    columns = {"area_m2": areas[found].round(1)} if grid.crs else {}
-    columns["pixels"] = sums["pixels"][found].astype(np.int32)
-    columns["mean_probability"] = (sums["probability"] / np.maximum(sums["pixels"], 1))[found].round(4)
+    shapes = measured(corners, rings, parts, grid).take(order)
+    corners = np.column_stack(grid.transform @ tuple(corners.T)) if grid.crs else corners.astype(float)
+    polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, corners, (rings, parts))[order]
+    del corners
+    found = found[order]
+    confidence = (sums["probability"] / np.maximum(sums["pixels"], 1))[found]
+    columns = {"id": np.arange(1, len(found) + 1, dtype=np.int32), "confidence": confidence.round(4)}
+    names, least = list(CLASSES), np.array(list(CLASSES.values()))
+    columns["class"] = np.array(names)[(confidence[:, None] < least).sum(1)] if len(found) else np.zeros(0, str)
     columns["max_probability"] = highest["probability"][found].round(4)
+    columns |= {"area_m2": areas[found].round(1)} if grid.crs else {}
+    unit = "_m" if grid.crs else "_pixels"
+    columns |= {name + unit: shapes[name].round(1) for name in shapes.dtype.names}
+    columns["pixels"] = sums["pixels"][found].astype(np.int32)
     for name in ("cut_by_cloud", "cut_by_edge"):
         columns[name] = (sums[name][found] > 0).astype(np.int8)
     if terrain:
@@ -73,6 +77,40 @@ def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slop
     x, y = ("lon", "lat") if grid.crs else ("centroid_column", "centroid_row")
     columns |= {x: centroids.x.round(7), y: centroids.y.round(7)}
     return geopandas.GeoDataFrame(columns, geometry=polygons, crs=grid.crs)
+
+
+def measured(corners, rings, parts, grid):
+    """Measure polygons on the ground: an array with the fields perimeter, length and width, in metres or pixels.
+
+    Args:
+        corners, rings, parts: as `Components.rings` returns them, columns and rows. grid: PixelGrid.
+
+    Sides run along rows and columns, so each is measured by the size of the pixels there. Length and width are those of
+    the smallest rectangle around the polygon, by the size of pixels in the middle of the grid.
+    """
+    column, row = corners.T.astype(float)
+    across, down = np.abs(np.diff(column)), np.abs(np.diff(row))
+    middle = np.ones(2)
+    if grid.crs:
+        places = np.stack([row[1:] / max(grid.height, 1), column[1:] / max(grid.width, 1)]) * (LATTICE - 1)
+        across, down = (
+            side * map_coordinates(plane, places, order=1, mode="nearest")
+            for side, plane in zip((across, down), grid.pixel_size, strict=True)
+        )
+        middle = np.array([float(np.median(plane)) for plane in grid.pixel_size])
+    total = np.concatenate([[0.0], np.cumsum(across + down)])
+    outlines = total[rings[1:] - 1] - total[rings[:-1]]
+    perimeter = np.add.reduceat(outlines, parts[:-1]) if len(outlines) else np.zeros(0)
+    boxes = shapely.oriented_envelope(
+        shapely.from_ragged_array(shapely.GeometryType.POLYGON, corners * middle, (rings, parts))
+    )
+    sides = np.zeros((len(boxes), 2))
+    if len(boxes):
+        edges = shapely.get_coordinates(boxes).reshape(len(boxes), 5, 2)
+        sides = np.sort(np.linalg.norm(edges[:, 1:3] - edges[:, :2], axis=2), axis=1)
+    fields = np.zeros(len(boxes), [("perimeter", float), ("length", float), ("width", float)])
+    fields["perimeter"], fields["width"], fields["length"] = perimeter, sides[:, 0], sides[:, 1]
+    return fields
 
 
 def describe_terrain(sums, highest, found):
@@ -142,27 +180,39 @@ def beside(chosen):
     return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
 
 
-def write(table, path, metadata, date):
-    """Write a GeoPackage with the layer "landslides", `metadata` in file and layer.
+def simplify(table, tolerance, grid):
+    """Smooth the outlines of polygons: no point moves further than `tolerance` metres, no area by more than 2 %.
 
-    The format holds the date of the last change; a given `date` (datetime) makes the bytes of a map reproducible.
+    Stairs of pixels become lines. Where a polygon would lose too much, its tolerance is halved until it does not.
+
+    Args:
+        table: of `landslides`. tolerance: metres (pixels, without a CRS). grid: PixelGrid of the map.
+
+    Returns:
+        geometries, valid, as an array.
     """
-    options = {
-        "OGR_CURRENT_DATE": date.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "OGR_GPKG_ALLOW_THREADED_RTREE": "NO",  # otherwise the layout of the spatial index depends on timing
-    }
-    pyogrio.set_gdal_config_options(options)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "'crs' was not provided")  # known, and said
-            pyogrio.write_dataframe(
-                table,
-                path,
-                layer=LAYER,
-                driver="GPKG",
-                geometry_type="Polygon",
-                layer_metadata=metadata,
-                dataset_metadata=metadata,
-            )
-    finally:
-        pyogrio.set_gdal_config_options(dict.fromkeys(options))
+    pixel = np.sqrt(abs(grid.transform.determinant)) if grid.crs else 1.0  # in units of the map
+    metres = float(np.sqrt(np.median(grid.pixel_size[0]) * np.median(grid.pixel_size[1]))) if grid.crs else 1.0
+    shapes = table.geometry.to_numpy().copy()
+    left, area = np.arange(len(shapes)), shapely.area(shapes)
+    for _ in range(6):
+        if not len(left) or tolerance < 0.1 * metres:
+            break
+        smooth = shapely.simplify(shapes[left], tolerance * pixel / metres)
+        good = shapely.is_valid(smooth) & (np.abs(shapely.area(smooth) / area[left] - 1) <= AREA_LOST)
+        shapes[left[good]] = smooth[good]
+        left, tolerance = left[~good], tolerance / 2
+    return shapes
+
+
+def seen_ground(mask_path, longest=2000):
+    """Outline the ground that was judged, from a mask reduced to `longest` pixels: a shapely MultiPolygon."""
+    with rasterio.open(mask_path) as mask:
+        step = max(1, -(-max(mask.shape) // longest))
+        shape = tuple(-(-size // step) for size in mask.shape)
+        codes = mask.read(1, out_shape=shape)
+        transform = mask.transform @ mask.transform.scale(mask.width / shape[1], mask.height / shape[0])
+        if mask.crs is None:
+            transform = mask.transform.scale(mask.width / shape[1], mask.height / shape[0])
+    found = features.shapes((codes < EXCLUDED).astype(np.uint8), codes < EXCLUDED, transform=transform)
+    return shapely.MultiPolygon([shapely.geometry.shape(outline) for outline, _ in found])

@@ -7,10 +7,11 @@ batches, so that the result has the same bytes. One process adds the strips in o
 import contextlib
 import warnings
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import rasterio
-from rasterio.enums import Resampling
+import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning
 
 import augment
@@ -197,7 +198,12 @@ class OverlapAdd:
 
 @contextlib.contextmanager
 def raster(path, grid, tags, dtype, nodata):
-    """Open a one-band tiled, compressed GeoTIFF on a PixelGrid for writing; overviews are added when it closes."""
+    """Open a one-band raster on a PixelGrid for writing; it becomes a Cloud Optimized GeoTIFF when it closes.
+
+    GDAL makes such a file of a finished one only, so a plain GeoTIFF is written beside it first, and removed.
+    """
+    path = Path(path)
+    plain = path.with_name(f"{path.stem}_strips.tif")
     form = {
         "driver": "GTiff",
         "height": grid.height,
@@ -210,17 +216,19 @@ def raster(path, grid, tags, dtype, nodata):
         "tiled": True,
         "blockxsize": BLOCK,
         "blockysize": BLOCK,
-        "compress": "deflate",
-        "predictor": 3 if dtype == "float32" else 2,
+        "compress": "lzw",
         "bigtiff": "if_safer",
     }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # predict.py says so in our words
-        opened = rasterio.open(path, "w", **form)
-    with opened as file:
-        file.update_tags(**tags)
-        yield file
-    factors = [2**i for i in range(1, 8) if max(grid.shape) > BLOCK * 2**i]
-    if factors:  # so that a viewer opens a large map quickly
-        with rasterio.open(path, "r+") as file:
-            file.build_overviews(factors, Resampling.nearest)
+    options = {"compress": "deflate", "predictor": "yes", "blocksize": BLOCK, "overview_resampling": "nearest"}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # predict.py says so in our words
+            opened = rasterio.open(plain, "w", **form)
+        with opened as file:
+            file.update_tags(**tags)
+            yield file
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            rasterio.shutil.copy(plain, path, driver="COG", bigtiff="if_safer", **options)
+    finally:
+        plain.unlink(missing_ok=True)

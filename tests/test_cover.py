@@ -47,7 +47,7 @@ def test_clouds_of_a_product_are_written_as_not_seen(call, tmp_path, capsys):  #
     hidden = np.kron(scl == 9, np.ones((2, 2), bool))
     assert (mask[hidden] == 254).all() and (mask[:6] == 255).all() and set(np.unique(mask[6:][~hidden[6:]])) <= {0, 1}
     assert (read(next((tmp_path / "maps").glob("*_probability.tif")))[hidden] == 255).all()
-    table = geopandas.read_file(next((tmp_path / "maps").glob("*.gpkg")))
+    table = geopandas.read_file(next((tmp_path / "maps").glob("*.gpkg")), layer="landslides")
     assert table["cut_by_cloud"].tolist() == [1] and table["cut_by_edge"].tolist() == [1]
     call(safe, SCALING="none", CLOUDS="none")
     assert not (read(next((tmp_path / "maps").glob("*_mask.tif"))) == 254).any()
@@ -56,7 +56,7 @@ def test_clouds_of_a_product_are_written_as_not_seen(call, tmp_path, capsys):  #
 def test_a_scene_that_is_all_cloud_gives_an_empty_map(call, tmp_path, capsys):  # noqa: F811
     call(make_safe(tmp_path, scl=np.full((SIDE // 2, SIDE // 2), 8, np.uint8)))
     assert "clouds hide the whole scene" in capsys.readouterr().out
-    assert len(geopandas.read_file(next((tmp_path / "maps").glob("*.gpkg")))) == 0
+    assert len(geopandas.read_file(next((tmp_path / "maps").glob("*.gpkg")), layer="landslides")) == 0
 
 
 def test_a_mask_raster_on_any_grid_hides_ground(call, place, capsys):  # noqa: F811
@@ -157,12 +157,12 @@ def test_flat_polygons_are_left_out(call, place):  # noqa: F811
     elevation[0, :, 40:] = 5.0 * np.arange(40)  # east of the middle the ground rises by 5 m in 10
     write_raster(place / "dem.tif", elevation, from_origin(CORNER[0] - 100, CORNER[1] + 100, 10, 10))
     call("scene.tif", DEM="dem.tif")
-    table = geopandas.read_file("maps/scene_landslides.gpkg").sort_values("lon")
+    table = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides").sort_values("lon")
     assert table["mean_slope_deg"].tolist() == pytest.approx([0, np.degrees(np.arctan(0.5))], abs=0.1)
     assert table["aspect_deg"].iloc[1] == pytest.approx(270, abs=1), "it falls to the west"
     assert table["relief_m"].tolist() == pytest.approx([0, 45])
     call("scene.tif", DEM="dem.tif", MIN_SLOPE=8.0)
-    kept = geopandas.read_file("maps/scene_landslides.gpkg")
+    kept = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides")
     assert len(kept) == 1 and kept["mean_slope_deg"][0] > 20
     with pytest.raises(UserError, match="--min-slope needs an elevation raster, --dem"):
         call("scene.tif", MIN_SLOPE=8.0)

@@ -185,7 +185,7 @@ def test_an_elevation_that_crosses_180_degrees_covers_the_whole_scene(tmp_path):
 
 
 def test_maps_are_replaced_only_when_asked_and_not_while_they_are_open(tmp_path):
-    targets = [tmp_path / f"scene_{kind}{ending}" for kind, ending in mapping.KINDS.items()]
+    targets = [tmp_path / f"scene{ending}" for ending in mapping.FILES.values()]
     mapping.check_targets(targets, overwrite=False)
     geopackage = targets[2]
     with sqlite3.connect(geopackage) as base:

@@ -60,7 +60,7 @@ def test_only_what_is_new_is_mapped(call, place, capsys):  # noqa: F811
     probability = read("maps/after_probability.tif")[:280, 5:]
     expected = sigmoid(after[0]) * (1 - sigmoid(before[0]))
     assert probability == pytest.approx(expected[:280, 5:], abs=2e-3)
-    assert len(geopandas.read_file("maps/after_landslides.gpkg")) == 1
+    assert len(geopandas.read_file("maps/after_landslides.gpkg", layer="landslides")) == 1
     with rasterio.open("maps/after_mask.tif") as file:
         assert file.tags()["before"] == "before.tif"
 

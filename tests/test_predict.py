@@ -34,7 +34,7 @@ from tests.test_scene import UTM, open_scene, write_raster
 
 TILE = 32
 DEFAULTS = {name: value for name, (value, *_) in script.constants(vars(predict)).items()}
-KINDS = ("probability.tif", "mask.tif", "landslides.gpkg", "quicklook.png")
+KINDS = ("probability.tif", "mask.tif", "landslides.gpkg", "quicklook.png", "probability.qml", "mask.qml")
 
 
 def write_run(results, name, model, bands, threshold):
@@ -149,7 +149,7 @@ def test_a_map_is_right_to_the_pixel_whatever_the_size(call, place, height, widt
     mask = read("maps/scene_mask.tif")
     clear = ~gone & (np.abs(expected - 0.7) > 1e-4)
     assert np.array_equal(mask[clear], expected[clear] >= 0.7) and (mask[gone] == 255).all()
-    table = geopandas.read_file("maps/scene_landslides.gpkg")
+    table = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides")
     assert table.crs == UTM and table["pixels"].sum() == (mask == 1).sum()
     picture = Image.open("maps/scene_quicklook.png")
     assert picture.text["run"] == "pixel" and picture.text["threshold"] == "0.700"
@@ -164,7 +164,7 @@ def test_predict_as_from_a_shell(place):
     assert result.returncode == 0, result.stderr
     assert "polygons" in result.stdout and "results/pixel/maps/scene_mask.tif" in result.stdout
     maps = place / "results" / "pixel" / "maps"
-    table = geopandas.read_file(maps / "scene_landslides.gpkg")
+    table = geopandas.read_file(maps / "scene_landslides.gpkg", layer="landslides")
     assert len(table) and table["area_m2"].min() >= 1000
     if shutil.which("gdalinfo") and shutil.which("ogrinfo"):
         info = json.loads(subprocess.run(["gdalinfo", "-json", maps / "scene_mask.tif"], stdout=subprocess.PIPE).stdout)
@@ -176,6 +176,18 @@ def test_predict_as_from_a_shell(place):
         command = ["ogrinfo", maps / "scene_landslides.gpkg", "-sql", "SELECT HasSpatialIndex('landslides', 'geom')"]
         assert "(Integer) = 1" in subprocess.run(command, capture_output=True, text=True).stdout
     shutil.rmtree(maps)
+
+
+def test_rasters_are_cloud_optimized(call, place):
+    from rio_cogeo import cog_validate
+
+    write_raster(place / "scene.tif", make_bands(600, 700))
+    for form in ("uint8", "float32"):
+        call("scene.tif", PROBABILITY=form)
+        for kind in ("mask", "probability"):
+            assert cog_validate(f"maps/scene_{kind}.tif") == (True, [], [])
+            with rasterio.open(f"maps/scene_{kind}.tif") as file:
+                assert file.overviews(1) and file.tags()["run"] == "pixel"
 
 
 def test_the_tile_grid_leaves_no_trace(place):
@@ -266,13 +278,13 @@ def test_elevation_and_scaling_reach_the_model(call, place, capsys):
     call("scene.tif", RUN="terrain", DEM="dem.tif", PROBABILITY="float32")
     expected = 1 / (1 + np.exp(5 - 0.2 * np.degrees(np.arctan(0.5))))
     assert read("maps/scene_probability.tif") == pytest.approx(expected, abs=0.002)
-    table = geopandas.read_file("maps/scene_landslides.gpkg")
+    table = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides")
     assert "mean_slope_deg" in table.columns
     output = capsys.readouterr().out
     assert "warning: far from what the run was trained on: B1 1 ± 0 (in training 1 ± 0.5)" in output
     assert "and 11 more bands. Likely: " in output
     call("scene.tif", RUN="terrain", DEM="dem.tif", THRESHOLD=0.3)
-    table = geopandas.read_file("maps/scene_landslides.gpkg")
+    table = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides")
     assert len(table) == 1 and table["mean_slope_deg"][0] == pytest.approx(26.565, abs=0.05)
 
 
@@ -303,7 +315,7 @@ def test_without_a_coordinate_system_it_works_in_pixels_and_says_so(call, place,
     write_raster(place / "scene.tif", bands, crs=None)
     call("scene.tif", MIN_AREA=10.0)
     assert "no coordinate system: areas and --min-area are in pixels" in capsys.readouterr().out
-    table = geopandas.read_file("maps/scene_landslides.gpkg")
+    table = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides")
     assert "area_m2" not in table.columns and table["pixels"].min() >= 10 and table.crs is None
     part = read("maps/scene_mask.tif")[table.bounds.miny.astype(int)[0] :, :]
     assert part[0].any() and {"centroid_column", "centroid_row"} <= set(table.columns)
@@ -320,7 +332,7 @@ def test_a_scene_without_any_data_gives_empty_maps(call, place, capsys):
             call("scene.tif", SCALING=scaling)
             assert "holds no data at all" in capsys.readouterr().out
             assert (read("maps/scene_mask.tif") == 255).all() and (read("maps/scene_probability.tif") == 255).all()
-            assert len(geopandas.read_file("maps/scene_landslides.gpkg")) == 0
+            assert len(geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides")) == 0
 
 
 def test_a_dem_under_part_of_the_scene_leaves_the_rest_without_data(call, place, capsys):

@@ -16,7 +16,8 @@ from rasterio.transform import from_origin
 
 import ground
 from bands import BANDS_L4S, SCALE_L4S
-from scenes import components, polygons, scaling, scene, source, tiling
+from scenes import components, geopackage, polygons, scaling, scene, source, tiling
+from scenes.pixel_grid import PixelGrid
 from script import UserError
 
 UTM = "EPSG:32651"
@@ -322,7 +323,7 @@ def test_polygons_are_the_connected_parts_however_the_mask_is_cut(tmp_path, monk
         part = label == label[back == i][0]
         assert np.array_equal(back == i, part)
         assert row.pixels == part.sum()
-        assert row.mean_probability == pytest.approx(probability[part].mean(), abs=1e-4)
+        assert row.confidence == pytest.approx(probability[part].mean(), abs=1e-4)
         assert row.max_probability == pytest.approx(probability[part].max(), abs=1e-4)
         assert row.mean_slope_deg == pytest.approx(steep[part].mean(), abs=0.01)
         assert row.max_slope_deg == pytest.approx(steep[part].max(), abs=0.01)
@@ -376,6 +377,8 @@ def test_areas_are_those_of_the_ground(tmp_path):
     expected = 6378137.0**2 / 2 * np.radians(40e-4) * (q(60 - 20e-4) - q(60 - 50e-4))
     assert table["area_m2"][0] == pytest.approx(expected, rel=1e-5)
     assert (table["lon"][0], table["lat"][0]) == pytest.approx((25.005, 59.9965), abs=1e-6)
+    assert table["perimeter_m"][0] == pytest.approx(table.to_crs("EPSG:32635").length[0], rel=1e-3)
+    assert (table["length_m"][0], table["width_m"][0]) == pytest.approx((334.5, 223.3), rel=0.01)  # 30 rows, 40 columns
     equal_area = table.to_crs("+proj=laea +lon_0=25 +lat_0=60").area[0]
     assert table["area_m2"][0] == pytest.approx(equal_area, rel=1e-4)
 
@@ -388,9 +391,20 @@ def test_specks_are_dropped_and_nothing_found_is_a_layer_without_polygons(tmp_pa
     assert 0 < len(some) < len(every) and some["area_m2"].min() >= 2000
     none = polygons.landslides(path, path, min_area=1e9)
     date = polygons_date()
-    polygons.write(none, tmp_path / "none.gpkg", {"run": "x"}, date)
+    geopackage.write(tmp_path / "none.gpkg", none, polygons.seen_ground(path), {"run": "x"}, date)
     read = geopandas.read_file(tmp_path / "none.gpkg", layer="landslides")
-    assert len(read) == 0 and read.crs == UTM and {"area_m2", "mean_probability", "lon"} <= set(read.columns)
+    assert len(read) == 0 and read.crs == UTM and {"area_m2", "confidence", "lon"} <= set(read.columns)
+
+
+def test_outlines_are_smoothed_without_losing_their_area(tmp_path):
+    path = write_raster(tmp_path / "mask.tif", [random_mask()])
+    table = polygons.landslides(path, path)
+    with rasterio.open(path) as file:
+        grid = PixelGrid.of(file)
+    smooth = polygons.simplify(table, 10.0, grid)
+    assert shapely.is_valid(smooth).all() and not shapely.is_empty(smooth).any()
+    np.testing.assert_allclose(shapely.area(smooth), table.area, rtol=0.02)
+    assert shapely.get_num_coordinates(smooth).sum() < 0.6 * shapely.get_num_coordinates(table.geometry).sum()
 
 
 def polygons_date():

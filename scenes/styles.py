@@ -1,0 +1,123 @@
+"""Styles that QGIS finds by itself: of the polygons in the GeoPackage, of the rasters in a .qml file beside them.
+
+The GeoPackage has the table `layer_styles`, in the columns that QGIS gives it; a .qml is QGIS's own format.
+"""
+
+from xml.sax.saxutils import quoteattr
+
+import pandas
+import pyogrio
+
+# A polygon's class by its confidence, the mean calibrated probability: at least this. Above one half, landslide is more
+# likely than not; above three quarters, three of four such pixels are landslide on validation patches.
+CLASSES = {"certain": 0.75, "probable": 0.5, "doubtful": 0.0}
+COLOURS = {"certain": (178, 24, 43), "probable": (239, 138, 98), "doubtful": (253, 219, 199)}
+MASK_CLASSES = {
+    1: ("landslide", (178, 24, 43, 255)),
+    0: ("no landslide", (255, 255, 255, 0)),
+    253: ("excluded", (120, 120, 200, 110)),
+    254: ("not seen", (140, 140, 140, 160)),
+}
+PROBABILITY_RAMP = ((0.0, (255, 255, 255, 0)), (0.25, (253, 219, 199, 140)), (0.5, (239, 138, 98, 200))) + (
+    (0.75, (214, 96, 77, 230)),
+    (1.0, (103, 0, 31, 255)),
+)
+
+
+def polygon_style():
+    """Return the QML of the polygons: a colour for each class, with an outline, no labels."""
+    categories, symbols = "", ""
+    names = list(CLASSES)
+    for i, (name, least) in enumerate(CLASSES.items()):
+        above = f"{least:g} and more" if i == 0 else f"{least:g} to {CLASSES[names[i - 1]]:g}"
+        label = quoteattr(f"{name} (confidence {above})")
+        categories += f'<category render="true" value="{name}" symbol="{i}" label={label}/>'
+        fill, outline = (",".join(map(str, (*COLOURS[name], alpha))) for alpha in (120, 255))
+        options = {"color": fill, "outline_color": outline, "outline_width": "0.4", "outline_width_unit": "MM"}
+        options |= {"outline_style": "solid", "style": "solid", "joinstyle": "bevel"}
+        new = "".join(f'<Option type="QString" name="{key}" value="{value}"/>' for key, value in options.items())
+        old = "".join(f'<prop k="{key}" v="{value}"/>' for key, value in options.items())  # QGIS before 3.26
+        symbols += (
+            f'<symbol type="fill" name="{i}" alpha="1" clip_to_extent="1" force_rhr="0"><layer class="SimpleFill" '
+            f'enabled="1" locked="0" pass="0"><Option type="Map">{new}</Option>{old}</layer></symbol>'
+        )
+    return _document(
+        '<renderer-v2 type="categorizedSymbol" attr="class" symbollevels="0" forceraster="0" enableorderby="0">'
+        f"<categories>{categories}</categories><symbols>{symbols}</symbols></renderer-v2>",
+        'labelsEnabled="0" styleCategories="Symbology|Labeling"',
+    )
+
+
+def seen_style():
+    """Return the QML of the ground that was seen: an outline alone."""
+    options = {"style": "no", "outline_color": "60,60,60,255", "outline_width": "0.3", "outline_style": "dash"}
+    new = "".join(f'<Option type="QString" name="{key}" value="{value}"/>' for key, value in options.items())
+    old = "".join(f'<prop k="{key}" v="{value}"/>' for key, value in options.items())
+    return _document(
+        '<renderer-v2 type="singleSymbol" symbollevels="0" forceraster="0" enableorderby="0"><symbols>'
+        '<symbol type="fill" name="0" alpha="1" clip_to_extent="1" force_rhr="0"><layer class="SimpleFill" enabled="1" '
+        f'locked="0" pass="0"><Option type="Map">{new}</Option>{old}</layer></symbol></symbols></renderer-v2>',
+        'labelsEnabled="0" styleCategories="Symbology|Labeling"',
+    )
+
+
+def mask_style():
+    """Return the QML of the mask: a colour for each code."""
+    entries = "".join(
+        f'<paletteEntry value="{code}" color="{_hex(colour)}" alpha="{colour[3]}" label="{label}"/>'
+        for code, (label, colour) in MASK_CLASSES.items()
+    )
+    return _document(
+        '<pipe><rasterrenderer type="paletted" band="1" opacity="1" alphaBand="-1">'
+        f"<colorPalette>{entries}</colorPalette></rasterrenderer></pipe>"
+    )
+
+
+def probability_style(percent):
+    """Return the QML of the probabilities, which are in percent or from 0 to 1."""
+    unit = 100 if percent else 1
+    items = "".join(
+        f'<item value="{value * unit:g}" color="{_hex(colour)}" alpha="{colour[3]}" label="{value:.0%}"/>'
+        for value, colour in PROBABILITY_RAMP
+    )
+    return _document(
+        f'<pipe><rasterrenderer type="singlebandpseudocolor" band="1" opacity="1" alphaBand="-1" '
+        f'classificationMin="0" classificationMax="{unit}"><rastershader><colorrampshader colorRampType="INTERPOLATED" '
+        f'classificationMode="1" clip="0" minimumValue="0" maximumValue="{unit}">{items}</colorrampshader>'
+        "</rastershader></rasterrenderer></pipe>"
+    )
+
+
+def _document(inside, attributes=""):
+    start = '<!DOCTYPE qgis PUBLIC "http://mrcc.com/qgis.dtd" "SYSTEM">'
+    return f'{start}\n<qgis version="3.22.0" {attributes}>{inside}</qgis>\n'
+
+
+def _hex(colour):
+    return "#{:02x}{:02x}{:02x}".format(*colour[:3])
+
+
+def write_layer_styles(path, styles, date):
+    """Add the table `layer_styles` to a GeoPackage.
+
+    Args:
+        path: of the GeoPackage. styles: {layer: QML}. date: datetime that the table states.
+    """
+    rows = [
+        {
+            "f_table_catalog": "",
+            "f_table_schema": "",
+            "f_table_name": layer,
+            "f_geometry_column": "geom",
+            "styleName": layer,
+            "styleQML": qml,
+            "styleSLD": "",
+            "useAsDefault": True,
+            "description": "by predict.py",
+            "owner": "",
+            "ui": "",
+            "update_time": date.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        }
+        for layer, qml in styles.items()
+    ]
+    pyogrio.write_dataframe(pandas.DataFrame(rows), path, layer="layer_styles", driver="GPKG", append=False)
