@@ -1,12 +1,9 @@
 """The maps of a scene: probability, mask, polygons and quick-look, from an open scene to complete files."""
 
 import contextlib
-import os
-import re
 import tempfile
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +13,7 @@ from rasterio._err import CPLE_BaseError
 from rasterio.env import ensure_env
 from rasterio.windows import Window
 
+import records
 from bands import true_colour, value_unit
 from records import atomic_write
 from scenes import cluster, geopackage, pairs, pipeline, polygons, styles, tiling
@@ -23,18 +21,8 @@ from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
 from scenes.scaling import choose_scaling, distance_from_training, scaled
 from scenes.source import open_scene
+from scenes.targets import FILES, check_targets, date_of, scene_name, side_files
 from script import UserError, progress
-
-FILES = {  # that are written for a scene, by what follows its name
-    "probability": "_probability.tif",
-    "mask": "_mask.tif",
-    "landslides": "_landslides.gpkg",
-    "quicklook": "_quicklook.png",
-    "probability_style": "_probability.qml",
-    "mask_style": "_mask.qml",
-}
-# Files that programs lay beside a map and that belong to the old one: overviews, statistics, masks, journals of SQLite.
-SIDE_FILES = (".ovr", ".aux.xml", ".msk", "-wal", "-shm", "-journal")
 
 
 @dataclass(frozen=True)
@@ -93,15 +81,19 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         name = product.name if product else scene_name(scene.paths)
         targets = {kind: out_dir / f"{name}{ending}" for kind, ending in FILES.items()}
         check_targets(targets.values(), overwrite)
-        inputs = zip(scenes, (scene, before), strict=False)
-        scaling = [prepare(each, wanted, run) for each, wanted in inputs][0]
+        warnings = []
+        for each, wanted in zip(scenes, (scene, before), strict=False):
+            scaling, found = prepare(each, wanted, run)
+            metadata.setdefault("scaling", scaling)
+            warnings += found
         date = date_of(opened.source.paths[opened.source.reference], run)
         tile = tuple(run.config["input_shape"][:2])
         grid = tiling.TileGrid(*opened.grid.shape, tile, round(settings.overlap * min(tile)))
         grid = grid.filling(settings.batch_size)
         fill, size = tuple(run.config["band_mean"]), settings.batch_size
         jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, settings.tta) for each in scenes]
-        metadata |= {"scene": name, "source": " ".join(map(str, scene.paths)), "scaling": scaling}
+        metadata |= {"scene": name, "source": " ".join(map(str, scene.paths))}
+        metadata |= {"dem": str(scene.dem)} if scene.dem else {}
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind, "acquired": product.time} if product else {}
         try:
@@ -119,19 +111,23 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             if settings.simplify:
                 table.geometry = polygons.simplify(table, settings.simplify, opened.grid)
             table = table.assign(new=1) if before else table
+            metadata["clouds"] = clouds_text(settings.clouds, product, covers)
             about = metadata | counts.shares() | {"pixels_with_data": str(counts.with_data)}
             geopackage.write(partial["landslides"], table, polygons.seen_ground(partial["mask"]), about, date)
             partial["mask_style"].write_text(styles.mask_style())
             partial["probability_style"].write_text(styles.probability_style(settings.percent))
-            for _ in progress([0], "drawing the quick-look"):
-                draw(opened, table, partial, bands, settings.threshold, metadata)
+            seconds = time.monotonic() - began
+            summary = summarise(opened, table, counts, settings.threshold)
+            for _ in progress([0], "drawing the quick-look and the report"):
+                draw(scenes, table, partial, bands, settings.threshold, about, (summary, warnings, alarms(run)))
         except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *geopackage.ERRORS) as error:  # GDAL raises all
             if getattr(error, "filename", None):  # the system names the file and the fault
                 raise
             raise UserError(f"{out_dir}/ cannot be written to: is the disk full?") from None
     for path in side_files(targets.values()):
         path.unlink()
-    report(opened, table, counts, settings.threshold, time.monotonic() - began)
+    megapixels = np.prod(opened.grid.shape) / 1e6
+    print(f"{summary}\nin {seconds:.0f} s ({megapixels / seconds:.2f} MP/s)")
     print("written: " + ", ".join(map(str, targets.values())))
 
 
@@ -149,11 +145,10 @@ def open_scenes(scene, before, bands):
 
 
 def prepare(opened, scene, run):
-    """Scale a scene as a run expects it and tell what is unusual about it; returns the name of the scaling."""
+    """Scale a scene as a run expects it and tell what is unusual about it; returns (name of the scaling, warnings)."""
     pixels, dem_share = opened.sample()
     scene = scale(opened, scene, run, pixels)
-    check_scene(opened, scene, run.config, pixels, dem_share)
-    return scene.scaling
+    return scene.scaling, check_scene(opened, scene, run.config, pixels, dem_share)
 
 
 def open_covers(stack, scenes, inputs, settings):
@@ -168,45 +163,6 @@ def open_covers(stack, scenes, inputs, settings):
     for _, cover in covers:
         stack.callback(cover.close)
     return covers
-
-
-def scene_name(paths):
-    """Name a scene after its file, or after the common part of the names of its files.
-
-    Names such as B04 say nothing about the scene; then its folder gives the name.
-    """
-    places = [re.split(r"[/\\!]+", re.sub(r"[?#].*$", "", str(path))) for path in paths]
-    last = [re.sub(r'^[A-Z0-9_]+:(?=.)|"', "", place[-1]) for place in places]  # GDAL's DRIVER:"name":part
-    stems = [re.sub(r"\.\w{1,5}(?=:|$)", "", each).replace(":", "_") for each in last]
-    common = stems[0] if len(stems) == 1 else re.sub(r"[_.-]+(B\d*)?$", "", os.path.commonprefix(stems))
-    folder = places[0][-2] if len(places[0]) > 1 else ""
-    if len(stems) > 1 and re.fullmatch(r"(B\d*|band|)[_.-]*", common, re.IGNORECASE):
-        common = folder or stems[0]
-    return common
-
-
-def check_targets(targets, overwrite):
-    """Raise UserError if maps would be replaced without leave, or if one of them is open in another program."""
-    there = [path for path in targets if path.exists()]
-    if there and not overwrite:
-        raise UserError(f"{there[0]} exists: replace it with --overwrite, or write elsewhere with --out-dir")
-    for path in side_files(targets):
-        if path.name.endswith(("-wal", "-journal")) and path.stat().st_size:
-            raise UserError(
-                f"{path} holds changes that are not in the map yet: close it in QGIS (or delete that file), then again"
-            )
-
-
-def side_files(targets):
-    """List the files that programs have laid beside maps."""
-    beside = (path.with_name(path.name + ending) for path in targets for ending in SIDE_FILES)
-    return [path for path in beside if path.exists()]
-
-
-def date_of(path, run):
-    """Date of a GeoPackage: the scene's, or the model's where the scene is no file (in an archive, at an address)."""
-    path = Path(path) if Path(path).exists() else run.folder / "model.keras"
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
 def scale(opened, scene, run, pixels):
@@ -240,7 +196,8 @@ def scale(opened, scene, run, pixels):
 
 
 def check_scene(opened, scene, config, pixels, dem_share):
-    """Report before the work what is unusual about a scene: no CRS, little elevation, values far from training."""
+    """Print before the work what is unusual about a scene; returns its warnings: little elevation, unusual values."""
+    warnings = []
     if opened.grid.crs is None:
         print("note: the scene has no coordinate system: areas and --min-area are in pixels, positions too")
     if opened.blank_share:
@@ -252,9 +209,12 @@ def check_scene(opened, scene, config, pixels, dem_share):
         raise UserError(f"{scene.dem} does not lie under the scene: there is no elevation for any of its pixels")
     if dem_share < 0.999:
         rest = "is left without data" if opened.source.terrain else "has no slope"
-        print(f"warning: {scene.dem} covers {dem_share:.1%} of the scene; the rest {rest}")
+        warnings.append(f"{scene.dem} covers {dem_share:.1%} of the scene; the rest {rest}")
     if far := distance_from_training(pixels, config["band_mean"], config["band_variance"], config["bands"], scene):
-        print(f"warning: {far}")
+        warnings.append(far)
+    for text in warnings:
+        print(f"warning: {text}")
+    return warnings
 
 
 # ---------------------------------------------------------------------- the work
@@ -313,32 +273,48 @@ def terrain_of(opened):
     return lambda top, bottom: opened.read_terrain(Window(0, top, opened.grid.width, bottom - top))
 
 
-def draw(opened, table, paths, bands, threshold, metadata):
-    """Draw the quick-look."""
-    from scenes import quick_look  # it imports Matplotlib
+def draw(scenes, table, paths, bands, threshold, about, told):
+    """Draw the quick-look and write the report. about: {name: text}; told: summary, warnings and alarms."""
+    from scenes import quick_look, report  # they import Matplotlib
 
-    title = f"{metadata['scene']}: run {metadata['run']}, probability ≥ {threshold:.3f}"
-    notes = [f"source {metadata['revision']}; bands stretched for the eye, each from its 2nd to 98th percentile"]
-    colours = true_colour(bands)
-    found = table.geometry.to_numpy()
-    quick_look.draw(paths["quicklook"], opened, paths["mask"], colours, found, title, notes, metadata)
+    title = f"{about['scene']}: run {about['run']}, probability ≥ {threshold:.3f}"
+    notes = [f"source {about['revision']}; bands stretched for the eye, each from its 2nd to 98th percentile"]
+    colours, shapes = true_colour(bands), table.geometry.to_numpy()
+    quick_look.draw(paths["quicklook"], scenes[0], paths["mask"], colours, shapes, title, notes, about)
+    report.write(paths["report"], scenes, colours, table, paths, about, *told)
 
 
-def report(opened, table, counts, threshold, seconds):
-    """Report what was found and how long it took."""
+def clouds_text(wanted, product, covers):
+    """Say what told the clouds of a scene."""
+    if not any(code == polygons.HIDDEN for code, _ in covers):
+        return "unknown"
+    return f"classes of the product ({product.coding})" if wanted == "auto" and product else wanted
+
+
+def summarise(opened, table, counts, threshold):
+    """Say in a sentence or two what was seen and found; a note on an empty map is printed."""
     height, width = opened.grid.shape
-    megapixels = height * width / 1e6
     if not counts.with_data:
         print("note: the scene holds no data at all; the maps are empty")
     elif not counts.judged:
         print("note: clouds hide the whole scene, or all of it is excluded; the maps are empty")
     area = f"{table['area_m2'].sum() / 1e6:.3f} km2" if opened.grid.crs else f"{table['pixels'].sum()} pixels"
-    seen, excluded = (counts.judged + counts.excluded) / max(counts.with_data, 1), counts.excluded
-    shown = f", {seen:.0%} of them seen" if seen < 1 else ""
-    shown += f", {excluded / max(counts.with_data, 1):.0%} excluded" if excluded else ""
-    print(
-        f"{height} x {width} pixels, {counts.with_data / (height * width):.0%} with data{shown}, in {seconds:.0f} s "
-        f"({megapixels / seconds:.2f} MP/s)\n"
-        f"landslide at threshold {threshold:.3f}: {counts.landslide / max(counts.judged, 1):.2%} of the pixels judged; "
+    shares = {name: float(share) for name, share in counts.shares().items()}
+    shown = f", {shares['seen']:.0%} of them seen" if shares["seen"] < 1 and counts.with_data else ""
+    shown += f", {shares['excluded']:.0%} excluded" if shares["excluded"] else ""
+    return (
+        f"{height} x {width} pixels, {counts.with_data / (height * width):.0%} with data{shown}. "
+        f"Landslide at threshold {threshold:.3f}: {counts.landslide / max(counts.judged, 1):.2%} of the pixels judged; "
         f"{len(table)} polygons, {area}"
     )
+
+
+def alarms(run):
+    """Return [(landslide-free ground, share of its pixels called landslide), ...] as evaluate.py measured for a run."""
+    found = {}
+    for path in sorted(run.folder.glob("metrics*.json")):
+        record = records.read_json(path, "evaluate.py")
+        if record.get("background") and not record.get("tta"):
+            name = ", ".join(Path(folder).name for folder in record["background"]["data_dir"].split())
+            found[name] = record["background"]["pixel_share"]
+    return list(found.items())

@@ -11,7 +11,8 @@ from netCDF4 import Dataset
 from rasterio.control import GroundControlPoint
 from rasterio.transform import from_origin
 
-from scenes import mapping, opening, scaling, source
+from scenes import opening, scaling, source
+from scenes import targets as map_files
 from scenes.pixel_grid import PixelGrid
 from script import UserError
 from tests.test_scene import open_scene
@@ -83,7 +84,7 @@ def test_control_points_alone_and_several_rasters_are_told(tmp_path):
     ],
 )
 def test_names_of_maps(paths, name):
-    assert mapping.scene_name(paths) == name
+    assert map_files.scene_name(paths) == name
 
 
 # ---------------------------------------------------------------------- alpha and no data
@@ -185,26 +186,26 @@ def test_an_elevation_that_crosses_180_degrees_covers_the_whole_scene(tmp_path):
 
 
 def test_maps_are_replaced_only_when_asked_and_not_while_they_are_open(tmp_path):
-    targets = [tmp_path / f"scene{ending}" for ending in mapping.FILES.values()]
-    mapping.check_targets(targets, overwrite=False)
+    targets = [tmp_path / f"scene{ending}" for ending in map_files.FILES.values()]
+    map_files.check_targets(targets, overwrite=False)
     geopackage = targets[2]
     with sqlite3.connect(geopackage) as base:
         base.execute("create table t (x)")
     base.close()
     with pytest.raises(UserError, match="scene_landslides.gpkg exists: replace it with --overwrite"):
-        mapping.check_targets(targets, overwrite=False)
-    mapping.check_targets(targets, overwrite=True)
+        map_files.check_targets(targets, overwrite=False)
+    map_files.check_targets(targets, overwrite=True)
     base = sqlite3.connect(geopackage)
     base.execute("pragma journal_mode=wal")
     base.execute("insert into t values (1)")
     base.commit()
     with pytest.raises(UserError, match="scene_landslides.gpkg-wal holds changes.*close it in QGIS"):
-        mapping.check_targets(targets, overwrite=True)
+        map_files.check_targets(targets, overwrite=True)
     base.close()
-    mapping.check_targets(targets, overwrite=True)
+    map_files.check_targets(targets, overwrite=True)
     for name in ("scene_mask.tif.ovr", "scene_mask.tif.aux.xml", "scene_landslides.gpkg-shm"):
         (tmp_path / name).touch()
-    assert {path.name for path in mapping.side_files(targets)} == {
+    assert {path.name for path in map_files.side_files(targets)} == {
         "scene_mask.tif.ovr",
         "scene_mask.tif.aux.xml",
         "scene_landslides.gpkg-shm",

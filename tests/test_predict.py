@@ -34,7 +34,15 @@ from tests.test_scene import UTM, open_scene, write_raster
 
 TILE = 32
 DEFAULTS = {name: value for name, (value, *_) in script.constants(vars(predict)).items()}
-KINDS = ("probability.tif", "mask.tif", "landslides.gpkg", "quicklook.png", "probability.qml", "mask.qml")
+KINDS = (
+    "probability.tif",
+    "mask.tif",
+    "landslides.gpkg",
+    "quicklook.png",
+    "report.html",
+    "probability.qml",
+    "mask.qml",
+)
 
 
 def write_run(results, name, model, bands, threshold):

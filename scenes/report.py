@@ -1,0 +1,245 @@
+"""The report of a map: one HTML file that opens in any browser, without a network."""
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import rasterio
+import shapely
+from markupsafe import Markup
+from matplotlib.figure import Figure
+from PIL import Image
+from rasterio.enums import Resampling
+
+from plots import stretch
+from scenes.polygons import EXCLUDED, HIDDEN
+from scenes.styles import CLASSES, COLOURS, PROBABILITY_RAMP
+
+FOLDER = Path(__file__).parent / "report_page"
+LONGEST = 2000  # pixels of the longer side of its pictures
+LISTED = 2000  # polygons, the largest, that it holds
+LEAST_ALARMS = 1e-4  # a share of false alarms below this is not shown as 0
+COLUMNS = {  # of the table: label, digits
+    "id": ("number", 0),
+    "class": ("class", 0),
+    "confidence": ("confidence", 2),
+    "area_m2": ("area, m²", 0),
+    "pixels": ("pixels", 0),
+    "length_m": ("length, m", 0),
+    "width_m": ("width, m", 0),
+    "mean_slope_deg": ("slope, °", 1),
+    "aspect_deg": ("faces, °", 0),
+    "cut_by_cloud": ("cut by cloud", 0),
+    "cut_by_edge": ("cut by edge", 0),
+    "lon": ("longitude", 5),
+    "lat": ("latitude", 5),
+}
+
+
+def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms):
+    """Write the report.
+
+    Args:
+        path: of the HTML file. scenes: open Scenes: after the event, and before it if there is one.
+        bands: places of red, green and blue among the model's bands. table: of polygons.landslides.
+        rasters: paths {"probability", "mask"}. about: {name: text} of how the map was made.
+        summary: one sentence. warnings: texts. alarms: [(name of landslide-free ground, share of its pixels called
+            landslide), ...], as measured for the run.
+    """
+    grid = scenes[0].grid
+    names = ("scene", "before")[: len(scenes)]
+    layers = {name: picture(scene, bands) for name, scene in zip(names, scenes, strict=True)}
+    layers |= {"cover": cover(rasters["mask"]), "probability": probability(rasters["probability"])}
+    area = "area_m2" if grid.crs else "pixels"
+    columns = [{"key": key, "label": label} for key, (label, _) in COLUMNS.items() if key in table]
+    data = {
+        "height": grid.height,
+        "width": grid.width,
+        "layers": layers,
+        "polygons": rows(table.iloc[:LISTED], columns, area, grid),
+        "columns": columns,
+        "colours": {name: "#{:02x}{:02x}{:02x}".format(*colour) for name, colour in COLOURS.items()},
+        "unit": "m²" if grid.crs else "pixels",
+    }
+    rest = f", {len(table)} in all: the GeoPackage has them" if len(table) > LISTED else ""
+    shown = {
+        "name": about["scene"],
+        "summary": summary,
+        "warnings": warnings,
+        "layers": layers,
+        "classes": class_ranges(),
+        "totals": totals(table, area),
+        "area_unit": "km²" if grid.crs else "pixels",
+        "seen_text": seen_text(about),
+        "columns": columns,
+        "listed": f"{min(len(table), LISTED)} polygons{', the largest' if rest else ''}{rest}.",
+        "sizes": sizes(table[area].to_numpy(), data["unit"]),
+        "about": about.items(),
+        "caveats": caveats(about, alarms, len(scenes) > 1),
+        # "</" would end the script
+        "data": Markup(json.dumps(data, allow_nan=False).replace("</", "<\\/")),
+        "leaflet_css": Markup((FOLDER / "leaflet.css").read_text(encoding="utf-8")),
+        "leaflet_js": Markup((FOLDER / "leaflet.js").read_text(encoding="utf-8")),
+    }
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    page = environment.from_string((FOLDER / "report.html").read_text(encoding="utf-8"))
+    Path(path).write_text(page.render(shown), encoding="utf-8")
+
+
+# ---------------------------------------------------------------------- pictures
+
+
+def picture(scene, bands):
+    """Draw a scene as a JPEG, in a data address."""
+    image, valid, _ = scene.thumbnail(bands, LONGEST)
+    shown = np.full(image.shape, 0.93, np.float32)
+    if valid.any():
+        shown[valid] = stretch(image[valid])
+    return encoded(Image.fromarray(np.rint(255 * np.clip(shown, 0, 1)).astype(np.uint8)), "jpeg", quality=80)
+
+
+def reduced(path, resampling):
+    """Read a raster of a map reduced to LONGEST pixels: H x W, masked where it has no data."""
+    with rasterio.open(path) as file:
+        factor = max(1.0, max(file.shape) / LONGEST)
+        shape = tuple(max(1, round(size / factor)) for size in file.shape)
+        return file.read(1, out_shape=shape, masked=True, resampling=resampling), file.dtypes[0]
+
+
+def probability(path):
+    """Draw the probabilities as a PNG with the colours of their style, in a data address."""
+    values, kind = reduced(path, Resampling.average)
+    share = np.clip(values.filled(0).astype(np.float32) / (100 if kind == "uint8" else 1), 0, 1)
+    at, colours = zip(*PROBABILITY_RAMP, strict=True)
+    levels = np.linspace(0, 1, 64)
+    palette = np.stack([np.interp(levels, at, channel) for channel in zip(*colours, strict=True)], 1)
+    index = np.where(np.ma.getmaskarray(values), 0, np.rint(share * 63)).astype(np.uint8)
+    return encoded(paletted(index, palette), "png", optimize=True)
+
+
+def cover(path):
+    """Draw what is hidden or excluded as a PNG, in a data address."""
+    values, _ = reduced(path, Resampling.nearest)
+    codes = values.filled(255)
+    index = np.select([codes == HIDDEN, codes == EXCLUDED], [1, 2], 0).astype(np.uint8)
+    palette = np.array([(0, 0, 0, 0), (140, 140, 140, 170), (120, 120, 200, 110)], float)
+    return encoded(paletted(index, palette), "png", optimize=True)
+
+
+def paletted(index, palette):
+    """Return a picture of palette indices (H x W uint8) with colours (n x 4: red, green, blue, opacity)."""
+    image = Image.fromarray(index, "P")
+    image.putpalette(np.rint(palette[:, :3]).astype(np.uint8).tobytes(), "RGB")
+    image.info["transparency"] = bytes(np.rint(palette[:, 3]).astype(np.uint8).tolist())
+    return image
+
+
+def encoded(image, form, **options):
+    """Return a picture as a data address."""
+    file = io.BytesIO()
+    if "transparency" in image.info:
+        options["transparency"] = image.info["transparency"]
+    image.save(file, form, **options)
+    return f"data:image/{form};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def sizes(areas, unit):
+    """Draw the number of polygons by area, on logarithmic axes, as a PNG in base 64; "" of fewer than ten."""
+    if len(areas) < 10 or areas.min() == areas.max():
+        return ""
+    edges = np.geomspace(areas.min(), areas.max() * 1.0001, max(5, min(25, round(np.sqrt(len(areas))))))
+    counts, _ = np.histogram(areas, edges)
+    density = counts / np.diff(edges) / len(areas)
+    figure = Figure(figsize=(6, 3.6), layout="constrained", dpi=90)
+    axis = figure.add_subplot()
+    axis.loglog(np.sqrt(edges[1:] * edges[:-1])[counts > 0], density[counts > 0], "o-", color="#b2182b", markersize=4)
+    axis.set(xlabel=f"area, {unit}", ylabel=f"share of polygons per {unit}")
+    axis.grid(alpha=0.3)
+    file = io.BytesIO()
+    figure.savefig(file, metadata={"Software": None})
+    return base64.b64encode(file.getvalue()).decode()
+
+
+# ---------------------------------------------------------------------- words and numbers
+
+
+def rows(table, columns, area, grid):
+    """Return what the page needs of each polygon; its rings in columns and rows of the grid."""
+    shapes = table.geometry.to_numpy()
+    if grid.crs:
+        back = ~grid.transform
+        shapes = shapely.transform(shapes, lambda xy: np.column_stack(back @ (xy[:, 0], xy[:, 1])))
+    pixel = max(1.0, max(grid.shape) / LONGEST)
+    shapes = shapely.simplify(shapes, 0.5 * pixel)
+    found = []
+    for shape, (_, row) in zip(shapes, table.iterrows(), strict=True):
+        entry = {"area": float(row[area])}
+        for column in columns:
+            value, digits = row[column["key"]], COLUMNS[column["key"]][1]
+            if isinstance(value, str):
+                entry[column["key"]] = value
+            elif np.isnan(value):
+                entry[column["key"]] = "unknown"
+            else:
+                entry[column["key"]] = round(float(value), digits) if digits else round(float(value))
+        entry["confidence"] = round(float(row["confidence"]), 2)
+        entry["class"] = row["class"]
+        outlines = (shape.exterior, *shape.interiors)
+        entry["rings"] = [np.round(ring.coords, 1).tolist() for ring in outlines]
+        found.append(entry)
+    return found
+
+
+def class_ranges():
+    """Return name, colour and range of confidence of each class."""
+    names, least = list(CLASSES), list(CLASSES.values())
+    ranges = [f"{least[0]:g} and more", *(f"{low:g} to {high:g}" for high, low in zip(least, least[1:], strict=False))]
+    colours = ["rgb({},{},{})".format(*COLOURS[name]) for name in names]
+    return [{"name": n, "colour": c, "range": r} for n, c, r in zip(names, colours, ranges, strict=True)]
+
+
+def totals(table, area):
+    """Return number and area of the certain polygons, of those and the probable ones, and of all."""
+    unit, digits = (1e6, 3) if area == "area_m2" else (1, 0)
+    sets = {"certain": ["certain"], "certain and probable": ["certain", "probable"], "all": list(CLASSES)}
+    found = []
+    for name, classes in sets.items():
+        part = table[table["class"].isin(classes)]
+        found.append({"name": name, "count": len(part), "area": f"{part[area].sum() / unit:.{digits}f}"})
+    return found
+
+
+def seen_text(about):
+    """Say which share of the scene was seen."""
+    if about["clouds"] == "unknown":
+        return "Nothing told where clouds hide the ground."
+    seen, excluded = float(about["seen"]), float(about["excluded"])
+    text = f"{seen:.0%} of the scene's ground was seen" if seen < 1 else "All of the scene's ground was seen"
+    hidden = "; under clouds there may be more" if seen < 1 else ""
+    return text + (f", and {excluded:.0%} was excluded" if excluded else "") + hidden + "."
+
+
+def caveats(about, alarms, compared):
+    """Return what a reader must keep in mind, in plain words."""
+    found = [
+        f"Of landslide-free ground ({name}), the model calls "
+        + (f"{share:.2%} of the pixels landslide." if share >= LEAST_ALARMS else "less than 0.01 % landslide.")
+        for name, share in alarms
+    ]
+    if not alarms:
+        found.append("How much landslide-free ground this model calls landslide was not measured.")
+    if not compared:
+        found.append(
+            "One picture does not show when a landslide happened. Old scars, quarries, river beds and bare fields look "
+            "alike; a picture from before (--before) separates them."
+        )
+    if "dem" not in about:
+        found.append("No elevation was given, so flat ground was not left out (--dem, --min-slope).")
+    found.append(
+        "Confidence is calibrated on the validation patches of the training data. In other regions it can be too high "
+        "or too low. Check polygons before you act on them; the GeoPackage has the columns verdict and note for it."
+    )
+    return found

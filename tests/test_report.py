@@ -1,0 +1,69 @@
+"""The report: one file, complete in itself, that says what the map holds."""
+
+import json
+import re
+import shutil
+
+import geopandas
+import numpy as np
+import pytest
+
+from benchmarks import report_in_browser
+from tests.product_files import SIDE, make_safe
+from tests.test_pairs import ground
+from tests.test_predict import call, make_bands, place, results  # noqa: F401
+from tests.test_scene import write_raster
+
+
+def data_of(path):
+    """The data in the page's script."""
+    text = path.read_text(encoding="utf-8")
+    return json.loads(re.search(r"^const data = (\{.*\});$", text, re.MULTILINE)[1].replace("<\\/", "</")), text
+
+
+def test_a_report_is_complete_in_itself(call, place):  # noqa: F811
+    write_raster(place / "scene.tif", make_bands(200, 300))
+    call("scene.tif")
+    data, text = data_of(place / "maps" / "scene_report.html")
+    table = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides")
+    assert len(data["polygons"]) == len(table) > 3
+    assert [row["area_m2"] for row in data["polygons"]] == [round(area) for area in table["area_m2"]]
+    assert not re.search(r"(src|href)=[\"']?(https?:)?//", re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL))
+    assert "was not measured" in text and "Nothing told where clouds hide the ground" in text
+    top, left = np.array(data["polygons"][0]["rings"][0]).T[::-1].min(1)
+    assert 0 <= top < 200 and 0 <= left < 300, "outlines are in pixels"
+
+
+def test_names_of_files_cannot_break_the_page(call, place):  # noqa: F811
+    name = "a<b>&'\"<!--.tif"
+    write_raster(place / name, make_bands())
+    call(name)
+    (page,) = (place / "maps").glob("*_report.html")
+    assert "<b>" not in re.search("<h1>.*</h1>", page.read_text())[0]
+
+
+def test_a_map_without_polygons_has_a_report(call, place):  # noqa: F811
+    write_raster(place / "scene.tif", np.zeros((3, 40, 50), np.uint16), nodata=0)
+    call("scene.tif")
+    data, text = data_of(place / "maps" / "scene_report.html")
+    assert data["polygons"] == [] and "0 polygons" in text
+
+
+@pytest.mark.slow
+def test_a_reader_can_use_it_in_a_browser(call, place):  # noqa: F811
+    """With a scene before, clouds and polygons; benchmarks/report_in_browser.py has the steps."""
+    pytest.importorskip("playwright")
+    if not shutil.which("chromium"):
+        pytest.skip("Chromium is not installed")
+    scl = np.full((SIDE // 2, SIDE // 2), 4, np.uint8)
+    scl[60:80] = 8
+    call(make_safe(place, scl=scl), SCALING="none", BEFORE=(make_safe(place / "before"),))
+    (page,) = (place / "maps").glob("*_report.html")
+    assert "0 polygons" in report_in_browser.check(page, place, shutil.which("chromium"))
+    write_raster(place / "after.tif", make_bands(300, 400))
+    write_raster(place / "before.tif", ground() - 0.8)
+    call("after.tif", BEFORE=("before.tif",))
+    assert re.search(
+        r"[1-9]\d* polygons",
+        report_in_browser.check(place / "maps" / "after_report.html", place, shutil.which("chromium")),
+    )
