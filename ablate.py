@@ -9,6 +9,7 @@ not used. Writes results/ablation.csv and .png with one row per factor. Rows and
 """
 
 import csv
+import itertools
 import os
 import re
 import statistics
@@ -68,6 +69,23 @@ CHANGES = {
         "--multi-scale-logits"
     ),
 }
+
+# What makes a model believable outside its own patches, apart and together, in short runs. Score their runs with
+# benchmarks/renderings.py --results-dir results/ablation --split validation.
+PARTS = {
+    "8 epochs": (
+        "--stem 2 --base-filters 48 --max-filters 192 --augment dihedral affine --weight-decay 0.01 --epochs 8"
+    ),
+    "encoder": "--encoder efficientnet_lite0",
+    "background": (
+        "--background-share 0.25 --background-dirs data/real/landslide_free/eurosat_train "
+        "data/real/landslide_free/shores_train"
+    ),
+    "renderings": "--augment dihedral affine pixel_size rendering",
+}
+for count in range(len(PARTS)):
+    for chosen in itertools.combinations(list(PARTS)[1:], count):
+        CHANGES[" + ".join(("8 epochs", *chosen))] = " ".join(PARTS[part] for part in ("8 epochs", *chosen))
 
 
 def main():

@@ -64,6 +64,32 @@ def fused(model, dtype=None):
     return _rebuilt(model, {keras.layers.BatchNormalization: _fused_layer()} if _on_tensorflow() else {}, dtype)
 
 
+def resized(model, size):
+    """Copy a fully convolutional model for images of another (height, width), with its weights.
+
+    Both must be whole multiples of those that the model was made for, so that its halvings and enlargements fit.
+    """
+    if tuple(model.input.shape[1:3]) == tuple(size):
+        return model
+    keras = import_keras()
+
+    def copied(inner, factors):
+        def clone(layer):
+            return (
+                copied(layer, factors)
+                if isinstance(layer, keras.Model)
+                else type(layer).from_config(layer.get_config())
+            )
+
+        _, *shape, bands = inner.input.shape
+        image = keras.Input((*(side * factor for side, factor in zip(shape, factors, strict=True)), bands))
+        return keras.models.clone_model(inner, input_tensors=image, clone_function=clone)
+
+    copy = copied(model, [new // old for new, old in zip(size, model.input.shape[1:3], strict=True)])
+    copy.set_weights(model.get_weights())
+    return copy
+
+
 def portable(model):
     """Copy a model with Keras's own layers only, without optimizer and loss."""
     keras = import_keras()

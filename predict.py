@@ -9,6 +9,7 @@ Writes into results/<run>/maps/: mask_N.h5 of patches; of a scene <scene>_probab
 <scene>_landslides.gpkg and <scene>_quicklook.png.
 """
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from bands import band_columns, band_names
 RESULTS_DIR = "results"  # holds a folder for each run
 RUN = "unet"  # name of the run
 INPUT = ()  # patches (file or folder), a product (.SAFE or zip), a GeoTIFF, or files of one band each, in order
+INPUTS = ()  # several scenes or products, each mapped by itself; or a CSV table with columns input and before
 BEFORE = ()  # the same ground before the event, in the same forms: only what is new since then is mapped
 OUT_DIR = ""  # folder for the maps; empty: maps/ in the run's folder
 OVERWRITE = False  # replace maps of the same name
@@ -43,11 +45,12 @@ BUFFER = 0.0  # metres by which the shapes to exclude are widened; for lines, su
 # ---------------------------------------------------------------------- mapping
 THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one of optimize_threshold.py
 TTA = False  # average over the eight flips and turns, which takes eight times as long
-OVERLAP = 0.5  # share of a tile that neighbours overlap: 0.5 is smoothest, 0.25 is twice as fast
+TILE = 512  # pixels a side of the tiles of a scene, at most; larger ones compute less twice, and take more memory
+OVERLAP = 64  # pixels that neighbouring tiles share
 MIN_AREA = 0.0  # smallest area of a polygon in m2 (in pixels, if the scene has no coordinate system)
 MIN_SLOPE = 0.0  # degrees: leave out polygons whose steepest tenth of pixels lies below it; needs --dem
 SIMPLIFY = 0.0  # metres by which outlines may move to become smooth; 0: along the sides of pixels
-BATCH_SIZE = 32  # tiles predicted at once
+BATCH_SIZE = 32  # patches predicted at once; of larger tiles as many as have the same area
 SCHEDULER = ""  # empty: this process computes; local:2: two processes here; tcp://host:8786: a Dask cluster
 
 CHOICES = {"PROBABILITY": ("uint8", "float32"), "SCALING": ("auto", "none", "l4s", "stretch")}
@@ -63,19 +66,79 @@ def main():
     out_dir = Path(OUT_DIR) if OUT_DIR else run.folder / "maps"
     records.require(run.folder / "model.keras", f"python train.py --run {run.name}")
     metadata = {"run": run.name, "threshold": f"{threshold:.3f}", "revision": runs.revision()}
-    if holds_patches(Path(INPUT[0])):
+    if INPUT and holds_patches(Path(INPUT[0])):
         map_patches(run, threshold, out_dir, metadata)
     else:
-        from scenes.mapping import MapSettings, map_scene
-        from scenes.source import SceneInput
+        map_scenes(run, threshold, out_dir, metadata)
 
-        scene = SceneInput(tuple(INPUT), tuple(SCENE_BANDS), DEM, SCALING, OFFSET, NODATA, DEM_NODATA)
-        percent = PROBABILITY == "uint8"
-        settings = MapSettings(
-            threshold, TTA, OVERLAP, MIN_AREA, BATCH_SIZE, SCHEDULER, percent, CLOUDS, MIN_SLOPE, EXCLUDE, BUFFER
-        )
-        before = SceneInput(tuple(BEFORE), tuple(SCENE_BANDS), "", SCALING, OFFSET, NODATA) if BEFORE else None
-        map_scene(run, scene, settings, out_dir, metadata, OVERWRITE, before)
+
+def map_scenes(run, threshold, out_dir, metadata):
+    """Map the scene of INPUT, or each of INPUTS; of several, those that fail are told at the end."""
+    from scenes.mapping import MapSettings, map_scene
+    from scenes.source import SceneInput
+    from scenes.targets import MapExists
+
+    settings = MapSettings(
+        threshold=threshold,
+        tta=TTA,
+        tile=TILE,
+        overlap=OVERLAP,
+        min_area=MIN_AREA,
+        batch_size=BATCH_SIZE,
+        scheduler=SCHEDULER,
+        percent=PROBABILITY == "uint8",
+        clouds=CLOUDS,
+        min_slope=MIN_SLOPE,
+        exclude=EXCLUDE,
+        buffer=BUFFER,
+        simplify=SIMPLIFY,
+    )
+
+    def scene_of(paths, dem):
+        return SceneInput(tuple(paths), tuple(SCENE_BANDS), dem, SCALING, OFFSET, NODATA, DEM_NODATA)
+
+    failed, made, pairs = [], set(), list_inputs()
+    for paths, before in pairs:
+        if len(pairs) > 1:
+            print(f"{' '.join(map(str, paths))}:")
+        before = scene_of(before, "") if before else None
+        try:
+            made.add(map_scene(run, scene_of(paths, DEM), settings, out_dir, dict(metadata), OVERWRITE, before, made))
+        except MapExists as error:
+            if not INPUTS:
+                raise
+            print(f"skipped: {error}")
+        except (script.UserError, OSError) as error:
+            if len(pairs) == 1:
+                raise
+            print(f"failed: {error}")
+            failed.append(str(paths[0]))
+    if failed:
+        raise script.UserError(f"{len(failed)} of {len(pairs)} scenes were not mapped: {', '.join(failed)}")
+
+
+def list_inputs():
+    """Return [(paths of a scene, paths of the scene before), ...] as INPUT, INPUTS and BEFORE say.
+
+    Paths in a table are relative to its folder. A scene of several files has them in one cell, with spaces between.
+    """
+    if not INPUTS:
+        return [(INPUT, BEFORE)]
+    if INPUT or BEFORE:
+        raise script.UserError("give either --input (and --before) or --inputs")
+    if len(INPUTS) > 1 or not str(INPUTS[0]).lower().endswith(".csv"):
+        return [((path,), ()) for path in INPUTS]
+    table = Path(INPUTS[0])
+    with open(records.require(table, "a text editor"), newline="", encoding="utf-8-sig") as file:
+        rows = list(csv.DictReader(file))
+    if not rows or "input" not in rows[0]:
+        raise script.UserError(f"{table} needs a column input, and rows; it may have a column before")
+
+    def paths(cell):
+        whole = table.parent / cell
+        return (str(whole),) if whole.exists() else tuple(str(table.parent / part) for part in cell.split())
+
+    return [(paths(row["input"]), paths(row["before"]) if row.get("before") else ()) for row in rows]
 
 
 def holds_patches(path):
@@ -89,12 +152,11 @@ def holds_patches(path):
 
 def check_settings():
     """Find mistakes in the constants before anything is read."""
-    if not INPUT:
-        raise script.UserError("nothing to map: give patches, a GeoTIFF or files of one band each with --input")
+    if not INPUT and not INPUTS:
+        raise script.UserError("nothing to map: give patches, a product, a GeoTIFF or files of one band with --input")
     script.check_choices(globals(), **CHOICES)
-    script.check_ranges(
-        globals(), THRESHOLD=(0, 1), OVERLAP=(0, 0.5), BATCH_SIZE=(1, None), MIN_AREA=(0, None), MIN_SLOPE=(0, 90)
-    )
+    script.check_ranges(globals(), THRESHOLD=(0, 1), TILE=(1, None), OVERLAP=(0, None), BATCH_SIZE=(1, None))
+    script.check_ranges(globals(), MIN_AREA=(0, None), MIN_SLOPE=(0, 90), BUFFER=(0, None), SIMPLIFY=(0, None))
     if MIN_SLOPE and not DEM:
         raise script.UserError("--min-slope needs an elevation raster, --dem")
 
@@ -104,7 +166,7 @@ def check_settings():
 
 def map_patches(run, threshold, out_dir, metadata):
     """Write mask_N.h5 for every patch; a folder with splits gets a folder for each."""
-    if DEM or BEFORE or SCENE_BANDS or SCALING not in ("auto", "none") or SCHEDULER:
+    if DEM or BEFORE or INPUTS or SCENE_BANDS or SCALING not in ("auto", "none") or SCHEDULER:
         raise script.UserError("patches are taken as they are: scene settings do not apply to them")
     entries = list_patches([Path(path) for path in INPUT])
     read_patch(entries[0], run)  # reports a mistake before Keras is loaded

@@ -88,7 +88,7 @@ def strips(place, overlap, batch_size):
                 file.write(probability, 1, window=((top, top + len(valid)), (0, opened.grid.width)))
 
         with pipeline.BackgroundWriter(write) as writer:
-            for (strip,) in pipeline.strips_here([job], model, [opened]):
+            for (strip,) in pipeline.strips_here([job], [opened], model):
                 writer(strip)
     return time.perf_counter() - began, peak()
 

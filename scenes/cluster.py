@@ -13,8 +13,8 @@ from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 
-from model_files import load_model
 from scenes.opening import member
+from scenes.pipeline import model_of
 from scenes.scene import Scene
 from scenes.tiling import predict_strip, read_strip
 from script import UserError
@@ -32,7 +32,7 @@ for name, module in list(sys.modules.items()):
 """
 
 
-def strips_on_cluster(jobs, scheduler):
+def strips_on_cluster(jobs, scheduler, first=0):
     """Yield what `strips_here` yields, computed by the workers of a Dask cluster.
 
     If a worker is lost, another computes its strip again. Strips arrive once each and in order. Only a few are computed
@@ -41,18 +41,19 @@ def strips_on_cluster(jobs, scheduler):
     Args:
         scheduler: "local:2" for that many processes on this machine, or the address of a scheduler, whose workers
             must see the run and the scene under the same paths.
+        first: strip to begin with.
     """
     try:
         import distributed
     except ImportError:
         raise UserError("a scheduler needs Dask: pip install -r requirements-scheduler.txt") from None
-    jobs = [_placed(job) for job in jobs]
+    jobs = [placed(job) for job in jobs]
     with open_client(distributed, scheduler) as client:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
         names = [hashlib.sha256(repr(job).encode()).hexdigest()[:12] for job in jobs]  # tell these jobs from others
         waiting = deque()
         try:
-            for index in range(len(jobs[0].grid.strips)):
+            for index in range(first, len(jobs[0].grid.strips)):
                 for job, name in zip(jobs, names, strict=True):
                     waiting.append(client.submit(compute_strip, job, index, key=f"strip-{index}-{name}"))
                 if len(waiting) > 2 * workers * len(jobs):
@@ -63,7 +64,7 @@ def strips_on_cluster(jobs, scheduler):
             raise UserError(f"the cluster gave up a strip, for want of memory perhaps ({error})") from None
 
 
-def _placed(job):
+def placed(job):
     """Return the job with paths that any process can open, and the times of its files."""
     source = replace(job.source, paths=_absolute(job.source.paths), dem="".join(_absolute([job.source.dem])))
     files = [Path(job.run, "model.keras"), *source.paths, *filter(None, [source.dem])]
@@ -140,4 +141,4 @@ def compute_strip(job, index):
 
 @functools.lru_cache(maxsize=2)  # a scene after and one before
 def _equipment(job):
-    return load_model(Path(job.run)), Scene(job.source)
+    return model_of(job), Scene(job.source)

@@ -1,6 +1,7 @@
 """The maps of a scene: probability, mask, polygons and quick-look, from an open scene to complete files."""
 
 import contextlib
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -16,12 +17,12 @@ from rasterio.windows import Window
 import records
 from bands import true_colour, value_unit
 from records import atomic_write
-from scenes import cluster, geopackage, pairs, pipeline, polygons, styles, tiling
+from scenes import checkpoints, cluster, geopackage, pairs, pipeline, polygons, styles, tiling
 from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
 from scenes.scaling import choose_scaling, distance_from_training, scaled
 from scenes.source import open_scene
-from scenes.targets import FILES, check_targets, date_of, scene_name, side_files
+from scenes.targets import FILES, check_targets, date_of, scene_name, side_files, strips_folder
 from script import UserError, progress
 
 
@@ -46,7 +47,8 @@ class MapSettings:
 
     threshold: float
     tta: bool
-    overlap: float
+    tile: int
+    overlap: int
     min_area: float
     batch_size: int
     scheduler: str
@@ -58,7 +60,7 @@ class MapSettings:
     simplify: float = 0.0
 
 
-def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=None):
+def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=None, taken=()):
     """Write the four maps of a scene; they get their final names together, when all are complete.
 
     Args:
@@ -66,6 +68,10 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         out_dir: folder of the maps. metadata: {name: text} written into all of them.
         overwrite: replace maps of this name.
         before: SceneInput of the ground before the event, or None: then landslides of any age are mapped.
+        taken: names of maps that belong to other scenes of the same call.
+
+    Returns:
+        the name of the map.
 
     Raises:
         UserError: the scene does not fit the run, maps of this name exist, or they cannot be written. All that can be
@@ -79,6 +85,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             stack.enter_context(each)
         opened, product = scenes[0], scenes[0].source.product
         name = product.name if product else scene_name(scene.paths)
+        if name in taken:
+            raise UserError(f"{scene.paths[0]}: another scene is called {name}, too: map it into another --out-dir")
         targets = {kind: out_dir / f"{name}{ending}" for kind, ending in FILES.items()}
         check_targets(targets.values(), overwrite)
         warnings = []
@@ -87,10 +95,12 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             metadata.setdefault("scaling", scaling)
             warnings += found
         date = date_of(opened.source.paths[opened.source.reference], run)
-        tile = tuple(run.config["input_shape"][:2])
-        grid = tiling.TileGrid(*opened.grid.shape, tile, round(settings.overlap * min(tile)))
-        grid = grid.filling(settings.batch_size)
-        fill, size = tuple(run.config["band_mean"]), settings.batch_size
+        trained = tuple(run.config["input_shape"][:2])
+        # a transformer is made for one size
+        largest = max(trained) if run.constants.get("MODEL") == "segformer" else settings.tile
+        grid = tiling.TileGrid.of(opened.grid.shape, trained, largest, settings.overlap)
+        size = max(1, round(settings.batch_size * np.prod(trained) / np.prod(grid.tile)))
+        grid, fill = grid.filling(size), tuple(run.config["band_mean"])
         jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, settings.tta) for each in scenes]
         metadata |= {"scene": name, "source": " ".join(map(str, scene.paths))}
         metadata |= {"dem": str(scene.dem)} if scene.dem else {}
@@ -103,7 +113,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             for path in partial.values():
                 path.touch()  # a folder that cannot be written to is told before the work
                 path.unlink()
-            counts = write_rasters(run, jobs, scenes, covers, settings, partial, metadata)
+            counts = write_rasters(jobs, scenes, covers, settings, partial, metadata)
             # reads both rasters back as a whole, which reveals a full disk
             table = polygons.landslides(
                 partial["mask"], partial["probability"], settings.min_area, terrain_of(opened), settings.min_slope
@@ -123,12 +133,16 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *geopackage.ERRORS) as error:  # GDAL raises all
             if getattr(error, "filename", None):  # the system names the file and the fault
                 raise
-            raise UserError(f"{out_dir}/ cannot be written to: is the disk full?") from None
+            raise UserError(
+                f"{out_dir}/ cannot be written to: is the disk full? The same command goes on where it stopped"
+            ) from None
     for path in side_files(targets.values()):
         path.unlink()
+    shutil.rmtree(strips_folder(out_dir, name))
     megapixels = np.prod(opened.grid.shape) / 1e6
     print(f"{summary}\nin {seconds:.0f} s ({megapixels / seconds:.2f} MP/s)")
     print("written: " + ", ".join(map(str, targets.values())))
+    return name
 
 
 # ---------------------------------------------------------------------- before the work
@@ -220,12 +234,16 @@ def check_scene(opened, scene, config, pixels, dem_share):
 # ---------------------------------------------------------------------- the work
 
 
-def write_rasters(run, jobs, scenes, covers, settings, paths, metadata):
+def write_rasters(jobs, scenes, covers, settings, paths, metadata):
     """Compute and write probability and mask; returns Counts. see `open_covers`."""
-    if settings.scheduler:
-        strips = cluster.strips_on_cluster(jobs, settings.scheduler)
-    else:
-        strips = pipeline.strips_here(jobs, run.model(), scenes)
+
+    def compute(first):
+        if settings.scheduler:
+            return cluster.strips_on_cluster(jobs, settings.scheduler, first)
+        return pipeline.strips_here(jobs, scenes, first=first)
+
+    kept = strips_folder(paths["mask"].parent, metadata["scene"])
+    strips = checkpoints.resumed(kept, [cluster.placed(job) for job in jobs], compute)
     grid, counts = jobs[0].grid, np.zeros(4, np.int64)
     overlap_adds = [tiling.OverlapAdd(grid) for _ in jobs]
     probability_form = {"dtype": "uint8", "nodata": 255} if settings.percent else {"dtype": "float32", "nodata": np.nan}

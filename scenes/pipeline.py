@@ -3,7 +3,9 @@
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
+from model_files import load_model, resized
 from scenes.source import SceneSource
 from scenes.tiling import TileGrid, predict_strip, read_strip
 
@@ -19,6 +21,11 @@ class Job:
     batch_size: int
     tta: bool = False
     stamps: tuple = ()  # when the files changed: a worker keeps what it opened for a job with the same ones
+
+
+def model_of(job):
+    """Load the model of a job, made for the size of its tiles."""
+    return resized(load_model(Path(job.run)), job.grid.tile)
 
 
 def prefetch(function, items):
@@ -53,16 +60,17 @@ class BackgroundWriter:
             self.last.result()
 
 
-def strips_here(jobs, model, scenes):
+def strips_here(jobs, scenes, model=None, first=0):
     """Yield, for each strip in order, what each job has of it: (sums, valid), or None without data.
 
-    The next strip is read meanwhile.
+    The next strip is read meanwhile. model: that of the jobs, if it is loaded already. first: strip to begin with.
     """
+    model = model or model_of(jobs[0])
 
     def read(index):
         return [read_strip(scene, job.grid, index, job.fill) for job, scene in zip(jobs, scenes, strict=True)]
 
-    for strips in prefetch(read, range(len(jobs[0].grid.strips))):
+    for strips in prefetch(read, range(first, len(jobs[0].grid.strips))):
         yield [
             strip and (predict_strip(model, job.grid, strip, job.batch_size, job.tta), strip.valid)
             for job, strip in zip(jobs, strips, strict=True)

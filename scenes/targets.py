@@ -35,16 +35,25 @@ def scene_name(paths):
     return common
 
 
+class MapExists(UserError):
+    """A map of this name is there already."""
+
+
 def check_targets(targets, overwrite):
-    """Raise UserError if maps would be replaced without leave, or if one of them is open in another program."""
+    """Raise MapExists if maps would be replaced without leave, UserError if one is open in another program."""
     there = [path for path in targets if path.exists()]
     if there and not overwrite:
-        raise UserError(f"{there[0]} exists: replace it with --overwrite, or write elsewhere with --out-dir")
+        raise MapExists(f"{there[0]} exists: replace it with --overwrite, or write elsewhere with --out-dir")
     for path in side_files(targets):
         if path.name.endswith(("-wal", "-journal")) and path.stat().st_size:
             raise UserError(
                 f"{path} holds changes that are not in the map yet: close it in QGIS (or delete that file), then again"
             )
+
+
+def strips_folder(out_dir, name):
+    """Return the folder in which the strips of an unfinished map are kept."""
+    return out_dir / f".partial-{name}_strips"
 
 
 def side_files(targets):

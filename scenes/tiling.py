@@ -36,6 +36,21 @@ class TileGrid:
     shift: int = 0
     rows: int = 1
 
+    @classmethod
+    def of(cls, shape, trained, side, overlap):
+        """Lay tiles over a scene: as large as `side` allows, because neighbours compute their overlap twice.
+
+        Args:
+            shape: (height, width) of the scene. trained: (height, width) of the patches that the model learnt from.
+            side: largest side of a tile; tiles are whole multiples of `trained`, and no larger than the scene needs.
+            overlap: pixels that neighbours share, at most half a tile.
+        """
+        needed = (min(side, size + overlap) for size in shape)
+        tile = tuple(
+            max(1, min(side // unit, -(-size // unit))) * unit for unit, size in zip(trained, needed, strict=True)
+        )
+        return cls(*shape, tile, min(overlap, min(tile) // 2))
+
     def filling(self, batch_size):
         """The same tiles, in strips with enough of them for two batches: small batches are slow."""
         return replace(self, rows=-(-2 * batch_size // len(self.lefts)))

@@ -143,7 +143,7 @@ def test_a_map_is_right_to_the_pixel_whatever_the_size(call, place, height, widt
     bands = make_bands(height, width)
     bands[:, : height // 3, : width // 2] = -1
     write_raster(place / "scene.tif", bands, nodata=-1)
-    call("scene.tif", PROBABILITY=form, OVERLAP=0.375)
+    call("scene.tif", PROBABILITY=form, TILE=32, OVERLAP=12)
     assert written(place) == sorted(f"scene_{kind}" for kind in KINDS)
     expected, gone = sigmoid(bands[0]), bands[0] == -1
     with rasterio.open("maps/scene_probability.tif") as file, rasterio.open("scene.tif") as source:
@@ -198,6 +198,28 @@ def test_rasters_are_cloud_optimized(call, place):
                 assert file.overviews(1) and file.tags()["run"] == "pixel"
 
 
+@pytest.mark.parametrize("shape", [(1, 40), (70, 83), (300, 200)])
+def test_tiles_are_as_large_as_the_scene_needs(shape):
+    grid = tiling.TileGrid.of(shape, (32, 32), 128, 8)
+    assert all(side % 32 == 0 and 32 <= side <= 128 for side in grid.tile)
+    assert all(side - 32 < size + 8 for side, size in zip(grid.tile, shape, strict=True))
+    assert tiling.TileGrid.of(shape, (128, 128), 32, 8).tile == (128, 128), "never below those of the training"
+
+
+def test_large_tiles_give_the_map_of_small_ones(call, place):
+    """Within what the edges of small tiles change; away from the edges of both, patch by patch, it is the same."""
+    write_raster(place / "scene.tif", make_bands(300, 200))
+    for side in (32, 128):
+        call("scene.tif", RUN="unet", TILE=side, OVERLAP=16, PROBABILITY="float32", OUT_DIR=f"maps{side}")
+    small, large = (read(f"maps{side}/scene_probability.tif") for side in (32, 128))
+    assert large.std() > 0.02 and np.abs(small - large).mean() < 0.01
+    model = model_files.load_model(place / "results" / "unet")
+    image = np.random.default_rng(0).normal(1, 0.3, (1, 96, 64, 3)).astype(np.float32)
+    whole = tiling.probabilities(model_files.resized(model, (96, 64)), image)[0]
+    part = tiling.probabilities(model, image[:, 32:64, 16:48])[0]
+    assert whole[32:64, 16:48][14:18, 14:18] == pytest.approx(part[14:18, 14:18], abs=0.01)
+
+
 def test_the_tile_grid_leaves_no_trace(place):
     """Shifted by half a tile, the map of a network that sees tile edges stays the same within 0.01."""
     bands = make_bands(100, 150)
@@ -210,7 +232,7 @@ def test_the_tile_grid_leaves_no_trace(place):
         job = pipeline.Job("results/unet", opened.source, grid, (1.0,) * 3, 8)
         overlap_add = tiling.OverlapAdd(grid)
         maps.append(
-            np.concatenate([overlap_add.add(strip)[1] for (strip,) in pipeline.strips_here([job], model, [opened])])
+            np.concatenate([overlap_add.add(strip)[1] for (strip,) in pipeline.strips_here([job], [opened], model)])
         )
     assert maps[0].shape == (100, 150) and maps[0].std() > 0.02
     assert np.abs(maps[0] - maps[1]).mean() < 0.01
@@ -269,7 +291,7 @@ def test_gaps_do_not_bleed_and_empty_tiles_cost_nothing(place, monkeypatch):
         grid = tiling.TileGrid(96, 96, (TILE, TILE), 0)
         job = pipeline.Job("results/unet", opened.source, grid, (1.0,) * 3, 4)  # no batch of up to 4 is filled up
         overlap_add = tiling.OverlapAdd(grid)
-        added = [overlap_add.add(strip) for (strip,) in pipeline.strips_here([job], model, [opened])]
+        added = [overlap_add.add(strip) for (strip,) in pipeline.strips_here([job], [opened], model)]
         valid = np.concatenate([part[2] for part in added])
         assert valid.sum() == 32 * 80
         maps.append(np.concatenate([part[1] for part in added])[valid])
@@ -368,7 +390,7 @@ def test_a_dem_under_part_of_the_scene_leaves_the_rest_without_data(call, place,
         ("--input short.tif --run pixel", "short.tif cannot be read at rows 0 to 200: cut short"),
         ("--input stub.tif --run pixel", "stub.tif cannot be opened as a raster"),
         ("--input rgb.tif --run pixel --out-dir short.tif/maps", "short.tif"),
-        ("--input rgb.tif --run pixel --overlap 0.6", "--overlap is 0.6: it must be between 0 and 0.5"),
+        ("--input rgb.tif --run pixel --overlap -1", "--overlap is -1: it must be at least 0"),
         ("--input rgb.tif --run pixel --nodata none", "argument --nodata: invalid float value: 'none'"),
         ("--input rgb.tif --run pixel --probability int", "--probability: 'int' is none of uint8, float32"),
         ("--run pixel", "nothing to map"),
@@ -401,14 +423,17 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_looks_finished(place):
         result = run_script(*f"predict.py --run pixel --out-dir maps {flags}".split(), cwd=place, limit=limit)
         assert_user_error(result, "maps/")
         assert result.stderr.splitlines()[-1].startswith("predict.py: error: ")
-        assert not (place / "maps").exists() or written(place) == []
+        assert not (place / "maps").exists() or all(name.startswith(".partial-") for name in written(place))
+        shutil.rmtree(place / "maps", ignore_errors=True)
 
 
 def test_kill_9_leaves_no_file_that_looks_finished(call, place):
     bands = np.tile(make_bands(400, 400), (1, 3, 1))
     write_raster(place / "scene.tif", bands)
-    command = f"{sys.executable} {ROOT / 'predict.py'} --run unet --input scene.tif --out-dir maps --overlap 0.25 --tta"
-    process = subprocess.Popen(command.split(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = f"{sys.executable} {ROOT / 'predict.py'} --run unet --input scene.tif --out-dir maps --tile 32"
+    process = subprocess.Popen(
+        [*command.split(), "--overlap", "8", "--tta"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     partial, deadline = place / "maps" / ".partial-scene_mask.tif", time.monotonic() + 60
     while not (partial.exists() and partial.stat().st_size > 0):
         assert process.poll() is None and time.monotonic() < deadline
@@ -416,7 +441,7 @@ def test_kill_9_leaves_no_file_that_looks_finished(call, place):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert all(name.startswith(".partial-") for name in written(place))
-    call("scene.tif", OVERLAP=0.0)
+    call("scene.tif", TILE=32, OVERLAP=0)
     assert written(place) == sorted(f"scene_{kind}" for kind in KINDS)
 
 
@@ -426,11 +451,11 @@ def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, mo
     bands = make_bands(300, 200)
     bands[:, 60:140, 40:] = -1
     write_raster(place / "scene.tif", bands, nodata=-1)
-    call("scene.tif", RUN="unet", PROBABILITY="float32", OVERLAP=0.25, BATCH_SIZE=8, OUT_DIR="here")
+    call("scene.tif", RUN="unet", PROBABILITY="float32", TILE=32, OVERLAP=8, BATCH_SIZE=8, OUT_DIR="here")
     real, killed = cluster.strips_on_cluster, []
 
-    def losing_a_worker(job, scheduler):
-        for number, strip in enumerate(real(job, scheduler)):
+    def losing_a_worker(jobs, scheduler, first):
+        for number, strip in enumerate(real(jobs, scheduler, first)):
             yield strip
             if number == 1:
                 processes = [p for p in psutil.Process().children() if "spawn_main" in " ".join(p.cmdline())]
@@ -439,7 +464,7 @@ def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, mo
                 killed.append(number)
 
     monkeypatch.setattr(cluster, "strips_on_cluster", losing_a_worker)
-    call("scene.tif", RUN="unet", PROBABILITY="float32", OVERLAP=0.25, BATCH_SIZE=8, SCHEDULER="local:2")
+    call("scene.tif", RUN="unet", PROBABILITY="float32", TILE=32, OVERLAP=8, BATCH_SIZE=8, SCHEDULER="local:2")
     assert killed
     for kind in KINDS:
         assert (place / "maps" / f"scene_{kind}").read_bytes() == (place / "here" / f"scene_{kind}").read_bytes(), kind
