@@ -67,7 +67,7 @@ def fused(model, dtype=None):
 def resized(model, size):
     """Copy a fully convolutional model for images of another (height, width), with its weights.
 
-    Both must be whole multiples of those that the model was made for, so that its halvings and enlargements fit.
+    Both must be multiples of the model's total stride (networks.total_stride), so that its halvings fit.
     """
     if tuple(model.input.shape[1:3]) == tuple(size):
         return model
@@ -82,10 +82,10 @@ def resized(model, size):
             )
 
         _, *shape, bands = inner.input.shape
-        image = keras.Input((*(side * factor for side, factor in zip(shape, factors, strict=True)), bands))
+        image = keras.Input((*(round(side * factor) for side, factor in zip(shape, factors, strict=True)), bands))
         return keras.models.clone_model(inner, input_tensors=image, clone_function=clone)
 
-    copy = copied(model, [new // old for new, old in zip(size, model.input.shape[1:3], strict=True)])
+    copy = copied(model, [new / old for new, old in zip(size, model.input.shape[1:3], strict=True)])
     copy.set_weights(model.get_weights())
     return copy
 

@@ -86,6 +86,18 @@ def build_network(constants, config):
     )
 
 
+def total_stride(constants, input_shape):
+    """Return the number of pixels of which the sides of an image must be multiples, for the network of a run.
+
+    Of a network that is made for one size, or whose constants are unknown, this is the side of its patches.
+    """
+    if constants.get("MODEL") == "unet" and constants["ENCODER"] != "none":
+        return 32
+    if constants.get("MODEL") == "unet" and "DEPTH" in constants:
+        return 2 ** constants["DEPTH"]
+    return max(input_shape[:2])
+
+
 def compiled_network(constants, config, steps):
     """Build the network of a run and compile it with loss, metrics and optimizer; `steps` batches make an epoch."""
     import keras

@@ -16,6 +16,7 @@ from rasterio.windows import Window
 
 import records
 from bands import true_colour, value_unit
+from networks import total_stride
 from records import atomic_write
 from scenes import checkpoints, cluster, geopackage, pairs, pipeline, polygons, styles, tiling
 from scenes.clouds import open_clouds
@@ -95,10 +96,11 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             metadata.setdefault("scaling", scaling)
             warnings += found
         date = date_of(opened.source.paths[opened.source.reference], run)
-        trained = tuple(run.config["input_shape"][:2])
+        trained = run.config["input_shape"][:2]
+        unit = total_stride(run.constants, trained)
         # a transformer is made for one size
-        largest = max(trained) if run.constants.get("MODEL") == "segformer" else settings.tile
-        grid = tiling.TileGrid.of(opened.grid.shape, trained, largest, settings.overlap)
+        side = unit * max(1, settings.tile // unit) if run.constants.get("MODEL") != "segformer" else unit
+        grid = tiling.TileGrid.of(opened.grid.shape, side, settings.overlap, unit)
         size = max(1, round(settings.batch_size * np.prod(trained) / np.prod(grid.tile)))
         grid, fill = grid.filling(size), tuple(run.config["band_mean"])
         jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, settings.tta) for each in scenes]

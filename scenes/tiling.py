@@ -37,18 +37,17 @@ class TileGrid:
     rows: int = 1
 
     @classmethod
-    def of(cls, shape, trained, side, overlap):
-        """Lay tiles over a scene: as large as `side` allows, because neighbours compute their overlap twice.
+    def of(cls, shape, side, overlap, unit):
+        """Lay tiles over a scene, as few as `side` allows: what neighbours share is computed twice.
 
         Args:
-            shape: (height, width) of the scene. trained: (height, width) of the patches that the model learnt from.
-            side: largest side of a tile; tiles are whole multiples of `trained`, and no larger than the scene needs.
-            overlap: pixels that neighbours share, at most half a tile.
+            shape: (height, width) of the scene. side: largest side of a tile, a multiple of `unit`.
+            overlap: pixels that neighbours share, at most half a tile. unit: of which the sides are multiples.
         """
-        needed = (min(side, size + overlap) for size in shape)
-        tile = tuple(
-            max(1, min(side // unit, -(-size // unit))) * unit for unit, size in zip(trained, needed, strict=True)
-        )
+        overlap = min(overlap, side // 2)
+        counts = (-(-size // (side - overlap)) for size in shape)
+        needed = (-(-size // count) + overlap for size, count in zip(shape, counts, strict=True))
+        tile = tuple(-(-size // unit) * unit for size in needed)
         return cls(*shape, tile, min(overlap, min(tile) // 2))
 
     def filling(self, batch_size):

@@ -198,12 +198,14 @@ def test_rasters_are_cloud_optimized(call, place):
                 assert file.overviews(1) and file.tags()["run"] == "pixel"
 
 
-@pytest.mark.parametrize("shape", [(1, 40), (70, 83), (300, 200)])
-def test_tiles_are_as_large_as_the_scene_needs(shape):
-    grid = tiling.TileGrid.of(shape, (32, 32), 128, 8)
+@pytest.mark.parametrize("shape", [(1, 40), (70, 83), (300, 200), (1000, 1024)])
+@pytest.mark.parametrize("overlap", [0, 8, 64])
+def test_tiles_are_as_large_as_the_scene_needs(shape, overlap):
+    grid = tiling.TileGrid.of(shape, 128, overlap, 32)
+    fewest = tiling.TileGrid(*shape, (128, 128), grid.overlap)
     assert all(side % 32 == 0 and 32 <= side <= 128 for side in grid.tile)
-    assert all(side - 32 < size + 8 for side, size in zip(grid.tile, shape, strict=True))
-    assert tiling.TileGrid.of(shape, (128, 128), 32, 8).tile == (128, 128), "never below those of the training"
+    assert (len(grid.tops), len(grid.lefts)) <= (len(fewest.tops), len(fewest.lefts))
+    assert (np.outer(*grid.totals) > 0).all(), "every pixel is covered"
 
 
 def test_large_tiles_give_the_map_of_small_ones(call, place):
