@@ -169,6 +169,12 @@ def map_patches(run, threshold, out_dir, metadata):
     if DEM or BEFORE or INPUTS or SCENE_BANDS or SCALING not in ("auto", "none") or SCHEDULER:
         raise script.UserError("patches are taken as they are: scene settings do not apply to them")
     entries = list_patches([Path(path) for path in INPUT])
+    targets = [out_dir / entry.split / f"mask_{entry.number}.h5" for entry in entries]
+    if there := [path for path in targets if path.exists() and not OVERWRITE]:
+        raise script.UserError(f"{there[0]} exists: replace it with --overwrite, or write elsewhere with --out-dir")
+    if len(set(targets)) < len(targets):
+        twice = next(path for i, path in enumerate(targets) if path in targets[:i])
+        raise script.UserError(f"{twice} would hold the masks of two patches: map them in several calls")
     read_patch(entries[0], run)  # reports a mistake before Keras is loaded
 
     from inference import probabilities

@@ -41,8 +41,8 @@ def write(path, table, seen, metadata, date):
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "'crs' was not provided")  # known, and said
-            for layer, (rows, kind) in layers.items():
-                form = {"driver": "GPKG", "geometry_type": kind, "layer_metadata": metadata}
+            for layer, (rows, kind) in layers.items():  # version 1.2: QGIS 3.22 warns of later ones
+                form = {"driver": "GPKG", "geometry_type": kind, "layer_metadata": metadata, "VERSION": "1.2"}
                 pyogrio.write_dataframe(rows, path, layer=layer, dataset_metadata=metadata, **form)
         qml = {"landslides": styles.polygon_style(), "seen": styles.seen_style(), "scene": styles.seen_style()}
         styles.write_layer_styles(path, qml, date)

@@ -18,6 +18,7 @@ import pytest
 import patch_files
 import scenes  # noqa: F401  before Keras, which test modules import
 
+pytest_plugins = ("tests.maps",)
 ROOT = Path(__file__).parent.parent
 SMALL = "--base-filters 4 --depth 2 --batch-size 8 --learning-rate 0.01".split()  # a network for tiny patches
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -5,19 +5,19 @@ import pytest
 
 from scenes import checkpoints, pipeline
 from script import UserError
+from tests.maps import KINDS, make_bands, read
 from tests.test_pairs import ground
-from tests.test_predict import KINDS, call, make_bands, place, read, results  # noqa: F401
 from tests.test_scene import write_raster
 
 
 @pytest.fixture
-def scenes(place):  # noqa: F811
+def scenes(place):
     for i, name in enumerate("abc"):
         write_raster(place / f"{name}.tif", make_bands(seed=i))
     return place
 
 
-def test_one_scene_that_fails_does_not_stop_the_others(call, scenes, capsys):  # noqa: F811
+def test_one_scene_that_fails_does_not_stop_the_others(call, scenes, capsys):
     (scenes / "b.tif").write_bytes(b"II*\0")
     with pytest.raises(UserError, match="1 of 3 scenes were not mapped: b.tif"):
         call(INPUTS=("a.tif", "b.tif", "c.tif"))
@@ -32,7 +32,7 @@ def test_one_scene_that_fails_does_not_stop_the_others(call, scenes, capsys):  #
     assert (scenes / "maps" / "a_mask.tif").stat().st_mtime_ns == before
 
 
-def test_a_table_names_scenes_after_and_before(call, place):  # noqa: F811
+def test_a_table_names_scenes_after_and_before(call, place):
     (place / "in").mkdir()
     write_raster(place / "in" / "after.tif", ground())
     write_raster(place / "in" / "before.tif", ground())
@@ -48,7 +48,7 @@ def test_a_table_names_scenes_after_and_before(call, place):  # noqa: F811
         call("in/after.tif", INPUTS=("in/pairs.csv",))
 
 
-def test_two_scenes_of_one_name_are_not_mapped_onto_each_other(call, place):  # noqa: F811
+def test_two_scenes_of_one_name_are_not_mapped_onto_each_other(call, place):
     for year in ("2019", "2020"):
         (place / year).mkdir()
         write_raster(place / year / "boa.tif", make_bands())
@@ -56,7 +56,7 @@ def test_two_scenes_of_one_name_are_not_mapped_onto_each_other(call, place):  # 
         call(INPUTS=("2019/boa.tif", "2020/boa.tif"))
 
 
-def test_a_map_goes_on_at_the_strip_where_it_stopped(call, place, monkeypatch, capsys):  # noqa: F811
+def test_a_map_goes_on_at_the_strip_where_it_stopped(call, place, monkeypatch, capsys):
     """Stopped after three strips; the second call computes only the others, and the files have the same bytes."""
     bands = make_bands(300, 200)
     bands[:, 60:140] = -1  # strips without any data

@@ -10,8 +10,8 @@ from rasterio.transform import from_origin
 from scenes import clouds, exclusion
 from scenes.pixel_grid import PixelGrid
 from script import UserError
+from tests.maps import make_bands, read
 from tests.product_files import SIDE, make_safe
-from tests.test_predict import call, make_bands, place, read, results  # noqa: F401
 from tests.test_scene import UTM, write_raster
 
 CORNER = (300000, 1500000)  # of what write_raster writes
@@ -36,7 +36,7 @@ def test_landsat_quality_bits(tmp_path):
     assert cover.hidden(0, 1)[0].tolist() == [False, True, True, True, True, True, False]
 
 
-def test_clouds_of_a_product_are_written_as_not_seen(call, tmp_path, capsys):  # noqa: F811
+def test_clouds_of_a_product_are_written_as_not_seen(call, tmp_path, capsys):
     scl = np.full((SIDE // 2, SIDE // 2), 4, np.uint8)
     scl[20:40, 30:50] = 9
     safe = make_safe(tmp_path, scl=scl)
@@ -53,13 +53,13 @@ def test_clouds_of_a_product_are_written_as_not_seen(call, tmp_path, capsys):  #
     assert not (read(next((tmp_path / "maps").glob("*_mask.tif"))) == 254).any()
 
 
-def test_a_scene_that_is_all_cloud_gives_an_empty_map(call, tmp_path, capsys):  # noqa: F811
+def test_a_scene_that_is_all_cloud_gives_an_empty_map(call, tmp_path, capsys):
     call(make_safe(tmp_path, scl=np.full((SIDE // 2, SIDE // 2), 8, np.uint8)))
     assert "clouds hide the whole scene" in capsys.readouterr().out
     assert len(geopandas.read_file(next((tmp_path / "maps").glob("*.gpkg")), layer="landslides")) == 0
 
 
-def test_a_mask_raster_on_any_grid_hides_ground(call, place, capsys):  # noqa: F811
+def test_a_mask_raster_on_any_grid_hides_ground(call, place, capsys):
     bands = make_bands(40, 60)
     write_raster(place / "scene.tif", bands)
     hidden = np.zeros((1, 20, 30), np.uint8)  # pixels of 20 m, from one pixel north-west of the scene
@@ -79,14 +79,14 @@ def test_a_mask_raster_on_any_grid_hides_ground(call, place, capsys):  # noqa: F
         call("scene.tif", CLOUDS="nowhere.tif")
 
 
-def test_clouds_computed_by_ukis(call, tmp_path):  # noqa: F811
+def test_clouds_computed_by_ukis(call, tmp_path):
     pytest.importorskip("ukis_csmask")
     safe = make_safe(tmp_path, "1C")
     call(safe, CLOUDS="ukis", SCALING="none")
     assert set(np.unique(read(next((tmp_path / "maps").glob("*_mask.tif"))))) <= {0, 1, 254, 255}
 
 
-def test_ukis_needs_bands_of_a_product(call, place):  # noqa: F811
+def test_ukis_needs_bands_of_a_product(call, place):
     write_raster(place / "scene.tif", make_bands(40, 60))
     with pytest.raises(UserError, match="--clouds ukis needs "):
         call("scene.tif", CLOUDS="ukis")
@@ -100,7 +100,7 @@ def shapes(path, *geometries, crs=UTM):
     return path
 
 
-def test_excluded_ground_is_neither_landslide_nor_background(call, place, capsys):  # noqa: F811
+def test_excluded_ground_is_neither_landslide_nor_background(call, place, capsys):
     write_raster(place / "scene.tif", make_bands(40, 60))
     left, top = CORNER
     box = shapely.box(left + 100, top - 200, left + 300, top - 100)
@@ -116,7 +116,7 @@ def test_excluded_ground_is_neither_landslide_nor_background(call, place, capsys
     assert (read("maps/scene_mask.tif")[11:19, 11:29] == 253).all()
 
 
-def test_lines_are_widened_by_a_buffer(place):  # noqa: F811
+def test_lines_are_widened_by_a_buffer(place):
     path = write_raster(place / "scene.tif", make_bands(40, 60))
     left, top = CORNER
     road = shapes(place / "road.gpkg", shapely.LineString([(left, top - 205), (left + 600, top - 205)]))
@@ -127,7 +127,7 @@ def test_lines_are_widened_by_a_buffer(place):  # noqa: F811
     assert np.array_equal(wide.hidden(18, 22), wide.hidden(0, 40)[18:22])
 
 
-def test_what_cannot_be_excluded_is_told_in_one_line(place):  # noqa: F811
+def test_what_cannot_be_excluded_is_told_in_one_line(place):
     grid = grid_of(write_raster(place / "scene.tif", make_bands(40, 60)))
     far = shapely.box(0, 0, 1, 1)
     (place / "text.gpkg").write_text("lakes")
@@ -149,7 +149,7 @@ def test_what_cannot_be_excluded_is_told_in_one_line(place):  # noqa: F811
 # ---------------------------------------------------------------------- flat ground
 
 
-def test_flat_polygons_are_left_out(call, place):  # noqa: F811
+def test_flat_polygons_are_left_out(call, place):
     bands = np.ones((3, 40, 60), np.float32)
     bands[0, 5:15, 5:15] = bands[0, 5:15, 45:55] = 3
     write_raster(place / "scene.tif", bands)

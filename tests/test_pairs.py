@@ -9,9 +9,9 @@ from rasterio.transform import from_origin
 
 from scenes import pairs, source
 from script import UserError
+from tests.maps import read, sigmoid, write_run
 from tests.product_files import SIDE, make_safe
 from tests.test_cover import CORNER
-from tests.test_predict import call, place, read, results, sigmoid, write_run  # noqa: F401
 from tests.test_scene import RGB, open_scene, write_raster
 
 
@@ -45,7 +45,7 @@ def test_pictures_that_share_nothing_have_no_shift():
     assert pairs.measure_shift([]) is None and pairs.measure_shift([(np.ones((64, 64)),) * 2]) is None
 
 
-def test_only_what_is_new_is_mapped(call, place, capsys):  # noqa: F811
+def test_only_what_is_new_is_mapped(call, place, capsys):
     after, before = ground() - 0.8, ground() - 0.8  # of low probability
     after[0, 20:40, 20:40] = after[0, 20:40, 100:120] = before[0, 20:40, 20:40] = 3
     after[:, :, :5] = before[:, 280:] = -9
@@ -65,7 +65,7 @@ def test_only_what_is_new_is_mapped(call, place, capsys):  # noqa: F811
         assert file.tags()["before"] == "before.tif"
 
 
-def test_a_scene_before_on_another_grid_is_warped_and_one_elsewhere_refused(call, place, capsys):  # noqa: F811
+def test_a_scene_before_on_another_grid_is_warped_and_one_elsewhere_refused(call, place, capsys):
     write_raster(place / "after.tif", ground())
     coarse = ground(170, 220, 1)
     write_raster(place / "before.tif", coarse, from_origin(CORNER[0] - 200, CORNER[1] + 200, 20, 20))
@@ -79,7 +79,7 @@ def test_a_scene_before_on_another_grid_is_warped_and_one_elsewhere_refused(call
         call("after.tif", BEFORE=("nowhere.tif",))
 
 
-def test_scenes_without_a_place_are_compared_pixel_by_pixel(call, place, capsys):  # noqa: F811
+def test_scenes_without_a_place_are_compared_pixel_by_pixel(call, place, capsys):
     write_raster(place / "after.tif", ground(), crs=None)
     write_raster(place / "before.tif", ground(shift=(1, 1)), crs=None)
     call("after.tif", BEFORE=("before.tif",))
@@ -89,7 +89,7 @@ def test_scenes_without_a_place_are_compared_pixel_by_pixel(call, place, capsys)
         call("after.tif", BEFORE=("other.tif",))
 
 
-def test_ground_hidden_on_either_date_is_not_seen(call, tmp_path, monkeypatch):  # noqa: F811
+def test_ground_hidden_on_either_date_is_not_seen(call, tmp_path, monkeypatch):
     parts = {}
     for name, rows in (("after", slice(20, 40)), ("before", slice(60, 80))):
         scl = np.full((SIDE // 2, SIDE // 2), 4, np.uint8)
@@ -100,7 +100,7 @@ def test_ground_hidden_on_either_date_is_not_seen(call, tmp_path, monkeypatch): 
     assert (mask[40:80] == 254).all() and (mask[120:160] == 254).all() and (mask[90:110] < 2).all()
 
 
-def test_a_pair_has_the_same_bytes_from_workers(call, place):  # noqa: F811
+def test_a_pair_has_the_same_bytes_from_workers(call, place):
     pytest.importorskip("distributed")
     write_raster(place / "after.tif", ground(100, 120))
     write_raster(place / "before.tif", ground(100, 120, shift=(1, 0)))
@@ -111,7 +111,7 @@ def test_a_pair_has_the_same_bytes_from_workers(call, place):  # noqa: F811
         assert (place / "maps" / f"after_{kind}").read_bytes() == (place / "here" / f"after_{kind}").read_bytes()
 
 
-def test_a_run_of_two_dates_takes_both_in_one_input(call, place):  # noqa: F811
+def test_a_run_of_two_dates_takes_both_in_one_input(call, place):
     import keras
 
     bands = tuple(f"{band} {date}" for date in ("before", "after") for band in ("B04", "B03"))

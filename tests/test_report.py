@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from benchmarks import report_in_browser
+from tests.maps import make_bands
 from tests.product_files import SIDE, make_safe
 from tests.test_pairs import ground
-from tests.test_predict import call, make_bands, place, results  # noqa: F401
 from tests.test_scene import write_raster
 
 
@@ -21,7 +21,7 @@ def data_of(path):
     return json.loads(re.search(r"^const data = (\{.*\});$", text, re.MULTILINE)[1].replace("<\\/", "</")), text
 
 
-def test_a_report_is_complete_in_itself(call, place):  # noqa: F811
+def test_a_report_is_complete_in_itself(call, place):
     write_raster(place / "scene.tif", make_bands(200, 300))
     call("scene.tif")
     data, text = data_of(place / "maps" / "scene_report.html")
@@ -34,7 +34,7 @@ def test_a_report_is_complete_in_itself(call, place):  # noqa: F811
     assert 0 <= top < 200 and 0 <= left < 300, "outlines are in pixels"
 
 
-def test_names_of_files_cannot_break_the_page(call, place):  # noqa: F811
+def test_names_of_files_cannot_break_the_page(call, place):
     name = "a<b>&'\"<!--.tif"
     write_raster(place / name, make_bands())
     call(name)
@@ -42,7 +42,7 @@ def test_names_of_files_cannot_break_the_page(call, place):  # noqa: F811
     assert "<b>" not in re.search("<h1>.*</h1>", page.read_text())[0]
 
 
-def test_a_map_without_polygons_has_a_report(call, place):  # noqa: F811
+def test_a_map_without_polygons_has_a_report(call, place):
     write_raster(place / "scene.tif", np.zeros((3, 40, 50), np.uint16), nodata=0)
     call("scene.tif")
     data, text = data_of(place / "maps" / "scene_report.html")
@@ -50,7 +50,7 @@ def test_a_map_without_polygons_has_a_report(call, place):  # noqa: F811
 
 
 @pytest.mark.slow
-def test_a_reader_can_use_it_in_a_browser(call, place):  # noqa: F811
+def test_a_reader_can_use_it_in_a_browser(call, place):
     """With a scene before, clouds and polygons; benchmarks/report_in_browser.py has the steps."""
     pytest.importorskip("playwright")
     if not shutil.which("chromium"):
