@@ -129,16 +129,26 @@ def list_inputs():
     if len(INPUTS) > 1 or not str(INPUTS[0]).lower().endswith(".csv"):
         return [((path,), ()) for path in INPUTS]
     table = Path(INPUTS[0])
-    with open(records.require(table, "a text editor"), newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    if not rows or "input" not in rows[0]:
-        raise script.UserError(f"{table} needs a column input, and rows; it may have a column before")
+    try:
+        with open(records.require(table, "a text editor"), newline="", encoding="utf-8-sig") as file:
+            rows = [{k.strip(): v for k, v in row.items() if k} for row in csv.DictReader(file, skipinitialspace=True)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise script.UserError(f"{table} is no table of commas in UTF-8 ({error})") from None
+    if not rows or "input" not in rows[0] or set(rows[0]) - {"input", "before"}:
+        have = ", ".join(rows[0]) if rows else "none"
+        raise script.UserError(f"{table} needs rows, a column input and at most a column before (it has {have})")
 
     def paths(cell):
+        cell = (cell or "").strip()
+        if not cell or "://" in cell:
+            return (cell,) if cell else ()
         whole = table.parent / cell
         return (str(whole),) if whole.exists() else tuple(str(table.parent / part) for part in cell.split())
 
-    return [(paths(row["input"]), paths(row["before"]) if row.get("before") else ()) for row in rows]
+    pairs = [(paths(row["input"]), paths(row.get("before"))) for row in rows]
+    if empty := [number for number, (after, _) in enumerate(pairs, 2) if not after]:
+        raise script.UserError(f"{table}: line {empty[0]} names no input")
+    return pairs
 
 
 def holds_patches(path):

@@ -9,6 +9,7 @@ from rasterio.enums import Resampling
 from rasterio.env import ensure_env
 from rasterio.errors import RasterioError
 from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform
 from rasterio.windows import Window
 
 from scenes import products, source
@@ -42,27 +43,47 @@ class Clouds:
             UserError: it cannot be opened, or laid over the scene.
         """
         self.path, self.coding, self.file = str(path), coding, open_raster(path)
-        self.view = self.file
+        self.what = {"scl": "classes of the product (SCL)", "qa_pixel": "classes of the product (QA_PIXEL)"}.get(
+            coding, self.path
+        )
+        self.view, self.grid = self.file, grid
         if not grid.matches(PixelGrid.of(self.file)):
             if grid.crs is None or self.file.crs is None:
                 self.file.close()
                 raise UserError(f"{path}: neither on the scene's grid nor with a coordinate system to lay it over that")
             form = {"width": grid.width, "height": grid.height, "resampling": Resampling.nearest}
-            self.view = WarpedVRT(self.file, crs=grid.crs, transform=grid.transform, nodata=0, **form)
-        self.width = grid.width
+            # what the file calls no data is known all the same: only ground beyond it is not
+            form |= {"src_nodata": None, "nodata": None, "transform": grid.transform}
+            self.view = WarpedVRT(self.file, crs=grid.crs, **form)
+
+    def check_cover(self):
+        """Warn if the raster covers a part of the scene only; raise UserError if it covers none of it."""
+        if self.view is self.file:
+            return
+        step = max(1, max(self.grid.shape) // 500)
+        rows, columns = (np.arange(0, size, step) + 0.5 for size in self.grid.shape)
+        x, y = self.grid.transform @ tuple(map(np.ravel, np.meshgrid(columns, rows)))
+        x, y = transform(self.grid.crs, self.file.crs, x, y)
+        column, row = ~self.file.transform @ (np.array(x), np.array(y))
+        share = ((column >= 0) & (column < self.file.width) & (row >= 0) & (row < self.file.height)).mean()
+        if not share:
+            self.close()
+            raise UserError(f"{self.path} does not lie over the scene")
+        if share < 0.999:
+            print(f"warning: {self.path} covers {share:.1%} of the scene; nothing is hidden in the rest")
 
     @ensure_env
     def hidden(self, top, bottom):
         """Return which pixels of some rows are hidden: H x W bool; of ground beyond the raster nothing is known."""
         try:
-            values = self.view.read(1, window=Window(0, top, self.width, bottom - top))
+            values = self.view.read(1, window=Window(0, top, self.grid.width, bottom - top))
         except RasterioError:
             raise UserError(f"{self.path} cannot be read: cut short or damaged, fetch it again") from None
         if self.coding == "scl":
             return np.isin(values, SCL_HIDDEN)
         if self.coding == "qa_pixel":
             return (values & QA_HIDDEN) > 0
-        return (values != 0) & ~np.isnan(values)
+        return (values != 0) & ~np.isnan(values) & (values != self.file.nodata)
 
     def close(self):
         """Close the raster."""
@@ -90,26 +111,11 @@ def open_clouds(wanted, paths, grid, path):
         print("note: nothing tells the clouds of this scene: they count as seen (--clouds ukis, or a mask raster)")
         return None
     if wanted == "ukis":
-        return Clouds(compute(product, paths, path), "mask", grid)
+        clouds = Clouds(compute(product, paths, path), "mask", grid)
+        clouds.what = "computed by ukis-csmask"
+        return clouds
     clouds = Clouds(wanted, "mask", grid)
-    if grid.crs and clouds.file.crs:
-        covered = WarpedVRT(
-            clouds.file,
-            crs=grid.crs,
-            transform=grid.transform,
-            width=grid.width,
-            height=grid.height,
-            add_alpha=clouds.file.nodata is None,
-        )
-        with covered:
-            side = [max(1, size // 500) for size in grid.shape]
-            shape = tuple(size // step for size, step in zip(grid.shape, side, strict=True))
-            share = (covered.dataset_mask(out_shape=shape) > 0).mean()
-        if not share:
-            clouds.close()
-            raise UserError(f"{wanted} does not lie over the scene: it hides none of its ground")
-        if share < 0.999:
-            print(f"warning: {wanted} covers {share:.1%} of the scene; the rest counts as seen")
+    clouds.check_cover()
     return clouds
 
 

@@ -67,6 +67,7 @@ def strips_on_cluster(jobs, scheduler, first=0):
 def placed(job):
     """Return the job with paths that any process can open, and the times of its files."""
     source = replace(job.source, paths=_absolute(job.source.paths), dem="".join(_absolute([job.source.dem])))
+    source = replace(source, product=None)  # of which a worker needs no more
     files = [Path(job.run, "model.keras"), *source.paths, *filter(None, [source.dem])]
     stamps = tuple(Path(path).stat().st_mtime_ns for path in files if Path(path).exists())  # others have no time
     return replace(job, run=str(Path(job.run).resolve()), source=source, stamps=stamps)

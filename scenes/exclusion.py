@@ -1,5 +1,6 @@
 """Ground that the user takes out of a map: water, built-up land, roads, from any vector file or a mask raster."""
 
+import geopandas
 import numpy as np
 import pyogrio
 import shapely
@@ -26,17 +27,24 @@ class Excluded:
         check_readable(path)
         if grid.crs is None:
             raise UserError(f"{path}: the scene has no coordinate system to lay it over")
+        corners = [grid.transform @ (column, row) for column in (0, grid.width) for row in (0, grid.height)]
+        frame = geopandas.GeoSeries([shapely.box(*np.min(corners, 0), *np.max(corners, 0))], crs=grid.crs)
+        metres = frame.estimate_utm_crs()
+        near = frame.to_crs(metres).buffer(margin + 1000)
         try:
             table = pyogrio.read_dataframe(path, columns=[], force_2d=True)
+            if not isinstance(table, geopandas.GeoDataFrame):
+                raise UserError(f"{path}: its first layer holds no shapes")
+            if table.crs is None:
+                raise UserError(f"{path}: without a coordinate system it cannot be laid over the scene")
+            shapes = table.geometry[~(table.geometry.is_empty | table.geometry.isna())].make_valid()
+            # only what lies near the scene: elsewhere its projections do not hold
+            shapes = shapes[shapes.intersects(near.to_crs(table.crs).union_all().envelope)]
+            if margin and len(shapes):
+                shapes = shapes.to_crs(metres).buffer(margin)
+            shapes = shapely.make_valid(shapes.to_crs(grid.crs).to_numpy())
         except (DataSourceError, DataLayerError, GEOSException) as error:
             raise UserError(f"{path} cannot be read as a vector file ({error})") from None
-        if table.crs is None:
-            raise UserError(f"{path}: without a coordinate system it cannot be laid over the scene")
-        shapes = table.geometry[~(table.geometry.is_empty | table.geometry.isna())]
-        if margin:
-            metres = shapes.estimate_utm_crs()
-            shapes = shapes.to_crs(metres).buffer(margin)
-        shapes = shapely.make_valid(shapes.to_crs(grid.crs).to_numpy())
         self.shapes, self.grid = shapes, grid
         self.tree = shapely.STRtree(shapes)
         if not len(self._over(0, grid.height)):
@@ -67,4 +75,6 @@ def open_excluded(path, grid, margin=0.0):
         return Excluded(path, grid, margin)
     if margin:
         raise UserError("--buffer widens the shapes of a vector file; a raster is taken as it is")
-    return Clouds(path, "mask", grid)
+    raster = Clouds(path, "mask", grid)
+    raster.check_cover()
+    return raster

@@ -21,13 +21,17 @@ def open_product(package, name):
     Raises:
         UserError: it is of another sensor or collection, or its metadata or band files are incomplete.
     """
-    with package.open(name) as file:
-        text = file.read().decode("utf-8", "replace")
+    text = package.read(name).decode("utf-8", "replace")
     try:
-        groups = json.loads(text) if name.lower().endswith(".json") else parse_odl(text)
-    except ValueError as error:
-        raise UserError(f"{package.path}: {name} is damaged ({error}): download the product again") from None
-    values = _flattened(groups)
+        values = _flattened(json.loads(text) if name.lower().endswith(".json") else parse_odl(text))
+        return _product(package, name, values)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise UserError(f"{package.path}: {name} is damaged ({reason}): download the product again") from None
+
+
+def _product(package, name, values):
+    """Make a Product of the groups of an MTL file, {name of group: {key: value}}."""
     contents = values.get("PRODUCT_CONTENTS", {})
     spacecraft = values.get("IMAGE_ATTRIBUTES", {}).get("SPACECRAFT_ID", "an unknown satellite")
     if spacecraft not in ("LANDSAT_8", "LANDSAT_9") or contents.get("COLLECTION_NUMBER") != "02":

@@ -108,9 +108,9 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         metadata |= {"dem": str(scene.dem)} if scene.dem else {}
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind, "acquired": product.time} if product else {}
+        stack.enter_context(rasterio.Env())
+        covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), settings)
         try:
-            stack.enter_context(rasterio.Env())
-            covers = open_covers(stack, scenes, (scene, before), settings)
             partial = {kind: stack.enter_context(atomic_write(path)) for kind, path in targets.items()}
             for path in partial.values():
                 path.touch()  # a folder that cannot be written to is told before the work
@@ -123,7 +123,6 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             if settings.simplify:
                 table.geometry = polygons.simplify(table, settings.simplify, opened.grid)
             table = table.assign(new=1) if before else table
-            metadata["clouds"] = clouds_text(settings.clouds, product, covers)
             about = metadata | counts.shares() | {"pixels_with_data": str(counts.with_data)}
             geopackage.write(partial["landslides"], table, polygons.seen_ground(partial["mask"]), about, date)
             partial["mask_style"].write_text(styles.mask_style())
@@ -157,7 +156,14 @@ def open_scenes(scene, before, bands):
             raise UserError("the run takes two dates: give the scene before the event with --before")
         return [pairs.open_pair(scene, before, bands)]
     opened = open_scene(scene, bands)
-    return [opened, pairs.open_before(before, bands, opened)] if before else [opened]
+    if not before:
+        return [opened]
+    try:  # what a run takes of the terrain, it takes on both dates
+        before = replace(before, dem=scene.dem if opened.source.terrain else "")
+        return [opened, pairs.open_before(before, bands, opened)]
+    except BaseException:
+        opened.__exit__()
+        raise
 
 
 def prepare(opened, scene, run):
@@ -168,17 +174,22 @@ def prepare(opened, scene, run):
 
 
 def open_covers(stack, scenes, inputs, settings):
-    """Open what hides ground on either date: [(code in the mask, what to ask), ...]; the last one decides."""
+    """Open what hides ground on either date.
+
+    Returns:
+        ([(code in the mask, what to ask), ...], of which the last one decides; what told the clouds of the first).
+    """
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clouds-")))
     covers = [(polygons.EXCLUDED, open_excluded(settings.exclude, scenes[0].grid, settings.buffer))]
     for i, scene in enumerate(filter(None, inputs)):
         opened = scenes[min(i, len(scenes) - 1)]  # a model of two dates has both in one
         wanted = settings.clouds if i == 0 or settings.clouds in ("none", "ukis") else "auto"
         covers.append((polygons.HIDDEN, open_clouds(wanted, scene.paths, opened.grid, folder / f"clouds{i}.tif")))
+    told = covers[1][1]
     covers = [(code, cover) for code, cover in covers if cover]
     for _, cover in covers:
         stack.callback(cover.close)
-    return covers
+    return covers, told.what if told else "unknown"
 
 
 def scale(opened, scene, run, pixels):
@@ -192,7 +203,7 @@ def scale(opened, scene, run, pixels):
         unit = value_unit(config["bands"], config.get("file_dtype", ""), config["band_mean"])
     chosen = scene.scaling
     if chosen == "auto":
-        chosen = choose_scaling(unit, source, opened.files[source.reference].dtypes[0])
+        chosen = choose_scaling(unit, source, opened.dtype)
     opened.source = scaled(source, chosen, tuple(config["bands"]), pixels, unit)
     opened.scale(pixels)
     offsets = sorted({round(offset / factor) for factor, offset in zip(source.factors, source.offsets, strict=True)})
@@ -226,7 +237,8 @@ def check_scene(opened, scene, config, pixels, dem_share):
     if dem_share < 0.999:
         rest = "is left without data" if opened.source.terrain else "has no slope"
         warnings.append(f"{scene.dem} covers {dem_share:.1%} of the scene; the rest {rest}")
-    if far := distance_from_training(pixels, config["band_mean"], config["band_variance"], config["bands"], scene):
+    training = config["band_mean"], config["band_variance"], config["bands"]
+    if far := distance_from_training(pixels, *training, scene, opened.source.reflectance):
         warnings.append(far)
     for text in warnings:
         print(f"warning: {text}")
@@ -302,13 +314,6 @@ def draw(scenes, table, paths, bands, threshold, about, told):
     colours, shapes = true_colour(bands), table.geometry.to_numpy()
     quick_look.draw(paths["quicklook"], scenes[0], paths["mask"], colours, shapes, title, notes, about)
     report.write(paths["report"], scenes, colours, table, paths, about, *told)
-
-
-def clouds_text(wanted, product, covers):
-    """Say what told the clouds of a scene."""
-    if not any(code == polygons.HIDDEN for code, _ in covers):
-        return "unknown"
-    return f"classes of the product ({product.coding})" if wanted == "auto" and product else wanted
 
 
 def summarise(opened, table, counts, threshold):

@@ -11,6 +11,7 @@ from scenes.source import open_scene
 from script import UserError
 
 WINDOW, WINDOWS = 256, 5  # pixels a side of the windows in which the shift is measured; so many along each side
+REDUCED = 500  # pixels to which a scene is reduced, at least, to see how much of it the other covers
 LARGEST_SHIFT = 4.0  # pixels; a larger one is no shift of a product, but an error of the measurement
 TOLERATED_SHIFT = 0.5  # pixels, up to which nothing is corrected
 
@@ -54,14 +55,13 @@ def open_before(scene, model_bands, after):
         UserError: the two do not overlap, or cannot be laid over each other.
     """
     before = on_grid(open_scene(scene, model_bands), after.grid)
-    pixels = [both_seen(after, before, window) for window in windows(after.grid.shape, WINDOW, WINDOWS)]
-    seen, there = np.sum([count for count, _, _ in pixels]), np.sum([count for _, count, _ in pixels])
-    if not seen and there:
+    try:
+        common = common_ground(after, before, scene.paths[0])
+        pictures = [both_seen(after, before, window) for window in windows(common, WINDOW, WINDOWS)]
+    except BaseException:
         before.__exit__()
-        raise UserError(f"{scene.paths[0]}: the scene before does not overlap the one after")
-    if seen < 0.999 * there:
-        print(f"warning: the scene before covers {seen / there:.1%} of the one after; the rest counts as not seen")
-    shift = measure_shift([images for _, _, images in pixels if images])
+        raise
+    shift = measure_shift([images for images in pictures if images])
     if shift is None:
         print("note: the shift between the two scenes cannot be measured; they are taken as they lie")
     elif shift.length > TOLERATED_SHIFT:
@@ -88,24 +88,54 @@ def on_grid(opened, grid, shift=None):
     return Scene(source)
 
 
-def windows(shape, side, count):
-    """Return windows spread over a raster, `count` along each side, or one of a small raster."""
+def common_ground(after, before, path):
+    """Return (first row, end, first column, end) of the ground with data in both scenes; warn if that is little.
+
+    Raises:
+        UserError: there is none.
+    """
+    grid = after.grid
+    step = max(1, max(grid.shape) // REDUCED)
+    shape = tuple(-(-size // step) for size in grid.shape)
+    window = Window(0, 0, grid.width, grid.height)
+    there, both = after.read_reduced(window, shape)[1], before.read_reduced(window, shape)[1]
+    both = both & there
+    if not both.any() and there.any():
+        raise UserError(f"{path}: the scene before does not overlap the one after")
+    if both.sum() < 0.999 * there.sum():
+        print(
+            f"warning: the scene before covers {both.sum() / there.sum():.1%} of the one after; the rest counts as not "
+            "seen"
+        )
+    if not both.any():
+        return 0, grid.height, 0, grid.width
+    rows, columns = np.flatnonzero(both.any(1)), np.flatnonzero(both.any(0))
+    ends = min((rows[-1] + 1) * step, grid.height), min((columns[-1] + 1) * step, grid.width)
+    return int(rows[0] * step), int(ends[0]), int(columns[0] * step), int(ends[1])
+
+
+def windows(place, side, count):
+    """Return windows spread over a part of a raster, `count` along each side, or one of a small part.
+
+    place: (first row, end, first column, end).
+    """
+    spans = (place[0], place[1]), (place[2], place[3])
     rows, columns = (
-        np.unique(np.linspace(0, max(size - side, 0), count if size > side else 1).astype(int)).tolist()
-        for size in shape
+        np.unique(np.linspace(first, max(end - side, first), count if end - first > side else 1).astype(int)).tolist()
+        for first, end in spans
     )
-    return [Window(column, row, min(side, shape[1]), min(side, shape[0])) for row in rows for column in columns]
+    height, width = (min(side, end - first) for first, end in spans)
+    return [Window(column, row, width, height) for row in rows for column in columns]
 
 
 def both_seen(after, before, window):
-    """Return (pixels with data in both scenes, in the one after, their brightness if most of the window has both)."""
+    """Return the brightness of two scenes in a window, or None if not most of it has data in both."""
     shape = int(window.height), int(window.width)
     images, valid = zip(*(each.read_reduced(window, shape) for each in (after, before)), strict=True)
     both = valid[0] & valid[1]
     if both.mean() < 0.95 or min(shape) < 16:
-        return int(both.sum()), int(valid[0].sum()), None
-    light = [image.mean(0) for image in images]
-    return int(both.sum()), int(valid[0].sum()), [np.where(both, each, each[both].mean()) for each in light]
+        return None
+    return [np.where(both, each, each[both].mean()) for each in (image.mean(0) for image in images)]
 
 
 def measure_shift(pairs):
@@ -164,7 +194,8 @@ def open_pair(after_input, before_input, model_bands):
         gain=(1.0,) * len(model_bands),
         bias=(0.0,) * len(model_bands),
         alpha=first.alpha + tuple(index + count for index in second.alpha),
-        blank=first.blank and second.blank,
+        nodata=first.nodata + second.nodata,
+        blank=first.blank + tuple(tuple(i + len(first.bands) for i in group) for group in second.blank),
         moves=(first.moves or ((0.0, 0.0),) * count) + (second.moves or ((0.0, 0.0),) * len(second.paths)),
     )
     after.__exit__()

@@ -63,9 +63,10 @@ def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slop
     names, least = list(CLASSES), np.array(list(CLASSES.values()))
     columns["class"] = np.array(names)[(confidence[:, None] < least).sum(1)] if len(found) else np.zeros(0, str)
     columns["max_probability"] = highest["probability"][found].round(4)
-    columns |= {"area_m2": areas[found].round(1)} if grid.crs else {}
+    digits = 1 if not len(found) or areas.min() >= 1 else 4  # pixels of a few centimetres
+    columns |= {"area_m2": areas[found].round(digits)} if grid.crs else {}
     unit = "_m" if grid.crs else "_pixels"
-    columns |= {name + unit: shapes[name].round(1) for name in shapes.dtype.names}
+    columns |= {name + unit: shapes[name].round(digits) for name in shapes.dtype.names}
     columns["pixels"] = sums["pixels"][found].astype(np.int32)
     for name in ("cut_by_cloud", "cut_by_edge"):
         columns[name] = (sums[name][found] > 0).astype(np.int8)

@@ -5,9 +5,11 @@ the digital numbers of Sentinel-2 without an offset. Offset and scale come from 
 its date: archives are processed again.
 """
 
+import contextlib
 import posixpath
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,11 +92,23 @@ class Package:
         """List the names in which a pattern is found."""
         return [name for name in self.names if re.search(pattern, name)]
 
+    @contextlib.contextmanager
     def open(self, name):
-        """Open a file of the product for reading bytes."""
-        if self.zipped:
-            return zipfile.ZipFile(self.path).open(name)
-        return open(self.path / name, "rb")
+        """Open a file of the product for reading bytes; damage in a zip is told as such."""
+        try:
+            if self.zipped:
+                with zipfile.ZipFile(self.path) as archive, archive.open(name) as file:
+                    yield file
+            else:
+                with open(self.path / name, "rb") as file:
+                    yield file
+        except (zlib.error, zipfile.BadZipFile, EOFError, RuntimeError) as error:
+            raise UserError(f"{self.path}: {name} is damaged ({error}): download the product again") from None
+
+    def read(self, name):
+        """Read a file of the product."""
+        with self.open(name) as file:
+            return file.read()
 
     def address(self, name):
         """Return the path by which rasterio opens a file of the product."""
@@ -103,8 +117,14 @@ class Package:
     def check_jpeg2000(self, name):
         """Raise UserError if a JPEG 2000 file is empty or cut short: it has to end with the marker FF D9."""
         with self.open(name) as file:
-            size = file.seek(0, 2)
-            end = file.seek(-2, 2) and file.read() if size > 2 else b""
+            if self.zipped:  # reading all of it checks its sum, too
+                size, end = 0, b""
+                while part := file.read(1 << 20):
+                    size, end = size + len(part), (end + part)[-2:]
+            else:
+                size = file.seek(0, 2)
+                file.seek(max(size - 2, 0))
+                end = file.read()
         if end != b"\xff\xd9":
             state = "cut short" if size else "empty"
             raise UserError(f"{self.path}: {posixpath.basename(name)} is {state}: download the product again")

@@ -25,6 +25,8 @@ def open_product(paths):
         return landsat.open_product(Package(path.parent), path.name)
     if path.suffix.lower() == ".json":
         return stac.open_item(path)
+    if re.search(r"^L[COT]0[89]_.*\.tar(\.gz)?$", path.name):
+        raise UserError(f"{path} is an archive of a Landsat product: unpack it, and give its folder")
     path = _whole(path)
     zipped = path.suffix.lower() == ".zip"
     if zipped and not zipfile.is_zipfile(path):

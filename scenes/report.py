@@ -148,6 +148,7 @@ def encoded(image, form, **options):
 
 def sizes(areas, unit):
     """Draw the number of polygons by area, on logarithmic axes, as a PNG in base 64; "" of fewer than ten."""
+    areas = areas[areas > 0]
     if len(areas) < 10 or areas.min() == areas.max():
         return ""
     edges = np.geomspace(areas.min(), areas.max() * 1.0001, max(5, min(25, round(np.sqrt(len(areas))))))

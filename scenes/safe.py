@@ -44,8 +44,8 @@ def open_package(package, metadata):
         for band in BANDS_SENTINEL2
         if band in files
     }
-    for band in bands:
-        package.check_jpeg2000(files[band])
+    for file in files.values():
+        package.check_jpeg2000(file)
     return Product(
         name=name,
         kind=f"Sentinel-2 Level-{level}, baseline {baseline}",
@@ -60,8 +60,7 @@ def open_package(package, metadata):
 def _parse(package, name):
     """Parse a metadata file of a product."""
     try:
-        with package.open(name) as file:
-            return ElementTree.parse(file)
+        return ElementTree.ElementTree(ElementTree.fromstring(package.read(name)))
     except ElementTree.ParseError as error:
         raise UserError(f"{package.path}: {name} is damaged ({error}): download the product again") from None
 

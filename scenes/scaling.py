@@ -64,13 +64,13 @@ def shifted_bands(pixels, mean, variance):
     return np.flatnonzero((off > FAR_MEAN) | (spread > FAR_DEVIATION) | (spread < 1 / FAR_DEVIATION)).tolist()
 
 
-def distance_from_training(pixels, mean, variance, bands, scene):
+def distance_from_training(pixels, mean, variance, bands, scene, stated=False):
     """Say how far a scene lies from the training data, what the likely cause is and which flag to try; "" if near.
 
     Args:
         pixels: sample of the scene as the model sees it, bands x pixels.
         mean, variance: of each band over the run's training split. bands: their names.
-        scene: mapping.SceneInput, for what was tried.
+        scene: source.SceneInput, for what was tried. stated: whether the offset is that of the scene's metadata.
     """
     shifted = shifted_bands(pixels, mean, variance)
     if not shifted:
@@ -96,9 +96,9 @@ def distance_from_training(pixels, mean, variance, bands, scene):
         cause = "these look like digital numbers: try --scaling l4s"
     elif scene.scaling == "none" and not display and ratio < 0.05:
         cause = "these look like reflectances of 0 to 1: multiply them by 10000 and use --scaling l4s"
-    elif scene.scaling == "l4s" and not scene.offset and ratio > 1.5:
+    elif scene.scaling == "l4s" and not stated and not scene.offset and ratio > 1.5:
         cause = "all bands are brighter: a product of baseline 04.00 or later needs --offset -1000"
-    elif scene.scaling == "l4s" and scene.offset and ratio < 0.5:
+    elif scene.scaling == "l4s" and not stated and scene.offset and ratio < 0.5:
         cause = "all bands are darker: the offset may be applied already, leave --offset out"
     elif scene.scaling == "l4s":
         cause = (

@@ -48,8 +48,10 @@ class Scene:
         # GDAL would use a twentieth of the machine's memory; it reads this setting once, before its first block
         os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(two_rows_of_blocks(files) / 2**20)))
         self.grid = source.grid or PixelGrid.of(files[source.reference])
+        self.dtype = files[source.reference].dtypes[0]  # as it is in the file; a view of it on a grid has another
         self._opened = list(files)
-        self.files = [self._on_grid(*each) for each in zip(files, source.moves or (None,) * len(files), strict=True)]
+        moves = source.moves or (None,) * len(files)
+        self.files = [self._on_grid(*each) for each in zip(range(len(files)), files, moves, strict=True)]
         self.dem = self._open_dem() if source.dem else None
 
     def __enter__(self):
@@ -59,7 +61,7 @@ class Scene:
         for file in reversed(self._opened):
             file.close()
 
-    def _on_grid(self, file, move=None):
+    def _on_grid(self, index, file, move=None):
         """The file itself where it has the scene's grid, otherwise a view of it that is warped to the grid."""
         if self.grid.matches(PixelGrid.of(file)) and not any(move or ()):
             return file
@@ -75,7 +77,7 @@ class Scene:
             width=self.grid.width,
             height=self.grid.height,
             resampling=Resampling.bilinear,
-            src_nodata=self.source.nodata if file.nodata is None else file.nodata,
+            src_nodata=self.source.nodata[index] if file.nodata is None else file.nodata,
             nodata=np.nan,
             dtype="float32",
         )
@@ -142,8 +144,9 @@ class Scene:
                 ) from None
             valid &= known
             values[places] = part
-        if self.source.blank and len(chosen) == len(self.source.bands):
-            valid &= values.any(0)
+        if len(chosen) == len(self.source.bands):
+            for group in self.source.blank:
+                valid &= values[list(group)].any(0)
         of_bands = list(bands) if bands else slice(None)
         factors, offsets = (np.array(each, np.float32) for each in (self.source.factors, self.source.offsets))
         if (factors != 1).any():
@@ -162,8 +165,8 @@ class Scene:
         alpha = file.colorinterp[-1] == ColorInterp.alpha and MaskFlags.alpha in file.mask_flag_enums[0]
         if alpha and index not in self.source.alpha:  # GDAL takes the last band for alpha; it is data, or not wanted
             gaps = np.zeros(data.shape, bool) if file.nodata is None else data == file.nodata
-        if self.source.nodata is not None:
-            gaps = gaps | (data == self.source.nodata)
+        if self.source.nodata[index] is not None:
+            gaps = gaps | (data == self.source.nodata[index])
         known = ~(gaps.all(0) if data.dtype == np.uint8 else gaps.any(0))
         return data, known & np.isfinite(data).all(0) if data.dtype.kind == "f" else known
 
@@ -171,15 +174,18 @@ class Scene:
     def read_terrain(self, window):
         """Read the terrain of a window: {"slope" in degrees, "dem" in metres, "east", "north"}: H x W, NaN if unknown.
 
-        The last two are the rise of the ground in these directions, as a ratio, where the scene's rows run eastwards.
+        The last two are the rise of the ground in these directions of the map, as a ratio.
         """
         grown = Window(window.col_off, window.row_off, window.width + 2, window.height + 2)
         elevation = self.dem.read(grown)
         rows = np.arange(window.row_off, window.row_off + window.height)
         columns = np.arange(window.col_off, window.col_off + window.width)
         dx, dy = (interpolate(plane, self.grid.shape, rows, columns) for plane in self.grid.pixel_size)
-        east, north = horn_gradient(elevation, dx, dy)
-        slope = np.degrees(np.arctan(np.hypot(east, north))).astype(np.float32)
+        along, against = horn_gradient(elevation, dx, dy)
+        slope = np.degrees(np.arctan(np.hypot(along, against))).astype(np.float32)
+        a, b, _, d, e, *_ = self.grid.transform
+        right, up = np.array([a, d]) / np.hypot(a, d), -np.array([b, e]) / np.hypot(b, e)  # on the map
+        east, north = (along * right[i] + against * up[i] for i in (0, 1))
         return {"slope": slope, "dem": elevation[1:-1, 1:-1], "east": east, "north": north}
 
     def scale(self, values):
@@ -226,9 +232,9 @@ class Scene:
             window = Window.from_slices((top, bottom), (left, right))
             image, in_files = self._read_files(window)
             values, valid = self._completed(window, image, in_files)
-            if self.source.blank:
-                zero = np.array(self.source.offsets, np.float32)[:, None, None]
-                blank += (image == zero).all(0).sum()
+            for group in self.source.blank:
+                zero = np.array(self.source.offsets, np.float32)[list(group), None, None]
+                blank += (image[list(group)] == zero).all(0).sum()
             if self.dem:
                 imaged += in_files.sum()
                 elevated = valid if self.source.terrain else in_files & np.isfinite(self.read_terrain(window)["dem"])

@@ -46,10 +46,11 @@ class SceneSource:
         paths: of the files. bands: for each band that comes from them (index of the file, number from 1).
         columns: places of those bands among the model's. reference: index of the file whose grid is the scene's.
         dem: path of an elevation raster or "". terrain: ((name, place among the model's bands), ...), if so.
-        nodata: value that means no data where the files do not say, or None.
+        nodata: for each file, the value that means no data where it does not say so itself, or None.
         factors, offsets: for each band of the files: value = factor * (number in the file) + offset.
         dem_nodata: value that means no elevation where its file does not say, or None.
-        alpha: indices of files whose last band is a mask. blank: whether 0 in all bands means no data.
+        alpha: indices of files whose last band is a mask. blank: groups of places in `bands`; 0 in all
+            of a group means no data.
         gain, bias: one for each band of the model: scaled = gain * value + bias. clip: whether to keep it in 0-255.
         reflectance: whether the values are known to be reflectance x 10000.
         product: the product.Product that the files belong to, or None.
@@ -63,7 +64,7 @@ class SceneSource:
     reference: int
     dem: str
     terrain: tuple
-    nodata: float | None
+    nodata: tuple
     factors: tuple
     offsets: tuple
     gain: tuple
@@ -71,7 +72,7 @@ class SceneSource:
     clip: bool = False
     dem_nodata: float | None = None
     alpha: tuple = ()
-    blank: bool = False
+    blank: tuple = ()
     reflectance: bool = False
     product: Product | None = None
     grid: PixelGrid | None = None
@@ -138,7 +139,7 @@ def match_product(product, model_bands, scene):
         reference=0,
         dem=str(scene.dem),
         terrain=terrain,
-        nodata=product.nodata if scene.nodata is None else scene.nodata,
+        nodata=(product.nodata if scene.nodata is None else scene.nodata,) * len(paths),
         factors=tuple(file.factor for file in files),
         offsets=offsets,
         gain=(1.0,) * len(model_bands),
@@ -204,6 +205,7 @@ def match_bands(files, model_bands, scene):
         where = paths[0] if len(paths) == 1 else f"{len(paths)} files"
         raise UserError(f"{where}: {len(chosen)} bands, but the run takes {len(wanted)} ({' '.join(wanted)}): {hint}")
     factors, offsets, reflectance = tagged_scaling(files, chosen, scene.offset)
+    untagged = scene.nodata is None and all(is_untagged(file) for file in files)
     return SceneSource(
         paths=tuple(map(str, paths)),
         bands=tuple((index, number) for index, number, _ in chosen),
@@ -211,14 +213,14 @@ def match_bands(files, model_bands, scene):
         reference=finest(files),
         dem=str(scene.dem),
         terrain=terrain,
-        nodata=scene.nodata,
+        nodata=(scene.nodata,) * len(paths),
         factors=factors,
         offsets=offsets,
         gain=(1.0,) * len(model_bands),
         bias=(0.0,) * len(model_bands),
         dem_nodata=scene.dem_nodata,
         alpha=alpha,
-        blank=scene.nodata is None and len(chosen) > 2 and all(is_untagged(file) for file in files),
+        blank=(tuple(range(len(chosen))),) if untagged and len(chosen) > 2 else (),
         reflectance=reflectance,
     )
 

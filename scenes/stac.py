@@ -23,21 +23,23 @@ def open_item(path):
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(item, dict) or item.get("type") != "Feature" or not isinstance(item.get("assets"), dict):
-        kind = item.get("type") if isinstance(item, dict) else "list"
-        hint = ": give one item of it" if kind in ("FeatureCollection", "Collection", "Catalog") else ""
-        raise UserError(f"{path} is no STAC item (a Feature with assets), but {kind or 'something else'}{hint}")
-    properties = item.get("properties", {})
+        kind = item.get("type") if isinstance(item, dict) else None
+        hint = f", but a {kind}: give one item of it" if kind in ("FeatureCollection", "Collection", "Catalog") else ""
+        raise UserError(f"{path} is no STAC item, a Feature with assets{hint}")
+    properties = item.get("properties") or {}
+    assets = {key: asset for key, asset in item["assets"].items() if isinstance(asset, dict)}
     level = _level(item)
     if level is None:
         raise UserError(f"{path}: collection {item.get('collection')!r} is not read; Sentinel-2 Level-1C and 2A are")
     bands = {}
-    for key, asset in item["assets"].items():
+    for key, asset in assets.items():
         band = _band_of(key, asset)
         if band and band not in bands:
             bands[band] = BandFile(_href(asset, path), 1, *_scaling(asset, properties, path))
     if not bands:
         raise UserError(f"{path} has no asset of a band: it has {', '.join(item['assets'])}")
-    classes = next((_href(item["assets"][key], path) for key in ("scl", "SCL") if key in item["assets"]), "")
+    scl = (asset for key, asset in assets.items() if re.fullmatch(r"scl([-_]\d\dm)?", key, re.IGNORECASE))
+    classes = next((_href(asset, path) for asset in scl), "")
     baseline = _baseline(properties)
     return Product(
         name=str(item.get("id") or path.stem),
@@ -51,7 +53,9 @@ def open_item(path):
 
 
 def _level(item):
-    words = f"{item.get('collection', '')} {item.get('id', '')} {item.get('properties', {}).get('s2:product_type', '')}"
+    words = (
+        f"{item.get('collection', '')} {item.get('id', '')} {(item.get('properties') or {}).get('s2:product_type', '')}"
+    )
     if not re.search(r"sentinel-?_?(2|s2)|^S2|\bS2[A-D]|S2MSI", words, re.IGNORECASE):
         return None
     match = re.search(r"(l|msi)(1c|2a)", words, re.IGNORECASE)
@@ -60,7 +64,7 @@ def _level(item):
 
 def _band_of(key, asset):
     """Return the Sentinel-2 band of an asset, by its key or its one band's name; None for pictures and masks."""
-    if "data" not in asset.get("roles", ["data"]) and "reflectance" not in asset.get("roles", []):
+    if not {"data", "reflectance"} & set(asset.get("roles") or ["data"]):
         return None
     plain = re.sub(r"[-_](jp2|10m|20m|60m)$", "", key)
     if band := sentinel2_band(plain):

@@ -37,12 +37,23 @@ def test_a_table_names_scenes_after_and_before(call, place):
     write_raster(place / "in" / "after.tif", ground())
     write_raster(place / "in" / "before.tif", ground())
     write_raster(place / "in" / "alone.tif", ground())
-    (place / "in" / "pairs.csv").write_text("input,before\nafter.tif,before.tif\nalone.tif,\n")
+    (place / "in" / "pairs.csv").write_text("input, before\nafter.tif, before.tif\nalone.tif,\n")
     call(INPUTS=("in/pairs.csv",))
     after, alone = (read(f"maps/{name}_probability.tif").astype(float) / 100 for name in ("after", "alone"))
     assert after == pytest.approx(alone * (1 - alone), abs=0.02)
     (place / "in" / "pairs.csv").write_text("scene\nafter.tif\n")
-    with pytest.raises(UserError, match="pairs.csv needs a column input"):
+    with pytest.raises(UserError, match="pairs.csv needs rows, a column input"):
+        call(INPUTS=("in/pairs.csv",))
+    for text, told in (
+        ("before,input\nafter.tif\n", "line 2 names no input"),
+        ("input,after\nalone.tif,after.tif\n", "at most a column before"),
+        ("input\n", "needs rows"),
+    ):
+        (place / "in" / "pairs.csv").write_text(text)
+        with pytest.raises(UserError, match=told):
+            call(INPUTS=("in/pairs.csv",))
+    (place / "in" / "pairs.csv").write_bytes("input\n\u00fcber.tif\n".encode("latin-1"))
+    with pytest.raises(UserError, match="no table of commas in UTF-8"):
         call(INPUTS=("in/pairs.csv",))
     with pytest.raises(UserError, match="either --input .* or --inputs"):
         call("in/after.tif", INPUTS=("in/pairs.csv",))

@@ -166,3 +166,67 @@ def test_flat_polygons_are_left_out(call, place):
     assert len(kept) == 1 and kept["mean_slope_deg"][0] > 20
     with pytest.raises(UserError, match="--min-slope needs an elevation raster, --dem"):
         call("scene.tif", MIN_SLOPE=8.0)
+
+
+# ---------------------------------------------------------------------- masks and shapes as people have them
+
+
+def test_no_data_of_a_mask_hides_nothing_on_any_grid(call, place):
+    write_raster(place / "scene.tif", make_bands(40, 60))
+    mask = np.zeros((1, 40, 60), np.uint8)
+    mask[0, 5:10, 5:10], mask[0, 20:] = 1, 255
+    write_raster(place / "same.tif", mask, nodata=255)
+    wide = np.pad(mask, ((0, 0), (3, 3), (3, 3)), constant_values=255)
+    write_raster(place / "wide.tif", wide, from_origin(CORNER[0] - 30, CORNER[1] + 30, 10, 10), nodata=255)
+    for name in ("same", "wide"):
+        call("scene.tif", CLOUDS=f"{name}.tif")
+        assert (read("maps/scene_mask.tif") == 254).sum() == 25
+
+
+@pytest.mark.parametrize("form", [{"nodata": 0}, {}])
+def test_a_mask_without_clouds_lies_over_the_scene(call, place, form, capsys):
+    write_raster(place / "scene.tif", make_bands(40, 60))
+    clear = np.zeros((1, 50, 70), np.uint8)
+    write_raster(place / "clear.tif", clear, from_origin(CORNER[0] - 50, CORNER[1] + 50, 10, 10), **form)
+    call("scene.tif", CLOUDS="clear.tif", EXCLUDE="clear.tif")
+    assert "covers" not in capsys.readouterr().out
+    write_raster(place / "far.tif", clear, from_origin(CORNER[0] + 1e5, CORNER[1], 10, 10))
+    with pytest.raises(UserError, match="far.tif does not lie over the scene"):
+        call("scene.tif", EXCLUDE="far.tif")
+
+
+def test_shapes_of_the_whole_world_are_widened_by_metres_at_the_scene(place):
+    path = write_raster(place / "scene.tif", make_bands(40, 60))
+    left, top = CORNER
+    here = geopandas.GeoSeries([shapely.Point(left + 305, top - 205)], crs=UTM).to_crs(4326).iloc[0]
+    world = [here, shapely.Point(-179, -90), shapely.Point(0, 90), shapely.Point(60, -60)]
+    shapes(place / "world.gpkg", *world, crs=4326)
+    wide = exclusion.open_excluded(place / "world.gpkg", grid_of(path), 30.0).hidden(0, 40)
+    assert np.flatnonzero(wide.any(1)).tolist() == list(range(17, 24))
+    assert exclusion.open_excluded(place / "world.gpkg", grid_of(path)).hidden(0, 40).sum() == 1
+    shapes(place / "empty.gpkg")
+    with pytest.raises(UserError, match="none of its 0 shapes lies over the scene"):
+        exclusion.open_excluded(place / "empty.gpkg", grid_of(path), 30.0)
+
+
+@pytest.mark.parametrize("transform", ["north up", "south up", "turned"])
+def test_slopes_face_where_they_face_on_any_grid(place, transform):
+    """Ground that falls to the north, whichever way the rows of the scene run."""
+    from affine import Affine
+
+    from tests.test_scene import RGB, open_scene
+
+    left, top = CORNER
+    elevation = -5.0 * np.repeat(np.arange(120)[::-1, None], 160, 1).astype(np.float32)
+    write_raster(place / "dem.tif", [elevation], from_origin(left - 300, top + 300, 10, 10))
+    grid = {
+        "north up": from_origin(left, top, 10, 10),
+        "south up": Affine(10, 0, left, 0, 10, top - 400),
+        "turned": Affine(0, 10, left, -10, 0, top),
+    }[transform]
+    write_raster(place / "scene.tif", make_bands(40, 40), grid)
+    with open_scene([place / "scene.tif"], RGB, dem=str(place / "dem.tif")) as scene:
+        from rasterio.windows import Window
+
+        terrain = scene.read_terrain(Window(5, 5, 20, 20))
+    assert terrain["north"].mean() == pytest.approx(-0.5, abs=0.01) and abs(terrain["east"]).max() < 0.01

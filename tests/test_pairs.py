@@ -28,13 +28,13 @@ def test_a_shift_is_measured_to_a_tenth_of_a_pixel(tmp_path, shift):
     for name, moved in (("after", (0, 0)), ("before", shift)):
         write_raster(tmp_path / f"{name}.tif", ground(shift=moved))
     with open_scene([tmp_path / "after.tif"], RGB) as after:
-        spread = pairs.windows(after.grid.shape, 128, 3)
+        spread = pairs.windows((0, after.grid.height, 0, after.grid.width), 128, 3)
         with open_scene([tmp_path / "before.tif"], RGB) as before:
-            found = pairs.measure_shift([pairs.both_seen(after, before, window)[2] for window in spread])
+            found = pairs.measure_shift([pairs.both_seen(after, before, window) for window in spread])
         assert (found.down, found.right) == pytest.approx(shift, abs=0.1)
         before = pairs.open_before(source.SceneInput((tmp_path / "before.tif",)), RGB, after)
         with before:
-            left = pairs.measure_shift([pairs.both_seen(after, before, window)[2] for window in spread])
+            left = pairs.measure_shift([pairs.both_seen(after, before, window) for window in spread])
             assert left.length < max(pairs.TOLERATED_SHIFT, 0.15)
             assert (before.source.moves == ()) == (np.hypot(*shift) <= pairs.TOLERATED_SHIFT)
 
@@ -130,3 +130,55 @@ def test_a_run_of_two_dates_takes_both_in_one_input(call, place):
     assert read("maps/after_probability.tif") == pytest.approx(expected, abs=2e-3)
     with pytest.raises(UserError, match="the run takes two dates: give the scene before the event with --before"):
         call("after.tif", RUN="dates")
+
+
+def test_a_scene_before_on_another_grid_is_scaled_as_the_one_after(place):
+    """The view that is warped to the grid holds floats, whatever the file does."""
+    values = (1000 * ground()).astype(np.uint16)
+    write_raster(place / "after.tif", values)
+    padded = np.pad(values, ((0, 0), (5, 5), (5, 5)), "edge")
+    write_raster(place / "before.tif", padded, from_origin(CORNER[0] - 50, CORNER[1] + 50, 10, 10))
+    inputs = source.SceneInput((place / "before.tif",))
+    with open_scene([place / "after.tif"], RGB) as after, pairs.open_before(inputs, RGB, after) as before:
+        assert before.dtype == after.dtype == "uint16"
+
+
+def test_a_small_scene_before_anywhere_in_a_large_one_overlaps(place, capsys):
+    write_raster(place / "after.tif", np.ones((3, 2600, 2600), np.uint8))
+    write_raster(
+        place / "before.tif", np.ones((3, 290, 290), np.uint8), from_origin(CORNER[0] + 2700, CORNER[1] - 2700, 10, 10)
+    )
+    with open_scene([place / "after.tif"], RGB) as after:
+        pairs.open_before(source.SceneInput((place / "before.tif",)), RGB, after).__exit__()
+    assert "covers 1." in capsys.readouterr().out
+
+
+def test_each_date_has_its_own_no_data(place):
+    after, before = (np.full((2, 40, 60), 1000, np.uint16) for _ in range(2))
+    after[:, :, :5] = before[:, :, 50:] = 7
+    write_raster(place / "after.tif", after, nodata=7)
+    write_raster(place / "before.tif", before)
+    bands = tuple(f"{band} {date}" for date in ("before", "after") for band in ("B04", "B03"))
+    inputs = (source.SceneInput((place / f"{name}.tif",)) for name in ("after", "before"))
+    with pairs.open_pair(*inputs, bands) as opened:
+        valid = opened.read(0, 40)[1]
+    assert not valid[:, :5].any() and valid[:, 5:].all()
+    three = np.full((3, 40, 60), 1000, np.uint16)
+    blank = three.copy()
+    blank[:, :, 50:] = 0
+    write_raster(place / "three.tif", three)
+    write_raster(place / "blank.tif", blank)
+    bands = tuple(f"{band} {date}" for date in ("before", "after") for band in ("B04", "B03", "B02"))
+    inputs = (source.SceneInput((place / f"{name}.tif",)) for name in ("three", "blank"))
+    with pairs.open_pair(*inputs, bands) as opened:
+        assert not opened.read(0, 40)[1][:, 50:].any()
+
+
+def test_a_run_with_terrain_takes_it_on_both_dates(call, place):
+    write_raster(place / "after.tif", np.ones((12, 40, 60), np.float32))
+    write_raster(place / "before.tif", np.ones((12, 40, 60), np.float32))
+    write_raster(
+        place / "dem.tif", [np.ones((60, 80), np.float32)], from_origin(CORNER[0] - 100, CORNER[1] + 100, 10, 10)
+    )
+    call("after.tif", BEFORE=("before.tif",), RUN="terrain", DEM="dem.tif")
+    assert (read("maps/after_mask.tif") < 2).all()

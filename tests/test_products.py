@@ -1,5 +1,6 @@
 """Products: Sentinel-2 as ESA publishes it, STAC items and Landsat, their values against the published formulas."""
 
+import json
 import re
 import shutil
 
@@ -145,6 +146,29 @@ def test_damaged_products_are_refused_in_one_line(copy, tmp_path):
     assert "has the layout of before December 2016" in refused(old)
 
 
+def test_classes_cut_short_and_damage_in_a_zip_are_found_before_the_work(copy):
+    archive = zipped(copy)
+    with open(archive, "r+b") as file:
+        content = file.read()
+        at = content.index(b"B04_10m.jp2") + 400
+        file.seek(at)
+        file.write(bytes(255 - byte for byte in content[at : at + 40]))
+    with pytest.raises(UserError, match="is damaged .*: download the product again"):
+        products.open_product([archive])
+    scl = next(copy.rglob("*SCL_20m.jp2"))
+    scl.write_bytes(scl.read_bytes()[:-50])
+    with pytest.raises(UserError, match="SCL_20m.jp2 is cut short"):
+        products.open_product([copy])
+
+
+def test_a_product_is_mapped_by_workers(call, tmp_path, level_2a):
+    pytest.importorskip("distributed")
+    call(level_2a, SCALING="none", OUT_DIR="here")
+    call(level_2a, SCALING="none", SCHEDULER="local:1")
+    for path in (tmp_path / "here").iterdir():
+        assert path.read_bytes() == (tmp_path / "maps" / path.name).read_bytes(), path.name
+
+
 # ---------------------------------------------------------------------- other sources
 
 
@@ -168,13 +192,17 @@ def test_what_is_no_item_of_sentinel_2_is_refused(tmp_path):
     path = tmp_path / "a.json"
     for text, told in (
         ("{", "cannot be read as JSON"),
-        ('{"type": "FeatureCollection", "features": []}', "FeatureCollection: give one item of it"),
+        ('{"type": "FeatureCollection", "features": []}', "a FeatureCollection: give one item of it"),
         ('{"type": "Feature", "collection": "landsat-c2-l2", "assets": {"red": {}}}', "'landsat-c2-l2' is not read"),
         ('{"type": "Feature", "collection": "sentinel-2-l2a", "assets": {"visual": {}}}', "has no asset of a band"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=told):
             products.open_product([path])
+    odd = {"type": "Feature", "collection": "sentinel-2-l2a", "properties": None}
+    path.write_text(json.dumps(odd | {"assets": {"red": None, "B03": {"roles": None, "href": "a"}}}))
+    with pytest.raises(UserError, match="states neither an offset"):
+        products.open_product([path])
     with pytest.raises(UserError, match="states neither an offset .* nor the processing baseline"):
         products.open_product([make_item(tmp_path, raster=None)])
 
@@ -205,6 +233,15 @@ def test_other_landsats_are_refused(tmp_path):
     shutil.copy(path, tmp_path / "LC08_MTL.json")
     with pytest.raises(UserError, match="holds 2 Landsat scenes: give one of them by its MTL file"):
         products.open_product([tmp_path])
+    path.write_text(
+        '{"A": {"PRODUCT_CONTENTS": {"COLLECTION_NUMBER": "02", "PROCESSING_LEVEL": "L1TP"}, "IMAGE_ATTRIBUTES": '
+        '{"SPACECRAFT_ID": "LANDSAT_9"}}}'
+    )
+    with pytest.raises(UserError, match="is damaged .it lacks 'SUN_ELEVATION'"):
+        products.open_product([path])
+    (tmp_path / "LC09_L2SP_192028_20230703_20230705_02_T1.tar").touch()
+    with pytest.raises(UserError, match="unpack it"):
+        products.open_product([tmp_path / "LC09_L2SP_192028_20230703_20230705_02_T1.tar"])
     path.write_text("{")
     with pytest.raises(UserError, match="MTL.json is damaged"):
         products.open_product([path])

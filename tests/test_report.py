@@ -7,6 +7,7 @@ import shutil
 import geopandas
 import numpy as np
 import pytest
+from rasterio.transform import from_origin
 
 from benchmarks import report_in_browser
 from tests.maps import make_bands
@@ -47,6 +48,15 @@ def test_a_map_without_polygons_has_a_report(call, place):
     call("scene.tif")
     data, text = data_of(place / "maps" / "scene_report.html")
     assert data["polygons"] == [] and "0 polygons" in text
+
+
+def test_pixels_of_centimetres_have_areas_and_a_report(call, place):
+    bands = np.ones((3, 60, 60), np.float32)
+    bands[0, ::4, ::4] = 3
+    write_raster(place / "drone.tif", bands, from_origin(300000, 1500000, 0.2, 0.2))
+    call("drone.tif")
+    table = geopandas.read_file("maps/drone_landslides.gpkg", layer="landslides")
+    assert len(table) == 225 and table["area_m2"].tolist() == pytest.approx([0.04] * 225, rel=0.01)
 
 
 @pytest.mark.slow
