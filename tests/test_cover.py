@@ -79,6 +79,7 @@ def test_a_mask_raster_on_any_grid_hides_ground(call, place, capsys):
         call("scene.tif", CLOUDS="nowhere.tif")
 
 
+@pytest.mark.slow
 def test_clouds_computed_by_ukis(call, tmp_path):
     pytest.importorskip("ukis_csmask")
     safe = make_safe(tmp_path, "1C")

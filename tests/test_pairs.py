@@ -100,6 +100,7 @@ def test_ground_hidden_on_either_date_is_not_seen(call, tmp_path, monkeypatch):
     assert (mask[40:80] == 254).all() and (mask[120:160] == 254).all() and (mask[90:110] < 2).all()
 
 
+@pytest.mark.slow
 def test_a_pair_has_the_same_bytes_from_workers(call, place):
     pytest.importorskip("distributed")
     write_raster(place / "after.tif", ground(100, 120))

@@ -161,6 +161,7 @@ def test_classes_cut_short_and_damage_in_a_zip_are_found_before_the_work(copy):
         products.open_product([copy])
 
 
+@pytest.mark.slow
 def test_a_product_is_mapped_by_workers(call, tmp_path, level_2a):
     pytest.importorskip("distributed")
     call(level_2a, SCALING="none", OUT_DIR="here")
