@@ -6,7 +6,7 @@
     python predict.py --run rgb --input scene.tif --scene-bands 3 2 1 --scaling stretch --scheduler local:2
 
 Writes into results/<run>/maps/: mask_N.h5 of patches; of a scene <scene>_probability.tif, <scene>_mask.tif,
-<scene>_landslides.gpkg and <scene>_quicklook.png.
+<scene>_landslides.gpkg, <scene>_report.html and <scene>_quicklook.png.
 """
 
 import csv
@@ -128,9 +128,12 @@ def list_inputs():
         raise script.UserError("give either --input (and --before) or --inputs")
     if len(INPUTS) > 1 or not str(INPUTS[0]).lower().endswith(".csv"):
         return [((path,), ()) for path in INPUTS]
+    from scenes.opening import check_readable
+
     table = Path(INPUTS[0])
+    check_readable(table)
     try:
-        with open(records.require(table, "a text editor"), newline="", encoding="utf-8-sig") as file:
+        with open(table, newline="", encoding="utf-8-sig") as file:
             rows = [{k.strip(): v for k, v in row.items() if k} for row in csv.DictReader(file, skipinitialspace=True)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise script.UserError(f"{table} is no table of commas in UTF-8 ({error})") from None
@@ -178,10 +181,11 @@ def map_patches(run, threshold, out_dir, metadata):
     """Write mask_N.h5 for every patch; a folder with splits gets a folder for each."""
     if DEM or BEFORE or INPUTS or SCENE_BANDS or SCALING not in ("auto", "none") or SCHEDULER:
         raise script.UserError("patches are taken as they are: scene settings do not apply to them")
+    from scenes.targets import check_targets
+
     entries = list_patches([Path(path) for path in INPUT])
     targets = [out_dir / entry.split / f"mask_{entry.number}.h5" for entry in entries]
-    if there := [path for path in targets if path.exists() and not OVERWRITE]:
-        raise script.UserError(f"{there[0]} exists: replace it with --overwrite, or write elsewhere with --out-dir")
+    check_targets(targets, OVERWRITE)
     if len(set(targets)) < len(targets):
         twice = next(path for i, path in enumerate(targets) if path in targets[:i])
         raise script.UserError(f"{twice} would hold the masks of two patches: map them in several calls")

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import model_files
+from bands import value_unit
 from patch_reading import ReadOptions
 from records import read_json
 from script import UserError
@@ -87,6 +88,9 @@ class Run:
             self.config["bands"] = [f"band{int(band) + 1}" if band.isdigit() else band for band in self.config["bands"]]
             bands = self.constants.get("BANDS", ())
             self.constants["BANDS"] = [str(int(band) + 1) if band.isdigit() else band for band in map(str, bands)]
+        if "values" not in self.config and "band_mean" in self.config:  # nor do they say what their values are
+            dtype = self.config.get("file_dtype", "")
+            self.config["values"] = value_unit(self.config["bands"], dtype, self.config["band_mean"])
 
     def removed(self):
         """Constants that the run was trained with and that train.py no longer has: "LOSS = focal_dice", for example."""

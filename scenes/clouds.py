@@ -8,11 +8,10 @@ import numpy as np
 from rasterio.enums import Resampling
 from rasterio.env import ensure_env
 from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform
 from rasterio.windows import Window
 
-from scenes import products, source
+from scenes import source
 from scenes.opening import open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.product import REFLECTANCE
@@ -51,10 +50,8 @@ class Clouds:
             if grid.crs is None or self.file.crs is None:
                 self.file.close()
                 raise UserError(f"{path}: neither on the scene's grid nor with a coordinate system to lay it over that")
-            form = {"width": grid.width, "height": grid.height, "resampling": Resampling.nearest}
             # what the file calls no data is known all the same: only ground beyond it is not
-            form |= {"src_nodata": None, "nodata": None, "transform": grid.transform}
-            self.view = WarpedVRT(self.file, crs=grid.crs, **form)
+            self.view = grid.warped(self.file, resampling=Resampling.nearest, src_nodata=None, nodata=None)
 
     def check_cover(self):
         """Warn if the raster covers a part of the scene only; raise UserError if it covers none of it."""
@@ -92,26 +89,26 @@ class Clouds:
         self.file.close()
 
 
-def open_clouds(wanted, paths, grid, path):
+def open_clouds(wanted, product, grid, path):
     """Open the clouds of a scene; None where there are none to be had.
 
     Args:
         wanted: "auto" for the classes that come with a product, "none", "ukis" to compute them, or a mask raster.
-        paths: of the scene. grid: PixelGrid to read them on. path: of the raster that ukis computes, if wanted.
+        product: product.Product that the scene is, or None. grid: PixelGrid to read them on.
+        path: of the raster that ukis computes, if wanted.
 
     Raises:
         UserError: they cannot be had as wanted.
     """
     if wanted == "none":
         return None
-    product = products.open_product(paths)
     if wanted == "auto":
         if product and product.classes:
             return Clouds(product.classes, product.coding, grid)
         print("note: nothing tells the clouds of this scene: they count as seen (--clouds ukis, or a mask raster)")
         return None
     if wanted == "ukis":
-        clouds = Clouds(compute(product, paths, path), "mask", grid)
+        clouds = Clouds(compute(product, path), "mask", grid)
         clouds.what = "computed by ukis-csmask"
         return clouds
     clouds = Clouds(wanted, "mask", grid)
@@ -119,11 +116,11 @@ def open_clouds(wanted, paths, grid, path):
     return clouds
 
 
-def compute(product, paths, path):
+def compute(product, path):
     """Compute clouds and shadows of a product with ukis-csmask, and write them as a raster.
 
     Args:
-        product: product.Product, or None. paths: what it was opened from. path: of the raster; returned.
+        product: product.Product, or None. path: of the raster; returned.
     """
     try:
         import ukis_csmask  # noqa: F401
@@ -133,7 +130,7 @@ def compute(product, paths, path):
     if lacking and (not product or lacking != ["swir16", "swir22"]):
         raise UserError("--clouds ukis needs a product with blue, green, red and near infrared: give a mask raster")
     words = tuple(word for word in UKIS_BANDS if word not in lacking)
-    with source.open_scene(source.SceneInput(paths, words), words) as light:
+    with source.open_scene(source.SceneInput((), words), words, product) as light:
         step = max(1, round(UKIS_PIXEL / float(np.median(light.grid.pixel_size[0])))) if light.grid.crs else 1
         coarse = light.grid.coarser(step)
         write_clouds(light, coarse, step, "l2a" if product.surface else "l1c", path)
@@ -156,7 +153,7 @@ def write_clouds(light, coarse, step, level, path):
             columns = max(column - UKIS_MARGIN, 0), min(column + UKIS_WINDOW + UKIS_MARGIN, coarse.width)
             window = Window.from_slices(*([at * step for at in place] for place in (rows, columns)))
             window = window.intersection(Window(0, 0, light.grid.width, light.grid.height))
-            values, valid = light.read_reduced(window, (rows[1] - rows[0], columns[1] - columns[0]))
+            values, valid = light.read_files(window, shape=(rows[1] - rows[0], columns[1] - columns[0]))
             image = np.moveaxis(np.where(valid, values, 0) / REFLECTANCE, 0, 2).astype(np.float32)
             short = [max(0, 256 - size) for size in image.shape[:2]]  # its smallest picture
             image = np.pad(image, ((0, short[0]), (0, short[1]), (0, 0)), "symmetric")

@@ -27,8 +27,7 @@ class Excluded:
         check_readable(path)
         if grid.crs is None:
             raise UserError(f"{path}: the scene has no coordinate system to lay it over")
-        corners = [grid.transform @ (column, row) for column in (0, grid.width) for row in (0, grid.height)]
-        frame = geopandas.GeoSeries([shapely.box(*np.min(corners, 0), *np.max(corners, 0))], crs=grid.crs)
+        frame = geopandas.GeoSeries([box_of(grid, 0, grid.height)], crs=grid.crs)
         metres = frame.estimate_utm_crs()
         near = frame.to_crs(metres).buffer(margin + 1000)
         try:
@@ -51,8 +50,7 @@ class Excluded:
             raise UserError(f"{path}: none of its {len(table)} shapes lies over the scene")
 
     def _over(self, top, bottom):
-        corners = [self.grid.transform @ (column, row) for column in (0, self.grid.width) for row in (top, bottom)]
-        return self.tree.query(shapely.box(*np.min(corners, 0), *np.max(corners, 0)))
+        return self.tree.query(box_of(self.grid, top, bottom))
 
     def hidden(self, top, bottom):
         """Return which pixels of some rows are excluded: H x W bool."""
@@ -65,6 +63,12 @@ class Excluded:
 
     def close(self):
         """Nothing is open."""
+
+
+def box_of(grid, top, bottom):
+    """Return the box around some rows of a grid, in its coordinates."""
+    corners = [grid.transform @ (column, row) for column in (0, grid.width) for row in (top, bottom)]
+    return shapely.box(*np.min(corners, 0), *np.max(corners, 0))
 
 
 def open_excluded(path, grid, margin=0.0):

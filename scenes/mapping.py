@@ -1,4 +1,4 @@
-"""The maps of a scene: probability, mask, polygons and quick-look, from an open scene to complete files."""
+"""The map of a scene, from an open scene to complete files: targets.FILES lists them."""
 
 import contextlib
 import shutil
@@ -11,35 +11,20 @@ import numpy as np
 import rasterio
 import rasterio.errors
 from rasterio._err import CPLE_BaseError
-from rasterio.env import ensure_env
 from rasterio.windows import Window
 
 import records
-from bands import true_colour, value_unit
+from bands import true_colour
 from networks import total_stride
 from records import atomic_write
-from scenes import checkpoints, cluster, geopackage, pairs, pipeline, polygons, styles, tiling
+from scenes import geopackage, pairs, pipeline, polygons, rasters, styles, tiling
 from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
+from scenes.products import open_product
 from scenes.scaling import choose_scaling, distance_from_training, scaled
 from scenes.source import open_scene
 from scenes.targets import FILES, check_targets, date_of, scene_name, side_files, strips_folder
 from script import UserError, progress
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Pixels of a map: predicted as landslide, judged at all, excluded by the user, and all with data."""
-
-    landslide: int
-    judged: int
-    excluded: int
-    with_data: int
-
-    def shares(self):
-        """Return the shares of the pixels with data that were seen and excluded, as text."""
-        counts = {"seen": self.judged + self.excluded, "excluded": self.excluded}
-        return {name: f"{count / max(self.with_data, 1):.4f}" for name, count in counts.items()}
 
 
 @dataclass(frozen=True)
@@ -62,7 +47,7 @@ class MapSettings:
 
 
 def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=None, taken=()):
-    """Write the four maps of a scene; they get their final names together, when all are complete.
+    """Write the files of a scene's map; they get their final names together, when all are complete.
 
     Args:
         run: runs.Run. scene: SceneInput. settings: MapSettings.
@@ -96,13 +81,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             metadata.setdefault("scaling", scaling)
             warnings += found
         date = date_of(opened.source.paths[opened.source.reference], run)
-        trained = run.config["input_shape"][:2]
-        unit = total_stride(run.constants, trained)
-        # a transformer is made for one size
-        side = unit * max(1, settings.tile // unit) if run.constants.get("MODEL") != "segformer" else unit
-        grid = tiling.TileGrid.of(opened.grid.shape, side, settings.overlap, unit)
-        size = max(1, round(settings.batch_size * np.prod(trained) / np.prod(grid.tile)))
-        grid, fill = grid.filling(size), tuple(run.config["band_mean"])
+        grid, size = lay_tiles(run, opened.grid.shape, settings)
+        fill = tuple(run.config["band_mean"])
         jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, settings.tta) for each in scenes]
         metadata |= {"scene": name, "source": " ".join(map(str, scene.paths))}
         metadata |= {"dem": str(scene.dem)} if scene.dem else {}
@@ -115,7 +95,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             for path in partial.values():
                 path.touch()  # a folder that cannot be written to is told before the work
                 path.unlink()
-            counts = write_rasters(jobs, scenes, covers, settings, partial, metadata)
+            counts = rasters.write(jobs, scenes, covers, settings, partial, metadata)
             # reads both rasters back as a whole, which reveals a full disk
             table = polygons.landslides(
                 partial["mask"], partial["probability"], settings.min_area, terrain_of(opened), settings.min_slope
@@ -173,6 +153,17 @@ def prepare(opened, scene, run):
     return scene.scaling, check_scene(opened, scene, run.config, pixels, dem_share)
 
 
+def lay_tiles(run, shape, settings):
+    """Lay tiles over a scene of a shape; returns (TileGrid, tiles of a batch)."""
+    trained = run.config["input_shape"][:2]
+    unit = total_stride(run.constants, trained)
+    # a transformer is made for one size
+    side = unit * max(1, settings.tile // unit) if run.constants.get("MODEL") != "segformer" else unit
+    grid = tiling.TileGrid.of(shape, side, settings.overlap, unit)
+    size = max(1, round(settings.batch_size * np.prod(trained) / np.prod(grid.tile)))
+    return grid.filling(size), size
+
+
 def open_covers(stack, scenes, inputs, settings):
     """Open what hides ground on either date.
 
@@ -182,9 +173,10 @@ def open_covers(stack, scenes, inputs, settings):
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clouds-")))
     covers = [(polygons.EXCLUDED, open_excluded(settings.exclude, scenes[0].grid, settings.buffer))]
     for i, scene in enumerate(filter(None, inputs)):
-        opened = scenes[min(i, len(scenes) - 1)]  # a model of two dates has both in one
+        # a model of two dates has both in one scene, which knows the product of the later one
+        product = scenes[i].source.product if i < len(scenes) else open_product(scene.paths)
         wanted = settings.clouds if i == 0 or settings.clouds in ("none", "ukis") else "auto"
-        covers.append((polygons.HIDDEN, open_clouds(wanted, scene.paths, opened.grid, folder / f"clouds{i}.tif")))
+        covers.append((polygons.HIDDEN, open_clouds(wanted, product, scenes[0].grid, folder / f"clouds{i}.tif")))
     told = covers[1][1]
     covers = [(code, cover) for code, cover in covers if cover]
     for _, cover in covers:
@@ -198,17 +190,15 @@ def scale(opened, scene, run, pixels):
     Returns the SceneInput with the scaling and the offset that were used.
     """
     config, source = run.config, opened.source
-    unit = config.get("values")
-    if unit is None:  # a run from before this was recorded
-        unit = value_unit(config["bands"], config.get("file_dtype", ""), config["band_mean"])
+    unit = config["values"]
     chosen = scene.scaling
     if chosen == "auto":
         chosen = choose_scaling(unit, source, opened.dtype)
     opened.source = scaled(source, chosen, tuple(config["bands"]), pixels, unit)
     opened.scale(pixels)
-    offsets = sorted({round(offset / factor) for factor, offset in zip(source.factors, source.offsets, strict=True)})
-    shown = " or ".join(f"{offset:+d}" for offset in offsets)
     if source.product:
+        offsets = {round(offset / factor) for factor, offset in zip(source.factors, source.offsets, strict=True)}
+        shown = " or ".join(f"{offset:+d}" for offset in sorted(offsets))
         print(f"{source.product.name}: {source.product.kind}, offset {shown}, scaling {chosen}")
         if source.product.surface and unit == "l4s":
             print(
@@ -246,56 +236,6 @@ def check_scene(opened, scene, config, pixels, dem_share):
 
 
 # ---------------------------------------------------------------------- the work
-
-
-def write_rasters(jobs, scenes, covers, settings, paths, metadata):
-    """Compute and write probability and mask; returns Counts. see `open_covers`."""
-
-    def compute(first):
-        if settings.scheduler:
-            return cluster.strips_on_cluster(jobs, settings.scheduler, first)
-        return pipeline.strips_here(jobs, scenes, first=first)
-
-    kept = strips_folder(paths["mask"].parent, metadata["scene"])
-    strips = checkpoints.resumed(kept, [cluster.placed(job) for job in jobs], compute)
-    grid, counts = jobs[0].grid, np.zeros(4, np.int64)
-    overlap_adds = [tiling.OverlapAdd(grid) for _ in jobs]
-    probability_form = {"dtype": "uint8", "nodata": 255} if settings.percent else {"dtype": "float32", "nodata": np.nan}
-    with (
-        contextlib.closing(strips),  # before the scene is closed, the thread that reads it has to end
-        tiling.raster(paths["probability"], scenes[0].grid, metadata, **probability_form) as probabilities,
-        tiling.raster(paths["mask"], scenes[0].grid, metadata, dtype="uint8", nodata=255) as masks,
-    ):
-
-        @ensure_env  # needed in this thread, too, or GDAL prints messages of its own
-        def write(strips):
-            (top, probability, valid), *earlier = (
-                add.add(strip) for add, strip in zip(overlap_adds, strips, strict=True)
-            )
-            if not len(valid):
-                return
-            hiding = np.zeros(valid.shape, np.uint8)
-            for _, before, known in earlier:
-                probability = pairs.new_probability(probability, before)
-                hiding[~known] = polygons.HIDDEN
-            for code, cover in covers:
-                hiding[cover.hidden(top, top + len(valid))] = code
-            seen = valid & (hiding == 0)
-            mask = np.where(seen, probability >= np.float32(settings.threshold), polygons.NO_DATA).astype(np.uint8)
-            mask[valid & ~seen] = hiding[valid & ~seen]
-            if settings.percent:
-                shown = np.where(seen, np.round(probability * 100), 255).astype(np.uint8)
-            else:
-                shown = np.where(seen, probability, np.float32(np.nan))
-            window = ((top, top + len(valid)), (0, grid.width))
-            probabilities.write(shown, 1, window=window)
-            masks.write(mask, 1, window=window)
-            counts[:] += (mask == 1).sum(), seen.sum(), (mask == polygons.EXCLUDED).sum(), valid.sum()
-
-        with pipeline.BackgroundWriter(write) as writer:
-            for found in progress(strips, "mapping", len(grid.strips)):
-                writer(found)
-    return Counts(*counts.tolist())
 
 
 def terrain_of(opened):

@@ -11,7 +11,6 @@ import rasterio
 from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.vrt import WarpedVRT
 
 from script import UserError
 
@@ -109,13 +108,9 @@ class Elevation:
         # beyond 180 degrees, one side may lie on the other
         turns = (0, -360, 360) if any(map(beyond_180, (self.file, grid))) else (0,)
         self.views = [
-            WarpedVRT(
+            grid.warped(
                 self.file,
                 src_transform=Affine.translation(turn, 0) @ self.file.transform,
-                crs=grid.crs,
-                transform=grid.transform,
-                width=grid.width,
-                height=grid.height,
                 resampling=Resampling.bilinear,
                 src_nodata=fill,
                 nodata=np.nan,

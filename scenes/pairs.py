@@ -98,7 +98,7 @@ def common_ground(after, before, path):
     step = max(1, max(grid.shape) // REDUCED)
     shape = tuple(-(-size // step) for size in grid.shape)
     window = Window(0, 0, grid.width, grid.height)
-    there, both = after.read_reduced(window, shape)[1], before.read_reduced(window, shape)[1]
+    there, both = after.read_files(window, shape=shape)[1], before.read_files(window, shape=shape)[1]
     both = both & there
     if not both.any() and there.any():
         raise UserError(f"{path}: the scene before does not overlap the one after")
@@ -131,7 +131,7 @@ def windows(place, side, count):
 def both_seen(after, before, window):
     """Return the brightness of two scenes in a window, or None if not most of it has data in both."""
     shape = int(window.height), int(window.width)
-    images, valid = zip(*(each.read_reduced(window, shape) for each in (after, before)), strict=True)
+    images, valid = zip(*(each.read_files(window, shape=shape) for each in (after, before)), strict=True)
     both = valid[0] & valid[1]
     if both.mean() < 0.95 or min(shape) < 16:
         return None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.vrt import WarpedVRT
 
 from ground import ground_lattice
 
@@ -57,3 +58,14 @@ class PixelGrid:
         """The grid with a margin of so many pixels on every side."""
         shape = self.height + 2 * pixels, self.width + 2 * pixels
         return PixelGrid(shape, self.transform @ Affine.translation(-pixels, -pixels), self.crs)
+
+    def warped(self, file, **form):
+        """A view of an open raster on this grid; form: what else rasterio's WarpedVRT takes, or takes instead."""
+        place = {"crs": self.crs, "transform": self.transform, "width": self.width, "height": self.height}
+        return WarpedVRT(file, **(place | form))
+
+
+def reduced_shape(shape, longest):
+    """Return ((height, width) reduced to `longest` pixels at most, the factor)."""
+    factor = max(1.0, max(shape) / longest)
+    return tuple(max(1, round(size / factor)) for size in shape), factor

@@ -15,8 +15,9 @@ from PIL import Image
 from rasterio.enums import Resampling
 
 from plots import stretch
+from scenes.pixel_grid import reduced_shape
 from scenes.polygons import EXCLUDED, HIDDEN
-from scenes.styles import CLASSES, COLOURS, PROBABILITY_RAMP
+from scenes.styles import CLASSES, COLOURS, MASK_CLASSES, PROBABILITY_RAMP, class_ranges, hex_colour
 
 FOLDER = Path(__file__).parent / "report_page"
 LONGEST = 2000  # pixels of the longer side of its pictures
@@ -61,7 +62,7 @@ def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms)
         "layers": layers,
         "polygons": rows(table.iloc[:LISTED], columns, area, grid),
         "columns": columns,
-        "colours": {name: "#{:02x}{:02x}{:02x}".format(*colour) for name, colour in COLOURS.items()},
+        "colours": {name: hex_colour(colour) for name, colour in COLOURS.items()},
         "unit": "m²" if grid.crs else "pixels",
     }
     rest = f", {len(table)} in all: the GeoPackage has them" if len(table) > LISTED else ""
@@ -70,7 +71,11 @@ def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms)
         "summary": summary,
         "warnings": warnings,
         "layers": layers,
-        "classes": class_ranges(),
+        "classes": [
+            {"name": name, "range": confidence, "colour": hex_colour(COLOURS[name])}
+            for name, confidence in class_ranges().items()
+        ],
+        "covers": [(label, hex_colour(colour)) for label, colour in map(MASK_CLASSES.get, (HIDDEN, EXCLUDED))],
         "totals": totals(table, area),
         "area_unit": "km²" if grid.crs else "pixels",
         "seen_text": seen_text(about),
@@ -104,8 +109,7 @@ def picture(scene, bands):
 def reduced(path, resampling):
     """Read a raster of a map reduced to LONGEST pixels: H x W, masked where it has no data."""
     with rasterio.open(path) as file:
-        factor = max(1.0, max(file.shape) / LONGEST)
-        shape = tuple(max(1, round(size / factor)) for size in file.shape)
+        shape, _ = reduced_shape(file.shape, LONGEST)
         return file.read(1, out_shape=shape, masked=True, resampling=resampling), file.dtypes[0]
 
 
@@ -125,7 +129,7 @@ def cover(path):
     values, _ = reduced(path, Resampling.nearest)
     codes = values.filled(255)
     index = np.select([codes == HIDDEN, codes == EXCLUDED], [1, 2], 0).astype(np.uint8)
-    palette = np.array([(0, 0, 0, 0), (140, 140, 140, 170), (120, 120, 200, 110)], float)
+    palette = np.array([(0, 0, 0, 0), *(MASK_CLASSES[code][1] for code in (HIDDEN, EXCLUDED))], float)
     return encoded(paletted(index, palette), "png", optimize=True)
 
 
@@ -140,14 +144,17 @@ def paletted(index, palette):
 def encoded(image, form, **options):
     """Return a picture as a data address."""
     file = io.BytesIO()
-    if "transparency" in image.info:
-        options["transparency"] = image.info["transparency"]
     image.save(file, form, **options)
+    return data_address(file, form)
+
+
+def data_address(file, form):
+    """Return the content of a file in memory as a data address."""
     return f"data:image/{form};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def sizes(areas, unit):
-    """Draw the number of polygons by area, on logarithmic axes, as a PNG in base 64; "" of fewer than ten."""
+    """Draw the number of polygons by area, on logarithmic axes, as a PNG in a data address; "" of fewer than ten."""
     areas = areas[areas > 0]
     if len(areas) < 10 or areas.min() == areas.max():
         return ""
@@ -161,7 +168,7 @@ def sizes(areas, unit):
     axis.grid(alpha=0.3)
     file = io.BytesIO()
     figure.savefig(file, metadata={"Software": None})
-    return base64.b64encode(file.getvalue()).decode()
+    return data_address(file, "png")
 
 
 # ---------------------------------------------------------------------- words and numbers
@@ -192,14 +199,6 @@ def rows(table, columns, area, grid):
         entry["rings"] = [np.round(ring.coords, 1).tolist() for ring in outlines]
         found.append(entry)
     return found
-
-
-def class_ranges():
-    """Return name, colour and range of confidence of each class."""
-    names, least = list(CLASSES), list(CLASSES.values())
-    ranges = [f"{least[0]:g} and more", *(f"{low:g} to {high:g}" for high, low in zip(least, least[1:], strict=False))]
-    colours = ["rgb({},{},{})".format(*COLOURS[name]) for name in names]
-    return [{"name": n, "colour": c, "range": r} for n, c, r in zip(names, colours, ranges, strict=True)]
 
 
 def totals(table, area):

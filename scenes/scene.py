@@ -11,12 +11,11 @@ from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import ensure_env
 from rasterio.errors import RasterioError
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from ground import horn_gradient, interpolate
 from scenes.opening import Elevation, open_raster
-from scenes.pixel_grid import PixelGrid
+from scenes.pixel_grid import PixelGrid, reduced_shape
 from script import UserError
 
 NO_PLACE = "EPSG:3857"  # stands for no coordinate system where GDAL asks for one to move pixels
@@ -70,12 +69,10 @@ class Scene:
             if file.shape != self.grid.shape or any(crs.values()):
                 raise UserError(f"{file.name}: without a coordinate system it cannot be brought onto the scene's grid")
             crs = dict.fromkeys(crs, NO_PLACE)
-        view = WarpedVRT(
+        view = self.grid.warped(
             file,
             **crs,
             transform=Affine.translation(*(move or (0, 0))) @ self.grid.transform,
-            width=self.grid.width,
-            height=self.grid.height,
             resampling=Resampling.bilinear,
             src_nodata=self.source.nodata[index] if file.nodata is None else file.nodata,
             nodata=np.nan,
@@ -106,7 +103,7 @@ class Scene:
             UserError: naming the file that cannot be read.
         """
         window = Window.from_slices((top, bottom), (left, self.grid.width if right is None else right))
-        return self._completed(window, *self._read_files(window))
+        return self._completed(window, *self.read_files(window))
 
     def _completed(self, window, image, valid):
         """Add slope and elevation to what the files hold, and scale; see `read`."""
@@ -121,7 +118,7 @@ class Scene:
         return values, valid
 
     @ensure_env  # needed in every thread, or GDAL prints messages of its own
-    def _read_files(self, window, bands=None, shape=None):
+    def read_files(self, window, bands=None, shape=None):
         """Read bands of the files in a window, offset but not scaled: (bands x H x W float32, valid H x W).
 
         `bands` are places in source.bands. With a `shape` (H, W), averages over blocks of pixels.
@@ -198,15 +195,10 @@ class Scene:
 
     def thumbnail(self, bands, longest):
         """Read some bands (by place), reduced to `longest` pixels: (H x W x bands, valid H x W, factor)."""
-        factor = max(1.0, max(self.grid.shape) / longest)
-        shape = tuple(max(1, round(size / factor)) for size in self.grid.shape)
+        shape, factor = reduced_shape(self.grid.shape, longest)
         places = [self.source.columns.index(band) if band in self.source.columns else 0 for band in bands]
-        values, valid = self.read_reduced(Window(0, 0, self.grid.width, self.grid.height), shape, places)
+        values, valid = self.read_files(Window(0, 0, self.grid.width, self.grid.height), places, shape)
         return np.moveaxis(values, 0, -1), valid, factor
-
-    def read_reduced(self, window, shape, places=None):
-        """Read a window of the files reduced to a shape, not scaled: (bands x H x W float32, valid H x W)."""
-        return self._read_files(window, places, shape)
 
     def sample(self):
         """Read pixels that stand for the scene.
@@ -230,7 +222,7 @@ class Scene:
         kept, imaged, complete, blank, seen = [], 0, 0, 0, 0
         for top, bottom, left, right in windows:
             window = Window.from_slices((top, bottom), (left, right))
-            image, in_files = self._read_files(window)
+            image, in_files = self.read_files(window)
             values, valid = self._completed(window, image, in_files)
             for group in self.source.blank:
                 zero = np.array(self.source.offsets, np.float32)[list(group), None, None]

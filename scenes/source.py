@@ -79,34 +79,29 @@ class SceneSource:
     moves: tuple = ()
 
 
-def open_scene(scene, model_bands):
+def open_scene(scene, model_bands, product=None):
     """Open a scene with the bands that a model takes, not yet scaled.
 
     Args:
         scene: SceneInput: a product, one raster, or several rasters of one band each in the model's order.
-        model_bands: names of the model's bands.
+        model_bands: names of the model's bands. product: product.Product that the scene is, if it is open already.
 
     Raises:
         UserError: for a file that cannot be opened, bands that are missing, too many or too few, or a coordinate
             system in which nothing can be measured.
     """
-    product = products.open_product(scene.paths)
+    product = product or products.open_product(scene.paths)
+    source = match_product(product, model_bands, scene) if product else None
+    paths = source.paths if product else tuple(map(str, scene.paths))
     with contextlib.ExitStack() as stack:
-        if product:
-            source = match_product(product, model_bands, scene)
-            files = [open_raster(path) for path in source.paths]
-        else:
-            files = [open_raster(path) for path in scene.paths]
+        files = [open_raster(path) for path in paths]
         for file in files:  # entered as contexts, they would close GDAL's environment for others
             stack.callback(file.close)
-        if product:
-            source = replace(source, reference=finest(files))
-        else:
-            source = replace(match_bands(files, model_bands, scene), paths=tuple(map(str, scene.paths)))
-        opened = Scene(source, files)
+        source = source or match_bands(files, model_bands, scene)
+        opened = Scene(replace(source, paths=paths, reference=finest(files)), files)
         if opened.grid.crs and not has_ellipsoid(opened.grid.crs):
             raise UserError(
-                f"{source.paths[source.reference]}: nothing can be measured in its coordinate system, which has no "
+                f"{paths[opened.source.reference]}: nothing can be measured in its coordinate system, which has no "
                 "ellipsoid: assign the right one with gdal_edit.py -a_srs"
             )
         stack.pop_all()  # from here on the scene closes them
@@ -136,7 +131,7 @@ def match_product(product, model_bands, scene):
         paths=paths,
         bands=tuple((paths.index(file.path), file.number) for file in files),
         columns=columns,
-        reference=0,
+        reference=0,  # until the files are compared
         dem=str(scene.dem),
         terrain=terrain,
         nodata=(product.nodata if scene.nodata is None else scene.nodata,) * len(paths),
@@ -210,7 +205,7 @@ def match_bands(files, model_bands, scene):
         paths=tuple(map(str, paths)),
         bands=tuple((index, number) for index, number, _ in chosen),
         columns=columns,
-        reference=finest(files),
+        reference=0,  # until the files are compared
         dem=str(scene.dem),
         terrain=terrain,
         nodata=(scene.nodata,) * len(paths),

@@ -24,39 +24,47 @@ PROBABILITY_RAMP = ((0.0, (255, 255, 255, 0)), (0.25, (253, 219, 199, 140)), (0.
 )
 
 
+def class_ranges():
+    """Return {class: its range of confidence, in words}, from the highest."""
+    names, least = list(CLASSES), list(CLASSES.values())
+    between = (f"{low:g} to {high:g}" for high, low in zip(least, least[1:], strict=False))
+    return dict(zip(names, (f"{least[0]:g} and more", *between), strict=True))
+
+
 def polygon_style():
     """Return the QML of the polygons: a colour for each class, with an outline, no labels."""
     categories, symbols = "", ""
-    names = list(CLASSES)
-    for i, (name, least) in enumerate(CLASSES.items()):
-        above = f"{least:g} and more" if i == 0 else f"{least:g} to {CLASSES[names[i - 1]]:g}"
-        label = quoteattr(f"{name} (confidence {above})")
+    for i, (name, confidence) in enumerate(class_ranges().items()):
+        label = quoteattr(f"{name} (confidence {confidence})")
         categories += f'<category render="true" value="{name}" symbol="{i}" label={label}/>'
         fill, outline = (",".join(map(str, (*COLOURS[name], alpha))) for alpha in (120, 255))
         options = {"color": fill, "outline_color": outline, "outline_width": "0.4", "outline_width_unit": "MM"}
-        options |= {"outline_style": "solid", "style": "solid", "joinstyle": "bevel"}
-        new = "".join(f'<Option type="QString" name="{key}" value="{value}"/>' for key, value in options.items())
-        old = "".join(f'<prop k="{key}" v="{value}"/>' for key, value in options.items())  # QGIS before 3.26
-        symbols += (
-            f'<symbol type="fill" name="{i}" alpha="1" clip_to_extent="1" force_rhr="0"><layer class="SimpleFill" '
-            f'enabled="1" locked="0" pass="0"><Option type="Map">{new}</Option>{old}</layer></symbol>'
-        )
-    return _document(
-        '<renderer-v2 type="categorizedSymbol" attr="class" symbollevels="0" forceraster="0" enableorderby="0">'
-        f"<categories>{categories}</categories><symbols>{symbols}</symbols></renderer-v2>",
-        'labelsEnabled="0" styleCategories="Symbology|Labeling"',
-    )
+        symbols += _symbol(i, options | {"outline_style": "solid", "style": "solid", "joinstyle": "bevel"})
+    return _vector_style("categorizedSymbol", f"<categories>{categories}</categories><symbols>{symbols}</symbols>")
 
 
 def seen_style():
     """Return the QML of the ground that was seen: an outline alone."""
     options = {"style": "no", "outline_color": "60,60,60,255", "outline_width": "0.3", "outline_style": "dash"}
+    return _vector_style("singleSymbol", f"<symbols>{_symbol(0, options)}</symbols>")
+
+
+def _symbol(number, options):
+    """Return the symbol of an area. options: {name: text} of its fill and outline."""
     new = "".join(f'<Option type="QString" name="{key}" value="{value}"/>' for key, value in options.items())
-    old = "".join(f'<prop k="{key}" v="{value}"/>' for key, value in options.items())
+    old = "".join(f'<prop k="{key}" v="{value}"/>' for key, value in options.items())  # QGIS before 3.26
+    return (
+        f'<symbol type="fill" name="{number}" alpha="1" clip_to_extent="1" force_rhr="0"><layer class="SimpleFill" '
+        f'enabled="1" locked="0" pass="0"><Option type="Map">{new}</Option>{old}</layer></symbol>'
+    )
+
+
+def _vector_style(kind, inside):
+    """Return the QML of a layer of areas, without labels. kind: of its renderer."""
+    attribute = 'attr="class" ' if kind == "categorizedSymbol" else ""
+    settings = f'type="{kind}" {attribute}symbollevels="0" forceraster="0" enableorderby="0"'
     return _document(
-        '<renderer-v2 type="singleSymbol" symbollevels="0" forceraster="0" enableorderby="0"><symbols>'
-        '<symbol type="fill" name="0" alpha="1" clip_to_extent="1" force_rhr="0"><layer class="SimpleFill" enabled="1" '
-        f'locked="0" pass="0"><Option type="Map">{new}</Option>{old}</layer></symbol></symbols></renderer-v2>',
+        f"<renderer-v2 {settings}>{inside}</renderer-v2>",
         'labelsEnabled="0" styleCategories="Symbology|Labeling"',
     )
 
@@ -64,7 +72,7 @@ def seen_style():
 def mask_style():
     """Return the QML of the mask: a colour for each code."""
     entries = "".join(
-        f'<paletteEntry value="{code}" color="{_hex(colour)}" alpha="{colour[3]}" label="{label}"/>'
+        f'<paletteEntry value="{code}" color="{hex_colour(colour)}" alpha="{colour[3]}" label="{label}"/>'
         for code, (label, colour) in MASK_CLASSES.items()
     )
     return _document(
@@ -77,7 +85,7 @@ def probability_style(percent):
     """Return the QML of the probabilities, which are in percent or from 0 to 1."""
     unit = 100 if percent else 1
     items = "".join(
-        f'<item value="{value * unit:g}" color="{_hex(colour)}" alpha="{colour[3]}" label="{value:.0%}"/>'
+        f'<item value="{value * unit:g}" color="{hex_colour(colour)}" alpha="{colour[3]}" label="{value:.0%}"/>'
         for value, colour in PROBABILITY_RAMP
     )
     return _document(
@@ -93,7 +101,8 @@ def _document(inside, attributes=""):
     return f'{start}\n<qgis version="3.22.0" {attributes}>{inside}</qgis>\n'
 
 
-def _hex(colour):
+def hex_colour(colour):
+    """Return #rrggbb of a colour; its opacity, if it has one, is left out."""
     return "#{:02x}{:02x}{:02x}".format(*colour[:3])
 
 
