@@ -43,7 +43,8 @@ class Form(NamedTuple):
         """Return the form of the patches that a run was trained on; runs of earlier versions lack the type."""
         count = config["file_bands"]
         dtype = config.get("file_dtype", "float32")
-        return cls((*config["input_shape"][:2], count), dtype, band_names(count), tuple(config["bands"]))
+        names = tuple(config.get("file_band_names") or band_names(count))
+        return cls((*config["input_shape"][:2], count), dtype, names, tuple(config["bands"]))
 
 
 def open_background(folders, form, cache_dir="results/cache"):

@@ -13,7 +13,7 @@ from filelock import FileLock
 import splits
 from packing import PACK_FORMAT, PackWriter, Patches, read_pack
 from patch_files import NoPatches, find_patches, left_aside
-from patch_reading import Fault, MaskRule, ReadOptions, common_form, read_patch, size_text
+from patch_reading import Fault, MaskRule, ReadOptions, common_form, read_patch, size_text, stated
 from script import UserError, progress
 
 FAULTS_SHOWN = 20
@@ -114,6 +114,7 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
             labelled=[entry.mask is not None for entry in kept],
             faults=faults,
             dates=options.dates,
+            **(stated(kept[0].image) if kept else {}),
             notes=[f"{gaps}, {pack.missing / pack.pixels:.1%} of all: not labelled"] if pack.gaps else [],
         )
         if kept and (skip_bad or not faults):

@@ -26,6 +26,7 @@ class Patches:
         images: N x H x W x all bands of the files, in file units. masks: N x H x W, uint8 0/1.
         labelled: N bool, False where there is no mask (masks then hold 255).
         file_bands, bands: names of all bands and of the chosen ones.
+        values: what the files say that their values are, see bands.value_unit; None if they do not say.
         dates: number of dates chosen from each series; 0 if the files are no series.
         extents: N x 2, rows and columns of each patch that its file covers; the rest is mirrored.
         left_out: (name, fault) of patches that skip_bad left out.
@@ -48,7 +49,8 @@ class Patches:
         self.masks = np.frombuffer(mask_pages, np.uint8).reshape(shape[:3])
         self.extents = np.array(record.get("extents") or [shape[1:3]] * len(self.names))
         self.dates = record.get("dates", 0)
-        self.file_bands = file_bands or band_names(shape[3], self.dates)
+        self.file_bands = file_bands or tuple(record.get("bands", ())) or band_names(shape[3], self.dates)
+        self.values = record.get("values")
         self._columns = band_columns(bands, self.file_bands, data_dir)
         self.bands = tuple(self.file_bands[i] for i in self._columns)
 

@@ -291,6 +291,15 @@ def write_array(path, key, array, attributes=None):
         file.attrs.update(attributes or {})
 
 
+def stated(path):
+    """Return what an image file of make_patches.py says of itself: {"bands": names, "values": unit}; of others {}."""
+    with contextlib.suppress(*H5_ERRORS):
+        if path.suffix.lower() in HDF5:
+            with h5py.File(path) as file:
+                return {"bands": [str(name) for name in file.attrs["bands"]], "values": str(file.attrs["values"])}
+    return {}
+
+
 def common_form(entries, options=None):
     """Find the (shape, dtype to keep) of most images in a sample of at most 50, spread over the folder.
 

@@ -9,7 +9,6 @@ Writes into results/<run>/maps/: mask_N.h5 of patches; of a scene <scene>_probab
 <scene>_landslides.gpkg, <scene>_report.html and <scene>_quicklook.png.
 """
 
-import csv
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +73,7 @@ def main():
 
 def map_scenes(run, threshold, out_dir, metadata):
     """Map the scene of INPUT, or each of INPUTS; of several, those that fail are told at the end."""
+    from scenes.inputs import list_inputs
     from scenes.mapping import MapSettings, map_scene
     from scenes.source import SceneInput
     from scenes.targets import MapExists
@@ -97,7 +97,7 @@ def map_scenes(run, threshold, out_dir, metadata):
     def scene_of(paths, dem):
         return SceneInput(tuple(paths), tuple(SCENE_BANDS), dem, SCALING, OFFSET, NODATA, DEM_NODATA)
 
-    failed, made, pairs = [], set(), list_inputs()
+    failed, made, pairs = [], set(), list_inputs(INPUT, INPUTS, BEFORE)
     for paths, before in pairs:
         if len(pairs) > 1:
             print(f"{' '.join(map(str, paths))}:")
@@ -115,43 +115,6 @@ def map_scenes(run, threshold, out_dir, metadata):
             failed.append(str(paths[0]))
     if failed:
         raise script.UserError(f"{len(failed)} of {len(pairs)} scenes were not mapped: {', '.join(failed)}")
-
-
-def list_inputs():
-    """Return [(paths of a scene, paths of the scene before), ...] as INPUT, INPUTS and BEFORE say.
-
-    Paths in a table are relative to its folder. A scene of several files has them in one cell, with spaces between.
-    """
-    if not INPUTS:
-        return [(INPUT, BEFORE)]
-    if INPUT or BEFORE:
-        raise script.UserError("give either --input (and --before) or --inputs")
-    if len(INPUTS) > 1 or not str(INPUTS[0]).lower().endswith(".csv"):
-        return [((path,), ()) for path in INPUTS]
-    from scenes.opening import check_readable
-
-    table = Path(INPUTS[0])
-    check_readable(table)
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            rows = [{k.strip(): v for k, v in row.items() if k} for row in csv.DictReader(file, skipinitialspace=True)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise script.UserError(f"{table} is no table of commas in UTF-8 ({error})") from None
-    if not rows or "input" not in rows[0] or set(rows[0]) - {"input", "before"}:
-        have = ", ".join(rows[0]) if rows else "none"
-        raise script.UserError(f"{table} needs rows, a column input and at most a column before (it has {have})")
-
-    def paths(cell):
-        cell = (cell or "").strip()
-        if not cell or "://" in cell:
-            return (cell,) if cell else ()
-        whole = table.parent / cell
-        return (str(whole),) if whole.exists() else tuple(str(table.parent / part) for part in cell.split())
-
-    pairs = [(paths(row["input"]), paths(row.get("before"))) for row in rows]
-    if empty := [number for number, (after, _) in enumerate(pairs, 2) if not after]:
-        raise script.UserError(f"{table}: line {empty[0]} names no input")
-    return pairs
 
 
 def holds_patches(path):
@@ -257,7 +220,9 @@ def read_patch(entry, run):
             f"{entry.image}: {patch_reading.size_text(image.shape[:2])} pixels, but run {run.name} was trained on "
             f"{patch_reading.size_text(size)}"
         )
-    names = band_names(image.shape[2], run.options.of(entry.image).dates)
+    names = patch_reading.stated(entry.image).get("bands") or band_names(
+        image.shape[2], run.options.of(entry.image).dates
+    )
     columns = band_columns(run.config["bands"], names, entry.image)
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap
     mean = np.array(run.config["band_mean"], np.float32)

@@ -1,4 +1,4 @@
-"""Strips of a scene, computed by the workers of a Dask cluster with the same bytes as in this process."""
+"""Strips and windows of a scene, computed by the workers of a Dask cluster with the same bytes as in this process."""
 
 import ast
 import contextlib
@@ -10,12 +10,13 @@ import threading
 import zipfile
 from collections import deque
 from concurrent.futures import CancelledError
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scenes.opening import member
 from scenes.pipeline import model_of
 from scenes.scene import Scene
+from scenes.source import SceneSource
 from scenes.tiling import predict_strip, read_strip
 from script import UserError
 
@@ -32,45 +33,91 @@ for name, module in list(sys.modules.items()):
 """
 
 
+@dataclass(frozen=True)
+class Reading:
+    """A scene to read windows of, and the times of its files, in plain values."""
+
+    source: SceneSource
+    stamps: tuple
+
+
 def strips_on_cluster(jobs, scheduler, first=0):
     """Yield what `strips_here` yields, computed by the workers of a Dask cluster.
 
-    If a worker is lost, another computes its strip again. Strips arrive once each and in order. Only a few are computed
-    at a time, so that finished ones do not pile up.
+    Args:
+        scheduler: see `on_cluster`; workers must see the run, too. first: strip to begin with.
+    """
+    jobs = [placed(job) for job in jobs]
+    names = [_name(job) for job in jobs]  # tell these jobs from others
+    tasks = (
+        (f"strip-{index}-{name}", compute_strip, job, index)
+        for index in range(first, len(jobs[0].grid.strips))
+        for job, name in zip(jobs, names, strict=True)
+    )
+    strips = on_cluster(tasks, scheduler, len(jobs))
+    yield from map(list, zip(*[strips] * len(jobs), strict=True))
+
+
+def windows_on_cluster(source, windows, scheduler, together=16):
+    """Yield Scene.read(*window) for each of some windows, read by the workers of a Dask cluster."""
+    source = placed_source(source)
+    reading = Reading(source, stamps(source.paths, source.dem))
+    name = _name(reading)
+    groups = [windows[i : i + together] for i in range(0, len(windows), together)]
+    tasks = ((f"windows-{i}-{name}", read_windows, reading, group) for i, group in enumerate(groups))
+    for group in on_cluster(tasks, scheduler):
+        yield from group
+
+
+def on_cluster(tasks, scheduler, together=1):
+    """Yield the results of tasks, (name, function, argument ...), from the workers of a Dask cluster, in order.
+
+    If a worker is lost, another computes its task again. Only a few tasks are computed at a time, so that finished ones
+    do not pile up.
 
     Args:
         scheduler: "local:2" for that many processes on this machine, or the address of a scheduler, whose workers
-            must see the run and the scene under the same paths.
-        first: strip to begin with.
+            must see all files under the same paths.
+        together: tasks that are of use only together.
     """
     try:
         import distributed
     except ImportError:
         raise UserError("a scheduler needs Dask: pip install -r requirements-scheduler.txt") from None
-    jobs = [placed(job) for job in jobs]
     with open_client(distributed, scheduler) as client:
         workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        names = [hashlib.sha256(repr(job).encode()).hexdigest()[:12] for job in jobs]  # tell these jobs from others
         waiting = deque()
         try:
-            for index in range(first, len(jobs[0].grid.strips)):
-                for job, name in zip(jobs, names, strict=True):
-                    waiting.append(client.submit(compute_strip, job, index, key=f"strip-{index}-{name}"))
-                if len(waiting) > 2 * workers * len(jobs):
-                    yield [waiting.popleft().result() for _ in jobs]
+            for name, function, *arguments in tasks:
+                waiting.append(client.submit(function, *arguments, key=name))
+                if len(waiting) > 2 * workers * together:
+                    yield waiting.popleft().result()
             while waiting:
-                yield [waiting.popleft().result() for _ in jobs]
+                yield waiting.popleft().result()
         except (distributed.KilledWorker, CancelledError) as error:
-            raise UserError(f"the cluster gave up a strip, for want of memory perhaps ({error})") from None
+            raise UserError(f"the cluster gave up a task, for want of memory perhaps ({error})") from None
 
 
 def placed(job):
     """Return the job with paths that any process can open, and the times of its files."""
-    source = replace(job.source, paths=_absolute(job.source.paths), dem="".join(_absolute([job.source.dem])))
-    source = replace(source, product=None)  # of which a worker needs no more
-    files = [Path(job.run, "model.keras"), *source.paths, *filter(None, [source.dem])]
-    stamps = tuple(Path(path).stat().st_mtime_ns for path in files if Path(path).exists())  # others have no time
-    return replace(job, run=str(Path(job.run).resolve()), source=source, stamps=stamps)
+    source = placed_source(job.source)
+    times = stamps((Path(job.run, "model.keras"), *source.paths), source.dem)
+    return replace(job, run=str(Path(job.run).resolve()), source=source, stamps=times)
+
+
+def placed_source(source):
+    """Return the source of a scene with paths that any process can open."""
+    source = replace(source, paths=_absolute(source.paths), dem="".join(_absolute([source.dem])))
+    return replace(source, product=None)  # of which a worker needs no more
+
+
+def stamps(paths, dem):
+    """Return the times of files, of those that have one."""
+    return tuple(Path(path).stat().st_mtime_ns for path in (*paths, *filter(None, [dem])) if Path(path).exists())
+
+
+def _name(job):
+    return hashlib.sha256(repr(job).encode()).hexdigest()[:12]
 
 
 def _absolute(paths):
@@ -138,6 +185,18 @@ def compute_strip(job, index):
         model, scene = _equipment(job)
         strip = read_strip(scene, job.grid, index, job.fill)
         return strip and (predict_strip(model, job.grid, strip, job.batch_size, job.tta), strip.valid)
+
+
+def read_windows(reading, windows):
+    """Read windows of a scene on a worker; returns [(values, valid), ...]."""
+    with _one_at_a_time:
+        scene = _scene(reading)
+        return [scene.read(*window) for window in windows]
+
+
+@functools.lru_cache(maxsize=1)
+def _scene(reading):
+    return Scene(reading.source)
 
 
 @functools.lru_cache(maxsize=2)  # a scene after and one before

@@ -2,9 +2,8 @@
 
 import contextlib
 import shutil
-import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,8 @@ import records
 from bands import true_colour
 from networks import total_stride
 from records import atomic_write
-from scenes import geopackage, pairs, pipeline, polygons, rasters, styles, tiling
-from scenes.clouds import open_clouds
-from scenes.exclusion import open_excluded
-from scenes.products import open_product
-from scenes.scaling import choose_scaling, distance_from_training, scaled
-from scenes.source import open_scene
+from scenes import geopackage, pipeline, polygons, rasters, styles, tiling
+from scenes.preparation import open_covers, open_scenes, prepare
 from scenes.targets import FILES, check_targets, date_of, scene_name, side_files, strips_folder
 from script import UserError, progress
 
@@ -77,7 +72,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         check_targets(targets.values(), overwrite)
         warnings = []
         for each, wanted in zip(scenes, (scene, before), strict=False):
-            scaling, found = prepare(each, wanted, run)
+            scaling, found = prepare(each, wanted, run.config)
             metadata.setdefault("scaling", scaling)
             warnings += found
         date = date_of(opened.source.paths[opened.source.reference], run)
@@ -89,7 +84,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind, "acquired": product.time} if product else {}
         stack.enter_context(rasterio.Env())
-        covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), settings)
+        hiding = settings.clouds, settings.exclude, settings.buffer
+        covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), *hiding)
         try:
             partial = {kind: stack.enter_context(atomic_write(path)) for kind, path in targets.items()}
             for path in partial.values():
@@ -129,30 +125,6 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
 # ---------------------------------------------------------------------- before the work
 
 
-def open_scenes(scene, before, bands):
-    """Open what a model is shown: one scene, one with the bands of two dates, or one after and one before."""
-    if pairs.is_pair_run(bands):
-        if not before:
-            raise UserError("the run takes two dates: give the scene before the event with --before")
-        return [pairs.open_pair(scene, before, bands)]
-    opened = open_scene(scene, bands)
-    if not before:
-        return [opened]
-    try:  # what a run takes of the terrain, it takes on both dates
-        before = replace(before, dem=scene.dem if opened.source.terrain else "")
-        return [opened, pairs.open_before(before, bands, opened)]
-    except BaseException:
-        opened.__exit__()
-        raise
-
-
-def prepare(opened, scene, run):
-    """Scale a scene as a run expects it and tell what is unusual about it; returns (name of the scaling, warnings)."""
-    pixels, dem_share = opened.sample()
-    scene = scale(opened, scene, run, pixels)
-    return scene.scaling, check_scene(opened, scene, run.config, pixels, dem_share)
-
-
 def lay_tiles(run, shape, settings):
     """Lay tiles over a scene of a shape; returns (TileGrid, tiles of a batch)."""
     trained = run.config["input_shape"][:2]
@@ -162,77 +134,6 @@ def lay_tiles(run, shape, settings):
     grid = tiling.TileGrid.of(shape, side, settings.overlap, unit)
     size = max(1, round(settings.batch_size * np.prod(trained) / np.prod(grid.tile)))
     return grid.filling(size), size
-
-
-def open_covers(stack, scenes, inputs, settings):
-    """Open what hides ground on either date.
-
-    Returns:
-        ([(code in the mask, what to ask), ...], of which the last one decides; what told the clouds of the first).
-    """
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clouds-")))
-    covers = [(polygons.EXCLUDED, open_excluded(settings.exclude, scenes[0].grid, settings.buffer))]
-    for i, scene in enumerate(filter(None, inputs)):
-        # a model of two dates has both in one scene, which knows the product of the later one
-        product = scenes[i].source.product if i < len(scenes) else open_product(scene.paths)
-        wanted = settings.clouds if i == 0 or settings.clouds in ("none", "ukis") else "auto"
-        covers.append((polygons.HIDDEN, open_clouds(wanted, product, scenes[0].grid, folder / f"clouds{i}.tif")))
-    told = covers[1][1]
-    covers = [(code, cover) for code, cover in covers if cover]
-    for _, cover in covers:
-        stack.callback(cover.close)
-    return covers, told.what if told else "unknown"
-
-
-def scale(opened, scene, run, pixels):
-    """Choose and apply the scaling of a scene, to its sample too, and say what was done with its values.
-
-    Returns the SceneInput with the scaling and the offset that were used.
-    """
-    config, source = run.config, opened.source
-    unit = config["values"]
-    chosen = scene.scaling
-    if chosen == "auto":
-        chosen = choose_scaling(unit, source, opened.dtype)
-    opened.source = scaled(source, chosen, tuple(config["bands"]), pixels, unit)
-    opened.scale(pixels)
-    if source.product:
-        offsets = {round(offset / factor) for factor, offset in zip(source.factors, source.offsets, strict=True)}
-        shown = " or ".join(f"{offset:+d}" for offset in sorted(offsets))
-        print(f"{source.product.name}: {source.product.kind}, offset {shown}, scaling {chosen}")
-        if source.product.surface and unit == "l4s":
-            print(
-                "note: the run learnt from Level-1C. Level-2A has no haze, its blue is about a third darker: expect "
-                "more errors, or take the Level-1C product"
-            )
-    elif source.reflectance and scene.offset is None:
-        print(f"note: the scale and offset that the files state are applied: {source.factors[0]:g}")
-    if scene.scaling == "auto" and chosen != "none" and not source.product:
-        print(f"note: --scaling {chosen}, by what the run learnt from and the type of the files; none takes them as is")
-    return replace(scene, scaling=chosen, offset=source.offsets[0])
-
-
-def check_scene(opened, scene, config, pixels, dem_share):
-    """Print before the work what is unusual about a scene; returns its warnings: little elevation, unusual values."""
-    warnings = []
-    if opened.grid.crs is None:
-        print("note: the scene has no coordinate system: areas and --min-area are in pixels, positions too")
-    if opened.blank_share:
-        print(
-            f"note: {opened.blank_share:.1%} of the scene's pixels are 0 in all bands: they count as no data "
-            "(--nodata says otherwise)"
-        )
-    if scene.dem and dem_share == 0:
-        raise UserError(f"{scene.dem} does not lie under the scene: there is no elevation for any of its pixels")
-    if dem_share < 0.999:
-        rest = "is left without data" if opened.source.terrain else "has no slope"
-        warnings.append(f"{scene.dem} covers {dem_share:.1%} of the scene; the rest {rest}")
-    training = config["band_mean"], config["band_variance"], config["bands"]
-    if far := distance_from_training(pixels, *training, scene, opened.source.reflectance):
-        warnings.append(far)
-    for text in warnings:
-        print(f"warning: {text}")
-    return warnings
 
 
 # ---------------------------------------------------------------------- the work

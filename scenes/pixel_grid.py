@@ -54,10 +54,13 @@ class PixelGrid:
         shape = -(-self.height // step), -(-self.width // step)
         return PixelGrid(shape, self.transform @ Affine.scale(step), self.crs)
 
+    def window(self, row, column, shape):
+        """The grid of a window of a `shape` whose upper left pixel is (row, column)."""
+        return PixelGrid(shape, self.transform @ Affine.translation(column, row), self.crs)
+
     def grown(self, pixels):
         """The grid with a margin of so many pixels on every side."""
-        shape = self.height + 2 * pixels, self.width + 2 * pixels
-        return PixelGrid(shape, self.transform @ Affine.translation(-pixels, -pixels), self.crs)
+        return self.window(-pixels, -pixels, (self.height + 2 * pixels, self.width + 2 * pixels))
 
     def warped(self, file, **form):
         """A view of an open raster on this grid; form: what else rasterio's WarpedVRT takes, or takes instead."""

@@ -1,0 +1,266 @@
+"""Cut a scene and landslides drawn on it into patches to train on.
+
+    python make_patches.py --scene S2B_MSIL2A_20230701.SAFE --labels slides.gpkg --area drawn.gpkg --out-dir data/event
+    python make_patches.py --scene scene.tif --scene-bands B4 B3 B2 --labels results/rgb/maps/scene_landslides.gpkg
+    python make_patches.py --scene uav.tif --dem dem.tif --bands red green blue dem --labels slides.gpkg
+
+Labels are polygons of landslides, and AREA is the ground in which none is missing: nothing beyond it counts as
+background. A GeoPackage of predict.py whose column verdict was filled in QGIS is read as it was reviewed. Clouds and
+ground without data are not labelled either. Training, validation and test lie apart, in blocks of ground.
+
+Writes OUT_DIR/images/<split>/image_N.h5 and OUT_DIR/masks/<split>/mask_N.h5 with their place in the attributes,
+patches.csv and split_<scene>.png. Next: python train.py --data-dir OUT_DIR --start-from RUN --run event
+"""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+import records
+import runs
+import script
+from bands import sentinel2_band, true_colour
+from patch_files import SPLITS
+from patch_reading import write_array
+
+# ---------------------------------------------------------------------- input and output
+SCENE = ()  # a product (.SAFE or zip), a GeoTIFF, or files of one band each, in order
+SCENES = ()  # several scenes or products; or a CSV table with columns input and before
+BEFORE = ()  # the same ground before the event, for a run of two dates
+LABELS = ()  # vector files or rasters of landslides, for all scenes; where two differ, the later one counts
+AREA = ""  # vector file of the ground in which the labels are complete; none: the whole scene
+OUT_DIR = "data/event"  # folder of the patches
+OVERWRITE = False  # replace patches that are already in the folder
+# ---------------------------------------------------------------------- values
+RESULTS_DIR = "results"  # holds a folder for each run
+RUN = "rgb"  # run that training will start from: patches get its bands, units and size; none: see BANDS
+BANDS = ()  # bands of the patches by name, also slope and dem; none: those of the run
+SCENE_BANDS = ()  # bands of the scene in this order, by number from 1 or by name; none given: all
+DEM = ""  # elevation raster in any projection, for slope and dem
+SCALING = "auto"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255; none
+OFFSET = None  # float: added to the files' values before scaling; none: what their metadata or tags say, or 0
+NODATA = None  # float: value of no data in files without such a tag; none: 0 in all bands of whole numbers
+DEM_NODATA = None  # float: value of no data in an elevation raster without such a tag; none: below -500 or above 9000 m
+CLOUDS = "auto"  # auto: the classes of a Level-2 product; none; ukis: compute them; or a raster, not 0 where hidden
+# ---------------------------------------------------------------------- patches
+SIZE = 0  # pixels a side of a patch; 0: as those of the run, or 128
+OVERLAP = 0  # pixels that neighbouring patches share, at least
+LEAST_LABELLED = 0.1  # share of a patch that must be labelled
+EMPTY_SHARE = 1.0  # share of the patches without landslides to keep
+MIN_AREA = 0.0  # smallest landslide in m2; smaller ones are not labelled
+BUFFER = 0.0  # metres on both sides of outlines that are not labelled, where drawn outlines are inexact
+ALL_TOUCHED = False  # whether a landslide holds all pixels that it touches, or those whose centres lie in it
+# ---------------------------------------------------------------------- split
+VALIDATION = 0.15  # share of the patches for validation
+TEST = 0.15  # share of the patches for the test
+BLOCK = 4  # side of a block of ground in patches, at most; between blocks of different splits lies a patch
+SEED = 0  # seed of the split
+SCHEDULER = ""  # empty: this process reads; local:2: two processes here; tcp://host:8786: a Dask cluster
+
+CHOICES = {"SCALING": ("auto", "none", "l4s", "stretch")}
+
+
+def main():
+    """Cut all scenes, split the patches by blocks of ground, and put them in place."""
+    check_settings()
+    from scenes.patches import CutSettings
+
+    out_dir = Path(OUT_DIR)
+    check_folder(out_dir)
+    run = runs.open_run(RESULTS_DIR, RUN) if RUN else None
+    config = wanted_values(run)
+    settings = CutSettings(
+        labels=LABELS,
+        area=AREA,
+        size=SIZE or (run.config["input_shape"][0] if run else 128),
+        overlap=OVERLAP,
+        least_labelled=LEAST_LABELLED,
+        min_area=MIN_AREA,
+        buffer=BUFFER,
+        all_touched=ALL_TOUCHED,
+        clouds=CLOUDS,
+        scheduler=SCHEDULER,
+    )
+    if settings.size <= OVERLAP:
+        raise script.UserError(f"OVERLAP is {OVERLAP}: it must be less than a patch of {settings.size} pixels")
+
+    staging = out_dir.with_name(f".partial-{out_dir.name}")
+    shutil.rmtree(staging, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, staging, ignore_errors=True)
+        cutters = [stack.enter_context(cutter) for cutter in open_scenes(config, settings)]
+        rows = cut(cutters, config, staging)
+        split(rows)
+        draw(rows, cutters, config, staging)
+        place(rows, staging, out_dir)
+    tell(rows, out_dir)
+
+
+def check_settings():
+    """Find mistakes in the constants before anything is read."""
+    if not SCENE and not SCENES:
+        raise script.UserError("nothing to cut: give a product, a GeoTIFF or files of one band each with --scene")
+    if not LABELS:
+        raise script.UserError("give the landslides, a vector file or a raster, with --labels")
+    script.check_choices(globals(), **CHOICES)
+    script.check_ranges(globals(), SIZE=(0, None), OVERLAP=(0, None), LEAST_LABELLED=(0, 1), EMPTY_SHARE=(0, 1))
+    script.check_ranges(globals(), MIN_AREA=(0, None), BUFFER=(0, None), BLOCK=(1, None), SEED=(0, 2**32 - 1))
+    script.check_ranges(globals(), VALIDATION=(0.01, 0.9), TEST=(0.01, 0.9))
+    if VALIDATION + TEST > 0.9:
+        raise script.UserError("VALIDATION and TEST leave less than a tenth of the patches for training")
+    if not RUN and not BANDS:
+        raise script.UserError("without --run, name the bands of the patches with --bands, such as red green blue dem")
+
+
+def check_folder(folder):
+    """Raise UserError if patches would be replaced without leave, or files that are not ours."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not (folder / "patches.csv").exists():
+        raise script.UserError(f"{folder} holds other files: choose another --out-dir")
+    if not OVERWRITE:
+        raise script.UserError(f"{folder} holds patches already: replace them with --overwrite, or give --out-dir")
+
+
+def wanted_values(run):
+    """Return what the patches hold, as a run's config says it: bands, values, and their statistics if known."""
+    bands = tuple(BANDS) or tuple(run.config["bands"])
+    if run:
+        known = {"band_mean", "band_variance"} if bands == tuple(run.config["bands"]) else ()
+        return {"bands": bands, "values": run.config["values"]} | {name: run.config[name] for name in known}
+    light = [name for name in bands if name not in ("slope", "dem")]
+    return {"bands": bands, "values": "l4s" if all(sentinel2_band(name) for name in light) else ""}
+
+
+def open_scenes(config, settings):
+    """Yield an open PatchCutter for each scene."""
+    from scenes.inputs import list_inputs
+    from scenes.patches import PatchCutter
+    from scenes.source import SceneInput
+
+    def scene_of(paths):
+        return SceneInput(tuple(paths), tuple(SCENE_BANDS), DEM, SCALING, OFFSET, NODATA, DEM_NODATA)
+
+    names = set()
+    for paths, before in list_inputs(SCENE, SCENES, BEFORE, ("--scene", "--scenes")):
+        cutter = PatchCutter(scene_of(paths), scene_of(before) if before else None, config, settings)
+        if cutter.name in names:
+            raise script.UserError(f"{paths[0]}: another scene is called {cutter.name}, too: rename one")
+        names.add(cutter.name)
+        yield cutter
+
+
+def cut(cutters, config, staging):
+    """Write the patches of all scenes into a folder; returns [{column: value}, ...], their boxes in one CRS."""
+    from rasterio.warp import transform_bounds
+
+    from scenes.patches import stored_type
+
+    kind, rows, crs = stored_type(config["bands"], config["values"]), [], cutters[0].grid.crs
+    for number, cutter in enumerate(cutters):
+        for patch in script.progress(cutter, f"cutting {cutter.name}"):
+            image = np.rint(patch.image) if kind == np.uint8 else patch.image
+            about = {
+                "scene": cutter.name,
+                "row": patch.row,
+                "column": patch.column,
+                "transform": patch.grid.transform[:6],
+                "crs": patch.grid.crs.to_wkt() if patch.grid.crs else "",
+                "bands": list(config["bands"]),
+                "values": config["values"],
+            }
+            name = f"{len(rows) + 1}.h5"
+            write_array(staging / "images" / f"image_{name}", "img", image.astype(kind), about)
+            write_array(staging / "masks" / f"mask_{name}", "mask", patch.mask, about)
+            box = patch.box
+            if patch.grid.crs and crs and patch.grid.crs != crs:  # scenes of several zones may show the same ground
+                box = transform_bounds(patch.grid.crs, crs, *box)
+            elif not patch.grid.crs:  # nobody knows which scenes show the same ground
+                box = [side + 1e9 * number for side in box]
+            row = dict(zip(("left", "bottom", "right", "top"), map(float, box), strict=True))
+            row |= {"scene": cutter.name, "row": patch.row, "column": patch.column}
+            rows.append(row | {"landslide": patch.landslide, "labelled": patch.labelled})
+    return rows
+
+
+def split(rows):
+    """Give each row its split, "" if it is left out."""
+    from scenes.cutting import split_blocks
+
+    keep = np.random.default_rng([SEED, 1]).random(len(rows)) < EMPTY_SHARE
+    chosen = [row for row, kept in zip(rows, keep, strict=True) if row["landslide"] or kept]
+    for row in rows:
+        row["split"] = ""
+    if not any(row["landslide"] for row in chosen):
+        raise script.UserError("no landslide lies in any patch: do --labels and --area belong together?")
+    boxes = np.array([[row[side] for side in ("left", "bottom", "right", "top")] for row in chosen])
+    gap = float(np.median(boxes[:, 2] - boxes[:, 0]))
+    shares = {"validation": VALIDATION, "test": TEST}
+    assigned = split_blocks(boxes, [row["landslide"] for row in chosen], gap, shares, BLOCK, SEED)
+    if assigned is None:
+        holding = sum(row["landslide"] > 0 for row in chosen)
+        raise script.UserError(
+            f"{len(chosen)} patches, {holding} of them with a landslide, lie too close together for a training, a "
+            "validation and a test split with a landslide each and a patch between them: label more ground"
+        )
+    for row, name in zip(chosen, assigned, strict=True):
+        row["split"] = str(name)
+
+
+def draw(rows, cutters, config, staging):
+    """Draw a map of the split of each scene."""
+    from scenes import split_map
+
+    for cutter in cutters:
+        patches = [(row["row"], row["column"], row["split"]) for row in rows if row["scene"] == cutter.name]
+        title = f"{cutter.name}: patches of {cutter.settings.size} pixels"
+        split_map.draw(staging / f"split_{cutter.name}.png", cutter, patches, true_colour(config["bands"]), title)
+
+
+def place(rows, staging, folder):
+    """Move the patches to their splits and write patches.csv; those of an earlier call are replaced."""
+    from scenes.patches import COLUMNS
+
+    number = 0
+    for old, row in enumerate(rows, 1):
+        if row["split"]:
+            number += 1
+            row["image"] = f"images/{row['split']}/image_{number}.h5"
+            for kind in ("image", "mask"):
+                target = staging / f"{kind}s" / row["split"] / f"{kind}_{number}.h5"
+                target.parent.mkdir(exist_ok=True)
+                (staging / f"{kind}s" / f"{kind}_{old}.h5").rename(target)
+        for kind in ("image", "mask"):
+            (staging / f"{kind}s" / f"{kind}_{old}.h5").unlink(missing_ok=True)
+    kept = [[row[column] for column in COLUMNS] for row in rows if row["split"]]
+    records.write_csv(staging / "patches.csv", COLUMNS, kept)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in ("patches.csv", "images", "masks", *(path.name for path in folder.glob("split_*.png"))):
+        if (folder / old).is_dir():
+            shutil.rmtree(folder / old)
+        else:
+            (folder / old).unlink(missing_ok=True)
+    for path in sorted(staging.iterdir(), key=lambda path: path.name == "patches.csv"):  # it says that all is there
+        path.rename(folder / path.name)
+
+
+def tell(rows, folder):
+    """Print what was made, and the next command."""
+    for name in SPLITS:
+        chosen = [row for row in rows if row["split"] == name]
+        landslide, labelled = (sum(row[key] for row in chosen) for key in ("landslide", "labelled"))
+        empty = sum(not row["landslide"] for row in chosen)
+        print(f"{name:<10} {len(chosen):>5} patches, {empty} without landslide; {landslide / labelled:.2%} landslide")
+    gaps = sum(not row["split"] for row in rows)
+    print(
+        f"{gaps} patches are left out, because they lie in gaps between the splits"
+        + (" or are empty" * (EMPTY_SHARE < 1))
+    )
+    start = f" --start-from {RUN}" if RUN else ""
+    print(f"next: python train.py --data-dir {folder}{start} --run {folder.name}")
+
+
+if __name__ == "__main__":
+    script.start(main)

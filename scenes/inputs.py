@@ -1,0 +1,49 @@
+"""The scenes of a call: one, several, or those of a table."""
+
+import csv
+from pathlib import Path
+
+from scenes.opening import check_readable
+from script import UserError
+
+
+def list_inputs(one, several, before, flags=("--input", "--inputs")):
+    """Return [(paths of a scene, paths of the scene before), ...].
+
+    Args:
+        one: paths of one scene. before: paths of the scene before it. several: paths of several scenes, or of one CSV
+            table with the columns input and before. Paths in a table are relative to its folder; a scene of several
+            files has them in one cell, with spaces between.
+        flags: by which the user gives `one` and `several`.
+
+    Raises:
+        UserError: both are given, or the table cannot be used.
+    """
+    if not several:
+        return [(one, before)]
+    if one or before:
+        raise UserError(f"give either {flags[0]} (and --before) or {flags[1]}")
+    if len(several) > 1 or not str(several[0]).lower().endswith(".csv"):
+        return [((path,), ()) for path in several]
+    table = Path(several[0])
+    check_readable(table)
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as file:
+            rows = [{k.strip(): v for k, v in row.items() if k} for row in csv.DictReader(file, skipinitialspace=True)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{table} is no table of commas in UTF-8 ({error})") from None
+    if not rows or "input" not in rows[0] or set(rows[0]) - {"input", "before"}:
+        have = ", ".join(rows[0]) if rows else "none"
+        raise UserError(f"{table} needs rows, a column input and at most a column before (it has {have})")
+
+    def paths(cell):
+        cell = (cell or "").strip()
+        if not cell or "://" in cell:
+            return (cell,) if cell else ()
+        whole = table.parent / cell
+        return (str(whole),) if whole.exists() else tuple(str(table.parent / part) for part in cell.split())
+
+    pairs = [(paths(row["input"]), paths(row.get("before"))) for row in rows]
+    if empty := [number for number, (after, _) in enumerate(pairs, 2) if not after]:
+        raise UserError(f"{table}: line {empty[0]} names no input")
+    return pairs

@@ -1,0 +1,152 @@
+"""Patches of a scene with their labels, as a run reads them."""
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from bands import TERRAIN
+from scenes.cluster import windows_on_cluster
+from scenes.cutting import lay_patches
+from scenes.labels import LANDSLIDE, UNLABELLED, Labels, area_parts
+from scenes.preparation import open_covers, open_scenes, prepare
+from scenes.targets import scene_name
+from scenes.vectors import box_of
+from script import UserError
+
+COLUMNS = ("image", "split", "scene", "row", "column", "left", "bottom", "right", "top", "landslide", "labelled")
+
+
+@dataclass(frozen=True)
+class CutSettings:
+    """How a scene is cut; see the constants of make_patches.py."""
+
+    labels: tuple
+    area: str
+    size: int
+    overlap: int
+    least_labelled: float
+    min_area: float
+    buffer: float
+    all_touched: bool
+    clouds: str
+    scheduler: str
+
+
+@dataclass(frozen=True)
+class CutPatch:
+    """A patch and its place.
+
+    Attributes:
+        image: size x size x bands, float32; a pixel without data holds the mean of the others.
+        mask: size x size, uint8: 1 landslide, 0 not, 255 not labelled, hidden or without data.
+        row, column: of its upper left pixel in the scene. grid: PixelGrid of the patch.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    row: int
+    column: int
+    grid: object
+
+    @property
+    def box(self):
+        """Left, bottom, right, top on the map, or in pixels without a coordinate system."""
+        if self.grid.crs is None:
+            return self.column, self.row, self.column + self.grid.width, self.row + self.grid.height
+        return box_of(self.grid, 0, self.grid.height).bounds
+
+    @property
+    def landslide(self):
+        """Number of landslide pixels."""
+        return int((self.mask == LANDSLIDE).sum())
+
+    @property
+    def labelled(self):
+        """Number of labelled pixels."""
+        return int((self.mask != UNLABELLED).sum())
+
+
+class PatchCutter(contextlib.ExitStack):
+    """Context manager that cuts an open scene and its labels into patches; iterate over it for the CutPatches.
+
+    Attributes:
+        name: of the scene. grid: PixelGrid of it. scene: open scenes.Scene. labels: Labels.
+        masks: {(row, column): mask} of the patches, before it is known which of their pixels hold no data.
+    """
+
+    def __init__(self, scene, before, config, settings):
+        """Open them.
+
+        Args:
+            scene, before: SceneInput; before is None for a run of one date. config: of the run that the patches are
+                for, see preparation.prepare. settings: CutSettings.
+
+        Raises:
+            UserError: a file cannot be read or does not fit the others, or the scene is smaller than a patch.
+        """
+        super().__init__()
+        self.settings = settings
+        with contextlib.ExitStack() as stack:
+            scenes = open_scenes(scene, before, tuple(config["bands"]))
+            for each in scenes:
+                stack.enter_context(each)
+            self.scene, self.grid = scenes[0], scenes[0].grid
+            product = self.scene.source.product
+            self.name = product.name if product else scene_name(scene.paths)
+            if min(self.grid.shape) < settings.size:
+                shape = " x ".join(map(str, self.grid.shape))
+                raise UserError(f"{scene.paths[0]}: {shape} pixels, smaller than a patch of {settings.size}")
+            prepare(self.scene, scene, config)
+            self.covers, _ = open_covers(stack, scenes, (scene, before), settings.clouds)
+            form = settings.min_area, settings.buffer, settings.all_touched
+            self.labels = stack.enter_context(
+                contextlib.closing(Labels(settings.labels, self.grid, settings.area, *form))
+            )
+            self.masks = self._read_masks()
+            if not self.masks:
+                raise UserError(
+                    f"{scene.paths[0]}: no patch of {settings.size} pixels is labelled to "
+                    f"{settings.least_labelled:.0%} or more: is --area smaller than a patch, or hidden by clouds? "
+                    "--least-labelled allows less"
+                )
+            self.push(stack.pop_all())
+
+    def __len__(self):
+        """Number of patches, of which a few may turn out to be without data."""
+        return len(self.masks)
+
+    def _read_masks(self):
+        """Return {(row, column): mask} of the patches that are labelled well enough, from top to bottom."""
+        settings, size, masks = self.settings, self.settings.size, {}
+        parts = area_parts(settings.area, self.grid) if settings.area else None
+        for row, column in lay_patches(self.grid.shape, size, settings.overlap, parts):
+            mask = self.labels.read(row, row + size, column, column + size)
+            for _, cover in self.covers:
+                mask[cover.hidden(row, row + size)[:, column : column + size]] = UNLABELLED
+            if self._is_labelled(mask):
+                masks[row, column] = mask
+        return masks
+
+    def __iter__(self):
+        size, scheduler = self.settings.size, self.settings.scheduler
+        windows = [(row, row + size, column, column + size) for row, column in self.masks]
+        if scheduler:
+            read = windows_on_cluster(self.scene.source, windows, scheduler)
+        else:
+            read = (self.scene.read(*window) for window in windows)
+        for ((row, column), mask), (values, valid) in zip(self.masks.items(), read, strict=True):
+            mask = np.where(valid, mask, np.uint8(UNLABELLED))
+            if self._is_labelled(mask):
+                mean = values[:, valid].mean(1, dtype=np.float64).astype(np.float32)
+                image = np.where(valid, values, mean[:, None, None])
+                grid = self.grid.window(row, column, (size, size))
+                yield CutPatch(np.moveaxis(image, 0, -1), mask, row, column, grid)
+
+    def _is_labelled(self, mask):
+        return (mask != UNLABELLED).mean() >= max(self.settings.least_labelled, 1 / mask.size)
+
+
+def stored_type(bands, unit):
+    """Return the type in which images are kept: 8 bits for pictures, as those from which a run of such has learnt."""
+    return np.dtype(np.uint8 if unit == "display" and not set(bands) & set(TERRAIN) else np.float32)

@@ -1,0 +1,65 @@
+"""A picture of where the patches of a scene lie, and on which side of the split."""
+
+import numpy as np
+from matplotlib.colors import ListedColormap, to_rgba
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from plots import BLUE, GREEN, GREY, ORANGE, PURPLE, plt, save, stretch
+from scenes.labels import LANDSLIDE, UNLABELLED
+from scenes.quick_look import NODATA, add_scale_bar
+
+COLOURS = {"train": BLUE, "validation": GREEN, "test": PURPLE, "": GREY}
+WORDS = {"train": "training", "": "left out: in a gap"}
+LONGEST = 1200  # pixels to which the longer side of the scene is reduced, at most
+
+
+def draw(path, cutter, patches, bands, title):
+    """Draw a scene with its patches, their labels and splits.
+
+    Args:
+        path: of the PNG. cutter: open scenes.patches.PatchCutter. patches: [(row, column, split), ...], split "" for
+            those that are left out. bands: places of red, green and blue. title: above the picture.
+    """
+    image, valid, factor = cutter.scene.thumbnail(bands, LONGEST)
+    picture = np.full(image.shape, NODATA, np.float32)
+    if valid.any():
+        picture[valid] = stretch(image[valid])
+    grid, size = cutter.grid, cutter.settings.size
+    dx, dy = (float(np.median(plane)) for plane in grid.pixel_size) if grid.crs else (1.0, 1.0)
+    height, width = grid.shape
+    scale = 8 / max(height * dy, width * dx)
+    figure, axis = plt.subplots(figsize=(max(width * dx * scale, 4), max(height * dy * scale, 2) + 1))
+    axis.imshow(picture, aspect=dy / dx, interpolation="nearest", extent=(0, width, height, 0))
+    labels = np.ma.masked_equal(reduced_labels(cutter, patches, valid.shape, factor), 0)
+    colours = ListedColormap([to_rgba(ORANGE, 0.75), (1, 1, 1, 0.45)])  # landslide, not labelled
+    place = {"aspect": dy / dx, "interpolation": "nearest", "extent": (0, width, height, 0)}
+    axis.imshow(labels, cmap=colours, vmin=1, vmax=2, **place)
+    for row, column, split in patches:
+        axis.add_patch(Rectangle((column, row), size, size, fill=False, edgecolor=COLOURS[split], linewidth=1.4))
+    add_scale_bar(axis, width * dx, dx, "m" if grid.crs else "px")
+    axis.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
+    axis.set_title(title, fontsize=9)
+    counts = {split: sum(each[2] == split for each in patches) for split in COLOURS}
+    keys = [
+        Line2D([], [], color=colour, label=f"{WORDS.get(split, split)} ({counts[split]})")
+        for split, colour in COLOURS.items()
+        if counts[split]
+    ]
+    keys.append(Rectangle((0, 0), 1, 1, facecolor=ORANGE, alpha=0.75, label="landslide"))
+    keys.append(Rectangle((0, 0), 1, 1, facecolor="white", edgecolor="grey", label="not labelled"))
+    axis.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=3, frameon=False)
+    save(figure, path)
+
+
+def reduced_labels(cutter, patches, shape, factor):
+    """Return 1 where patches have landslides, 2 where they are not labelled, 0 elsewhere, by pixels of a picture."""
+    labels = np.zeros(shape, np.uint8)
+    rows, columns = ((np.arange(length) + 0.5) * factor for length in shape)
+    size = cutter.settings.size
+    for row, column, _ in patches:
+        here = [np.flatnonzero((at >= first) & (at < first + size)) for at, first in ((rows, row), (columns, column))]
+        mask = cutter.masks[row, column]
+        mask = mask[np.ix_((rows[here[0]] - row).astype(int), (columns[here[1]] - column).astype(int))]
+        labels[np.ix_(*here)] = np.select([mask == LANDSLIDE, mask == UNLABELLED], [1, 2])
+    return labels
