@@ -1,0 +1,108 @@
+"""Boxes of a mapped scene that are worth labelling."""
+
+import geopandas
+import numpy as np
+import pyogrio
+import rasterio
+import shapely
+from rasterio.features import rasterize
+from rasterio.windows import Window
+
+from records import atomic_write
+from scenes.pixel_grid import PixelGrid
+from scenes.vectors import box_of, read_shapes
+from script import UserError
+
+LEAST_SEEN = 0.5  # share of a tile that must have a probability
+
+
+def entropy(probability):
+    """Return the entropy of landslide or not, in bits: 0 where the network is sure, 1 at a probability of 0.5."""
+    p = np.clip(np.asarray(probability, np.float64), 1e-12, 1 - 1e-12)
+    return -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
+
+
+def tile_doubt(path, size):
+    """Cut a raster of probabilities into tiles and average the entropy of their pixels.
+
+    Args:
+        path: of the raster that predict.py writes. size: pixels a side.
+
+    Returns:
+        (PixelGrid of the raster, rows x columns of tiles: mean entropy, NaN where less than half of a tile was seen).
+        Rows and columns of pixels that do not fill a tile are left out.
+    """
+    with rasterio.open(path) as file:
+        grid, unit = PixelGrid.of(file), 0.01 if file.dtypes[0] == "uint8" else 1.0
+        if file.count != 1 or grid.crs is None:
+            raise UserError(f"{path} is no raster of probabilities with a coordinate system, as predict.py writes it")
+        rows, columns = grid.height // size, grid.width // size
+        if not rows or not columns:
+            raise UserError(f"{path}: {grid.height} x {grid.width} pixels, smaller than a box of {size}")
+        doubt = np.full((rows, columns), np.nan)
+        for row in range(rows):
+            values = file.read(1, window=Window(0, row * size, columns * size, size), masked=True)
+            probability = np.ma.filled(values.astype(np.float32), np.nan) * unit
+            if np.nanmax(probability, initial=0) > 1 or np.nanmin(probability, initial=0) < 0:
+                raise UserError(f"{path} holds more than probabilities: give <scene>_probability.tif of predict.py")
+            tiles = entropy(probability).reshape(size, columns, size).swapaxes(0, 1).reshape(columns, -1)
+            seen = np.isfinite(tiles)
+            enough = seen.mean(1) >= LEAST_SEEN
+            doubt[row, enough] = np.nanmean(tiles[enough], axis=1)
+    return grid, doubt
+
+
+def choose_tiles(doubt, count, seed=None):
+    """Choose tiles to label: those of the highest doubt, or with a seed random ones, spread over the scene.
+
+    No tile is taken beside another, as long as there are others: neighbours show much the same.
+
+    Args:
+        doubt: rows x columns, NaN for tiles that cannot be taken. count: number of tiles.
+
+    Returns:
+        [(row, column), ...], the most doubtful first.
+    """
+    order = np.argwhere(np.isfinite(doubt))
+    rng = np.random.default_rng(seed)
+    rank = rng.random(len(order)) if seed is not None else -doubt[tuple(order.T)]
+    order = order[np.argsort(rank, kind="stable")]
+    chosen, beside = [], []
+    for tile in order:
+        if len(chosen) == count:
+            break
+        near = any(np.abs(tile - other).max() <= 1 for other in chosen)
+        (beside if near else chosen).append(tile)
+    chosen += beside[: count - len(chosen)]
+    return [tuple(map(int, tile)) for tile in chosen]
+
+
+def without(doubt, grid, size, inside="", labelled=""):
+    """Return the doubt with NaN for tiles that are not wholly inside an area, or that hold labelled ground already.
+
+    inside, labelled: paths of vector files; "" for none.
+    """
+    doubt, barred = doubt.copy(), []
+    if inside:
+        barred.append(box_of(grid, 0, grid.height) - read_shapes(inside, grid, areas=True).geometry.union_all())
+    if labelled:
+        barred.append(read_shapes(labelled, grid, areas=True).geometry.union_all())
+    # a box that only touches another at its side is free
+    barred = shapely.get_parts(shapely.buffer(barred, -1e-3 * abs(grid.transform.a)))
+    if len(barred):
+        coarse = grid.coarser(size).transform
+        doubt[rasterize(barred, doubt.shape, transform=coarse, all_touched=True, dtype="uint8") > 0] = np.nan
+    return doubt
+
+
+def boxes(grid, size, tiles, doubt):
+    """Make a table of tiles: id and doubt; geopandas.GeoDataFrame."""
+    shapes = [box_of(grid, r * size, (r + 1) * size, c * size, (c + 1) * size) for r, c in tiles]
+    columns = {"id": np.arange(1, len(tiles) + 1, dtype=np.int32), "doubt": [round(doubt[tile], 4) for tile in tiles]}
+    return geopandas.GeoDataFrame(columns, geometry=shapes, crs=grid.crs)
+
+
+def write(path, table):
+    """Write a table as a GeoPackage, whole or not at all."""
+    with atomic_write(path) as partial:
+        pyogrio.write_dataframe(table, partial, layer="boxes", driver="GPKG", geometry_type="Polygon", VERSION="1.2")

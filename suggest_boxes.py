@@ -1,0 +1,54 @@
+"""Suggest where to label next: boxes of a mapped scene, as a GeoPackage to work through in QGIS.
+
+    python suggest_boxes.py --map results/rgb/maps/scene_probability.tif
+    python suggest_boxes.py --map results/event/maps/scene_probability.tif --by doubt --labelled boxes.gpkg
+
+Draw all landslides within the boxes, then give the boxes as --area: nothing outside them counts as labelled.
+
+Writes <scene>_boxes.gpkg beside the map. Next: python make_patches.py --scene SCENE --labels slides.gpkg --area BOXES
+"""
+
+from pathlib import Path
+
+import script
+
+# ----------------------------------------------------------------------------------------------
+MAP = ""  # raster of probabilities that predict.py wrote
+BOXES = 20  # number of boxes
+BY = "random"  # random: spread over the scene by chance; doubt: where the network is least sure (mean entropy)
+SIZE = 128  # pixels a side of a box: those of a patch
+AREA = ""  # vector file of the ground that can be labelled; none: the whole map
+LABELLED = ""  # vector file of ground that is labelled already, which gets no box
+SEED = 0  # seed of the random choice
+OUT = ""  # file to write; none: <scene>_boxes.gpkg beside the map
+OVERWRITE = False  # replace the file
+
+CHOICES = {"BY": ("random", "doubt")}
+# ----------------------------------------------------------------------------------------------
+
+
+def main():
+    """Read the map, choose tiles and write their boxes."""
+    if not MAP:
+        raise script.UserError("give the raster of probabilities that predict.py wrote with --map")
+    script.check_ranges(globals(), BOXES=(1, None), SIZE=(8, None), SEED=(0, 2**32 - 1))
+    script.check_choices(globals(), **CHOICES)
+    from scenes import suggestions
+    from scenes.opening import check_readable
+    from scenes.targets import check_targets
+
+    check_readable(MAP)
+    target = Path(OUT) if OUT else Path(MAP).with_name(Path(MAP).stem.removesuffix("_probability") + "_boxes.gpkg")
+    check_targets([target], OVERWRITE)
+    grid, doubt = suggestions.tile_doubt(MAP, SIZE)
+    free = suggestions.without(doubt, grid, SIZE, AREA, LABELLED)
+    tiles = suggestions.choose_tiles(free, BOXES, None if BY == "doubt" else SEED)
+    if not tiles:
+        raise script.UserError(f"{MAP}: no box of {SIZE} pixels is left that was seen and can be labelled")
+    suggestions.write(target, suggestions.boxes(grid, SIZE, tiles, doubt))
+    print(f"{len(tiles)} boxes of {SIZE} pixels ({BY}): {target}")
+    print(f"next: draw all landslides in them, then python make_patches.py --area {target} --labels YOUR_FILE")
+
+
+if __name__ == "__main__":
+    script.start(main)

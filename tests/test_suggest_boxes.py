@@ -1,0 +1,82 @@
+"""Boxes to label: where the network doubts, and where it may ask."""
+
+import geopandas
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from scipy.stats import entropy
+
+import script
+import suggest_boxes
+from scenes import suggestions
+from tests.test_scene import UTM, write_raster
+
+DEFAULTS = {name: value for name, (value, *_) in script.constants(vars(suggest_boxes)).items()}
+
+
+@pytest.fixture
+def suggest(tmp_path, monkeypatch):
+    """Run suggest_boxes.main() in a folder with scene_probability.tif, 5 x 6 tiles of 16 pixels and a rest."""
+    monkeypatch.chdir(tmp_path)
+    percent = np.random.default_rng(0).integers(0, 10, (1, 85, 100)).astype(np.uint8)
+    percent[0, 16:32, 32:48], percent[0, 48:64, 80:96], percent[0, :20, :16] = 50, 40, 255
+    write_raster(tmp_path / "scene_probability.tif", percent, nodata=255)
+
+    def run(**constants):
+        chosen = {"MAP": "scene_probability.tif", "SIZE": 16, "OVERWRITE": True, **constants}
+        for name, value in (DEFAULTS | chosen).items():
+            monkeypatch.setattr(suggest_boxes, name, value)
+        suggest_boxes.main()
+        return geopandas.read_file("scene_boxes.gpkg")
+
+    return run
+
+
+def test_doubt_is_the_entropy_of_scipy(suggest, tmp_path):
+    suggest()
+    _, doubt = suggestions.tile_doubt("scene_probability.tif", 16)
+    assert doubt.shape == (5, 6) and np.isnan(doubt[0, 0]) and np.isfinite(doubt).sum() == 29
+    with rasterio.open("scene_probability.tif") as file:
+        p = file.read(1)[64:80, 16:32] / 100
+    assert doubt[4, 1] == pytest.approx(entropy(np.stack([p, 1 - p]), base=2).mean(), abs=1e-6)
+
+
+def test_the_most_doubtful_come_first_and_random_ones_are_spread(suggest):
+    found = suggest(BY="doubt", BOXES=2)
+    assert found.crs == UTM and found["doubt"].iloc[0] == pytest.approx(1, abs=1e-4)
+    assert found.geometry.iloc[0].equals(shapely.box(300320, 1499680, 300480, 1499840))
+    assert found.geometry.iloc[1].equals(shapely.box(300800, 1499360, 300960, 1499520))
+    found = suggest(BOXES=6)
+    apart = found.geometry.apply(lambda each: found.geometry.distance(each))
+    assert (apart.to_numpy()[~np.eye(6, dtype=bool)] > 0).all()
+    assert suggest(BOXES=6).equals(found) and not suggest(BOXES=6, SEED=1).equals(found)
+    assert len(suggest(BOXES=100)) == 29  # all that were seen
+
+
+def test_labelled_ground_and_ground_beyond_the_area_get_no_box(suggest):
+    first = suggest(BOXES=5)
+    first.to_file("done.gpkg")
+    area = shapely.box(300000, 1499200, 300640, 1500000)
+    geopandas.GeoDataFrame(geometry=[area], crs=UTM).to_crs(4326).to_file("area.gpkg")
+    more = suggest(BOXES=100, LABELLED="done.gpkg", AREA="area.gpkg")
+    inside = sum(area.buffer(1).contains(each) for each in first.geometry)
+    assert len(more) == 4 * 5 - 1 - inside and area.buffer(1).contains(shapely.union_all(more.geometry))
+    assert shapely.union_all(more.geometry).intersection(shapely.union_all(first.geometry)).area < 1
+
+
+@pytest.mark.parametrize(
+    ("constants", "message"),
+    [
+        ({"MAP": ""}, "--map"),
+        ({"MAP": "nothing.tif"}, "nothing.tif"),
+        ({"SIZE": 99}, "smaller than a box"),
+        ({"MAP": "scene.tif"}, "holds more than probabilities"),
+        ({"OVERWRITE": False}, "--overwrite"),
+    ],
+)
+def test_mistakes(suggest, tmp_path, constants, message):
+    write_raster(tmp_path / "scene.tif", np.full((1, 64, 64), 900, np.uint16))
+    suggest()
+    with pytest.raises(script.UserError, match=message):
+        suggest(**constants)
