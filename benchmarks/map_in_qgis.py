@@ -36,6 +36,8 @@ def main(package, picture):
     assert renderer.classAttribute() == "class"
     assert [category.value() for category in renderer.categories()] == CLASSES
     assert not landslides.labelsEnabled()
+    widget = landslides.editorWidgetSetup(landslides.fields().indexOf("verdict"))
+    assert widget.type() == "ValueMap" and [*widget.config()["map"][0]] == ["landslide"], widget.config()
     assert seen.renderer().type() == "singleSymbol"
     mask = QgsRasterLayer(f"{stem}_mask.tif", "mask")
     assert mask.isValid() and mask.renderer().type() == "paletted", mask.renderer().type()

@@ -14,15 +14,16 @@ from patch_reading import MaskRule
 from scenes.opening import open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.polygons import EXCLUDED, HIDDEN
+from scenes.styles import VERDICTS
 from scenes.vectors import box_of, is_vector_file, read_shapes
 from script import UserError
 
 LANDSLIDE, OTHER, UNLABELLED = 1, 0, 255  # values of a mask
 HIGH = 254  # stands for a 255 whose meaning is not decided yet, as in patch_reading.MaskRule
-VERDICTS = {  # what a reviewer writes into the column of that name
-    **dict.fromkeys(("landslide", "yes", "y", "true", "1"), LANDSLIDE),
-    **dict.fromkeys(("not landslide", "no landslide", "no", "n", "false", "0"), OTHER),
-    **dict.fromkeys(("unsure", "unknown", "?", ""), UNLABELLED),
+MEANING = {  # of what a reviewer writes into the column verdict
+    **dict.fromkeys((VERDICTS[0], "yes", "y", "true", "1"), LANDSLIDE),
+    **dict.fromkeys((VERDICTS[1], "no landslide", "no", "n", "false", "0"), OTHER),
+    **dict.fromkeys((VERDICTS[2], "unknown", "?", ""), UNLABELLED),
 }
 STRIP = 1024  # rows of a raster looked at together
 
@@ -121,14 +122,14 @@ def read_polygons(path, grid, min_area):
     reviewed = "verdict" in table
     words = table["verdict"].astype("string").fillna("") if reviewed else ["landslide"] * len(table)
     words = [str(word).strip().lower().replace("_", " ").removesuffix(".0") for word in words]
-    if unknown := sorted({word for word in words if word not in VERDICTS}):
+    if unknown := sorted({word for word in words if word not in MEANING}):
         raise UserError(f"{path}: the verdict {unknown[0]!r} is none of landslide, not landslide and unsure")
     if reviewed and not any(words):
         raise UserError(
             f"{path}: no polygon has a verdict: write landslide, not landslide or unsure into that column in QGIS, or "
             "take the column out if all polygons are landslides"
         )
-    labels = np.array([VERDICTS[word] for word in words], np.uint8)
+    labels = np.array([MEANING[word] for word in words], np.uint8)
     if min_area:
         metres = table.to_crs(table.estimate_utm_crs()).area.to_numpy()
         labels[(metres < min_area) & (labels == LANDSLIDE)] = UNLABELLED

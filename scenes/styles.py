@@ -12,6 +12,7 @@ import pyogrio
 # likely than not; above three quarters, three of four such pixels are landslide on validation patches.
 CLASSES = {"certain": 0.75, "probable": 0.5, "doubtful": 0.0}
 COLOURS = {"certain": (178, 24, 43), "probable": (239, 138, 98), "doubtful": (253, 219, 199)}
+VERDICTS = ("landslide", "not landslide", "unsure")  # that a reviewer chooses from; labels.py reads them
 MASK_CLASSES = {
     1: ("landslide", (178, 24, 43, 255)),
     0: ("no landslide", (255, 255, 255, 0)),
@@ -32,7 +33,7 @@ def class_ranges():
 
 
 def polygon_style():
-    """Return the QML of the polygons: a colour for each class, with an outline, no labels."""
+    """Return the QML of the polygons: a colour for each class, with an outline, no labels; verdicts to choose from."""
     categories, symbols = "", ""
     for i, (name, confidence) in enumerate(class_ranges().items()):
         label = quoteattr(f"{name} (confidence {confidence})")
@@ -40,7 +41,14 @@ def polygon_style():
         fill, outline = (",".join(map(str, (*COLOURS[name], alpha))) for alpha in (120, 255))
         options = {"color": fill, "outline_color": outline, "outline_width": "0.4", "outline_width_unit": "MM"}
         symbols += _symbol(i, options | {"outline_style": "solid", "style": "solid", "joinstyle": "bevel"})
-    return _vector_style("categorizedSymbol", f"<categories>{categories}</categories><symbols>{symbols}</symbols>")
+    inside = f"<categories>{categories}</categories><symbols>{symbols}</symbols>"
+    verdicts = "".join(
+        f'<Option type="Map"><Option type="QString" name="{word}" value="{word}"/></Option>' for word in VERDICTS
+    )
+    choice = f'<Option type="Map"><Option type="List" name="map">{verdicts}</Option></Option>'
+    widget = f'<editWidget type="ValueMap"><config>{choice}</config></editWidget>'
+    fields = f'<fieldConfiguration><field name="verdict">{widget}</field></fieldConfiguration>'
+    return _vector_style("categorizedSymbol", inside, fields)
 
 
 def seen_style():
@@ -59,13 +67,13 @@ def _symbol(number, options):
     )
 
 
-def _vector_style(kind, inside):
-    """Return the QML of a layer of areas, without labels. kind: of its renderer."""
+def _vector_style(kind, inside, fields=""):
+    """Return the QML of a layer of areas, without labels. kind: of its renderer. fields: how they are edited."""
     attribute = 'attr="class" ' if kind == "categorizedSymbol" else ""
     settings = f'type="{kind}" {attribute}symbollevels="0" forceraster="0" enableorderby="0"'
     return _document(
-        f"<renderer-v2 {settings}>{inside}</renderer-v2>",
-        'labelsEnabled="0" styleCategories="Symbology|Labeling"',
+        f"<renderer-v2 {settings}>{inside}</renderer-v2>{fields}",
+        'labelsEnabled="0" styleCategories="Symbology|Labeling|Fields|Forms"',
     )
 
 
