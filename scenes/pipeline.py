@@ -1,5 +1,6 @@
 """Strips of a scene computed in this process: read ahead of the network, written behind it."""
 
+import functools
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,8 +25,13 @@ class Job:
 
 
 def model_of(job):
-    """Load the model of a job, made for the size of its tiles."""
-    return resized(load_model(Path(job.run)), job.grid.tile)
+    """Load the model of a job, made for the size of its tiles; of several scenes in a row the last one is kept."""
+    return _model(job.run, tuple(job.grid.tile), Path(job.run, "model.keras").stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1)
+def _model(run, tile, changed):
+    return resized(load_model(Path(run)), tile)
 
 
 def prefetch(function, items):
