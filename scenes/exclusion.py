@@ -1,18 +1,13 @@
 """Ground that the user takes out of a map: water, built-up land, roads, from any vector file or a mask raster."""
 
-import geopandas
 import numpy as np
-import pyogrio
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.features import rasterize
-from shapely.errors import GEOSException
 
 from scenes.clouds import Clouds
 from scenes.opening import check_readable
+from scenes.vectors import box_of, faults_told, is_vector, on_grid, read_shapes, rows_transform
 from script import UserError
-
-VECTORS = (".gpkg", ".shp", ".geojson", ".json", ".kml", ".fgb", ".gml", ".gdb", ".zip")
 
 
 class Excluded:
@@ -27,23 +22,9 @@ class Excluded:
         check_readable(path)
         if grid.crs is None:
             raise UserError(f"{path}: the scene has no coordinate system to lay it over")
-        frame = geopandas.GeoSeries([box_of(grid, 0, grid.height)], crs=grid.crs)
-        metres = frame.estimate_utm_crs()
-        near = frame.to_crs(metres).buffer(margin + 1000)
-        try:
-            table = pyogrio.read_dataframe(path, columns=[], force_2d=True)
-            if not isinstance(table, geopandas.GeoDataFrame):
-                raise UserError(f"{path}: its first layer holds no shapes")
-            if table.crs is None:
-                raise UserError(f"{path}: without a coordinate system it cannot be laid over the scene")
-            shapes = table.geometry[~(table.geometry.is_empty | table.geometry.isna())].make_valid()
-            # only what lies near the scene: elsewhere its projections do not hold
-            shapes = shapes[shapes.intersects(near.to_crs(table.crs).union_all().envelope)]
-            if margin and len(shapes):
-                shapes = shapes.to_crs(metres).buffer(margin)
-            shapes = shapely.make_valid(shapes.to_crs(grid.crs).to_numpy())
-        except (DataSourceError, DataLayerError, GEOSException) as error:
-            raise UserError(f"{path} cannot be read as a vector file ({error})") from None
+        table = read_shapes(path, "the scene")
+        with faults_told(path):
+            shapes, _ = on_grid(table, grid, margin)
         self.shapes, self.grid = shapes, grid
         self.tree = shapely.STRtree(shapes)
         if not len(self._over(0, grid.height)):
@@ -58,24 +39,18 @@ class Excluded:
         over = self._over(top, bottom)
         if not len(over):
             return np.zeros(shape, bool)
-        transform = self.grid.transform @ self.grid.transform.translation(0, top)
-        return rasterize(self.shapes[over], shape, transform=transform, all_touched=True, dtype="uint8") > 0
+        form = {"transform": rows_transform(self.grid, top), "all_touched": True, "dtype": "uint8"}
+        return rasterize(self.shapes[over], shape, **form) > 0
 
     def close(self):
         """Nothing is open."""
-
-
-def box_of(grid, top, bottom):
-    """Return the box around some rows of a grid, in its coordinates."""
-    corners = [grid.transform @ (column, row) for column in (0, grid.width) for row in (top, bottom)]
-    return shapely.box(*np.min(corners, 0), *np.max(corners, 0))
 
 
 def open_excluded(path, grid, margin=0.0):
     """Open what is excluded: a vector file, or a raster in which all but 0 is; None without a path."""
     if not path:
         return None
-    if str(path).lower().endswith(VECTORS):
+    if is_vector(path):
         return Excluded(path, grid, margin)
     if margin:
         raise UserError("--buffer widens the shapes of a vector file; a raster is taken as it is")
