@@ -36,8 +36,6 @@ BLOCK = 500.0  # metres of the side of the blocks that count as independent; lar
 BOOTSTRAP = 1000  # draws of the bootstrap for the intervals of Dice and of the size found
 SEED = 0  # seed of the bootstrap
 
-FILES = ("scores.json", "objects.csv", "by_size.csv", "comparison.png")
-
 
 def main():
     """Compare, write the files and print a table."""
@@ -47,7 +45,7 @@ def main():
 
     name = f"{scene_name([MAP])}_against_{scene_name([REFERENCE])}"
     folder = Path(OUT_DIR) if OUT_DIR else Path(MAP).parent / name
-    check_targets([folder / file for file in FILES], OVERWRITE)
+    check_targets([folder / file for file in comparison.FILES], OVERWRITE)
     settings = comparison.CompareSettings(
         threshold=THRESHOLD,
         min_confidence=MIN_CONFIDENCE,
@@ -80,11 +78,12 @@ def main():
     rows = [["" if value is None else value for value in row.values()] for row in sizes]
     records.write_csv(folder / "by_size.csv", sizes[0], rows)
     title = f"{Path(MAP).name} against {Path(REFERENCE).name}"
-    notes = [shift_text(record["shift"])]
-    comparison_picture.draw(counted, pair.grid, sizes, record["half_found"], title, notes, folder / "comparison.png")
+    half = record["half_found"]
+    told = shift_text(record["shift"]), f"half are found: {half_text(half)}"
+    comparison_picture.draw(counted, pair.grid, sizes, half, title, told, folder / "comparison.png")
     records.write_json(folder / "scores.json", record)
     print(table(record, sizes))
-    print(f"written: {folder}/: {', '.join(FILES)}")
+    print(f"written: {folder}/: {', '.join(comparison.FILES)}")
 
 
 def check_settings():
@@ -165,7 +164,8 @@ def half_text(half):
     """Say from which size on half of the landslides are found."""
     if "reason" in half:
         return f"the size cannot be told: {half['reason']}"
-    return f"from {half['area_m2']:.3g} m2 on ({half['low']:.3g} to {half['high']:.3g})"
+    size, low, high = (f"{float(f'{half[name]:.3g}'):.0f}" for name in ("area_m2", "low", "high"))
+    return f"from {size} m2 on ({low} to {high})"
 
 
 def shift_text(shift):

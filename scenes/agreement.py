@@ -2,11 +2,13 @@
 
 import numpy as np
 from scipy import stats
+from scipy.special import expit
 
 import metrics
 
 DIRECTIONS = ("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west")
 LEVEL = 0.95  # of all intervals
+PENALTY = np.array([0.0, 1e-3])  # on intercept and slope, see `logistic`
 WHOLE = 0.5  # share of an object that has to lie on judged ground; others are left out
 
 
@@ -116,37 +118,56 @@ def half_found(area, found, draws=1000, seed=0):
         return {"reason": f"{'all' if found.all() else 'none'} of the {len(area)} landslides are found"}
     x = np.log10(area)
     rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=draws)
-    halves = np.array([_half(*_logistic(x, found, each)) for each in weights])
-    intercept, slope = _logistic(x, found, np.ones(len(x)))
+    drawn = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=draws)
+    parts = np.array_split(drawn, -(-draws * len(x) // 10**6))  # bounds the memory
+    halves = np.concatenate([half_of(*logistic(x, found, part)) for part in parts])
+    intercept, slope = (float(each[0]) for each in logistic(x, found, np.ones((1, len(x)))))
     if np.isnan(halves).mean() > (1 - LEVEL) / 2 or not slope > 0:
         return {"reason": "detection does not clearly grow with size"}
     low, high = np.nanquantile(halves, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    half = _half(intercept, slope)
+    half = -intercept / slope
     if not x.min() <= half <= x.max():
-        side = f"below the smallest, {area.min():.0f}" if half < x.min() else f"above the largest, {area.max():.0f}"
-        return {"reason": f"it lies {side} m2, where there are no landslides to tell"}
+        ends = f"below the smallest, {area.min():.0f}", f"above the largest, {area.max():.0f}"
+        return {"reason": f"it lies {ends[int(half > x.max())]} m2, where there are no landslides to tell"}
     low, half, high = (float(10**each) for each in (low, half, high))
     return {"area_m2": half, "low": low, "high": high, "intercept": intercept, "slope": slope}
 
 
-def _logistic(x, found, weights):
-    """Fit the chance of found = 1 / (1 + exp(-(intercept + slope x))); returns NaN where one outcome is missing."""
-    from sklearn.linear_model import LogisticRegression  # takes a second to import
+def logistic(x, found, weights):
+    """Fit the chance of found = 1 / (1 + exp(-(intercept + slope x))) to many weightings of the same data at once.
 
-    used = weights > 0
-    if found[used].all() or not found[used].any() or x[used].min() == x[used].max():
-        return np.nan, np.nan
-    centre, spread = x.mean(), x.std()
-    # so weak a penalty only keeps the slope finite where size tells all
-    model = LogisticRegression(C=1e3, solver="newton-cholesky")
-    model.fit(((x - centre) / spread)[used, None], found[used], weights[used])
-    slope = float(model.coef_[0, 0] / spread)
-    return float(model.intercept_[0] - slope * centre), slope
+    Newton's method on the likelihood, with a penalty of slope^2 / 2000 (of standardised x) that is felt only where x
+    parts the two outcomes, so that the slope stays finite. One call to a library for each of a thousand draws takes
+    seconds.
+
+    Args:
+        x, found: n values. weights: draws x n.
+
+    Returns:
+        (intercepts, slopes), one for each draw; NaN where one outcome is missing.
+    """
+    centre, spread = x.mean(), x.std() or 1.0
+    design = np.column_stack([np.ones(len(x)), (x - centre) / spread])
+    beta = np.zeros((len(weights), 2))
+    for _ in range(100):
+        chance = expit(beta @ design.T)
+        gradient = (weights * (found - chance)) @ design - beta * PENALTY
+        products = design[:, :, None] * design[:, None]
+        hessian = np.tensordot(weights * chance * (1 - chance), products, 1) + np.diag(PENALTY) + 1e-9 * np.eye(2)
+        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        beta += step * np.minimum(1, 2 / np.maximum(np.linalg.norm(step, axis=1), 1e-12))[:, None]
+        if np.abs(step).max() < 1e-6:
+            break
+    hits = weights @ found
+    beta[(hits == 0) | (hits == weights.sum(1))] = np.nan
+    slope = beta[:, 1] / spread
+    return beta[:, 0] - slope * centre, slope
 
 
-def _half(intercept, slope):
-    return -intercept / slope if slope > 0 else np.nan
+def half_of(intercept, slope):
+    """Return where the chance is one half; NaN where it does not rise."""
+    rises = slope > 0
+    return np.where(rises, -intercept / np.where(rises, slope, 1), np.nan)
 
 
 # ---------------------------------------------------------------------- shift

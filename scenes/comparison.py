@@ -13,6 +13,8 @@ from scenes.pixel_grid import PixelGrid
 from scenes.vectors import is_vector, read_shapes
 from script import UserError
 
+FILES = ("scores.json", "objects.csv", "by_size.csv", "comparison.png")  # that compare_maps.py writes
+
 
 @dataclass(frozen=True)
 class CompareSettings:
@@ -55,15 +57,15 @@ def open_pair(map_path, reference_path, area_path, settings):
         raise UserError(f"{area_path} holds no shapes: it is empty")
     rasters, tables, seen = {}, {}, {}
     given = {
-        "map": (map_path, settings.map_layer, settings.threshold, settings.min_confidence),
-        "reference": (reference_path, settings.reference_layer, None, 0.0),
+        "map": (map_path, reference_path, settings.map_layer, settings.threshold, settings.min_confidence),
+        "reference": (reference_path, map_path, settings.reference_layer, None, 0.0),
     }
     with contextlib.ExitStack() as stack:
-        for name, (path, layer, threshold, least) in given.items():
+        for name, (path, other, layer, threshold, least) in given.items():
             if is_vector(path):
                 chosen, has_seen = choose_layer(path, layer, f"--{name}-layer")
-                tables[name] = read_polygons(path, chosen, least)
-                seen[name] = read_shapes(path, "the other", "seen") if has_seen else None
+                tables[name] = read_polygons(path, other, chosen, least)
+                seen[name] = read_shapes(path, other, "seen") if has_seen else None
             else:
                 own = next(iter(rasters.values())).grid if rasters else None
                 rasters[name] = RasterLayer(path, own, threshold)
@@ -78,11 +80,11 @@ def open_pair(map_path, reference_path, area_path, settings):
                     "nobody knows what is a false alarm"
                 )
             grid, over = metric_grid(frame, settings.resolution), map_path
-        area = PolygonLayer(area, grid, area_path, over) if area_path else None
+        area = PolygonLayer(area, grid, area_path, over, small=False) if area_path else None
         layers = dict(rasters)
         for name, table in tables.items():
             path, judged = given[name][0], seen[name]
-            ground = PolygonLayer(judged, grid, path, over) if judged is not None and len(judged) else None
+            ground = None if judged is None else PolygonLayer(judged, grid, path, over, None, True, small=False)
             if ground is None and name == "map":
                 ground = area  # beyond it nothing is known of the map
             layers[name] = PolygonLayer(table, grid, path, over, ground, may_be_empty=judged is not None)
@@ -187,7 +189,8 @@ def totals(tally):
     """Return area and number of landslides over the whole map: as mapped, and corrected by the reference."""
     mapped, reference = tally.map_objects, tally.reference_objects
     areas, (down, right, across) = tally.areas, tally.blocks
-    covered = min(float(areas.sum() / tally.mapped.sum()), 1.0)
+    covered = float(areas.sum() / tally.mapped.sum())
+    covered = 1.0 if covered > 1 - 1e-9 else covered
 
     def per_block(objects):
         row, column = (objects[name][objects["counted"]].astype(int) for name in ("row", "column"))

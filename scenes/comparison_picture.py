@@ -4,7 +4,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 from matplotlib.patches import Patch
 
-from plots import BLUE, GREY, ORANGE, OUTCOMES, plt, save
+from plots import BLUE, GREY, OUTCOMES, plt, save
 from scenes.pixel_grid import PixelGrid
 from scenes.quick_look import add_scale_bar, extent
 from scenes.tally import FALSE, FOUND, JUDGED, MISSED, UNSEEN
@@ -13,26 +13,27 @@ GROUND = "#595959"  # judged, no landslide: all outcomes stand out from it
 SHADES = {UNSEEN: "#ededed", JUDGED: GROUND} | dict(zip((FOUND, FALSE, MISSED), OUTCOMES.values(), strict=True))
 
 
-def draw(tally, grid, sizes, half, title, notes, path):
+def draw(tally, grid, sizes, half, title, told, path):
     """Draw both panels.
 
     Args:
         tally: Tally with its objects compared. grid: PixelGrid. sizes: rows of agreement.by_size.
-        half: of agreement.half_found. title, notes: above and below the map. path: of the PNG.
+        half: of agreement.half_found. title: above both. told: under the map, and above the
+            sizes. path: of the PNG.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 5.6), layout="constrained", width_ratios=(1.25, 1))
-    map_panel(left, tally, grid, notes)
-    size_panel(right, tally.reference_objects, sizes[:-1], half)
+    map_panel(left, tally, grid, told[0])
+    size_panel(right, tally.reference_objects, sizes[:-1], half, told[1])
     keys = [Patch(facecolor=shade, label=label) for label, shade in OUTCOMES.items()]
     keys.append(Patch(facecolor=GROUND, label="judged, no landslide"))
     if (tally.picture == UNSEEN).any():
         keys.append(Patch(facecolor=SHADES[UNSEEN], edgecolor="grey", label="not judged"))
-    left.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=3, frameon=False, fontsize=8)
+    figure.legend(handles=keys, loc="outside lower center", ncols=5, frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=9)
     save(figure, path)
 
 
-def map_panel(axis, tally, grid, notes):
+def map_panel(axis, tally, grid, note):
     """Draw the outcomes of the pixels; a pixel of the picture has the strongest of those that it stands for."""
     dx, dy = (float(np.median(plane)) * tally.step for plane in grid.pixel_size)
     shades = ListedColormap([SHADES[code] for code in range(len(SHADES))])
@@ -45,7 +46,7 @@ def map_panel(axis, tally, grid, notes):
     add_scale_bar(axis, (right - left) * dx, dx, "m")
     axis.set(xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top))
     axis.spines[:].set_visible(False)
-    axis.set_xlabel("\n".join([*notes, *(["north is up"] if north_up(grid) else [])]), fontsize=7)
+    axis.set_xlabel(note + ("\nnorth is up" if north_up(grid) else ""), fontsize=7)
 
 
 def north_up(grid: PixelGrid):
@@ -53,18 +54,19 @@ def north_up(grid: PixelGrid):
     return grid.transform.b == grid.transform.d == 0 and grid.transform.e < 0
 
 
-def size_panel(axis, reference, sizes, half):
+def size_panel(axis, reference, sizes, half, title):
     """Draw the share of landslides found by size, with its interval, the fitted curve, and every landslide."""
     chosen = reference["counted"] & (reference["area"] > 0)
     area, found = reference["area"][chosen], reference["found"][chosen]
-    axis.set(xscale="log", ylim=(-0.09, 1.09), xlabel="area of the landslide, m²", ylabel="share found")
+    axis.set(xscale="log", ylim=(-0.09, 1.09), ylabel="share found")
+    axis.set_xlabel("area, m² (marks: landslides, found above, missed below; numbers: landslides of the class)")
     axis.set_yticks(np.linspace(0, 1, 6))
     axis.grid(alpha=0.3)
     if not len(area):
         axis.set(xlim=(1, 10), title="no landslides in the reference")
         return
-    for level, outcome, shade in ((1.05, found, BLUE), (-0.05, ~found, ORANGE)):
-        axis.plot(area[outcome], np.full(outcome.sum(), level), "|", color=shade, alpha=0.6, markersize=8)
+    for level, outcome, shade in ((1.05, found, BLUE), (-0.05, ~found, GREY)):
+        axis.plot(area[outcome], np.full(outcome.sum(), level), "|", color=shade, alpha=0.7, markersize=8)
     for row in sizes:
         inside = area[(area >= row["from_m2"]) & (area < (row["to_m2"] or np.inf))]
         if not len(inside):
@@ -73,13 +75,9 @@ def size_panel(axis, reference, sizes, half):
         spread = [[share - row["found_low"]], [row["found_high"] - share]]
         axis.errorbar(at, share, spread, fmt="o", color=BLUE, capsize=3)
         axis.annotate(f"{row['reference']}", (at, share), (6, 4), textcoords="offset points", fontsize=8)
-    title = f"half found: cannot be told, {half.get('reason')}"
     if "area_m2" in half:
         x = np.geomspace(area.min(), area.max(), 200)
         axis.plot(x, 1 / (1 + np.exp(-(half["intercept"] + half["slope"] * np.log10(x)))), color=BLUE)
         axis.axvline(half["area_m2"], color=GREY, linestyle=":")
         axis.axvspan(half["low"], half["high"], color=GREY, alpha=0.15, linewidth=0)
-        title = f"half found from {half['area_m2']:.3g} m² ({half['low']:.3g} to {half['high']:.3g})"
     axis.set_title(title, fontsize=9)
-    axis.text(0.98, 0.04, "number: landslides of the class\nmarks: found (above), missed (below)", fontsize=7,
-              transform=axis.transAxes, ha="right")  # fmt: skip

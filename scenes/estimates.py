@@ -19,7 +19,7 @@ def stratified_total(reference, sampled, totals, covered=0.0):
         reference: blocks x strata, what the reference has of each stratum in each block (m2, or objects).
         sampled: blocks x strata, what the blocks have of each stratum at all.
         totals: strata, what the whole map has.
-        covered: share of the map that the blocks cover. Where they cover all, nothing is estimated: the error is 0.
+        covered: share of the map that the blocks cover: what is known there has no error.
 
     Returns:
         (total, its standard error, degrees of freedom); None if a stratum of the map has fewer than two blocks.
@@ -45,8 +45,12 @@ def interval(estimate, level=0.95):
 
 def estimated(reference, sampled, totals, covered):
     """Return a record of `stratified_total`: estimate, low, high, standard_error, or only the reason why not."""
+    if covered == 1:
+        return {"reason": "the reference covers the whole map, nothing is left to estimate"}
+    if not np.any(totals):
+        return {"reason": "the map holds none"}
     found = stratified_total(reference, sampled, totals, covered)
     if found is None:
-        return {"reason": "fewer than two blocks of the area hold what the map has: the area, or --block, is too small"}
+        return {"reason": "fewer than two blocks of the area hold what the map has: the area is too small for --block"}
     low, high = interval(found)
     return {"estimate": found[0], "low": low, "high": high, "standard_error": found[1]}

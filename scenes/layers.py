@@ -26,18 +26,18 @@ BEYOND = -1.0  # value beyond a raster that is brought onto another grid
 class PolygonLayer:
     """Polygons on a grid. Each part of a multipolygon is one object.
 
-    A pixel belongs to the polygon that its centre lies in; of several, to the smallest. A polygon without the centre of
-    any pixel takes the pixel in which it lies.
+    A pixel belongs to the polygon that its centre lies in; of several, to the smallest.
     """
 
     what, probability = "polygons", False
 
-    def __init__(self, table, grid, path, over, ground=None, may_be_empty=False):
+    def __init__(self, table, grid, path, over, ground=None, may_be_empty=False, small=True):
         """Lay polygons over a grid.
 
         Args:
             table: of `vectors.read_shapes`. grid: PixelGrid. path, over: of the file and of the grid, for messages.
             ground: PolygonLayer of the ground that was judged; None: all. may_be_empty: whether there may be none.
+            small: whether a polygon without the centre of any pixel takes the pixel in which it lies.
 
         Raises:
             UserError: there are none, some are no polygons, or none lies over the grid.
@@ -56,11 +56,11 @@ class PolygonLayer:
         self.shapes, self.grid = parts[np.argsort(-shapely.area(parts), kind="stable")], grid
         self.count, self.ground = len(parts), ground
         self.tree, self.points = shapely.STRtree(self.shapes), np.zeros(0, int)
-        small = shapely.area(self.shapes) < 4 * abs(grid.transform.determinant)
-        if small.any():
-            missing = small.copy()
-            for top in range(0, grid.height, ROWS):
-                shown, _, _ = self.read(top, min(top + ROWS, grid.height), small)
+        if small:
+            missing = shapely.area(self.shapes) < 4 * abs(grid.transform.determinant)
+            wanted = missing.copy()
+            for top in range(0, grid.height, ROWS) if wanted.any() else ():
+                shown = self.read(top, min(top + ROWS, grid.height), wanted)[0]
                 missing[shown[shown > 0] - 1] = False
             self.points = np.flatnonzero(missing)
 
@@ -166,7 +166,7 @@ class RasterLayer:
                 f"{self.path} holds {low if low < 0 else high:g}: a mask holds 0 and 1, a probability 0 to 1 or, in "
                 "whole numbers, percent"
             )
-        self.unit = np.float32(1 / most)
+        self.most = np.float32(most)
 
     def _read(self, file, top, bottom, width):
         try:
@@ -186,7 +186,7 @@ class RasterLayer:
         if self.view is not self.file:
             known &= values != BEYOND
         if self.probability:
-            probability = np.where(known, values, 0).astype(np.float32) * self.unit
+            probability = np.where(known, values, 0).astype(np.float32) / self.most
             return known & (probability >= np.float32(self.threshold)), known, probability
         if self.landslide == 1:
             known &= values < EXCLUDED
@@ -221,11 +221,11 @@ def choose_layer(path, wanted, flag):
     return chosen, chosen == "landslides" and "seen" in names
 
 
-def read_polygons(path, layer, least):
-    """Read polygons; least: confidence from which on they count, in a column of that name; 0: all."""
+def read_polygons(path, other, layer, least):
+    """Read polygons that are to be laid over `other`; least: confidence from which on they count; 0: all."""
     if not least:
-        return read_shapes(path, "the other", layer)
-    table = read_shapes(path, "the other", layer, ["confidence"])
+        return read_shapes(path, other, layer)
+    table = read_shapes(path, other, layer, ["confidence"])
     if "confidence" not in table:
         raise UserError(f"{path} has no column confidence: --min-confidence cannot choose by it")
     return table[table["confidence"] >= least]

@@ -172,7 +172,7 @@ def boundary(here, there, judged, core, tolerance, sides):
         own = own[(own[:, 0] >= core.start) & (own[:, 0] < core.stop)]
         found[i, 0] = len(own)
         if len(own) and len(other):
-            tree, limit = cKDTree(other * sides), tolerance * (1 + 1e-6)  # at the tolerance is within it
+            tree, limit = cKDTree(other * sides), tolerance * (1 + 1e-6) + 1e-6  # at the tolerance is within it
             found[i, 1] = np.isfinite(tree.query(own * sides, distance_upper_bound=limit)[0]).sum()
     return found
 
