@@ -79,7 +79,7 @@ def main():
     records.write_csv(folder / "by_size.csv", sizes[0], rows)
     title = f"{Path(MAP).name} against {Path(REFERENCE).name}"
     half = record["half_found"]
-    told = shift_text(record["shift"]), f"half are found: {half_text(half)}"
+    told = shift_text(record["shift"]), f"half are found: {half_text(half)}".replace("m2", "m²")
     comparison_picture.draw(counted, pair.grid, sizes, half, title, told, folder / "comparison.png")
     records.write_json(folder / "scores.json", record)
     print(table(record, sizes))
@@ -142,7 +142,7 @@ def table(record, sizes):
         touched = "" if row["touched_share"] is None else f"{row['touched_share']:.0%}"
         lines.append(f"{label:<24} {row['reference']:>9}   {found:<20} {touched:>7}   {row['mapped']:>6}   {false}")
     lines.append("(in brackets: 95 % intervals)")
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def interval_text(row, name):

@@ -63,10 +63,14 @@ def open_pair(map_path, reference_path, area_path, settings):
     with contextlib.ExitStack() as stack:
         for name, (path, other, layer, threshold, least) in given.items():
             if is_vector(path):
+                if threshold is not None:
+                    raise UserError(f"{path} holds polygons: --threshold is for probabilities")
                 chosen, has_seen = choose_layer(path, layer, f"--{name}-layer")
                 tables[name] = read_polygons(path, other, chosen, least)
                 seen[name] = read_shapes(path, other, "seen") if has_seen else None
             else:
+                if least:
+                    raise UserError(f"{path} is a raster: --min-confidence is for polygons")
                 own = next(iter(rasters.values())).grid if rasters else None
                 rasters[name] = RasterLayer(path, own, threshold)
                 stack.callback(rasters[name].close)
@@ -137,7 +141,7 @@ def scores(tally, pair, settings):
 def pixel_scores(tally, pair, settings):
     """Return the scores of evaluate.py over all judged pixels; the interval is over blocks."""
     counts = tally.confusion
-    blocks = counts[counts.sum((1, 2)) > 0].astype(np.int64)
+    blocks = counts[counts.sum((1, 2)) > 0]
     tn, fn, fp, tp = blocks.reshape(len(blocks), 4).T
     low, high = metrics.bootstrap_dice(tp, fp, fn, settings.bootstrap, settings.seed)
     found = {name: float(value) for name, value in metrics.scores(tp.sum(), fp.sum(), fn.sum()).items()}
@@ -197,7 +201,7 @@ def totals(tally):
         return np.bincount(row // down * across + column // right, minlength=len(areas))[:, None]
 
     counts = [per_block(objects) for objects in (reference, mapped)]
-    shown = int((mapped["pixels"] > 0).sum())
+    shown = int((mapped["known_pixels"] > 0).sum())
     return {
         "covered_share": covered,
         "area_m2": {

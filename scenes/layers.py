@@ -131,7 +131,10 @@ class RasterLayer:
             self._look_at_values()
             tag = self.file.tags().get("threshold")
             if self.probability and threshold is None and tag is None:
-                raise UserError(f"{path} holds probabilities: say from which on they are landslide, with --threshold")
+                raise UserError(
+                    f"{path} holds {self.highest:g}: a mask holds 0 and 1; of probabilities say from which on they are "
+                    "landslide, with --threshold"
+                )
             if not self.probability and threshold is not None:
                 raise UserError(f"{path} is a mask: --threshold is for probabilities")
             self.threshold = float(tag if threshold is None else threshold) if self.probability else None
@@ -166,7 +169,7 @@ class RasterLayer:
                 f"{self.path} holds {low if low < 0 else high:g}: a mask holds 0 and 1, a probability 0 to 1 or, in "
                 "whole numbers, percent"
             )
-        self.most = np.float32(most)
+        self.most, self.highest = np.float32(most), high
 
     def _read(self, file, top, bottom, width):
         try:

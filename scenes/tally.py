@@ -12,7 +12,8 @@ from script import progress
 
 LONGEST = 1200  # pixels to which the longer side of the picture is reduced
 UNSEEN, JUDGED, FALSE, MISSED, FOUND = range(5)  # codes of the picture; where it is reduced, the highest counts
-COLUMNS = ("pixels", "judged_pixels", "edge_pixels", "area", "judged_area", "row", "column")  # sums over an object
+# Sums over the pixels of an object; known: on ground that its own file judged, edge: at the edge of the grid.
+COLUMNS = ("pixels", "known_pixels", "judged_pixels", "edge_pixels", "area", "judged_area", "row", "column")
 
 
 @dataclass
@@ -53,12 +54,13 @@ class ObjectSums:
     def __init__(self):
         self.parts = [np.zeros((0, 1 + len(COLUMNS)))]
 
-    def add(self, numbers, judged, area, edge, top):
-        """Add a strip: numbers (0: none), judged (bool), area of pixels, edge of the grid (bool), H x W; first row."""
+    def add(self, numbers, known, judged, area, edge, top):
+        """Add a strip: numbers (0: none), known, judged and edge (bool), area of pixels, all H x W; its first row."""
         row, column = np.nonzero(numbers)
         own, at = np.unique(numbers[row, column], return_inverse=True)
         size, seen = area[row, column], judged[row, column]
-        values = (np.ones(len(at)), seen, edge[row, column], size, size * seen, size * (row + top), size * column)
+        values = [np.ones(len(at)), known[row, column], seen, edge[row, column]]
+        values += [size, size * seen, size * (row + top), size * column]
         self.parts.append(np.column_stack([own, *(np.bincount(at, each, len(own)) for each in values)]))
 
     def joined(self, count, objects):
@@ -81,22 +83,10 @@ def count(mapped, reference, area, grid, tolerance, block):
     Returns:
         Tally.
     """
-    dx, dy = (float(np.median(plane)) for plane in grid.pixel_size)
-    margin = int(tolerance / dy) + 2  # a row more tells what is boundary
-    down, right = (max(1, round(block / side)) for side in (dy, dx))
-    across = -(-grid.width // right)
-    number = -(-grid.height // down) * across
-    top, bottom, left, last = area.bounds() if area else (0, grid.height, 0, grid.width)
-    step = max(1, -(-max(bottom - top, last - left) // LONGEST))
-    shape = -(-(bottom - top) // step), -(-(last - left) // step)
-    found = Tally(
-        (down, right, across),
-        *(np.zeros((number, 2, 2)) for _ in range(2)),
-        *(np.zeros(size) for size in (2, 3, (2, 2))),
-        np.zeros(shape, np.uint8),
-        (top, left),
-        step,
-    )
+    found, sides = begin(area, grid, block)
+    down, right, across = found.blocks
+    number = len(found.confusion)
+    margin = int(tolerance / sides[0]) + 2  # a row more tells what is boundary
     sums, pairs = (ObjectSums(), ObjectSums()), [np.zeros((3, 0))]
     for first in progress(range(0, grid.height, ROWS), "comparing", -(-grid.height // ROWS)):
         rows = first, min(first + ROWS, grid.height)
@@ -106,12 +96,12 @@ def count(mapped, reference, area, grid, tolerance, block):
         within = area.read(*around)[0] > 0 if area else np.ones(known.shape, bool)
         judged = known & told & within
         size = pixel_areas(grid, *rows)
-        numbers = [layer.number(part[core]) for layer, part in ((mapped, here), (reference, there))]
+        numbers = mapped.number(here[core]), reference.number(there[core])
         edge = np.zeros(size.shape, bool)
         edge[:, [0, -1]] = True
         edge[np.isin(np.arange(*rows), (0, grid.height - 1))] = True
-        for each, own in zip(sums, numbers, strict=True):
-            each.add(own, judged[core], size, edge, first)
+        for each, own, ground in zip(sums, numbers, (known, told), strict=True):
+            each.add(own, ground[core], judged[core], size, edge, first)
         found.mapped += np.bincount((here[core][known[core]] > 0).astype(int), size[known[core]], 2)
         found.known += known[core].sum(), (known & within)[core].sum(), judged[core].sum()
         if not judged[core].any():
@@ -125,7 +115,7 @@ def count(mapped, reference, area, grid, tolerance, block):
         found.areas += np.bincount(code, size[seen], 4 * number).reshape(-1, 2, 2)
         if probability is not None:
             found.curve.update(np.where(seen, there[core] > 0, np.uint8(255)), probability[core])
-        found.boundary += boundary(here > 0, there > 0, judged, core, tolerance, (dy, dx))
+        found.boundary += boundary(here > 0, there > 0, judged, core, tolerance, sides)
         paint(found, outcome, seen, first)
     (map_count, map_owner), (count, owner) = mapped.joined(), reference.joined()
     found.map_objects, found.reference_objects = sums[0].joined(map_count, map_owner), sums[1].joined(count, owner)
@@ -134,6 +124,28 @@ def count(mapped, reference, area, grid, tolerance, block):
     key, at = np.unique(key, return_inverse=True)
     found.pairs = key // max(count, 1), key % max(count, 1), np.bincount(at, shared, len(key))
     return found
+
+
+def begin(area, grid, block):
+    """Return an empty Tally, and the height and width of a pixel in metres; see `count` for the arguments."""
+    sides = tuple(float(np.median(plane)) for plane in reversed(grid.pixel_size))
+    down, right = (max(1, round(block / side)) for side in sides)
+    across = -(-grid.width // right)
+    counts = -(-grid.height // down) * across, 2, 2
+    top, bottom, left, last = area.bounds() if area else (0, grid.height, 0, grid.width)
+    step = max(1, -(-max(bottom - top, last - left) // LONGEST))
+    found = Tally(
+        blocks=(down, right, across),
+        confusion=np.zeros(counts, np.int64),
+        areas=np.zeros(counts),
+        mapped=np.zeros(2),
+        known=np.zeros(3, np.int64),
+        boundary=np.zeros((2, 2), np.int64),
+        picture=np.zeros((-(-(bottom - top) // step), -(-(last - left) // step)), np.uint8),
+        corner=(top, left),
+        step=step,
+    )
+    return found, sides
 
 
 def pixel_areas(grid, top, bottom):
@@ -167,7 +179,7 @@ def boundary(here, there, judged, core, tolerance, sides):
     here, there, judged: H x W bool, with rows around those of the slice `core`, which are counted. sides: of a pixel.
     """
     points = [np.argwhere(outline(inside, judged)) for inside in (here, there)]
-    found = np.zeros((2, 2))
+    found = np.zeros((2, 2), np.int64)
     for i, (own, other) in enumerate((points, points[::-1])):
         own = own[(own[:, 0] >= core.start) & (own[:, 0] < core.stop)]
         found[i, 0] = len(own)

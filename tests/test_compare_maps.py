@@ -108,7 +108,7 @@ def test_probabilities_take_the_threshold_of_the_file(compare, tmp_path, form):
         tmp_path / "p.tif", [values.astype(form)], nodata=255 if form == "uint8" else np.nan, tiled=True
     )
     write_raster(tmp_path / "ref.tif", [reference])
-    with pytest.raises(script.UserError, match="holds probabilities: say from which on"):
+    with pytest.raises(script.UserError, match="of probabilities say from which on"):
         compare("p.tif", "ref.tif")
     with rasterio.open(path, "r+") as file:
         file.update_tags(threshold="0.400")
@@ -243,6 +243,19 @@ def test_projections_and_kinds_of_files_do_not_matter(compare, tmp_path):
     assert compare("map.tif", "fine.tif")["pixels"] == first["pixels"]
     write_raster(tmp_path / "white.tif", [blobs(100, 110, seed=8) * np.uint8(255)])
     assert compare("white.tif", "ref.gpkg")["pixels"] == first["pixels"]
+
+
+def test_two_inventories_are_compared_inside_the_area_alone(compare, tmp_path):
+    shapes = box(10, 10, 20, 20), box(40, 40, 50, 50), box(80, 80, 90, 90)
+    write_shapes(tmp_path / "one.gpkg", *shapes)
+    write_shapes(tmp_path / "other.gpkg", *shapes[1:])
+    slant = shapely.Polygon([(LEFT, TOP), (LEFT + 1000, TOP), (LEFT, TOP - 1000)])  # the last lies beyond its long side
+    write_shapes(tmp_path / "area.gpkg", slant)
+    found = compare("one.gpkg", "other.gpkg", "area.gpkg", RESOLUTION=5.0)
+    assert found["pixel_m"] == pytest.approx([5, 5], rel=1e-3)
+    assert found["count"]["map"] == found["count"]["map_judged"] == 2 and found["count"]["reference_judged"] == 1
+    assert found["area_m2"]["map"] == found["area_m2"]["map_judged"] == pytest.approx(20_000, rel=1e-2)
+    assert found["objects"]["precision"] == 0.5 and found["objects"]["recall"] == 1
 
 
 def test_the_geopackage_of_a_map_scores_as_its_mask(compare, tmp_path):
@@ -449,7 +462,7 @@ FAULTS = {
         ),
         (shapes_of(box(900, 900, 910, 910)), "bad.gpkg: none of its 1 polygons lies over map.tif"),
         (raster_of(np.uint8(1), transform=from_origin(LEFT + 9e4, TOP, 10, 10)), "bad.tif does not lie over map.tif"),
-        (raster_of(np.uint8(17)), "bad.tif holds probabilities"),
+        (raster_of(np.uint8(17)), "bad.tif holds 17: a mask holds 0 and 1"),
         (several_layers, "bad.gpkg has the layers one, two: choose one with --reference-layer"),
     ],
     "AREA": [
@@ -460,7 +473,7 @@ FAULTS = {
     "MAP": [
         (
             raster_of(np.float32(0.3)),
-            "bad.tif holds probabilities: say from which on they are landslide, with --threshold",
+            "bad.tif holds 0.3: a mask holds 0 and 1; of probabilities say from which on",
         ),
         (raster_of(np.float32(3.5)), "bad.tif holds 3.5: a mask holds 0 and 1"),
         (raster_of(np.uint8(1), crs=None), "bad.tif has no coordinate system in which its pixels can be measured"),
@@ -491,6 +504,8 @@ def test_mistakes_are_told_in_one_line(compare, tmp_path, which, make, told):
     [
         ({"MAP": ""}, "no map to compare"),
         ({"THRESHOLD": 0.5}, "map.tif is a mask: --threshold is for probabilities"),
+        ({"MAP": "ref.gpkg", "THRESHOLD": 0.5}, "ref.gpkg holds polygons: --threshold is for probabilities"),
+        ({"MIN_CONFIDENCE": 0.5}, "map.tif is a raster: --min-confidence is for polygons"),
         ({"SIZES": (10.0, 5.0)}, "SIZES must rise"),
         ({"BLOCK": 0.0}, "BLOCK is 0.0"),
         ({"MAP": "ref.gpkg", "MIN_CONFIDENCE": 0.5}, "ref.gpkg has no column confidence"),
