@@ -92,7 +92,8 @@ def check_settings():
         if not globals()[name]:
             raise script.UserError(f"no {what} to compare: give one with {name}")
     script.check_ranges(globals(), THRESHOLD=(0, 1), MIN_CONFIDENCE=(0, 1), RESOLUTION=(1e-3, None))
-    script.check_ranges(globals(), TOLERANCE=(0, None), IOU=(0, 1), FOUND=(0, 1), OVERLAP=(0, 1), BLOCK=(1e-3, None))
+    script.check_ranges(globals(), TOLERANCE=(0, None), BLOCK=(1e-3, None))
+    script.check_ranges(globals(), IOU=(1e-6, 1), FOUND=(1e-6, 1), OVERLAP=(1e-6, 1))
     script.check_ranges(globals(), BOOTSTRAP=(1, None), SEED=(0, None))
     if list(SIZES) != sorted(set(SIZES)) or not SIZES or SIZES[0] < 0:
         raise script.UserError("SIZES must rise from 0 or more")

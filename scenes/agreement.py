@@ -40,7 +40,7 @@ def compare_objects(tally, iou_cut, found_share, overlap_share):
     for objects, place, others in zip(sides, partners, (other, one), strict=True):
         objects["partner"] = np.where(place >= 0, others[place], -1) if len(one) else place
         objects["iou"] = np.where(place >= 0, iou[place], 0.0) if len(one) else np.zeros(len(place))
-        objects["matched"] = objects["iou"] >= iou_cut
+        objects["matched"] = (place >= 0) & (objects["iou"] >= iou_cut)
     sides[0]["false"] = sides[0]["overlap"] < overlap_share
     sides[1]["found"] = sides[1]["overlap"] >= found_share * (1 - 1e-9)
 

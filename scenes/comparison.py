@@ -77,7 +77,9 @@ def open_pair(map_path, reference_path, area_path, settings):
         if rasters:
             grid, over = next((layer.grid, layer.path) for layer in rasters.values())
         else:
-            frame = seen["map"] if seen["map"] is not None else area
+            frame = area if seen["map"] is None else seen["map"]
+            if frame is not None and not len(frame):
+                raise UserError(f"{map_path} holds no ground that was judged: there is nothing to compare")
             if frame is None:
                 raise UserError(
                     "two vector files need --area, the polygons in which the reference is complete: outside of it "
