@@ -6,9 +6,7 @@ predicting nothing where there is nothing to find is right. Pixels whose mask is
 count nowhere.
 """
 
-import keras
 import numpy as np
-from keras import ops
 
 # Thresholds 0, 0.001 ... 1 in float32, the type of the probabilities, so that `p >= threshold` is the same everywhere.
 THRESHOLDS = (np.arange(1001) / 1000).astype(np.float32)
@@ -166,49 +164,3 @@ def pooled_summary(tp, fp, fn):
     low, high = bootstrap_dice(tp, fp, fn)
     found = scores(tp.sum(), fp.sum(), fn.sum()) | {"dice_low": low, "dice_high": high}
     return {name: round(float(value), 4) for name, value in found.items()}
-
-
-class PooledScore(keras.metrics.Metric):
-    """A score from tp, fp and fn summed over all pixels since the last reset, for `model.fit`.
-
-    y_true (0, 1 or 255) and y_pred (probabilities): any equal shapes. Counts are float32 under any precision policy of
-    the model: exact up to 16.7 million pixels of a kind, and to 1e-7 of the count beyond.
-    """
-
-    def __init__(self, threshold=0.5, name=None, **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.threshold = threshold
-        self.counts = self.add_variable(shape=(3,), initializer="zeros", name="counts", dtype="float32")
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        true = ops.cast(y_true, "float32")
-        known = ops.cast(true <= 1, "float32")
-        true, predicted = known * true, known * ops.cast(ops.cast(y_pred, "float32") >= self.threshold, "float32")
-        tp = ops.sum(true * predicted)
-        batch = ops.stack([tp, ops.sum(predicted) - tp, ops.sum(true) - tp])
-        self.counts.assign(self.counts + batch)
-
-    def result(self):
-        numerator, denominator = self.parts(self.counts[0], self.counts[1], self.counts[2])
-        return ops.where(denominator > 0, numerator / ops.maximum(denominator, 1.0), 1.0)
-
-    def get_config(self):
-        return {**super().get_config(), "threshold": self.threshold}
-
-
-@keras.saving.register_keras_serializable("landslide")
-class PooledDice(PooledScore):
-    """Pooled Dice at one threshold; see `dice`."""
-
-    @staticmethod
-    def parts(tp, fp, fn):
-        return 2 * tp, 2 * tp + fp + fn
-
-
-@keras.saving.register_keras_serializable("landslide")
-class PooledIoU(PooledScore):
-    """Pooled intersection over union at one threshold; see `iou`."""
-
-    @staticmethod
-    def parts(tp, fp, fn):
-        return tp, tp + fp + fn

@@ -103,9 +103,9 @@ def compiled_network(constants, config, steps):
     import keras
 
     from losses import BCEDice
-    from metrics import PooledDice, PooledIoU
     from model_files import fused
     from optimizer import ScaledAdamW
+    from training_metrics import PooledDice, PooledIoU
 
     model = fused(build_network(constants, config))
     rate, total = constants["LEARNING_RATE"], constants["EPOCHS"] * steps

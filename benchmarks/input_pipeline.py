@@ -37,8 +37,8 @@ def main():
     keras = devices.import_keras()
     from feed import PatchFeed
     from losses import BCEDice
-    from metrics import PooledDice, PooledIoU
     from model_files import fused
+    from training_metrics import PooledDice, PooledIoU
     from unet import build_unet
 
     class EpochWatch(keras.callbacks.Callback):

@@ -101,8 +101,8 @@ def keras_model(size):
     """Build the network and compile it as train.py does."""
     keras = devices.import_keras()
     from losses import BCEDice
-    from metrics import PooledDice, PooledIoU
     from model_files import fused
+    from training_metrics import PooledDice, PooledIoU
     from unet import build_unet
 
     keras.config.set_dtype_policy("mixed_bfloat16" if bfloat16 else "float32")

@@ -17,20 +17,49 @@ HORIZONTAL = np.isin(np.arange(16), (1, 8, 11, 13))
 SADDLE = np.isin(np.arange(16), (6, 9))
 
 
-class Components:
-    """Connected areas of value 1 in a mask that is added strip by strip, from the top.
+class Numbering:
+    """Numbers of the connected areas of a mask that is added strip by strip, from the top.
 
     An area of one strip gets a number; numbers that touch across strips are the same area, which `joined` knows when
     all strips are added.
     """
 
+    def __init__(self, width):
+        """width: of the mask."""
+        self.count = 0  # numbers given so far
+        self.above = np.zeros(width, np.int32)  # numbers in the last row added
+        self.touching = [np.zeros((2, 0), np.int32)]
+
+    def add(self, inside):
+        """Add a strip (rows x width, bool); returns the number of each pixel from 1 on, 0 outside."""
+        numbers, count = ndimage.label(inside)
+        numbers[inside] += self.count
+        both = (numbers[0] > 0) & (self.above > 0)
+        self.touching.append(np.unique(np.stack([self.above[both], numbers[0][both]]), axis=1))
+        self.above, self.count = numbers[-1], self.count + count
+        return numbers
+
+    def joined(self):
+        """Return (number of areas, area of each number: the one of number n at n - 1)."""
+        links = np.concatenate(self.touching, axis=1) - 1
+        graph = coo_array((np.ones(links.shape[1], bool), links), shape=(self.count, self.count))
+        return csgraph.connected_components(graph, directed=False) if self.count else (0, np.zeros(0, int))
+
+
+class Components:
+    """Connected areas of value 1 in a mask that is added strip by strip, from the top: their sums and outlines."""
+
     def __init__(self, shape):
         """shape: (height, width) of the mask."""
         self.shape = shape
-        self.count = 0  # numbers given so far
-        self.above = np.zeros(shape[1], np.int32)  # numbers in the last row added
+        self.numbering = Numbering(shape[1])
         self.row = 0
-        self.touching, self.sums, self.highest, self.corners, self.saddles = [], {}, {}, [], []
+        self.sums, self.highest, self.corners, self.saddles = {}, {}, [], []
+
+    @property
+    def count(self):
+        """Numbers given so far."""
+        return self.numbering.count
 
     def add(self, inside, sums, highest):
         """Add a strip.
@@ -39,21 +68,19 @@ class Components:
             inside: rows x width, bool. sums, highest: {name: rows x width}, of which the sum and the highest value over
                 each area are wanted.
         """
-        numbers, count = ndimage.label(inside)
-        numbers[inside] += self.count
-        both = (numbers[0] > 0) & (self.above > 0)
-        self.touching.append(np.unique(np.stack([self.above[both], numbers[0][both]]), axis=1))
-        members = numbers[inside] - self.count - 1
+        before, above = self.count, self.numbering.above
+        numbers = self.numbering.add(inside)
+        members, count = numbers[inside] - before - 1, self.count - before
         for name, values in sums.items():
             self.sums.setdefault(name, []).append(np.bincount(members, values[inside], count))
         for name, values in highest.items():
             top = np.full(count, -np.inf)
             np.maximum.at(top, members, values[inside])
             self.highest.setdefault(name, []).append(top)
-        self._find_corners(np.vstack([self.above, numbers]))
-        self.above, self.count, self.row = numbers[-1], self.count + count, self.row + len(inside)
+        self._find_corners(np.vstack([above, numbers]))
+        self.row += len(inside)
         if self.row == self.shape[0]:
-            self._find_corners(np.vstack([self.above, np.zeros_like(self.above)]))
+            self._find_corners(np.vstack([numbers[-1], np.zeros_like(numbers[-1])]))
 
     def _find_corners(self, numbers):
         """Note the corners between the rows of `numbers`, whose first row was added before."""
@@ -70,9 +97,7 @@ class Components:
 
     def joined(self):
         """Join the numbers of all strips; return (sums, highest): {name: one value for each area}."""
-        links = np.concatenate([np.zeros((2, 0), np.int32), *self.touching], axis=1) - 1
-        graph = coo_array((np.ones(links.shape[1], bool), links), shape=(self.count, self.count))
-        areas, self.area = csgraph.connected_components(graph, directed=False) if self.count else (0, np.zeros(0, int))
+        areas, self.area = self.numbering.joined()
         sums = {name: np.bincount(self.area, np.concatenate(parts), areas) for name, parts in self.sums.items()}
         highest = {name: np.full(areas, -np.inf) for name in self.highest}
         for name, parts in self.highest.items():

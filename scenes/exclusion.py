@@ -5,7 +5,7 @@ import shapely
 from rasterio.features import rasterize
 
 from scenes.clouds import Clouds
-from scenes.vectors import box_of, is_vector_file, read_shapes
+from scenes.vectors import box_of, is_vector, rows_transform, shapes_over
 from script import UserError
 
 
@@ -18,7 +18,7 @@ class Excluded:
         Raises:
             UserError: it cannot be read, has no coordinate system, or none of its shapes lies over the scene.
         """
-        self.shapes, self.grid = read_shapes(path, grid, margin).geometry.to_numpy(), grid
+        self.shapes, self.grid = shapes_over(path, grid, margin).geometry.to_numpy(), grid
         self.tree = shapely.STRtree(self.shapes)
 
     def _over(self, top, bottom):
@@ -30,8 +30,8 @@ class Excluded:
         over = self._over(top, bottom)
         if not len(over):
             return np.zeros(shape, bool)
-        transform = self.grid.transform @ self.grid.transform.translation(0, top)
-        return rasterize(self.shapes[over], shape, transform=transform, all_touched=True, dtype="uint8") > 0
+        form = {"transform": rows_transform(self.grid, top), "all_touched": True, "dtype": "uint8"}
+        return rasterize(self.shapes[over], shape, **form) > 0
 
     def close(self):
         """Nothing is open."""
@@ -41,7 +41,7 @@ def open_excluded(path, grid, margin=0.0):
     """Open what is excluded: a vector file, or a raster in which all but 0 is; None without a path."""
     if not path:
         return None
-    if is_vector_file(path):
+    if is_vector(path):
         return Excluded(path, grid, margin)
     if margin:
         raise UserError("--buffer widens the shapes of a vector file; a raster is taken as it is")

@@ -15,7 +15,7 @@ from scenes.opening import open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.polygons import EXCLUDED, HIDDEN
 from scenes.styles import VERDICTS
-from scenes.vectors import box_of, is_vector_file, read_shapes
+from scenes.vectors import box_of, is_vector, rows_transform, shapes_over
 from script import UserError
 
 LANDSLIDE, OTHER, UNLABELLED = 1, 0, 255  # values of a mask
@@ -50,10 +50,10 @@ class Labels:
             UserError: a file cannot be read or laid over the scene, or a verdict is no word that is known.
         """
         self.grid, self.buffer, self.all_touched = grid, buffer, all_touched
-        self.area = read_shapes(area, grid, areas=True).geometry.union_all() if area else None
+        self.area = shapes_over(area, grid, areas=True).geometry.union_all() if area else None
         self.sources, complete = [], bool(area)
         for path in paths:
-            if is_vector_file(path):
+            if is_vector(path):
                 source, reviewed = read_polygons(path, grid, min_area)
                 complete |= not reviewed
             else:
@@ -73,7 +73,7 @@ class Labels:
 
     def _painted(self, top, bottom, left, right):
         shape = bottom - top, right - left
-        transform = self.grid.transform @ self.grid.transform.translation(left, top)
+        transform = rows_transform(self.grid, top, left)
         box = box_of(self.grid, top, bottom, left, right)
         inside = np.full(shape, self.complete)
         if self.area is not None:
@@ -118,7 +118,7 @@ def read_polygons(path, grid, min_area):
 
     Returns (geopandas.GeoDataFrame with the column label, in the order in which they are painted; reviewed or not).
     """
-    table = read_shapes(path, grid, columns=["verdict"], areas=True)
+    table = shapes_over(path, grid, columns=["verdict"], areas=True)
     reviewed = "verdict" in table
     words = table["verdict"].astype("string").fillna("") if reviewed else ["landslide"] * len(table)
     words = [str(word).strip().lower().replace("_", " ").removesuffix(".0") for word in words]
@@ -190,6 +190,6 @@ class MaskRaster:
 
 def area_parts(path, grid):
     """Return the parts of an area as polygons in pixels (column, row) of a grid, the largest first."""
-    shape = read_shapes(path, grid, areas=True).geometry.union_all()
+    shape = shapes_over(path, grid, areas=True).geometry.union_all()
     shape = shapely.transform(shape, lambda points: np.column_stack(~grid.transform @ tuple(points.T)))
     return sorted(shapely.get_parts(shape), key=lambda part: -part.area)

@@ -10,7 +10,7 @@ from rasterio.windows import Window
 
 from records import atomic_write
 from scenes.pixel_grid import PixelGrid
-from scenes.vectors import box_of, read_shapes
+from scenes.vectors import box_of, shapes_over
 from script import UserError
 
 LEAST_SEEN = 0.5  # share of a tile that must have a probability
@@ -84,9 +84,9 @@ def without(doubt, grid, size, inside="", labelled=""):
     """
     doubt, barred = doubt.copy(), []
     if inside:
-        barred.append(box_of(grid, 0, grid.height) - read_shapes(inside, grid, areas=True).geometry.union_all())
+        barred.append(box_of(grid, 0, grid.height) - shapes_over(inside, grid, areas=True).geometry.union_all())
     if labelled:
-        barred.append(read_shapes(labelled, grid, areas=True).geometry.union_all())
+        barred.append(shapes_over(labelled, grid, areas=True).geometry.union_all())
     # a box that only touches another at its side is free
     barred = shapely.get_parts(shapely.buffer(barred, -1e-3 * abs(grid.transform.a)))
     if len(barred):

@@ -1,69 +1,157 @@
-"""Shapes of vector files, laid over a scene."""
+"""Vector files: their layers, and their shapes read, repaired and laid over the grid of a raster."""
+
+import contextlib
 
 import geopandas
 import numpy as np
 import pyogrio
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError
+from pyogrio.errors import DataLayerError, DataSourceError, FieldError
 from shapely.errors import GEOSException
 
+from ground import has_ellipsoid
 from scenes.opening import check_readable
 from script import UserError
 
 VECTORS = (".gpkg", ".shp", ".geojson", ".json", ".kml", ".fgb", ".gml", ".gdb", ".zip")
+LANDSLIDES = "landslides"  # layer of the maps of predict.py
 
 
-def is_vector_file(path):
-    """Return whether a path is of a vector file, by its ending."""
+def is_vector(path):
+    """Return whether a path is that of a vector file, by its ending."""
     return str(path).lower().endswith(VECTORS)
 
 
-def read_shapes(path, grid, margin=0.0, columns=(), areas=False):
-    """Read the shapes of a vector file that lie near a scene: 2D, valid, in the coordinate system of its grid.
+@contextlib.contextmanager
+def faults_told(path):
+    """Turn the errors of GDAL and GEOS within the block into a UserError that names the file."""
+    try:
+        yield
+    except (DataSourceError, DataLayerError, FieldError, GEOSException) as error:
+        raise UserError(f"{path} cannot be read as a vector file ({error})") from None
+
+
+def layers(path):
+    """List the names of the layers with shapes in a vector file."""
+    check_readable(path)
+    with faults_told(path):
+        return [name for name, kind in pyogrio.list_layers(path) if kind]
+
+
+def choose_layer(path, wanted="", flag="--layer"):
+    """Return the layer of a file: the one that is wanted, or landslides, or the only one; None if there is none.
+
+    Raises:
+        UserError: the layer that is wanted is not there, or none is wanted of several. flag: by which it is given.
+    """
+    names = layers(path)
+    if wanted and wanted not in names:
+        raise UserError(f"{path} has no layer {wanted} (it has: {', '.join(names)}): see {flag}")
+    if not wanted and len(names) > 1 and LANDSLIDES not in names:
+        raise UserError(f"{path} has the layers {', '.join(names)}: choose one with {flag}")
+    return wanted or (LANDSLIDES if LANDSLIDES in names else names[0] if names else None)
+
+
+def read_shapes(path, over="the Earth", layer=None, columns=(), where=""):
+    """Read a vector file; its shapes are made flat and valid, and empty ones are left out.
 
     Args:
-        path: of the file; of several layers the first is read, or the one called landslides.
-        grid: scenes.pixel_grid.PixelGrid with a coordinate system.
-        margin: metres by which the shapes are widened.
-        columns: names of the columns to read; those that the file lacks are left out.
+        path: of the file. over: what it is to be laid over, for messages.
+        layer: name; None for the first. columns: names of the columns that are wanted, where the file has them.
+        where: condition on the columns in SQL, such as "year = 2006"; empty: all rows.
+
+    Returns:
+        geopandas.GeoDataFrame; its `attrs` hold the number of shapes that were `empty` and of those `repaired`.
+
+    Raises:
+        UserError: it cannot be read or is cut short, holds no shapes, or has no coordinate system; or the condition
+            cannot be applied.
+    """
+    check_readable(path)
+    check_whole(path)
+    with faults_told(path):
+        table = pyogrio.read_dataframe(path, layer=layer, columns=list(columns), force_2d=True)
+        if not isinstance(table, geopandas.GeoDataFrame):
+            raise UserError(f"{path}: its {f'layer {layer}' if layer else 'first layer'} holds no shapes")
+        if table.crs is None or not has_ellipsoid(table.crs):
+            raise UserError(f"{path}: without a coordinate system of the Earth it cannot be laid over {over}")
+        if where:  # read again, because a condition on columns that are not read holds for no row
+            table = table.iloc[chosen_rows(path, layer, where)]
+        kept = table[~(table.geometry.is_empty | table.geometry.isna())]
+        valid = kept.geometry.is_valid
+        kept = kept.set_geometry(kept.geometry.where(valid, kept.geometry.make_valid()))
+        kept.attrs = {"empty": len(table) - len(kept), "repaired": int((~valid).sum())}
+        return kept
+
+
+def check_whole(path):
+    """Raise UserError for a shapefile that is shorter than its header says: GDAL would read empty shapes from it."""
+    if not str(path).lower().endswith(".shp"):
+        return
+    with open(path, "rb") as file:
+        header = file.read(28)
+        size = file.seek(0, 2)
+    promised = 2 * int.from_bytes(header[24:])
+    if size < promised:
+        raise UserError(f"{path} is cut short: it has {size} of {promised} bytes; copy it again")
+
+
+def chosen_rows(path, layer, where):
+    """Return the places of the rows of a layer for which a condition in SQL holds."""
+    every = pyogrio.read_dataframe(path, layer=layer, columns=[], read_geometry=False, fid_as_index=True).index
+    try:
+        chosen = pyogrio.read_dataframe(path, layer=layer, where=where, read_geometry=False, fid_as_index=True).index
+    except (ValueError, DataSourceError, DataLayerError):  # which of them depends on the format
+        columns = ", ".join(pyogrio.read_info(path, layer=layer)["fields"])
+        raise UserError(f"{path}: WHERE {where!r} is no condition on its columns {columns}") from None
+    return every.get_indexer(chosen)
+
+
+# ---------------------------------------------------------------------- over a grid
+
+
+def on_grid(table, grid, margin=0.0):
+    """Return the shapes of a table that lie near a grid, in the grid's CRS, and their places in the table.
+
+    Elsewhere the projections of the grid do not hold. margin: metres by which the shapes are widened.
+    """
+    frame = geopandas.GeoSeries([box_of(grid, 0, grid.height)], crs=grid.crs)
+    metres = frame.estimate_utm_crs()
+    near = frame.to_crs(metres).buffer(margin + 1000)
+    places = np.flatnonzero(table.intersects(near.to_crs(table.crs).union_all().envelope))
+    shapes = table.geometry.iloc[places]
+    if margin and len(shapes):
+        shapes = shapes.to_crs(metres).buffer(margin)
+    return shapely.make_valid(shapes.to_crs(grid.crs).to_numpy()), places
+
+
+def shapes_over(path, grid, margin=0.0, columns=(), areas=False):
+    """Read the shapes of a vector file that lie near a scene, in the coordinate system of its grid.
+
+    Args:
+        path: of the file; of several layers landslides is read, or else the first.
+        grid: PixelGrid of the scene. margin: metres by which the shapes are widened. columns: see `read_shapes`.
         areas: whether shapes without an area (lines, points) are a mistake.
 
     Returns:
-        geopandas.GeoDataFrame; rows without a shape are left out.
+        geopandas.GeoDataFrame.
 
     Raises:
-        UserError: the file cannot be read, has no coordinate system, or none of its shapes lies over the scene.
+        UserError: see `read_shapes`; or none of the shapes lies over the scene.
     """
     check_readable(path)
     if grid.crs is None:
         raise UserError(f"{path}: the scene has no coordinate system to lay it over")
-    frame = geopandas.GeoSeries([box_of(grid, 0, grid.height)], crs=grid.crs)
-    metres = frame.estimate_utm_crs()
-    near = frame.to_crs(metres).buffer(margin + 1000)
-    try:
-        layers = pyogrio.list_layers(path)[:, 0]
-        layer = "landslides" if "landslides" in layers else 0
-        table = pyogrio.read_dataframe(path, layer=layer, columns=list(columns), force_2d=True)
-        if not isinstance(table, geopandas.GeoDataFrame):
-            raise UserError(f"{path}: its first layer holds no shapes")
-        if table.crs is None:
-            raise UserError(f"{path}: without a coordinate system it cannot be laid over the scene")
-        count = len(table)
-        table = table[~(table.geometry.is_empty | table.geometry.isna())]
-        if areas and len(table) and not (shapely.get_dimensions(table.geometry) == 2).all():
-            raise UserError(f"{path} holds lines or points: areas are needed, so draw polygons")
-        table = table.set_geometry(table.geometry.make_valid())
-        # only what lies near the scene: elsewhere its projections do not hold
-        table = table[table.intersects(near.to_crs(table.crs).union_all().envelope)]
-        if margin and len(table):
-            table = table.set_geometry(table.to_crs(metres).buffer(margin))
-        table = table.to_crs(grid.crs)
-        table = table.set_geometry(shapely.make_valid(table.geometry.to_numpy()), crs=grid.crs)
-    except (DataSourceError, DataLayerError, GEOSException) as error:
-        raise UserError(f"{path} cannot be read as a vector file ({error})") from None
-    if not table.intersects(frame[0]).any():
+    layer = LANDSLIDES if LANDSLIDES in layers(path) else None
+    table = read_shapes(path, "the scene", layer, columns)
+    if areas and not (shapely.get_dimensions(table.geometry.to_numpy()) == 2).all():
+        raise UserError(f"{path} holds lines or points: areas are needed, so draw polygons")
+    with faults_told(path):
+        shapes, places = on_grid(table, grid, margin)
+    if not shapely.intersects(shapes, box_of(grid, 0, grid.height)).any():
+        count = len(table) + table.attrs["empty"]
         raise UserError(f"{path}: none of its {count} shapes lies over the scene")
-    return table
+    return geopandas.GeoDataFrame(table.iloc[places].drop(columns="geometry"), geometry=shapes, crs=grid.crs)
 
 
 def box_of(grid, top, bottom, left=0, right=None):
@@ -71,3 +159,8 @@ def box_of(grid, top, bottom, left=0, right=None):
     columns = left, grid.width if right is None else right
     corners = [grid.transform @ (column, row) for column in columns for row in (top, bottom)]
     return shapely.box(*np.min(corners, 0), *np.max(corners, 0))
+
+
+def rows_transform(grid, top, left=0):
+    """Return the transform of the part of a grid from row `top` and column `left` on."""
+    return grid.transform @ grid.transform.translation(left, top)

@@ -14,8 +14,8 @@ import dataset
 from callbacks import RunRecorder
 from feed import PatchFeed
 from losses import BCEDice
-from metrics import PooledDice
 from tests.conftest import SMALL, Script, assert_user_error, layout_folder, record, run_script, write_patches
+from training_metrics import PooledDice
 from unet import build_unet
 
 FLAGS = ("--augment", "dihedral", *SMALL)

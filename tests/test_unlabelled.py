@@ -11,6 +11,7 @@ import losses
 import metrics
 import objects
 import plots
+import training_metrics
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_scores_are_those_of_labelled_pixels(case):
     whole.update(masks, probabilities)
     part.update(labels, seen)
     np.testing.assert_array_equal(whole.counts(), part.counts())
-    score = metrics.PooledDice()
+    score = training_metrics.PooledDice()
     score.update_state(masks[..., None].astype(np.float32), probabilities[..., None])
     assert float(score.result()) == pytest.approx(f1_score(labels, seen >= 0.5))
 
