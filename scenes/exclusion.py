@@ -2,14 +2,12 @@
 
 import geopandas
 import numpy as np
-import pyogrio
 import shapely
-from pyogrio.errors import DataLayerError, DataSourceError
 from rasterio.features import rasterize
 from shapely.errors import GEOSException
 
 from scenes.clouds import Clouds
-from scenes.opening import check_readable
+from scenes.vectors import read_shapes
 from script import UserError
 
 VECTORS = (".gpkg", ".shp", ".geojson", ".json", ".kml", ".fgb", ".gml", ".gdb", ".zip")
@@ -24,26 +22,21 @@ class Excluded:
         Raises:
             UserError: it cannot be read, has no coordinate system, or none of its shapes lies over the scene.
         """
-        check_readable(path)
         if grid.crs is None:
             raise UserError(f"{path}: the scene has no coordinate system to lay it over")
         frame = geopandas.GeoSeries([box_of(grid, 0, grid.height)], crs=grid.crs)
         metres = frame.estimate_utm_crs()
         near = frame.to_crs(metres).buffer(margin + 1000)
+        table, _, _ = read_shapes(path)
         try:
-            table = pyogrio.read_dataframe(path, columns=[], force_2d=True)
-            if not isinstance(table, geopandas.GeoDataFrame):
-                raise UserError(f"{path}: its first layer holds no shapes")
-            if table.crs is None:
-                raise UserError(f"{path}: without a coordinate system it cannot be laid over the scene")
-            shapes = table.geometry[~(table.geometry.is_empty | table.geometry.isna())].make_valid()
+            shapes = table.geometry
             # only what lies near the scene: elsewhere its projections do not hold
             shapes = shapes[shapes.intersects(near.to_crs(table.crs).union_all().envelope)]
             if margin and len(shapes):
                 shapes = shapes.to_crs(metres).buffer(margin)
             shapes = shapely.make_valid(shapes.to_crs(grid.crs).to_numpy())
-        except (DataSourceError, DataLayerError, GEOSException) as error:
-            raise UserError(f"{path} cannot be read as a vector file ({error})") from None
+        except GEOSException as error:
+            raise UserError(f"{path} cannot be laid over the scene ({error})") from None
         self.shapes, self.grid = shapes, grid
         self.tree = shapely.STRtree(shapes)
         if not len(self._over(0, grid.height)):
