@@ -11,6 +11,8 @@ from ground import to_geodetic
 from scenes.opening import check_readable
 from script import UserError
 
+MOST_SHARED = 0.5  # of its ground that a polygon may share with another
+
 
 def choose_layer(path, preferred):
     """Return the layer of a file that has the preferred name, or else its only layer with shapes.
@@ -104,3 +106,11 @@ def ground_areas(table):
     parts = shapely.transform(parts, lambda points: np.column_stack(transformer.transform(*points.T)))
     areas = [abs(geod.geometry_area_perimeter(part)[0]) for part in parts]
     return np.bincount(rows, areas, len(table))
+
+
+def overlapping(shapes):
+    """Count the polygons, of an array of them, that share more than MOST_SHARED of their ground with another."""
+    first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    first, second = first[first != second], second[first != second]
+    shared = shapely.area(shapely.intersection(shapes[first], shapes[second]))
+    return len(np.unique(first[shared > MOST_SHARED * shapely.area(shapes[first])]))
