@@ -256,7 +256,7 @@ def fit_all(areas, started=None):
 
     Args:
         areas: N areas in m2.
-        started: fits of the inventory that `areas` were drawn from, which make it faster.
+        started: {name: fit} of the inventory that `areas` were drawn from: only these are fitted, and faster.
 
     Returns:
         ({name: fit}, {name: {figure: value}}, {figure or name: why it is not told}); the names are inverse_gamma,
@@ -268,13 +268,13 @@ def fit_all(areas, started=None):
         return {}, {}, {"distributions": "all areas are the same"}
     ways = {
         "inverse_gamma": lambda: InverseGamma.fit(areas),
-        "double_pareto": lambda: DoublePareto.fit(areas, started and started.get("double_pareto")),
+        "double_pareto": lambda: DoublePareto.fit(areas, started and started["double_pareto"]),
         "power_law": lambda: PowerLaw.fit(areas, CANDIDATES if started else None),
     }
     fits, figures, untold = {}, {}, {}
-    for name, way in ways.items():
+    for name in started or ways:
         try:
-            fits[name] = way()
+            fits[name] = ways[name]()
             figures[name] = fits[name].figures()
             if name == "power_law":
                 figures[name]["mLS"] = landslide_event_magnitude(areas, fits[name])

@@ -85,7 +85,7 @@ def chosen_rows(path, layer, where):
     every = pyogrio.read_dataframe(path, layer=layer, columns=[], read_geometry=False, fid_as_index=True).index
     try:
         chosen = pyogrio.read_dataframe(path, layer=layer, where=where, read_geometry=False, fid_as_index=True).index
-    except ValueError:
+    except (ValueError, DataSourceError, DataLayerError):  # which of them depends on the format
         columns = ", ".join(pyogrio.read_info(path, layer=layer)["fields"])
         raise UserError(f"{path}: WHERE {where!r} is no condition on its columns {columns}") from None
     return every.get_indexer(chosen)
