@@ -78,11 +78,15 @@ def read_inventory():
     empty += np.count_nonzero(areas == 0)
     table, areas, studied = table[areas > 0], areas[areas > 0], None
     if AREA and len(table):
-        ground = vectors.read_shapes(AREA, vectors.choose_layer(AREA, "seen"))[0].dissolve()
+        ground_layer = vectors.choose_layer(AREA, "seen", "AREA takes a file with one, or one called seen")
+        ground = vectors.read_shapes(AREA, ground_layer)[0].dissolve()
         inside = table.representative_point().within(ground.to_crs(table.crs).geometry.iloc[0]).to_numpy()
         table, areas, studied = table[inside], areas[inside], vectors.ground_areas(ground).sum() / 1e6
     if not len(areas):
-        raise script.UserError(f"{INVENTORY}: no polygon is left to be measured{' inside ' + AREA if AREA else ''}")
+        chosen = " and ".join(name for name, value in (("WHERE", WHERE), ("AREA", AREA)) if value)
+        raise script.UserError(
+            f"{INVENTORY} holds no polygon to be measured{f', as chosen by {chosen}' if chosen else ''}"
+        )
     is_cut = np.any([table[name] > 0 for name in cut if name in table], axis=0)
     told = {
         "without a polygon, left out": empty,

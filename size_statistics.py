@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, special
 
-FEWEST = 30  # landslides below which no distribution is fitted: its interval would span all published values
+FEWEST = 30  # landslides below which nothing is fitted: with 30, the interval of an exponent is about 2 wide already
 FEWEST_IN_TAIL = 10  # landslides that a power law must have left
 CANDIDATES = 300  # areas at most that are tried as the start of the power law, evenly spread over the ranks
 LEVELS = (2.5, 97.5)  # percentiles of an interval of 95 %
@@ -35,7 +35,7 @@ class InverseGamma:
     rho: float
     a: float
     s: float
-    parameters = 3
+    parameters = 3  # that are fitted
 
     @classmethod
     def fit(cls, areas):
@@ -103,7 +103,7 @@ class DoublePareto:
     t: float
     c: float
     m: float
-    parameters = 5
+    parameters = 5  # that are fitted; c and m are the ends of the areas
 
     @classmethod
     def fit(cls, areas, start=None):
@@ -227,7 +227,7 @@ def plausibility(areas, draws, rng):
     below = areas[areas < law.xmin]
     for _ in range(draws):
         count = rng.binomial(len(areas), law.in_tail / len(areas))
-        tail = law.xmin * rng.random(count) ** (-1 / (law.exponent - 1))
+        tail = law.xmin * (1 - rng.random(count)) ** (-1 / (law.exponent - 1))
         drawn = np.concatenate([tail, rng.choice(below, len(areas) - count)])
         yield PowerLaw.fit(drawn, CANDIDATES).distance >= law.distance
 
@@ -246,7 +246,7 @@ def landslide_event_magnitude(areas, law):
     count = np.count_nonzero((areas >= low) & (areas < high))
     if not count:
         raise NotTold(f"no landslide has {low:.3g} to {high:.3g} m2, where the height of the tail is read")
-    width = np.diff(MLS_EDGES, prepend=0)[place]  # of the bin below: so the authors measured the reference, too
+    width = np.diff(MLS_EDGES, prepend=0)[place]  # of the bin below, as in the program
     density = count / width / NORTHRIDGE_DENSITY
     return float(np.log10(NORTHRIDGE_LANDSLIDES * density) + law.exponent * np.log10(law.xmin / NORTHRIDGE_AREA))
 
@@ -313,7 +313,9 @@ def histogram(areas, bins_per_decade=10):
     """
     first, last = (np.floor(np.log10(end) * bins_per_decade) for end in (areas.min(), areas.max()))
     edges = 10 ** (np.arange(first, last + 2) / bins_per_decade)
-    counts = np.bincount(np.searchsorted(edges, areas, side="right") - 1, minlength=len(edges) - 1)
+    places = np.searchsorted(edges, areas, side="right") - 1
+    places = np.clip(places, 0, len(edges) - 2)  # the logarithm of an area at the edge of a bin may be rounded past it
+    counts = np.bincount(places, minlength=len(edges) - 1)
     low, high = (level / 100 for level in LEVELS)
     lowest = special.gammaincinv(np.maximum(counts, 1), low) * (counts > 0)
     return edges, counts, lowest, special.gammaincinv(counts + 1, high)

@@ -7,14 +7,14 @@ import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 from shapely.errors import GEOSException
 
-from ground import to_geodetic
+from ground import has_ellipsoid, to_geodetic
 from scenes.opening import check_readable
 from script import UserError
 
 MOST_SHARED = 0.5  # of its ground that a polygon may share with another
 
 
-def choose_layer(path, preferred):
+def choose_layer(path, preferred, advice="name one with LAYER"):
     """Return the layer of a file that has the preferred name, or else its only layer with shapes.
 
     Raises:
@@ -30,7 +30,7 @@ def choose_layer(path, preferred):
     if not names:
         raise UserError(f"{path} holds no shapes")
     if len(names) > 1:
-        raise UserError(f"{path} holds the layers {', '.join(names)}: name one with LAYER")
+        raise UserError(f"{path} holds the layers {', '.join(names)}: {advice}")
     return names[0]
 
 
@@ -56,8 +56,8 @@ def read_shapes(path, layer=None, where="", columns=()):
         table = pyogrio.read_dataframe(path, layer=layer, columns=list(columns), force_2d=True)
         if not isinstance(table, geopandas.GeoDataFrame):
             raise UserError(f"{path}: its {f'layer {layer}' if layer else 'first layer'} holds no shapes")
-        if table.crs is None:
-            raise UserError(f"{path} is without a coordinate system, so its shapes lie nowhere: assign one in a GIS")
+        if table.crs is None or not has_ellipsoid(table.crs):
+            raise UserError(f"{path} is without a coordinate system of the Earth: assign one in a GIS")
         if where:  # read again, because a condition on columns that are not read holds for no row
             table = table.iloc[chosen_rows(path, layer, where)]
         kept = table[~(table.geometry.is_empty | table.geometry.isna())]

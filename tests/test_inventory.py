@@ -310,10 +310,13 @@ def test_what_cannot_be_described_is_told_in_one_line(tmp_path, inventory):
     for name, told in (
         ("none.gpkg", "none.gpkg does not exist"),
         ("cut.shp", "cut.shp is cut short: it has 2000 of"),
-        ("points.gpkg", "points.gpkg: no polygon is left to be measured"),
+        ("points.gpkg", "points.gpkg holds no polygon to be measured\n"),
         ("bare.shp", "bare.shp is without a coordinate system"),
         ("two.gpkg", "two.gpkg holds the layers old, new: name one with --layer"),
         ("table.csv", "table.csv holds no shapes"),
     ):
         assert_user_error(describe(tmp_path / name), told)
+    assert_user_error(
+        describe(inventory, "--where", "year = 1900"), "no polygon to be measured, as chosen by --where\n"
+    )
     assert_user_error(describe(inventory, "--where", "yeer = 2005"), "--where 'yeer = 2005' is no condition", "year")
