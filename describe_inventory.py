@@ -83,10 +83,9 @@ def read_inventory():
         inside = table.representative_point().within(ground.to_crs(table.crs).geometry.iloc[0]).to_numpy()
         table, areas, studied = table[inside], areas[inside], vectors.ground_areas(ground).sum() / 1e6
     if not len(areas):
-        chosen = " and ".join(name for name, value in (("WHERE", WHERE), ("AREA", AREA)) if value)
-        raise script.UserError(
-            f"{INVENTORY} holds no polygon to be measured{f', as chosen by {chosen}' if chosen else ''}"
-        )
+        given = [name for name, value in (("WHERE", WHERE), ("AREA", AREA)) if value]
+        chosen = f", as chosen by {' and '.join(given)}" if given else ""
+        raise script.UserError(f"{INVENTORY} holds no polygon to be measured{chosen}")
     is_cut = np.any([table[name] > 0 for name in cut if name in table], axis=0)
     told = {
         "without a polygon, left out": empty,
