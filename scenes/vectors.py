@@ -1,4 +1,4 @@
-"""Vector files: their layers, and their shapes read, repaired and laid over the grid of a raster."""
+"""Vector files: their layers, their shapes read, repaired, measured, and laid over the grid of a raster."""
 
 import contextlib
 
@@ -9,11 +9,12 @@ import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FieldError
 from shapely.errors import GEOSException
 
-from ground import has_ellipsoid
+from ground import has_ellipsoid, to_geodetic
 from scenes.opening import check_readable
 from script import UserError
 
 VECTORS = (".gpkg", ".shp", ".geojson", ".json", ".kml", ".fgb", ".gml", ".gdb", ".zip")
+MOST_SHARED = 0.5  # of its ground that a polygon may share with another
 LANDSLIDES = "landslides"  # layer of the maps of predict.py
 
 
@@ -105,6 +106,31 @@ def chosen_rows(path, layer, where):
         columns = ", ".join(pyogrio.read_info(path, layer=layer)["fields"])
         raise UserError(f"{path}: WHERE {where!r} is no condition on its columns {columns}") from None
     return every.get_indexer(chosen)
+
+
+def ground_areas(table):
+    """Measure the polygons of a GeoDataFrame on the ellipsoid of its coordinate system.
+
+    Returns N areas in m2; 0 for points and lines.
+    """
+    transformer, geod = to_geodetic(table.crs)
+    parts, rows = table.geometry.to_numpy(), np.arange(len(table))
+    for _ in range(2):  # a repaired shape may be a collection of polygons and collections
+        parts, inner = shapely.get_parts(parts, return_index=True)
+        rows = rows[inner]
+    polygons = shapely.get_type_id(parts) == shapely.GeometryType.POLYGON
+    parts, rows = shapely.orient_polygons(parts[polygons]), rows[polygons]
+    parts = shapely.transform(parts, lambda points: np.column_stack(transformer.transform(*points.T)))
+    areas = [abs(geod.geometry_area_perimeter(part)[0]) for part in parts]
+    return np.bincount(rows, areas, len(table))
+
+
+def overlapping(shapes):
+    """Count the polygons, of an array of them, that share more than MOST_SHARED of their ground with another."""
+    first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")
+    first, second = first[first != second], second[first != second]
+    shared = shapely.area(shapely.intersection(shapes[first], shapes[second]))
+    return len(np.unique(first[shared > MOST_SHARED * shapely.area(shapes[first])]))
 
 
 # ---------------------------------------------------------------------- over a grid

@@ -1,0 +1,264 @@
+"""Describe the sizes of an inventory of landslides: size-frequency distribution, rollover, exponents and magnitudes.
+
+    python describe_inventory.py --inventory results/rgb/maps/scene_landslides.gpkg
+    python describe_inventory.py --inventory landslides.shp --where "Year_obs = 2006"       # the rows of one event
+    python describe_inventory.py --inventory landslides.gpkg --area studied.gpkg            # and landslides per km2
+
+Fits the inverse gamma (Malamud et al. 2004), the double Pareto (Stark and Hovius 2001) and a power law of the tail
+(Clauset et al. 2009), all by maximum likelihood. Writes statistics.json, size_frequency.csv and size_frequency.png into
+results/inventories/<name of the inventory>/. The inventory may come from predict.py or from any GIS.
+"""
+
+from pathlib import Path
+
+import records
+import runs
+import script
+
+INVENTORY = ""  # vector file of landslide polygons, in any coordinate system
+LAYER = ""  # its layer; empty: landslides, as predict.py writes it, or the only one
+WHERE = ""  # condition on its columns in SQL, such as "year = 2006"; empty: all rows
+SPLIT_PARTS = False  # count each part of a multi-part polygon as a landslide of its own
+AREA = ""  # vector file of the ground that was searched: only landslides with a point inside it count
+OUT_DIR = ""  # folder for the results; empty: results/inventories/<name of the inventory>
+OVERWRITE = False  # replace earlier results
+BINS = 10  # bins of the size-frequency distribution in a decade of areas
+DRAWS = 500  # inventories drawn for the intervals, and again for the p-value of the power law
+SEED = 0  # seed of the draws
+
+TITLES = {"inverse_gamma": "inverse gamma", "double_pareto": "double Pareto", "power_law": "power law"}
+
+
+def main():
+    """Read the inventory, fit its sizes, and write and print what they tell."""
+    script.check_ranges(globals(), BINS=(1, 100), DRAWS=(100, 10000), SEED=(0, 2**32 - 1))
+    if not INVENTORY:
+        raise script.UserError("no inventory: give a vector file of landslide polygons with --inventory")
+    folder = Path(OUT_DIR) if OUT_DIR else Path("results", "inventories", Path(INVENTORY).stem)
+    targets = [folder / name for name in ("statistics.json", "size_frequency.csv", "size_frequency.png")]
+
+    from scenes.targets import check_targets
+
+    check_targets(targets, OVERWRITE)
+    areas, studied, notes = read_inventory()
+    print(f"{INVENTORY}: {len(areas)} landslides, {areas.sum() / 1e6:.4g} km2")
+    for note in notes:
+        print(f"note: {note}")
+    found, fits = statistics_of(areas, studied)
+    report(found)
+    source = {
+        "inventory": Path(INVENTORY).name,
+        "layer": LAYER,
+        "where": WHERE,
+        "area": Path(AREA).name,
+        "notes": notes,
+    }
+    settings = {"draws": DRAWS, "seed": SEED, "revision": runs.revision()}
+    records.write_json(targets[0], source | found | settings)
+    write_bins(areas, fits, targets[1])
+    draw(areas, fits, found, targets[2])
+    print("written: " + ", ".join(map(str, targets)))
+
+
+# ---------------------------------------------------------------------- the inventory
+
+
+def read_inventory():
+    """Read and measure the landslides; return (their areas in m2, the studied ground in km2 or None, notes)."""
+    import numpy as np
+
+    from scenes import vectors
+
+    layer = vectors.choose_layer(INVENTORY, LAYER)
+    cut = ("cut_by_cloud", "cut_by_edge")  # columns of predict.py
+    table = vectors.read_shapes(INVENTORY, layer=layer, columns=cut, where=WHERE)
+    empty, repaired = table.attrs["empty"], table.attrs["repaired"]
+    if SPLIT_PARTS:
+        table = table.explode(ignore_index=True)
+    areas = vectors.ground_areas(table)
+    empty += np.count_nonzero(areas == 0)
+    table, areas, studied = table[areas > 0], areas[areas > 0], None
+    if AREA and len(table):
+        layer = "seen" if "seen" in vectors.layers(AREA) else None  # of a map of predict.py
+        ground = vectors.read_shapes(AREA, layer=layer).dissolve()
+        inside = table.representative_point().within(ground.to_crs(table.crs).geometry.iloc[0]).to_numpy()
+        table, areas, studied = table[inside], areas[inside], vectors.ground_areas(ground).sum() / 1e6
+    if not len(areas):
+        given = [name for name, value in (("WHERE", WHERE), ("AREA", AREA)) if value]
+        chosen = f", as chosen by {' and '.join(given)}" if given else ""
+        raise script.UserError(f"{INVENTORY} holds no polygon to be measured{chosen}")
+    is_cut = np.any([table[name] > 0 for name in cut if name in table], axis=0)
+    told = {
+        "without a polygon, left out": empty,
+        "with an outline that is not valid, repaired": repaired,
+        "with several parts, one landslide each (--split-parts counts the parts)": table.count_geometries() > 1,
+        "cut by cloud or by the edge of the scene, so too small": is_cut,
+        "more than half within another polygon, both counted": vectors.overlapping(table.geometry.to_numpy()),
+    }
+    return areas, studied, [f"rows {what}: {np.sum(rows)}" for what, rows in told.items() if np.sum(rows)]
+
+
+# ---------------------------------------------------------------------- statistics
+
+
+def statistics_of(areas, studied=None):
+    """Compute all statistics of areas in m2.
+
+    studied: ground that was searched, in km2.
+
+    Returns:
+        (record as in statistics.json, {name: fit of size_statistics.py}); what is not told stands in `not_told`.
+    """
+    import numpy as np
+
+    import size_statistics
+
+    rng = np.random.default_rng(SEED)
+    record = {
+        "landslides": len(areas),
+        "total_m2": areas.sum(),
+        "smallest_m2": areas.min(),
+        "median_m2": np.median(areas),
+        "mean_m2": areas.mean(),
+        "largest_m2": areas.max(),
+    }
+    if studied:
+        shares = {"landslides_per_km2": len(areas) / studied, "landslide_share": areas.sum() / 1e6 / studied}
+        record |= {"studied_km2": studied} | shares
+    record["mL"] = np.log10(len(areas))
+    fits, figures, untold = size_statistics.fit_all(areas)
+    if fits:
+        drawn = script.progress(size_statistics.resampled(areas, fits, DRAWS, rng), "intervals", DRAWS)
+        intervals = size_statistics.intervals(list(drawn))
+    for name, fit in fits.items():
+        record[name] = {}
+        for figure, value in figures[name].items():
+            record[name][figure] = value
+            if figure in intervals.get(name, ()):
+                record[name][f"{figure}_ci95"] = intervals[name][figure]
+        if name != "power_law":
+            record[name] |= size_statistics.goodness(fit, areas)
+    if law := fits.get("power_law"):
+        farther = script.progress(size_statistics.plausibility(areas, DRAWS, rng), "p-value", DRAWS)
+        record["power_law"] |= {"in_tail": law.in_tail, "ks_distance": law.distance, "p_value": np.mean(list(farther))}
+    return plain(record | {"not_told": untold}), fits
+
+
+def plain(value):
+    """Return a record with its numbers as Python's own, of six digits."""
+    import numpy as np
+
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, np.integer):
+        return int(value)
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def report(found):
+    """Print the statistics as a table."""
+    smallest, median, largest = (with_interval(found, f"{name}_m2") for name in ("smallest", "median", "largest"))
+    print(f"area in m2: {smallest} to {largest}, median {median}")
+    if "studied_km2" in found:
+        share = f"{found['landslide_share']:.2%} of the ground"
+        print(f"of {found['studied_km2']:.4g} km2: {found['landslides_per_km2']:.3g} landslides per km2, {share}")
+    rows = [("", "tail exponent", "rollover (m2)", "KS distance", "AIC")]
+    for name in (name for name in TITLES if name in found):
+        fit = found[name]
+        aic = f"{fit['aic']:.1f}" if "aic" in fit else "-"
+        figures = [with_interval(fit, figure) for figure in ("tail_exponent", "rollover_m2")]
+        rows.append((TITLES[name], *figures, f"{fit['ks_distance']:.3f}", aic))
+    if len(rows) > 1:
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        print("\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows))
+    if law := found.get("power_law"):
+        print(
+            f"the power law begins at {with_interval(law, 'xmin_m2')} m2 with {law['in_tail']} landslides; "
+            f"p = {law['p_value']:.2f}{': it is ruled out' if law['p_value'] <= 0.1 else ''}"
+        )
+    magnitude = f", mLS {with_interval(law, 'mLS')}" if law and "mLS" in law else ""
+    print(f"magnitude mL {found['mL']:.2f}{magnitude}")
+    for name, reason in found["not_told"].items():
+        print(f"not told: {TITLES.get(name, name)}: {reason}")
+
+
+def with_interval(fit, figure):
+    """Return a figure and its interval as text: areas with three digits, others with two decimals; or a dash."""
+    if figure not in fit:
+        return "-"
+    numbers = [fit[figure], *fit.get(f"{figure}_ci95", ())]
+    value, *ends = (f"{float(f'{x:.3g}'):.12g}" if figure.endswith("_m2") else f"{x:.2f}" for x in numbers)
+    return f"{value} ({ends[0]} to {ends[1]})" if ends else value
+
+
+# ---------------------------------------------------------------------- files
+
+
+def write_bins(areas, fits, path):
+    """Write the size-frequency distribution: a row for each bin, with the mean density of each fit there."""
+    import numpy as np
+
+    from size_statistics import histogram
+
+    edges, counts, low, high = histogram(areas, BINS)
+    widths = np.diff(edges)
+    columns = {"from_m2": edges[:-1], "to_m2": edges[1:], "landslides": counts}
+    for name, number in (("density_per_m2", counts), ("density_low", low), ("density_high", high)):
+        columns[name] = number / len(areas) / widths
+    for name, fit in fits.items():
+        share = fit.in_tail / len(areas) if name == "power_law" else 1.0
+        columns[name] = share * np.diff(fit.cdf(edges)) / widths
+        if name == "power_law":  # it says nothing of smaller areas
+            columns[name] = np.where(edges[:-1] >= fit.xmin, columns[name].astype(object), None)
+    records.write_csv(path, list(columns), zip(*(values.tolist() for values in columns.values()), strict=True))
+
+
+def draw(areas, fits, found, path):
+    """Draw the density over the area, with the fits, the rollovers and the start of the power law."""
+    import numpy as np
+
+    import plots
+    from size_statistics import histogram
+
+    edges, counts, low, high = histogram(areas, BINS)
+    held = counts > 0
+    scale = 1 / len(areas) / np.diff(edges)
+    figure, axis = plots.plt.subplots(figsize=(6.5, 4.6), layout="constrained")
+    axis.errorbar(
+        np.sqrt(edges[:-1] * edges[1:])[held],
+        (counts * scale)[held],
+        (np.array([counts - low, high - counts]) * scale)[:, held],
+        fmt="o",
+        color=plots.GREY,
+        markersize=3.5,
+        linewidth=0.8,
+        label="inventory, with 95 % of a Poisson number",
+    )
+    colours = {"inverse_gamma": plots.BLUE, "double_pareto": plots.ORANGE, "power_law": plots.GREEN}
+    for name, fit in fits.items():
+        mark = "xmin_m2" if name == "power_law" else "rollover_m2"
+        share = fit.in_tail / len(areas) if name == "power_law" else 1.0
+        along = np.geomspace(fit.xmin if name == "power_law" else areas.min(), areas.max(), 300)
+        place = found[name][mark]
+        where = f"{'from' if name == 'power_law' else 'rollover'} {with_interval(found[name], mark)} m²"
+        label = f"{TITLES[name]}: exponent {with_interval(found[name], 'tail_exponent')}, {where}"
+        axis.plot(along, share * np.exp(fit.log_density(along)), color=colours[name], label=label)
+        axis.plot(place, share * np.exp(fit.log_density(place)), "D", color=colours[name], markeredgecolor="white")
+    law = found.get("power_law", {})
+    magnitudes = f"mL {found['mL']:.2f}" + (f", mLS {with_interval(law, 'mLS')}" if "mLS" in law else "")
+    title = f"{Path(INVENTORY).name}: {len(areas)} landslides, {magnitudes}"
+    axis.set(xscale="log", yscale="log", xlabel="area (m²)", ylabel="probability density (1/m²)", title=title)
+    axis.legend(
+        frameon=False,
+        fontsize=7,
+        loc="lower left",
+        title="diamond: rollover, or start of the power law",
+        title_fontsize=7,
+    )
+    plots.save(figure, path)
+
+
+if __name__ == "__main__":
+    script.start(main)
