@@ -7,10 +7,10 @@ import numpy as np
 
 import metrics
 from ground import to_geodetic
-from scenes import agreement, estimates
+from scenes import agreement, estimates, vectors
 from scenes.layers import PolygonLayer, RasterLayer, metric_grid, read_polygons
 from scenes.pixel_grid import PixelGrid
-from scenes.vectors import LANDSLIDES, choose_layer, is_vector, layers, read_shapes
+from scenes.vectors import LANDSLIDES, choose_layer, is_vector, read_shapes
 from script import UserError
 
 FILES = ("scores.json", "objects.csv", "by_size.csv", "comparison.png")  # that compare_maps.py writes
@@ -66,7 +66,7 @@ def open_pair(map_path, reference_path, area_path, settings):
                 if threshold is not None:
                     raise UserError(f"{path} holds polygons: --threshold is for probabilities")
                 chosen = choose_layer(path, layer, f"--{name}-layer")
-                has_seen = chosen == LANDSLIDES and "seen" in layers(path)
+                has_seen = chosen == LANDSLIDES and "seen" in vectors.layers(path)
                 tables[name] = read_polygons(path, other, chosen, least)
                 seen[name] = read_shapes(path, other, "seen") if has_seen else None
             else:

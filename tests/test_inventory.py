@@ -311,9 +311,9 @@ def test_what_cannot_be_described_is_told_in_one_line(tmp_path, inventory):
         ("none.gpkg", "none.gpkg does not exist"),
         ("cut.shp", "cut.shp is cut short: it has 2000 of"),
         ("points.gpkg", "points.gpkg holds no polygon to be measured\n"),
-        ("bare.shp", "bare.shp is without a coordinate system"),
-        ("two.gpkg", "two.gpkg holds the layers old, new: name one with --layer"),
-        ("table.csv", "table.csv holds no shapes"),
+        ("bare.shp", "bare.shp: without a coordinate system"),
+        ("two.gpkg", "two.gpkg has the layers old, new: choose one with --layer"),
+        ("table.csv", "table.csv: its first layer holds no shapes"),
     ):
         assert_user_error(describe(tmp_path / name), told)
     assert_user_error(
