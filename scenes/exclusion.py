@@ -24,7 +24,7 @@ class Excluded:
             raise UserError(f"{path}: the scene has no coordinate system to lay it over")
         table = read_shapes(path, "the scene")
         with faults_told(path):
-            shapes, _ = on_grid(table, grid, margin)
+            shapes = on_grid(table, grid, margin)
         self.shapes, self.grid = shapes, grid
         self.tree = shapely.STRtree(shapes)
         if not len(self._over(0, grid.height)):
