@@ -24,15 +24,15 @@ def compare_objects(tally, iou_cut, found_share, overlap_share):
     The reference gets `found`: the map covers `found_share` of it, with however many objects. The map gets `false`:
     less than `overlap_share` of it lies on the reference.
     """
-    one, other, shared = tally.pairs
+    one, other, common = tally.pairs
     sides = tally.map_objects, tally.reference_objects
     for objects, own in zip(sides, (one, other), strict=True):
         judged = objects["judged_area"]
         objects["counted"] = (objects["pixels"] > 0) & (judged >= WHOLE * objects["area"])
-        covered = np.bincount(own, shared, len(judged)) if len(own) else np.zeros(len(judged))
+        covered = np.bincount(own, common, len(judged)) if len(own) else np.zeros(len(judged))
         objects["overlap"] = covered / np.where(judged > 0, judged, 1)
     judged = [objects["judged_area"][own] for objects, own in zip(sides, (one, other), strict=True)]
-    iou = shared / (judged[0] + judged[1] - shared) if len(one) else np.zeros(0)
+    iou = common / (judged[0] + judged[1] - common) if len(one) else np.zeros(0)
     partners = [np.full(len(objects["area"]), -1) for objects in sides]
     for i in np.lexsort((other, one, -iou)):
         if partners[0][one[i]] < 0 and partners[1][other[i]] < 0:

@@ -117,12 +117,12 @@ def count(mapped, reference, area, grid, tolerance, block):
             found.curve.update(np.where(seen, there[core] > 0, np.uint8(255)), probability[core])
         found.boundary += boundary(here > 0, there > 0, judged, core, tolerance, sides)
         paint(found, outcome, seen, first)
-    (map_count, map_owner), (count, owner) = mapped.joined(), reference.joined()
-    found.map_objects, found.reference_objects = sums[0].joined(map_count, map_owner), sums[1].joined(count, owner)
-    one, other, shared = np.concatenate(pairs, axis=1)
-    key = map_owner[one.astype(int) - 1].astype(np.int64) * count + owner[other.astype(int) - 1]
+    (map_total, map_owner), (total, owner) = mapped.joined(), reference.joined()
+    found.map_objects, found.reference_objects = sums[0].joined(map_total, map_owner), sums[1].joined(total, owner)
+    one, other, common = np.concatenate(pairs, axis=1)
+    key = map_owner[one.astype(int) - 1].astype(np.int64) * total + owner[other.astype(int) - 1]
     key, at = np.unique(key, return_inverse=True)
-    found.pairs = key // max(count, 1), key % max(count, 1), np.bincount(at, shared, len(key))
+    found.pairs = key // max(total, 1), key % max(total, 1), np.bincount(at, common, len(key))
     return found
 
 

@@ -137,18 +137,17 @@ def overlapping(shapes):
 
 
 def on_grid(table, grid, margin=0.0):
-    """Return the shapes of a table that lie near a grid, in the grid's CRS, and their places in the table.
+    """Return the shapes of a table that lie near a grid, in the grid's CRS, valid, as an array.
 
     Elsewhere the projections of the grid do not hold. margin: metres by which the shapes are widened.
     """
     frame = geopandas.GeoSeries([box_of(grid, 0, grid.height)], crs=grid.crs)
     metres = frame.estimate_utm_crs()
     near = frame.to_crs(metres).buffer(margin + 1000)
-    places = np.flatnonzero(table.intersects(near.to_crs(table.crs).union_all().envelope))
-    shapes = table.geometry.iloc[places]
+    shapes = table.geometry[table.intersects(near.to_crs(table.crs).union_all().envelope)]
     if margin and len(shapes):
         shapes = shapes.to_crs(metres).buffer(margin)
-    return shapely.make_valid(shapes.to_crs(grid.crs).to_numpy()), places
+    return shapely.make_valid(shapes.to_crs(grid.crs).to_numpy())
 
 
 def shapes_over(path, grid, margin=0.0, columns=(), areas=False):

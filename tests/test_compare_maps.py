@@ -174,15 +174,15 @@ def test_objects_are_those_of_scipy_whatever_the_strips(compare, tmp_path, monke
     found = compare("map.tif", "ref.tif")["objects"]
     (one, count), (other, others) = ndimage.label(mapped), ndimage.label(reference)
     assert (found["map"], found["reference"]) == (count, others)
-    shared = np.zeros((count + 1, others + 1))
-    np.add.at(shared, (one.ravel(), other.ravel()), 1)
-    union = shared.sum(1, keepdims=True) + shared.sum(0) - shared
-    iou = (shared / union)[1:, 1:]
+    common = np.zeros((count + 1, others + 1))
+    np.add.at(common, (one.ravel(), other.ravel()), 1)
+    union = common.sum(1, keepdims=True) + common.sum(0) - common
+    iou = (common / union)[1:, 1:]
     best = optimize.linear_sum_assignment(np.where(iou >= 0.5, iou, 0), maximize=True)
     assert found["matched"] == (iou[best] >= 0.5).sum()
-    covered = 1 - shared[0, 1:] / shared.sum(0)[1:]
+    covered = 1 - common[0, 1:] / common.sum(0)[1:]
     assert found["found"] == (covered >= 0.5).sum()
-    assert found["false"] == (1 - shared[1:, 0] / shared.sum(1)[1:] < 0.1).sum()
+    assert found["false"] == (1 - common[1:, 0] / common.sum(1)[1:] < 0.1).sum()
 
 
 def test_one_to_one_and_many_to_one_are_told_apart(compare, tmp_path):
