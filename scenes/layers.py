@@ -47,7 +47,7 @@ class PolygonLayer:
         if other := sorted({kind for kind in table.geom_type if "Polygon" not in kind} - {"GeometryCollection"}):
             raise UserError(f"{path} holds {', '.join(other)}: only polygons have an area that can be compared")
         with faults_told(path):
-            shapes = on_grid(table, grid)
+            shapes = on_grid(table, grid).geometry.to_numpy()
         parts = shapely.get_parts(shapely.get_parts(shapes))  # of multipolygons in collections, too
         parts = parts[(shapely.get_type_id(parts) == POLYGON) & (shapely.area(parts) > 0)]
         parts = parts[shapely.intersects(parts, box_of(grid, 0, grid.height))]

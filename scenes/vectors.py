@@ -137,17 +137,16 @@ def overlapping(shapes):
 
 
 def on_grid(table, grid, margin=0.0):
-    """Return the shapes of a table that lie near a grid, in the grid's CRS, valid, as an array.
+    """Return the rows of a table whose shapes lie near a grid, with valid shapes in the grid's coordinate system.
 
     Elsewhere the projections of the grid do not hold. margin: metres by which the shapes are widened.
     """
     frame = geopandas.GeoSeries([box_of(grid, 0, grid.height)], crs=grid.crs)
     metres = frame.estimate_utm_crs()
     near = frame.to_crs(metres).buffer(margin + 1000)
-    shapes = table.geometry[table.intersects(near.to_crs(table.crs).union_all().envelope)]
-    if margin and len(shapes):
-        shapes = shapes.to_crs(metres).buffer(margin)
-    return shapely.make_valid(shapes.to_crs(grid.crs).to_numpy())
+    table = table[table.intersects(near.to_crs(table.crs).union_all().envelope)]
+    shapes = table.geometry.to_crs(metres).buffer(margin) if margin and len(table) else table.geometry
+    return table.set_geometry(shapely.make_valid(shapes.to_crs(grid.crs).to_numpy()), crs=grid.crs)
 
 
 def shapes_over(path, grid, margin=0.0, columns=(), areas=False):
@@ -172,11 +171,11 @@ def shapes_over(path, grid, margin=0.0, columns=(), areas=False):
     if areas and not (shapely.get_dimensions(table.geometry.to_numpy()) == 2).all():
         raise UserError(f"{path} holds lines or points: areas are needed, so draw polygons")
     with faults_told(path):
-        shapes, places = on_grid(table, grid, margin)
-    if not shapely.intersects(shapes, box_of(grid, 0, grid.height)).any():
+        laid = on_grid(table, grid, margin)
+    if not laid.intersects(box_of(grid, 0, grid.height)).any():
         count = len(table) + table.attrs["empty"]
         raise UserError(f"{path}: none of its {count} shapes lies over the scene")
-    return geopandas.GeoDataFrame(table.iloc[places].drop(columns="geometry"), geometry=shapes, crs=grid.crs)
+    return laid
 
 
 def box_of(grid, top, bottom, left=0, right=None):
