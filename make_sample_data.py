@@ -25,7 +25,8 @@ from pathlib import Path
 import script
 import series
 from patch_reading import write_array
-from synthetic.patches import REGIONS, make_patch, make_series, plan
+from synthetic.landscape import REGIONS
+from synthetic.patches import make_patch, make_series, plan
 from synthetic.terrain import SIZE
 
 # ----------------------------------------------------------------------------------------------
