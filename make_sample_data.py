@@ -1,9 +1,10 @@
-"""Write synthetic landslide patches in the format of Landslide4Sense.
+"""Write synthetic landslide patches in the format of Landslide4Sense, or a whole synthetic event.
 
     python make_sample_data.py
     python make_sample_data.py --patches 60 --seed 1 --out-dir data/small
     python make_sample_data.py --out-dir data/volcanic_island --region volcanic_island --patches 300
     python make_sample_data.py --out-dir data/series --dates 4          # dates before and after, as in Sen12Landslides
+    python make_sample_data.py --scene --out-dir data/event             # a scene before and one after, and an inventory
 
 Every patch shows 1.28 km of invented but physically plausible ground: eroded terrain, forest, fields, rivers, roads and
 haze in the bands of Sentinel-2, with slope and elevation. Landslides start on steep ground and run downhill. Other bare
@@ -14,27 +15,42 @@ Writes OUT_DIR/images/image_N.h5 (key img, 128 x 128 x 14 float64 in the scaling
 OUT_DIR/masks/mask_N.h5 (key mask, 128 x 128 uint8, 1 for landslide). With --dates, writes OUT_DIR/s2/<region>_s2_N.nc
 instead: fields, roads and old scars on every date, new landslides from the middle date on.
 Next: python train.py --data-dir OUT_DIR
+
+With --scene, writes one landscape of the same kind instead, as GIS files:
+    before.tif, after.tif             12 bands of Sentinel-2 at 10 m, digital numbers of Level-1C
+    dem.tif                           elevation in metres, on a grid of its own of about 30 m, in degrees
+    landslides.gpkg                   polygons of all landslides that are new in after.tif
+    label_area.gpkg, test_area.gpkg   two parts of the scene: adapt a model to one, and judge its map in the other
+Next: python predict.py --run RUN --input OUT_DIR/after.tif --scene-bands B4 B3 B2 --dem OUT_DIR/dem.tif
 """
 
+import io
 import re
 import signal
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+import records
 import script
 import series
+from bands import BANDS_L4S
 from patch_reading import write_array
-from synthetic.patches import REGIONS, make_patch, make_series, plan
+from synthetic.landscape import REGIONS
+from synthetic.patches import make_patch, make_series, plan
 from synthetic.terrain import SIZE
 
 # ----------------------------------------------------------------------------------------------
-OUT_DIR = "data/sample"  # folder of images/ and masks/
+OUT_DIR = "data/sample"  # folder of images/ and masks/, or of the scene
 PATCHES = 400  # number of patches to write
-REGION = "all"  # region of the patches; all: equal shares of every region
+REGION = "all"  # region of the patches; all: equal shares of every region, and humid_hills for a scene
 DATES = 0  # 0: patches of one date; 2 or more: series of this many dates, half of them before the event
+SCENE = False  # write an event instead of patches: scenes before and after, elevation, inventory
+SCENE_SIZE = 1024  # pixels of 10 m a side of the scene; 1024 take 1.5 GB of memory, 2048 four times as much
 SEED = 0  # seed; the same seed and settings give the same bytes
-OVERWRITE = False  # replace patches that are already in the folder
+OVERWRITE = False  # replace patches, or a scene, that are already in the folder
 
 CHOICES = {"REGION": ("all", *REGIONS)}
 # ----------------------------------------------------------------------------------------------
@@ -64,13 +80,52 @@ def write(folder, dates, n, planned):
     return int(mask.sum())
 
 
-def main():
+def write_event(folder):
+    """Make an event and write its files."""
+    from scenes import geopackage
+    from synthetic import scene
+
+    names = ("before.tif", "after.tif", "dem.tif", "landslides.gpkg", "label_area.gpkg", "test_area.gpkg")
+    old = [name for name in names if (folder / name).exists()]
+    if old and not OVERWRITE:
+        raise script.UserError(f"{folder} already holds {', '.join(old)}: choose another --out-dir or --overwrite")
+    region = REGION if REGION != "all" else "humid_hills"
+    rng = np.random.default_rng([SEED, list(REGIONS).index(region), 0])  # patches are numbered from 1
+    folder.mkdir(parents=True, exist_ok=True)  # a folder that cannot be made is told at once
+    event = scene.make_event(REGIONS[region], rng, SCENE_SIZE)
+    about = {"synthetic": f"invented ground by make_sample_data.py, region {region}, seed {SEED}"}
+    for name, light in (("before.tif", event.before), ("after.tif", event.after)):
+        write_raster(folder / name, light, scene.TRANSFORM, scene.UTM, 0, about, BANDS_L4S[:12])
+    model, transform = scene.elevation_model(event.elevation)
+    write_raster(folder / "dem.tif", model[None], transform, scene.WGS84, -32768, about, ["elevation"])
+    slides = scene.inventory(event.mask)
+    with geopackage.reproducible(scene.DATE):
+        for name, table in {"landslides": slides, **scene.parts(SCENE_SIZE)}.items():
+            content, form = io.BytesIO(), {"driver": "GPKG", "VERSION": "1.2"}  # as in the GeoPackage of a map
+            table.to_file(content, layer=name, geometry_type="MultiPolygon", promote_to_multi=True, **form)
+            records.write_bytes(folder / f"{name}.gpkg", content.getvalue())
+    share = event.mask.mean()
+    print(f"{SCENE_SIZE} x {SCENE_SIZE} pixels in {folder}: {share:.2%} are landslide, {len(slides)} polygons")
+
+
+def write_raster(path, values, transform, crs, nodata, tags, names):
+    """Write bands x H x W as a tiled GeoTIFF with names of its bands, whole or not at all."""
+    from rasterio import MemoryFile
+
+    count, height, width = values.shape
+    form = {"count": count, "height": height, "width": width, "dtype": values.dtype, "nodata": nodata}
+    place = {"driver": "GTiff", "crs": crs, "transform": transform}
+    layout = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "predictor": 2}
+    with MemoryFile() as content:  # on a full disk GDAL would fail with an error of its own
+        with content.open(**form, **place, **layout) as file:
+            file.write(values)
+            file.descriptions = names
+            file.update_tags(**tags)
+        records.write_bytes(path, content.read())
+
+
+def write_patches(folder):
     """Plan the patches, write them in parallel processes and print their share of landslide."""
-    script.check_ranges(globals(), PATCHES=(1, None), SEED=(0, None))
-    script.check_choices(globals(), **CHOICES)
-    if DATES < 0 or DATES == 1:
-        raise script.UserError(f"DATES is {DATES}: it must be 0, or at least 2")
-    folder = Path(OUT_DIR)
     prepare(folder)
     # Only this process handles Ctrl-C, so that it can cancel the patches that no worker has begun.
     with ProcessPoolExecutor(initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
@@ -82,6 +137,20 @@ def main():
             raise
     share, empty = sum(slid) / (PATCHES * SIZE**2), slid.count(0)
     print(f"{PATCHES} patches in {folder}: {share:.2%} of pixels are landslide, {empty} patches have none")
+
+
+def main():
+    """Check the settings and write patches, or the scenes of an event."""
+    script.check_ranges(globals(), PATCHES=(1, None), SCENE_SIZE=(256, None), SEED=(0, None))
+    script.check_choices(globals(), **CHOICES)
+    if DATES < 0 or DATES == 1:
+        raise script.UserError(f"DATES is {DATES}: it must be 0, or at least 2")
+    idle = sorted({"PATCHES", "DATES"} & script.flags_given)
+    if SCENE and idle:
+        raise script.UserError(f"SCENE makes one place at two dates: leave out {' and '.join(idle)}")
+    if "SCENE_SIZE" in script.flags_given and not SCENE:
+        raise script.UserError("SCENE_SIZE is the size of a scene: give SCENE, too, or leave it out")
+    (write_event if SCENE else write_patches)(Path(OUT_DIR))
 
 
 if __name__ == "__main__":

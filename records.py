@@ -30,18 +30,23 @@ def atomic_write(path):
 
 @contextlib.contextmanager
 def atomic_hdf5(path):
-    """Yield an HDF5 file in memory that is written to `path`, whole or not at all, if the block succeeds.
+    """Yield an HDF5 file in memory that is written to `path`, as `write_bytes` does, if the block succeeds.
 
-    Written directly, the HDF5 library would crash in the middle of a file on a full disk. Raises UserError then.
+    Written directly, the HDF5 library would crash in the middle of a file on a full disk.
     """
     import h5py
 
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         yield file
+    write_bytes(path, content.getvalue())
+
+
+def write_bytes(path, content):
+    """Write bytes, whole or not at all; raises UserError on a full disk."""
     try:
         with atomic_write(path) as partial:
-            partial.write_bytes(content.getvalue())
+            partial.write_bytes(content)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from None
 

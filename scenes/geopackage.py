@@ -1,5 +1,6 @@
 """The GeoPackage of a map: landslides, the ground that was seen, how the map was made, and styles that QGIS finds."""
 
+import contextlib
 import warnings
 
 import geopandas
@@ -13,20 +14,34 @@ from scenes import styles
 ERRORS = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, pyogrio.errors.FeatureError)
 
 
+@contextlib.contextmanager
+def reproducible(date):
+    """Let GeoPackages that the block writes have the same bytes each time.
+
+    The format holds the date of the last change, which becomes `date`, a datetime. The layout of the spatial index
+    would depend on timing.
+    """
+    options = {
+        "OGR_CURRENT_DATE": date.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
+        "OGR_GPKG_ALLOW_THREADED_RTREE": "NO",
+    }
+    pyogrio.set_gdal_config_options(options)
+    try:
+        yield
+    finally:
+        pyogrio.set_gdal_config_options(dict.fromkeys(options))
+
+
 def write(path, table, seen, metadata, date):
     """Write a GeoPackage with the layers landslides, seen and scene, and their styles.
 
-    The format holds the date of the last change; a given `date` makes the bytes of a map reproducible.
+    The same map and `date` give the same bytes.
 
     Args:
         table: of polygons.landslides. It gets the empty columns verdict and note, for a reviewer.
         seen: shapely MultiPolygon of the ground that was judged.
         metadata: {name: text}, the row of the layer scene; in file and layers, too. date: datetime.
     """
-    options = {
-        "OGR_CURRENT_DATE": date.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "OGR_GPKG_ALLOW_THREADED_RTREE": "NO",  # otherwise the layout of the spatial index depends on timing
-    }
     landslides = table.assign(verdict=None, note=None).astype({"verdict": "object", "note": "object"})
     frame = shapely.box(*seen.bounds) if not seen.is_empty else shapely.Polygon()
     layers = {
@@ -37,14 +52,10 @@ def write(path, table, seen, metadata, date):
             "Polygon",
         ),
     }
-    pyogrio.set_gdal_config_options(options)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "'crs' was not provided")  # known, and said
-            for layer, (rows, kind) in layers.items():  # version 1.2: QGIS 3.22 warns of later ones
-                form = {"driver": "GPKG", "geometry_type": kind, "layer_metadata": metadata, "VERSION": "1.2"}
-                pyogrio.write_dataframe(rows, path, layer=layer, dataset_metadata=metadata, **form)
+    with reproducible(date), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided")  # known, and said
+        for layer, (rows, kind) in layers.items():  # version 1.2: QGIS 3.22 warns of later ones
+            form = {"driver": "GPKG", "geometry_type": kind, "layer_metadata": metadata, "VERSION": "1.2"}
+            pyogrio.write_dataframe(rows, path, layer=layer, dataset_metadata=metadata, **form)
         qml = {"landslides": styles.polygon_style(), "seen": styles.seen_style(), "scene": styles.seen_style()}
         styles.write_layer_styles(path, qml, date)
-    finally:
-        pyogrio.set_gdal_config_options(dict.fromkeys(options))

@@ -1,1 +1,1 @@
-"""Synthetic ground: terrain, and patches of it with landslides."""
+"""Synthetic ground: terrain, and patches and scenes of it with landslides."""

@@ -1,12 +1,15 @@
-"""Synthetic patches: published format, plausible ground, landslides on slopes, and the seed."""
+"""Synthetic patches: published format, plausible ground, landslides on slopes, and the seed; large land."""
+
+import heapq
 
 import h5py
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 import dataset
 from bands import SCALE_L4S
-from synthetic import patches, terrain
+from synthetic import landscape, patches, terrain
 from tests.conftest import assert_user_error, run_script
 
 # Means and standard deviations of the released training images, in the order of the bands, measured on the real set.
@@ -127,6 +130,45 @@ def test_bad_settings(tmp_path, flags, message):
 
 
 def test_every_region_makes_patches():
-    for name, region in patches.REGIONS.items():
+    for name, region in landscape.REGIONS.items():
         image, mask = patches.make_patch(region, np.random.default_rng(0))
         assert np.isfinite(image).all() and set(np.unique(mask)) <= {0, 1}, name
+
+
+def test_nearest_disc_agrees_with_all_distances():
+    rng = np.random.default_rng(0)
+    centres, radii = rng.uniform(-4, 54, (40, 2)), rng.uniform(0, 9, 40)
+    away, nearest = terrain.nearest_disc(centres, radii, 50)
+    pixels = np.stack(np.mgrid[:50, :50], -1).reshape(-1, 2)
+    expected = cdist(pixels, centres) - radii
+    np.testing.assert_allclose(away.ravel(), expected.min(1), atol=1e-12)
+    np.testing.assert_array_equal(nearest.ravel(), expected.argmin(1))
+
+
+def test_hollows_are_filled_to_their_lowest_pass():
+    """The reference is the flood from the outlet in order of height (Barnes et al. 2014)."""
+    z = np.random.default_rng(0).random((30, 30))
+    outlet = np.zeros(z.shape, bool)
+    outlet[-1] = True
+    water, queue = np.where(outlet, z, np.inf), [(z[-1, c], -1 % 30, c) for c in range(30)]
+    heapq.heapify(queue)
+    while queue:
+        level, row, col = heapq.heappop(queue)
+        for r, c in ((row + down, col + right) for down, right in terrain.NEIGHBOURS):
+            if 0 <= r < 30 and 0 <= c < 30 and water[r, c] == np.inf:
+                water[r, c] = max(level, z[r, c])
+                heapq.heappush(queue, (water[r, c], r, c))
+    filled = terrain.filled(z, outlet)
+    rise = 1e-4 * z.size  # what a path of all cells would rise
+    assert (filled >= water - 1e-12).all() and (filled <= water + rise).all()
+    pits = terrain.receivers(filled) == np.arange(z.size)
+    assert not (pits & ~outlet.ravel()).any()
+
+
+@pytest.mark.parametrize("region", landscape.REGIONS.values(), ids=list(landscape.REGIONS))
+def test_water_runs_from_all_of_large_land_to_its_outlet(region):
+    """Eroded in two sizes of cells, the land has no hollows and a river longer than those of a patch."""
+    relief, target, area = terrain.landform(region, np.random.default_rng(0), 300)
+    pits = (target == np.arange(target.size)).reshape(relief.shape)
+    assert relief.shape == (300, 300) and not pits[4:-4, 4:-4].any()
+    assert area.max() > 128**2 / 2
