@@ -253,7 +253,8 @@ def test_bands_of_the_terrain_and_the_bytes_of_a_picture(event, cut):
     )
     patches = dataset.open_patches("event", event / "cache")
     assert patches.bands == ("red", "green", "blue", "slope", "dem")
-    image, row = patches.read([0])[0], listed(event / "event")[0]
+    image = patches.read([0])[0]
+    (row,) = (row for row in listed(event / "event") if row["image"] == patches.names[0])
     top, left = int(row["row"]), int(row["column"])
     np.testing.assert_array_equal(image[..., :3], np.moveaxis(picture[:, top : top + 32, left : left + 32], 0, -1))
     np.testing.assert_allclose(image[..., 4], slope[0, top : top + 32, left : left + 32], atol=1e-3)
