@@ -1,7 +1,7 @@
-"""Adaptation of a model to data that it was not trained on: by band values, by statistics, or by a few labels.
+"""Adaptation of a model to data that it was not trained on, without masks: by band values or by statistics.
 
-`match_moments` and `match_histogram` change the images before the model sees them; `adapt_batch_norm` and `fine_tuning`
-change the model. Only fine-tuning needs masks of the new data.
+`match_moments` and `match_histogram` change the images before the model sees them; `adapt_batch_norm` changes the
+model. With masks of the new data, a model is trained further: fine_tuning.py.
 """
 
 import numpy as np
@@ -65,29 +65,3 @@ def adapt_batch_norm(model, patches, indices, batch_size=16):
         layer.momentum = momentum
     for layer, rate in zip(drops, rates, strict=True):
         layer.rate = rate
-
-
-def fine_tuning(model, loss, learning_rate=1e-4):
-    """Return a function that trains a model further on a few labelled patches, flipped and turned.
-
-    Every call changes the model, starting from its present weights and a fresh optimizer.
-    """
-    import keras
-
-    from feed import PatchFeed
-
-    model.compile(keras.optimizers.AdamW(learning_rate), loss)  # only once, as compiling takes longer than a few steps
-    model.optimizer.build(model.trainable_variables)
-    fresh = [np.array(variable) for variable in model.optimizer.variables]
-
-    def fine_tune(patches, indices, steps=100, batch_size=16, seed=0):
-        for variable, value in zip(model.optimizer.variables, fresh, strict=True):
-            variable.assign(value)
-        square = patches.input_shape[0] == patches.input_shape[1]
-        feed = PatchFeed(patches, indices, batch_size, ("dihedral" if square else "flips",), seed)
-        for step in range(steps):
-            if step % len(feed) == 0:
-                feed.start_epoch(step // len(feed))
-            model.train_on_batch(*feed[step % len(feed)])
-
-    return fine_tune

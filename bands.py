@@ -29,6 +29,7 @@ BAND_WORDS = {
 }
 # 8-bit patches of Landslide4Sense hold its values times 255 / the largest one of the patch: about this, on average.
 DISPLAY_L4S = 58.0
+FAR_MEAN, FAR_DEVIATION = 2.0, 3.0  # limits of `far_off`: the distance of means in deviations, the ratio of deviations
 WAVELENGTHS = {  # of Sentinel-2's bands, in nanometres (ESA's Sentinel-2 User Handbook, 2015)
     **{"B1": 443, "B2": 490, "B3": 560, "B4": 665, "B5": 705, "B6": 740, "B7": 783, "B8": 842, "B8A": 865},
     **{"B9": 945, "B10": 1375, "B11": 1610, "B12": 2190, "red": 665, "green": 560, "blue": 490},
@@ -88,6 +89,45 @@ def true_colour(file_bands):
         if set(names) <= set(file_bands):
             return [file_bands.index(name) for name in names]
     return [0, 1, 2] if len(file_bands) > 2 else [0, 0, 0]
+
+
+def counterparts(bands, others):
+    """Find each band among others, by name: "B4", "B04" and "red" are one band.
+
+    Of bands without a name (band1, band2 ...) the first three count as red, green and blue, and of several dates the
+    last one is the colour, as in `true_colour`. A name that occurs on both sides is that band and no other.
+
+    Returns:
+        list of the position among `others` of each band, or None.
+    """
+    same = [others.index(band) if band in others else None for band in bands]
+    kinds = [None if i in same else kind for i, kind in enumerate(_kinds(others))]
+    for i, kind in enumerate(_kinds(bands)):
+        if same[i] is None and kind in kinds:
+            same[i] = kinds.index(kind)
+            kinds[same[i]] = None  # one band feeds one other
+    return same
+
+
+def _kinds(bands):
+    """Return what each band is, by one word for each kind: B4 of B4, B04, red, and of unnamed bands by their place."""
+    kinds = [band if " " in band else sentinel2_band(band) or band for band in bands]
+    for colour, place in zip(("B4", "B3", "B2"), true_colour(tuple(bands)), strict=True):
+        unnamed = re.fullmatch(r"band\d+", bands[place]) and len(bands) > 2
+        if unnamed or sentinel2_band(bands[place]) == colour:
+            kinds[place] = colour
+    return kinds
+
+
+def far_off(mean, deviation, usual_mean, usual_deviation):
+    """Return which bands lie far from what is usual, as a bool for each.
+
+    A band is far off if its mean differs by more than FAR_MEAN usual standard deviations, or if its standard deviation
+    differs by more than a factor of FAR_DEVIATION. The usual deviation must be above 0.
+    """
+    spread = np.asarray(deviation) / usual_deviation
+    distance = np.abs(np.asarray(mean) - usual_mean) / usual_deviation
+    return (distance > FAR_MEAN) | (spread > FAR_DEVIATION) | (spread < 1 / FAR_DEVIATION)
 
 
 class OpticalBands(list):

@@ -21,6 +21,7 @@ import numpy as np
 import adaptation
 import dataset
 import devices
+import fine_tuning
 import patch_files
 import patch_reading
 import records
@@ -38,7 +39,7 @@ NETWORK = ""  # further flags of train.py for every run, as one text: "--base-fi
 LABELLED = (5, 10, 20, 40)  # numbers of labelled target patches to adapt with
 DRAWS = 3  # random draws of each number of patches, from the target's training split
 FINE_TUNE_STEPS = 60  # training steps of fine-tuning
-FINE_TUNE_RATE = 3e-4  # learning rate of fine-tuning
+FINE_TUNE_RATE = 3e-4  # peak learning rate of fine-tuning
 BATCH_SIZE = 32  # patches in a batch of prediction
 SEED = 0  # seed of the runs and the draws
 
@@ -159,7 +160,6 @@ def score(source, target, source_name, target_name, in_domain=False):
     devices.import_keras()  # before the modules that import it
     import metrics
     from inference import confusions
-    from losses import BCEDice
 
     test, train_split = target.split("test"), target.split("train")
     rows = []
@@ -182,7 +182,7 @@ def score(source, target, source_name, target_name, in_domain=False):
     adaptation.adapt_batch_norm(model, target.patches, train_split)
     judge("AdaBN", model, source.threshold)
 
-    fine_tune = adaptation.fine_tuning(model, BCEDice.of_constants(source.run.constants), FINE_TUNE_RATE)
+    fine_tune = fine_tuning.fine_tuner(model, source.run.constants, FINE_TUNE_RATE, FINE_TUNE_STEPS)
     for labelled in LABELLED:
         if labelled > len(train_split):
             print(f"{target_name} has {len(train_split)} training patches: {labelled} labelled ones are not tried")
@@ -191,7 +191,7 @@ def score(source, target, source_name, target_name, in_domain=False):
             chosen = np.random.default_rng([SEED, draw]).permutation(train_split)[:labelled]
             model.set_weights(trained)
             judge("threshold", model, best_threshold(model, target.patches, chosen), None, labelled, draw)
-            fine_tune(target.patches, chosen, FINE_TUNE_STEPS, seed=draw)
+            fine_tune(target.patches, chosen, seed=draw)
             judge("fine-tuned", model, best_threshold(model, target.patches, chosen), None, labelled, draw)
     return rows
 

@@ -28,6 +28,8 @@ class PatchFeed(keras.utils.PyDataset):
             makes them.
         background: positions of landslide-free patches, of which a new random choice joins every shuffled batch.
         background_share: their share of a batch.
+        least_batches: of an epoch. A split that is too small for them is passed over several times, each in its own
+            order.
         share: devices.DeviceShard, for training on several devices. Each device takes an equal part of a shuffled
             batch, and each process augments its own parts. Batch sizes then differ by at most one patch a device, and
             a few patches occur twice if the devices do not divide their number. Without shuffling every device sees
@@ -46,6 +48,7 @@ class PatchFeed(keras.utils.PyDataset):
         share=None,
         background=(),
         background_share=0.0,
+        least_batches=1,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -60,11 +63,12 @@ class PatchFeed(keras.utils.PyDataset):
         in_part = batch_size // self.parts
         a_part = min(round(background_share * in_part), in_part - 1) if len(self.background) else 0
         self.beside = a_part * self.parts  # landslide-free patches of a batch
-        self.batches = -(-len(self.indices) // (batch_size - self.beside))
+        self.batches = -(-len(self.indices) // (batch_size - self.beside))  # of a pass
+        self.passes = -(-max(least_batches, 1) // self.batches)
         self.start_epoch(0)
 
     def __len__(self):
-        return self.batches
+        return self.batches * self.passes
 
     def start_epoch(self, epoch, logs=None):
         """Distribute the patches over the batches of an epoch, counted from 0."""
@@ -73,15 +77,19 @@ class PatchFeed(keras.utils.PyDataset):
             copies = self.mine.stop - self.mine.start
             self.dealt = [np.tile(batch, copies) for batch in np.array_split(self.indices, self.batches)]
         else:
-            order = np.random.default_rng([self.seed, epoch]).permutation(self.indices)
-            rows = np.resize(order, (-(-len(order) // self.parts), self.parts))
-            self.dealt = [
-                batch.reshape(self.parts, -1)[self.mine].ravel() for batch in np.array_split(rows, self.batches)
-            ]
-            if self.beside:
-                order = np.random.default_rng([self.seed, epoch, 1]).permutation(self.background)
-                rows = np.resize(order, (self.batches, self.parts, self.beside // self.parts))
-                self.dealt = [np.append(batch, row[self.mine]) for batch, row in zip(self.dealt, rows, strict=True)]
+            turns = range(epoch * self.passes, (epoch + 1) * self.passes)
+            self.dealt = [batch for turn in turns for batch in self.deal(turn)]
+
+    def deal(self, turn):
+        """Distribute the patches over the batches of one pass, counted from 0 over all epochs; return those."""
+        order = np.random.default_rng([self.seed, turn]).permutation(self.indices)
+        rows = np.resize(order, (-(-len(order) // self.parts), self.parts))
+        dealt = [batch.reshape(self.parts, -1)[self.mine].ravel() for batch in np.array_split(rows, self.batches)]
+        if self.beside:
+            order = np.random.default_rng([self.seed, turn, 1]).permutation(self.background)
+            rows = np.resize(order, (self.batches, self.parts, self.beside // self.parts))
+            dealt = [np.append(batch, row[self.mine]) for batch, row in zip(dealt, rows, strict=True)]
+        return dealt
 
     def __getitem__(self, i):
         images = self.patches.read(self.dealt[i])

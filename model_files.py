@@ -21,6 +21,7 @@ def save_model(model, path):
 
     keras = import_keras()
     model = portable(model)
+    model.trainable = True  # what was frozen is a matter of one training
     in_float32 = keras.layers.BatchNormalization, keras.layers.LayerNormalization  # under any policy
     for layer in all_layers(model):
         if layer.compute_dtype == "bfloat16" and not isinstance(layer, in_float32):
@@ -134,7 +135,7 @@ def _fused_layer():
 
         def call(self, inputs, training=None, mask=None):
             kernel = tf.compat.v1.nn.fused_batch_norm
-            if not training:
+            if not (training and self.trainable):  # a frozen layer keeps its statistics, as Keras's own does
                 statistics = {"mean": self.moving_mean, "variance": self.moving_variance}
                 return kernel(inputs, self.gamma, self.beta, **statistics, epsilon=self.epsilon, is_training=False)[0]
             outputs, mean, variance = kernel(inputs, self.gamma, self.beta, epsilon=self.epsilon)

@@ -2,7 +2,13 @@
 
 from bands import date_groups, optical_bands
 from devices import hardware_has_bfloat16, import_keras
+from model_files import all_layers
 from script import UserError
+
+# Constants that decide which weights a network has.
+SHAPE = tuple(
+    "MODEL ENCODER ENLARGE BASE_FILTERS MAX_FILTERS DEPTH STEM CONV_BLOCK FUSION STRIDE MULTI_SCALE_LOGITS".split()
+)
 
 
 def check_fit(constants, input_shape, bands):
@@ -20,8 +26,12 @@ def check_fit(constants, input_shape, bands):
         divisor, hint = 32 // constants["ENLARGE"], ""
         if not unet or constants["FUSION"] != "stack":
             raise UserError(f"ENCODER {encoder} goes with MODEL unet and FUSION stack only")
+    if constants["START_FROM"]:
+        hint = ""  # the network is that of another run
     if height % divisor or width % divisor:
         raise UserError(f"patches of {height} x {width} pixels are not divisible by {divisor}: {hint}pad them")
+    if constants["FREEZE"] == "encoder" and encoder == "none":
+        raise UserError("FREEZE encoder is for networks with a pre-trained encoder, and ENCODER is none")
     if "dihedral" in constants["AUGMENT"] and height != width:
         raise UserError(f"dihedral needs square patches, not {height} x {width}: use --augment flips affine")
     if "compression" in constants["AUGMENT"] and len(optical_bands(bands)) != 3:
@@ -51,9 +61,11 @@ def build_network(constants, config):
 
     Args:
         constants: of train.py, {NAME: value}.
-        config: of the run; only input_shape, bands, band_mean and band_variance are used.
+        config: of the run; only input_shape, bands, band_mean and band_variance are used. A run that started from
+            another normalises as that one, and has these statistics in `start`.
     """
-    statistics = {"mean": config["band_mean"], "variance": config["band_variance"]}
+    known = config.get("start") or config
+    statistics = {"mean": known["band_mean"], "variance": known["band_variance"]}
     if constants["MODEL"] == "segformer":
         from segformer import build_segformer
 
@@ -98,16 +110,40 @@ def total_stride(constants, input_shape):
     return max(input_shape[:2])
 
 
-def compiled_network(constants, config, steps):
-    """Build the network of a run and compile it with loss, metrics and optimizer; `steps` batches make an epoch."""
+def band_layers(constants):
+    """Return {name: number of other channels behind the bands} of the convolutions that the bands enter unmixed."""
+    if constants["MODEL"] == "segformer":
+        return {"stage0_patches": 0}
+    if constants["ENCODER"] != "none":
+        from encoders import DECODER_FILTERS, LITE0
+
+        enlarge = constants["ENLARGE"]
+        first = "stem_conv" if constants["ENCODER"] == LITE0 else "as_imagenet"
+        return {first: 0, f"up{enlarge}_conv1": DECODER_FILTERS[enlarge]}
+    names = ("stem", "full_detail") if constants["STEM"] == 2 else ("down0_conv1", "down0_shortcut")
+    return dict.fromkeys(names, 0)
+
+
+def compile_network(model, constants, steps, keep_statistics=False):
+    """Compile a network with the loss, metrics and optimizer of train.py.
+
+    Args:
+        model: the network. constants: of train.py, {NAME: value}. steps: batches in an epoch.
+        keep_statistics: leave batch normalisation as it is, statistics and weights. That is for fine-tuning: batches of
+            a few patches have other statistics than the ground, and the running means of a short training lag behind.
+    """
     import keras
 
     from losses import BCEDice
     from metrics import PooledDice, PooledIoU
-    from model_files import fused
     from optimizer import ScaledAdamW
 
-    model = fused(build_network(constants, config))
+    if constants["FREEZE"] == "encoder":
+        model.get_layer("encoder").trainable = False
+    if keep_statistics:
+        for layer in all_layers(model):
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
     rate, total = constants["LEARNING_RATE"], constants["EPOCHS"] * steps
     warmup = min(round(constants["WARMUP_EPOCHS"] * steps), total - 1)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -126,7 +162,6 @@ def compiled_network(constants, config, steps):
         metrics=[PooledDice(name="dice"), PooledIoU(name="iou")],
     )
     optimizer.build(model.trainable_variables)  # if built in the first step, TensorFlow traces that step twice
-    return model
 
 
 def smaller_network(constants):

@@ -12,7 +12,7 @@ import model_files
 from bands import value_unit
 from patch_reading import ReadOptions
 from records import read_json
-from script import UserError
+from script import UserError, adopt
 
 PACKAGES = ("tensorflow", "keras", "h5py", "numpy", "scipy", "matplotlib", "scikit-learn")
 # Files that the stages write into a run folder: the record of training, and those derived from the model.
@@ -23,8 +23,10 @@ DERIVED = (
 )
 # Constants of train.py that runs of earlier versions lack, with the value of those runs; then former names.
 ADDED = {"DATES": 2, "SIZE": 0, "MODEL": "unet", "EPOCHS": "", "ENCODER": "none", "ENLARGE": 2, "BACKGROUND_DIRS": ()}
+ADDED |= {"TEACHER": "", "START_FROM": "", "FREEZE": "none"}
 RENAMED = {"BLOCK": "BLOCK_SIZE", "LABEL_SHARE": "LABELLED_FRACTION", "SCALES": "MULTI_SCALE_LOGITS"}
 REMOVED = {"RESIZE": False, "LOSS": "bce_dice", "LABEL_SMOOTHING": 0.0}  # with the only value that is still supported
+OWN = ("RESULTS_DIR", "RUN", "RESUME", "OVERWRITE")  # constants that a resumed run takes from its command line
 NOT_RUNS = ("", ".", "..", "cache", "figures", "ablation", "cross_dataset")  # names in results/ that are not runs
 
 
@@ -100,6 +102,24 @@ class Run:
             if self.constants.get(name, REMOVED[name]) != REMOVED[name]
         ]
 
+    def predecessors(self):
+        """Yield this run and the runs that it learnt from, by their weights or probabilities, as far as they remain."""
+        yield self
+        start = self.config.get("start") or {}
+        before = {
+            start.get("run"): start.get("finished"),
+            self.constants["TEACHER"]: self.config.get("teacher_finished"),
+        }
+        for name in filter(None, before):
+            try:
+                run = open_run(self.folder.parent, name)
+            except UserError:
+                run = None
+            if run and run.config.get("finished") == before[name]:
+                yield from run.predecessors()
+            else:
+                print(f"note: run {name}, which run {self.name} learnt from, is gone: it is unknown what it has seen")
+
     @property
     def options(self):
         """How the patches of the run are read: patch_reading.ReadOptions."""
@@ -121,6 +141,19 @@ def open_run(results_dir, name):
     if not (folder / "config.json").exists() and (own / folder.name / "config.json").exists():
         folder = own / folder.name
     return Run(folder)
+
+
+def resume_constants(constants, folder):
+    """Give the constants of train.py (its globals) the values that the run in a folder was started with."""
+    run = Run(folder)
+    for constant in run.removed():
+        raise UserError(f"{constant} is no longer known: start again with --overwrite")
+    kept = {name: run.constants[name] for name in run.constants if name not in OWN}
+    adopted, refused = adopt(constants, kept)
+    for name, value in adopted.items():
+        print(f"resuming with {name} = {value!r}, as the run was started")
+    for name in refused.keys() - {"DATA_DIR", "WORKERS"}:  # data may have moved; neither changes the result
+        raise UserError(f"a resumed run keeps {name} {refused[name]}: leave it out or start with --overwrite")
 
 
 def present_names(constants):

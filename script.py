@@ -111,6 +111,20 @@ def _with_exponents(arguments):
     return joined
 
 
+def adopt(script, values):
+    """Give constants of a script (its globals) other values, except those that flags set to something else.
+
+    Returns (adopted, refused): {NAME: value} of the constants that changed, and of those that the flags keep from it.
+    """
+    adopted, refused = {}, {}
+    for name, value in values.items():
+        value = tuple(value) if isinstance(value, list) else value
+        if name in script and script[name] != value:
+            (refused if name in flags_given else adopted)[name] = value
+    script.update(adopted)
+    return adopted, refused
+
+
 def start(main):
     """Run a script: read its flags, call `main()`, and report a UserError or OSError in one line with exit status 2."""
     script = main.__globals__

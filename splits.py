@@ -143,6 +143,31 @@ def write_split(path, patches, assigned, landslide_free=None):
     write_csv(path, ("image", "split", "content"), rows)
 
 
+def check_unseen(role, run, patches, assigned):
+    """Raise UserError if a run, or one that it learnt from, was trained on patches that another is judged on.
+
+    Args:
+        role: what the run is to the other one: teacher, start. run: runs.Run.
+        patches, assigned: packing.Patches of the other run, and the split of each. A folder that is not the run's own
+            may hold the same image under another name, so there images are compared by content.
+    """
+    judged = np.isin(assigned, ("validation", "test"))
+    for each in run.predecessors():
+        own = patches.digest == each.config["data_digest"]
+        key, identities = ("image", np.array(patches.names)) if own else ("content", patches.contents)
+        split = split_table(each.folder / "split.csv", f"python train.py --run {each.name}", key)
+        name = f"{role} {run.name}" + ("" if each is run else f" (through run {each.name})")
+        if None in split:
+            print(f"note: cannot check whether {name} has learnt from this run's validation or test split")
+        learnt = [identity for identity, part in split.items() if part in ("train", NO_MASK)]
+        overlap = np.isin(identities[judged], learnt)
+        if overlap.any():
+            raise UserError(
+                f"{name} has learnt from {overlap.sum()} patches of this run's validation and test "
+                "splits: give both the same SPLIT_SEED, SPLIT_METHOD and TEST_SPLIT, or keep those patches in training"
+            )
+
+
 def split_table(path, stage, key="image"):
     """Read split.csv into {image: split}, or {content hash: split}; without hashes (older runs) the key is None."""
     with open(require(path, stage), newline="", encoding="utf-8") as file:

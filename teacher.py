@@ -32,21 +32,10 @@ class Teacher:
         if "finished" not in run.config:
             raise UserError(f"teacher {run.name} is not finished: python train.py --run {run.name} --resume")
         self.run, self.finished, self.assigned = run, run.config["finished"], assigned
-        self.patches, _, own = dataset.open_for_run(run, "all", patches.data_dir, cache_dir, skip_bad, masks=False)
+        self.patches, *_ = dataset.open_for_run(run, "all", patches.data_dir, cache_dir, skip_bad, masks=False)
         if self.patches.names != patches.names:  # they skipped different files
             raise UserError(f"teacher {run.name} cannot use the same patches of {patches.data_dir} as this run")
-        # another folder may hold the same image under another name, so images are compared by content
-        key, identities = ("image", np.array(patches.names)) if own else ("content", self.patches.contents)
-        split = splits.split_table(run.folder / "split.csv", f"python train.py --run {run.name}", key)
-        if None in split:
-            print(f"note: cannot check whether teacher {run.name} has learnt from this run's validation or test split")
-        learnt = [identity for identity, part in split.items() if part in ("train", splits.NO_MASK)]
-        overlap = np.isin(identities[np.isin(assigned, ("validation", "test"))], learnt)
-        if overlap.any():
-            raise UserError(
-                f"teacher {run.name} has learnt from {overlap.sum()} patches of this run's validation and test "
-                "splits: give both the same SPLIT_SEED, SPLIT_METHOD and TEST_SPLIT, or keep those patches in training"
-            )
+        splits.check_unseen("teacher", run, patches, assigned)
 
     def targets(self, weight):
         """Compute the targets of the student: N x H x W uint8, 255 for certain landslide.

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from bands import BANDS_L4S, DISPLAY_L4S, SCALE_L4S, TERRAIN, sentinel2_band
+from bands import BANDS_L4S, DISPLAY_L4S, SCALE_L4S, TERRAIN, far_off, sentinel2_band
 from script import UserError
 
 SCALINGS = ("auto", "none", "l4s", "stretch")
-FAR_MEAN, FAR_DEVIATION = 2.0, 3.0  # limits of a shifted band: its mean in deviations, its deviation as a ratio
 
 
 def choose_scaling(unit, source, dtype):
@@ -51,17 +50,12 @@ def scaled(source, scaling, model_bands, pixels, unit="l4s"):
 
 
 def shifted_bands(pixels, mean, variance):
-    """Find bands of a sample (bands x pixels) that lie far from the training data, given its mean and variance.
-
-    Returns the places of bands whose mean differs by more than 2 standard deviations of the training data, or whose
-    standard deviation differs by more than a factor of 3.
-    """
+    """Return the places of bands of a sample (bands x pixels) that are `far_off` from the training data."""
     if not pixels.size:
         return []
     deviation = np.sqrt(np.where(np.asarray(variance) > 0, variance, 1.0))
-    off = np.abs(pixels.mean(1, dtype=np.float64) - mean) / deviation
-    spread = pixels.std(1, dtype=np.float64) / deviation
-    return np.flatnonzero((off > FAR_MEAN) | (spread > FAR_DEVIATION) | (spread < 1 / FAR_DEVIATION)).tolist()
+    here = pixels.mean(1, dtype=np.float64), pixels.std(1, dtype=np.float64)
+    return np.flatnonzero(far_off(*here, mean, deviation)).tolist()
 
 
 def distance_from_training(pixels, mean, variance, bands, scene, stated=False):

@@ -11,6 +11,8 @@ import pytest
 import adaptation
 import cross_dataset
 import dataset
+import fine_tuning
+import train
 from losses import BCEDice
 from tests.conftest import assert_user_error, make_pair, rows, run_script, write_h5
 from unet import build_unet
@@ -82,15 +84,15 @@ def test_fine_tuning_learns_from_the_patches_it_is_given(two):
     """The result depends on nothing else: the same weights and patches give the same result again."""
     keras.utils.set_random_seed(0)
     model = build_unet((32, 32, 3), 4, 2)
-    loss = BCEDice()
+    loss, constants = BCEDice(), train.constants()
     images, masks = two[0].read(np.arange(5)), two[0].read_masks(np.arange(5))[..., None]
     start, before = model.get_weights(), float(loss(masks, model.predict_on_batch(images)))
-    fine_tune = adaptation.fine_tuning(model, loss, learning_rate=1e-2)
-    fine_tune(two[0], np.arange(5), steps=60)
+    fine_tune = fine_tuning.fine_tuner(model, constants, learning_rate=1e-2, steps=60)
+    fine_tune(two[0], np.arange(5))
     tuned = model.get_weights()
     assert float(loss(masks, model.predict_on_batch(images))) < 0.7 * before
     model.set_weights(start)
-    fine_tune(two[0], np.arange(5), steps=60)
+    fine_tune(two[0], np.arange(5))
     for again, first in zip(model.get_weights(), tuned, strict=True):
         np.testing.assert_allclose(again, first, atol=1e-3)
 

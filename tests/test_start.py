@@ -1,0 +1,267 @@
+"""Training that starts from another run: what is carried over, what learns, and what is refused."""
+
+import json
+import shutil
+import signal
+
+import keras
+import numpy as np
+import pytest
+
+import bands
+import dataset
+import fine_tuning
+import model_files
+import networks
+import train
+from feed import PatchFeed
+from runs import Run
+from script import UserError
+from tests.conftest import SMALL, Script, assert_user_error, record, rows, run_script, write_patches
+from tests.test_resume import stop_after
+
+RGB = ("red", "green", "blue")
+NETWORKS = {
+    "stem 1": {"STEM": 1, "BASE_FILTERS": 6, "DEPTH": 2},
+    "stem 2": {"STEM": 2, "BASE_FILTERS": 6, "DEPTH": 2, "CONV_BLOCK": "se", "MULTI_SCALE_LOGITS": True},
+    "encoder": {"ENCODER": "efficientnet_lite0"},
+    "not enlarged": {"ENCODER": "efficientnet_lite0", "ENLARGE": 1},
+    "segformer": {"MODEL": "segformer", "STRIDE": 2},
+}
+EVENT = ("--data-dir", "event", "--start-from", "first", "--epochs", 5, "--epoch-steps", 3)
+FIRST = ("--epochs", 1, "--augment", "dihedral", *SMALL)
+
+
+# ---------------------------------------------------------------------- weights
+
+
+def write_run(place, constants, names=RGB, model=True):
+    """Write a finished run `source` of a network with random weights; return the constants to start from it."""
+    rng = np.random.default_rng(0)
+    constants = train.constants() | constants
+    config = {
+        "run": "source",
+        "constants": constants,
+        "bands": names,
+        "bands_from": 1,
+        "input_shape": (32, 32, len(names)),
+    }
+    config |= {"band_mean": [50.0, 60.0, 70.0], "band_variance": [900.0] * 3, "values": "display"}
+    config |= {"finished": "then", "data_digest": "there"}
+    folder = place / "results" / "source"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "split.csv").write_text("image,split,content\nimage_1.h5,train,abc\n")
+    if model:
+        network = networks.build_network(constants, config)
+        for layer in model_files.all_layers(network):
+            layer.set_weights([w * rng.uniform(0.8, 1.2, w.shape) for w in layer.get_weights()])
+        model_files.save_model(network, folder / "model.keras")
+    return constants | {"RESULTS_DIR": str(place / "results"), "START_FROM": "source"}
+
+
+class Folder:
+    """What fine_tuning.start_record reads of packing.Patches."""
+
+    data_dir, digest, names = "data/event", "here", ["image_1.h5", "image_2.h5"]
+    contents = np.array(["def", "ghi"])
+
+    def __init__(self, names):
+        self.bands = names
+
+
+def begin(constants, names, size=32, mean=None):
+    """Build the network of a run with other bands that starts from `source`; return it and its record of the start."""
+    mean = [5.0 * i for i in range(len(names))] if mean is None else mean
+    assigned = np.array(["train", "test"])
+    start = fine_tuning.start_record(constants, Folder(names), assigned, np.array(mean), np.full(len(names), 800.0))
+    config = {"run": "event", "bands": names, "input_shape": (size, size, len(names)), "start": start}
+    model = networks.build_network(constants, config)
+    fine_tuning.carry_over(constants, config, model)
+    return model, start
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_with_a_new_band_predicts_what_its_start_predicts(tmp_path, name, capsys):
+    """The known bands have other names and places, and the patches are larger where the source can be made so."""
+    constants = write_run(tmp_path, NETWORKS[name])
+    size = 32 if name == "segformer" else 64
+    model, start = begin(constants, ("B3", "dem", "B4", "B2"), size)
+    printed = capsys.readouterr().out
+    assert "bands carried over: green to B3, red to B4, blue to B2; new, with weights of 0: dem" in printed
+    assert start["band_mean"] == [60.0, 5.0, 50.0, 70.0] and start["band_variance"] == [900.0, 800.0, 900.0, 900.0]
+    images = np.random.default_rng(1).uniform(0, 255, (2, size, size, 4)).astype(np.float32)
+    source = model_files.resized(Run(tmp_path / "results/source").model(), (size, size))
+    expected = np.asarray(source(images[..., [2, 0, 3]]))
+    assert np.ptp(expected) > 0.01
+    np.testing.assert_allclose(model(images), expected, atol=1e-5)
+
+
+def test_bands_that_are_gone_are_dropped_and_unknown_ones_refused(tmp_path, capsys):
+    constants = write_run(tmp_path, NETWORKS["stem 2"])
+    model, _ = begin(constants, ("B4", "B3"), mean=[50.0, 60.0])
+    printed = capsys.readouterr().out
+    assert "red to B4, green to B3; dropped with their weights: blue" in printed and "warning" not in printed
+    source = model_files.all_layers(Run(tmp_path / "results/source").model())
+    kernels = {layer.name: layer.get_weights()[0] for layer in source if layer.weights}
+    np.testing.assert_array_equal(model.get_layer("stem").get_weights()[0], kernels["stem"][:, :, :2])
+    begin(constants, RGB, mean=[0.9, 1.0, 1.1])
+    assert "warning: data/event lies far from what run source learnt from: blue is 1.1 " in capsys.readouterr().out
+    with pytest.raises(UserError, match="run source knows none of the bands slope dem: it takes red green blue"):
+        begin(constants, ("slope", "dem"))
+
+
+def test_an_encoder_keeps_what_it_takes_for_colours(tmp_path):
+    """Each colour has a scaling of its own in a layer without weights, so bands cannot change their part."""
+    constants = write_run(tmp_path, {"ENCODER": "efficientnet_lite0"}, ("B8", "B4", "B3"), model=False)
+    with pytest.raises(UserError, match="takes B8 B4 B3 as red, green and blue, and these BANDS give B4 B3 B2"):
+        fine_tuning.check_bands([None, 2, 1, 0], ("B2", "B3", "B4", "B8"), Run(tmp_path / "results/source"), constants)
+
+
+@pytest.mark.parametrize(
+    ("names", "others", "places"),
+    [
+        (("band1", "band2", "band3", "band4"), RGB, [0, 1, 2, None]),
+        (("B2", "B3", "B4", "B8"), RGB, [2, 1, 0, None]),
+        (("B8", "B11", "B12"), RGB, [None, None, None]),
+        (bands.dated_names(2), bands.BANDS_L4S[:4], [None] * 10 + [1, 2, 3] + [None] * 9),
+        (bands.BANDS_L4S, bands.BANDS_L4S, list(range(14))),
+        (("band1", "band4", "band5"), ("band4", "band5"), [None, 0, 1]),
+        (("band1", "band2"), RGB, [None, None]),
+    ],
+)
+def test_bands_are_found_by_name(names, others, places):
+    assert bands.counterparts(names, others) == places
+
+
+# ---------------------------------------------------------------------- learning
+
+
+def test_a_frozen_encoder_keeps_its_weights_and_statistics(both_processors):
+    """The model that is stored can learn again."""
+    policy = "mixed_bfloat16" if both_processors == "1" else "float32"
+    constants = train.constants() | {"ENCODER": "efficientnet_lite0", "FREEZE": "encoder", "LEARNING_RATE": 0.01}
+    config = {"bands": RGB, "input_shape": (32, 32, 3), "band_mean": [50.0] * 3, "band_variance": [900.0] * 3}
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = model_files.fused(networks.build_network(constants, config))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    networks.compile_network(model, constants, steps=2)
+    encoder, before = model.get_layer("encoder"), model.get_weights()
+    kept = encoder.get_weights()
+    rng = np.random.default_rng(0)
+    model.train_on_batch(rng.uniform(0, 255, (2, 32, 32, 3)), rng.integers(0, 2, (2, 32, 32, 1)))
+    for now, then in zip(encoder.get_weights(), kept, strict=True):
+        np.testing.assert_array_equal(now, then)
+    assert any((now != then).any() for now, then in zip(model.get_weights(), before, strict=True))
+    assert all(variable.path.split("/")[0] != "encoder" for variable in model.trainable_variables)
+
+
+def test_a_small_split_is_passed_over_several_times(flat, tmp_path):
+    patches = dataset.open_patches(flat, tmp_path / "cache")
+    feed = PatchFeed(patches, np.arange(5), 4, seed=0, least_batches=7)
+    assert len(feed) == 8
+    passes = [np.sort(np.concatenate(feed.dealt[i : i + 2])).tolist() for i in range(0, 8, 2)]
+    assert passes == [[0, 1, 2, 3, 4]] * 4
+    assert len({tuple(np.concatenate(feed.dealt[i : i + 2])) for i in range(0, 8, 2)}) > 1
+    once = PatchFeed(patches, np.arange(20), 4, seed=0, least_batches=5)
+    assert len(once) == 5 == len(PatchFeed(patches, np.arange(20), 4, seed=0))
+
+
+# ---------------------------------------------------------------------- the script
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Make 12 patches of three bands and a run `first` of them, and 12 others of four bands."""
+    place = tmp_path_factory.mktemp("place")
+    write_patches(place / "data/images", place / "data/masks", range(1, 13), bands=3)
+    write_patches(place / "event/images", place / "event/masks", range(21, 33), size=48, bands=4)
+    result = run_script("train.py", "--run", "first", *FIRST, "--depth", 3, cwd=place)
+    assert result.returncode == 0, result.stderr
+    return place
+
+
+@pytest.fixture(scope="module")
+def event(place):
+    """The result of training the run `event` from `first`: its network, five epochs."""
+    return run_script("train.py", "--run", "event", *EVENT, cwd=place)
+
+
+def test_a_run_records_what_it_started_from(place, event):
+    assert event.returncode == 0, event.stderr
+    assert "starting from run first: BASE_FILTERS = 4, DEPTH = 3" in event.stdout
+    assert (
+        "bands carried over: red to band1, green to band2, blue to band3; new, with weights of 0: band4" in event.stdout
+    )
+    first, config = record(place, "config.json", "first"), record(place, "config.json", "event")
+    assert config["start"]["run"] == "first" and config["start"]["finished"] == first["finished"]
+    assert config["start"]["data_digest"] == first["data_digest"]
+    assert (
+        config["start"]["band_mean"][:3] == first["band_mean"] and config["band_mean"] != config["start"]["band_mean"]
+    )
+    assert config["constants"]["EPOCHS"] == 5
+    assert config["constants"]["LEARNING_RATE"] == train.FINE_TUNING["LEARNING_RATE"]
+    assert config["constants"]["BASE_FILTERS"] == 4
+    assert float(rows(place / "results/event/history.csv")[0]["val_dice"]) > 0
+    kept, now = (Run(place / "results" / run).model().get_layer("down1_norm1") for run in ("first", "event"))
+    np.testing.assert_array_equal(now.moving_mean, kept.moving_mean)
+    for stage in ("optimize_threshold.py", "evaluate.py"):
+        result = run_script(stage, "--run", "event", cwd=place)
+        assert result.returncode == 0, result.stderr
+
+
+def test_a_resumed_run_needs_its_start_no_more_after_an_epoch(place, event, tmp_path):
+    """Killed in a later epoch, it ends with the history of a run that was not."""
+    copy = shutil.copytree(place, tmp_path / "place")
+    script = Script("train.py", "--run", "killed", *EVENT, cwd=copy)
+    stop_after(script, copy / "results/killed/history.csv", 2, signal.SIGKILL)
+    shutil.rmtree(copy / "results/first")
+    result = run_script("train.py", "--run", "killed", "--resume", cwd=copy)
+    assert result.returncode == 0, result.stderr
+    assert (copy / "results/killed/history.csv").read_text() == (place / "results/event/history.csv").read_text()
+
+
+def test_a_run_without_an_epoch_needs_the_same_start(place, event, tmp_path):
+    copy = shutil.copytree(place, tmp_path / "place")
+    config = record(copy, "config.json", "event")
+    del config["finished"]
+    (copy / "results/event/config.json").write_text(json.dumps(config))
+    first = record(copy, "config.json", "first")
+    (copy / "results/first/config.json").write_text(json.dumps(first | {"finished": "later"}))
+    result = run_script("train.py", "--run", "event", "--resume", cwd=copy)
+    assert_user_error(result, "start first was retrained since run event was started: use --overwrite")
+
+
+def test_a_start_that_has_seen_what_the_run_is_judged_on_is_refused(place, event, tmp_path):
+    """Known in another folder, and through the run that the start itself came from."""
+    write_patches(tmp_path / "more/images", tmp_path / "more/masks", range(1, 15), bands=3)
+    flags = ("--data-dir", tmp_path / "more", "--run", "leak", "--split-seed", 3)
+    for start, said in (("first", "start first has"), ("event", "start event (through run first) has")):
+        result = run_script("train.py", *flags, "--start-from", start, cwd=place)
+        assert_user_error(result, f"{said} learnt from", "patches of this run's validation and test splits")
+        assert not (place / "results/leak").exists()
+
+
+def test_mistakes_are_told_in_one_line(place, tmp_path):
+    def fails(*flags):
+        result = run_script("train.py", "--run", "other", *flags, cwd=place)
+        return assert_user_error(result).strip()
+
+    started = ("--data-dir", "event", "--start-from", "first")
+    assert fails(*started, "--depth", 2).endswith("--depth is 2, but start first has 3: leave it out")
+    itself = fails("--start-from", "first", "--run", "first", "--overwrite")
+    assert itself.endswith("--start-from first is the run itself: choose another --run")
+    assert "config.json is missing" in fails("--start-from", "nowhere")
+    assert "--freeze encoder is for networks with a pre-trained encoder" in fails(*started, "--freeze", "encoder")
+    write_patches(tmp_path / "odd/images", tmp_path / "odd/masks", range(1, 13), size=36, bands=3)
+    odd = fails("--data-dir", tmp_path / "odd", "--start-from", "first")
+    assert odd.endswith("patches of 36 x 36 pixels are not divisible by 8: pad them")
+    config = record(place, "config.json", "first")
+    for name, fields in (("half", {"finished": None}), ("abc", {"members": ["a", "b"], "finished": "now"})):
+        folder = place / "results" / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({k: v for k, v in (config | fields).items() if v is not None}))
+    assert "start half is not finished" in fails("--start-from", "half")
+    assert "start abc is an ensemble: name one of its members, a, b" in fails("--start-from", "abc")
