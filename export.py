@@ -212,7 +212,7 @@ def metadata(run, threshold, graph):
     side = graph.input_shape[-1]
     return about | {
         "model_type": "Segmentor",
-        "class_names": {0: "landslide"},
+        "class_names": {0: "background", 1: "landslide"},  # what is below and above the threshold
         "resolution": 100 * RESOLUTION,  # centimetres
         "tile_size": side,  # as its code reads it,
         "tiles_size": side,  # and as its pages name it

@@ -122,7 +122,7 @@ def test_deepness_reads_the_file(call, results):
     model = Deepness(path)
     assert model.input.shape == ["batch", 3, 64, 64] and model.output.shape == ["batch", 1, 64, 64]
     names = model.meta["class_names"]
-    assert model.meta["model_type"] == "Segmentor" and names == {"0": "landslide"}
+    assert model.meta["model_type"] == "Segmentor" and names == {"0": "background", "1": "landslide"}
     assert float(model.meta["resolution"]) == 1000  # centimetres
     assert model.meta["tile_size"] == model.meta["tiles_size"] == 64
     assert model.meta["tiles_overlap"] == 50  # percent: the 48 pixels are more than half of a tile
