@@ -176,14 +176,14 @@ def build_graph(model, size, scaling):
 
 
 def convertible(model):
-    """Replace, in place, what tf2onnx cannot convert; predictions stay the same."""
-    keras = import_keras()
-    for layer in model_files.all_layers(model):
+    """Copy a model without what tf2onnx cannot convert; predictions stay the same."""
+    keras, copy = import_keras(), model_files.fused(model)
+    for layer in model_files.all_layers(copy):
         if isinstance(layer, keras.layers.Normalization):  # it takes tensors that are no variables for inputs
             layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
         if getattr(layer, "activation", None) is keras.activations.gelu:  # Keras's is made of erfc
             layer.activation = lambda x: x / 2 * (1 + keras.ops.erf(x / np.float32(np.sqrt(2))))
-    return model
+    return copy
 
 
 def mean_over_turns(model, x):
