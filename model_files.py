@@ -68,25 +68,25 @@ def fused(model, dtype=None):
 def resized(model, size):
     """Copy a fully convolutional model for images of another (height, width), with its weights.
 
-    Both must be multiples of the model's total stride (networks.total_stride), so that its halvings fit.
+    Both must be multiples of the model's total stride (networks.total_stride), so that its halvings fit. They may be
+    None under TensorFlow: the copy then takes images of any such size.
     """
     if tuple(model.input.shape[1:3]) == tuple(size):
         return model
     keras = import_keras()
+    exchange = {keras.layers.UpSampling2D: _free_upsampling()} if None in size else {}
 
     def copied(inner, factors):
         def clone(layer):
-            return (
-                copied(layer, factors)
-                if isinstance(layer, keras.Model)
-                else type(layer).from_config(layer.get_config())
-            )
+            if isinstance(layer, keras.Model):
+                return copied(layer, factors)
+            return exchange.get(type(layer), type(layer)).from_config(layer.get_config())
 
         _, *shape, bands = inner.input.shape
-        image = keras.Input((*(round(side * factor) for side, factor in zip(shape, factors, strict=True)), bands))
-        return keras.models.clone_model(inner, input_tensors=image, clone_function=clone)
+        sides = (factor and round(side * factor) for side, factor in zip(shape, factors, strict=True))
+        return keras.models.clone_model(inner, input_tensors=keras.Input((*sides, bands)), clone_function=clone)
 
-    copy = copied(model, [new / old for new, old in zip(size, model.input.shape[1:3], strict=True)])
+    copy = copied(model, [new and new / old for new, old in zip(size, model.input.shape[1:3], strict=True)])
     copy.set_weights(model.get_weights())
     return copy
 
@@ -144,3 +144,19 @@ def _fused_layer():
             return outputs
 
     return FusedBatchNormalization
+
+
+@functools.cache
+def _free_upsampling():
+    """Make the layer's class on first use, as `_fused_layer` does."""
+    import tensorflow as tf
+
+    keras = import_keras()
+
+    class FreeUpSampling(keras.layers.UpSampling2D):
+        """Upsampling of images whose size is known only when they come: Keras's own cannot be traced for them."""
+
+        def call(self, inputs):
+            return tf.image.resize(inputs, tf.shape(inputs)[1:3] * tf.constant(self.size), self.interpolation)
+
+    return FreeUpSampling

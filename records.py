@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from pathlib import Path
 
 from script import UserError
@@ -26,6 +27,33 @@ def atomic_write(path):
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path):
+    """Yield the path of a folder to make beside `path`, which it replaces, whole, if the block succeeds.
+
+    A folder cannot replace another in one step, so the former one is moved aside first. If the process is killed
+    between the two steps, the next call moves it back.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial, former = (path.with_name(f".{word}-{path.name}") for word in ("partial", "former"))
+    if former.exists() and not path.exists():
+        former.rename(path)
+    for left_over in (partial, former):
+        shutil.rmtree(left_over, ignore_errors=True)
+    try:
+        yield partial
+        for file in filter(Path.is_file, partial.rglob("*")):
+            with open(file, "rb") as content:
+                os.fsync(content.fileno())
+        if path.exists():
+            path.rename(former)
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    shutil.rmtree(former, ignore_errors=True)
 
 
 @contextlib.contextmanager

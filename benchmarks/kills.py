@@ -5,8 +5,8 @@
 
 Each stage works on small files in a temporary folder. It is killed (SIGKILL) after a random time and started again
 until it ends, and its result is compared with that of a run that was left alone: the history of a training, the packed
-patches, the bytes of maps. After each kill all files under their final names must be whole. For a full disk the largest
-file that the process may write is limited, from nothing upwards.
+patches, the bytes of maps, the weights of an exported model. After each kill all files under their final names must be
+whole. For a full disk the largest file that the process may write is limited, from nothing upwards.
 
 Prints and writes one row for each stage: kills, full disks, what was lost. Exit status 1 if anything was.
 """
@@ -39,15 +39,16 @@ KILLS = 500  # in all, spread evenly over the stages
 STAGES = ("pack", "train", "map")  # stages to kill
 SEED = 0  # seed of the moments
 OUT = "results/figures/kills.csv"  # table to write
-CHOICES = {"STAGES": ("pack", "train", "map")}
+CHOICES = {"STAGES": ("pack", "train", "map", "export")}
 
 NETWORK = "--base-filters 4 --depth 2 --batch-size 8 --epochs 4".split()
 COMMANDS = {
     "pack": ["-c", "import dataset; dataset.open_patches('data')"],
     "train": [str(ROOT / "train.py"), "--run", "small", *NETWORK],
     "map": [str(ROOT / "predict.py"), "--run", "ready", "--input", "scene.tif", "--out-dir", "maps", "--overwrite"],
+    "export": [str(ROOT / "export.py"), *"--run ready --format savedmodel --out-dir export --overwrite".split()],
 }
-RESULTS = {"pack": "results/cache", "train": "results/small", "map": "maps"}
+RESULTS = {"pack": "results/cache", "train": "results/small", "map": "maps", "export": "export"}
 
 
 def main():
@@ -183,6 +184,8 @@ def damaged(folder):
             elif path.suffix in (".tif", ".png"):
                 with rasterio.open(path) as file:
                     file.read()
+            elif path.name == "saved_model.pb":
+                weights(path.parent)
             elif path.suffix == ".gpkg":
                 assert path.read_bytes()[:6] == b"SQLite" and path.stat().st_size % 4096 == 0
         except Exception as error:  # whatever a reader raises, the file is damaged
@@ -196,7 +199,15 @@ def fingerprint(stage, folder):
         return (folder / "history.csv").read_text()
     if stage == "pack":
         return [path.read_bytes() for path in sorted(folder.rglob("*.raw"))]
+    if stage == "export":
+        return weights(folder / "ready_savedmodel")
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def weights(saved_model):
+    """Return the bytes of the variables of a SavedModel, which must have its index, too."""
+    assert (saved_model / "variables" / "variables.index").exists()
+    return (saved_model / "variables" / "variables.data-00000-of-00001").read_bytes()
 
 
 if __name__ == "__main__":

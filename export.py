@@ -1,0 +1,323 @@
+"""Export the model of a run for other programs: as ONNX, for QGIS and onnxruntime, or as a TensorFlow SavedModel.
+
+    python export.py --run rgb                                  # for QGIS's plugin Deepness, 8-bit pictures
+    python export.py --run rgb --scaling l4s --offset -1000     # the same for digital numbers of Sentinel-2
+    python export.py --run rgb --format onnx --size 0           # values as the patches hold them, images of any size
+    python export.py --run rgb --format savedmodel
+
+Scaling, normalisation, calibration and sigmoid are inside. The file is compared with Keras in float32 and is kept only
+if both agree. Writes into results/<run>/export/: <run>.onnx, <run>_plain.onnx or <run>_savedmodel/, and <run>_l4s… with
+the scaling l4s. Next: load it in QGIS (docs/qgis.md).
+"""
+
+import importlib.util
+import json
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import model_files
+import networks
+import patch_reading
+import records
+import runs
+import script
+from bands import TERRAIN, band_columns, band_names
+from devices import import_keras
+
+# ---------------------------------------------------------------------- input and output
+RESULTS_DIR = "results"  # holds a folder for each run
+RUN = "unet"  # name of the run
+OUT_DIR = ""  # folder for the file; empty: export/ in the run's folder
+OVERWRITE = False  # replace a file of the same name
+# ---------------------------------------------------------------------- the file
+FORMAT = "deepness"  # deepness: ONNX as this plugin reads it; onnx, savedmodel: images in and out as for model.keras
+SCALING = "none"  # none: values as the run's patches hold them; l4s: reflectance x 10000, which is scaled inside
+OFFSET = 0.0  # added to bands of light before the scaling l4s; -1000 for digital numbers of baseline 04.00 or later
+SIZE = None  # int: pixels a side of the images; 0: any size; none: 512, or the only size that the network takes
+TTA = False  # average over the eight flips and turns, which takes eight times as long
+# ---------------------------------------------------------------------- what the file says about itself
+THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one of optimize_threshold.py
+RESOLUTION = 10.0  # metres a pixel
+OVERLAP = 48  # pixels that neighbouring tiles share
+# ---------------------------------------------------------------------- comparison with Keras
+CHECK_ON = ()  # patches to compare on; none given: random values with the mean and variance of the training
+TOLERANCE = 1e-4  # largest difference of a probability
+
+CHOICES = {"FORMAT": ("deepness", "onnx", "savedmodel"), "SCALING": ("none", "l4s")}
+
+
+class Scaling(NamedTuple):
+    """How the values that a file takes become those of the run: gain * value + bias for each band.
+
+    clip: whether the result is kept within 0-255.
+    """
+
+    gain: np.ndarray
+    bias: np.ndarray
+    clip: bool
+
+
+PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
+OPSET = 17  # version of ONNX's operators; onnxruntime 1.12, the oldest that Deepness installs, knows it
+
+
+def main():
+    """Build the graph, write it beside its place, compare it with Keras and put it in place."""
+    run = runs.open_run(RESULTS_DIR, RUN)
+    check_settings(run)
+    path = target(run)
+    # as in predict.py: without one of its own, the usual threshold
+    own_of_tta = TTA and (run.folder / "threshold_tta.json").exists()
+    threshold = run.threshold(own_of_tta) if THRESHOLD is None else THRESHOLD
+    scaling = scaling_of(run)
+    patches = read_patches(run) if CHECK_ON else draw_patches(run)
+    if import_keras().backend.backend() != "tensorflow":
+        raise script.UserError("only TensorFlow exports: unset the environment variable KERAS_BACKEND")
+    model = model_files.fused(run.model(to_store=True), "float32")
+    graph = build_graph(model, image_size(model, run), scaling)
+    place = records.atomic_folder if FORMAT == "savedmodel" else records.atomic_write
+    with place(path) as partial:
+        write(graph, partial, metadata(run, threshold, graph))
+        largest = largest_difference(partial, graph, model, patches, scaling)
+        if not largest <= TOLERANCE:  # not a number fails, too
+            raise script.UserError(f"{path} is not written: its probabilities differ from Keras by {largest:.1e}")
+    print(f"{path}: image {shape_text(graph.input_shape)} -> probability {shape_text(graph.output_shape)}")
+    print(f"threshold {threshold:.3f}; largest difference from Keras in float32: {largest:.1e}")
+
+
+def target(run):
+    """Return the path of the file; raise UserError if it is there already."""
+    ending = {"deepness": ".onnx", "onnx": "_plain.onnx", "savedmodel": "_savedmodel"}[FORMAT]
+    folder = Path(OUT_DIR) if OUT_DIR else run.folder / "export"
+    path = folder / f"{run.name}{'_l4s' if SCALING == 'l4s' else ''}{ending}"
+    if path.exists() and not OVERWRITE:
+        raise script.UserError(f"{path} exists: replace it with --overwrite, or choose another --out-dir")
+    return path
+
+
+def check_settings(run):
+    """Find mistakes in the constants and missing packages before anything is computed."""
+    script.check_choices(globals(), **CHOICES)
+    script.check_ranges(globals(), THRESHOLD=(0, 1), SIZE=(0, None), RESOLUTION=(0.01, None), OVERLAP=(0, None))
+    if "finished" not in run.config:
+        raise script.UserError(f"run {run.name} is not finished: python train.py --run {run.name} --resume")
+    if OFFSET and SCALING == "none":
+        raise script.UserError(f"OFFSET {OFFSET:g} belongs to SCALING l4s")
+    if SIZE == 0 and (TTA or FORMAT == "deepness"):
+        raise script.UserError(f"SIZE is 0, but {'TTA' if TTA else 'Deepness'} needs images of one size")
+    missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
+    if missing and FORMAT != "savedmodel":
+        raise script.UserError(f"FORMAT {FORMAT} needs {', '.join(missing)}: pip install -r requirements-export.txt")
+
+
+def shape_text(shape):
+    """Write a shape: "any x 3 x 512 x 512"."""
+    return " x ".join(str(side or "any") for side in shape)
+
+
+# ---------------------------------------------------------------------- the graph
+
+
+def scaling_of(run):
+    """Return the Scaling inside the graph, in the run's order of bands."""
+    bands = run.config["bands"]
+    if SCALING == "none":
+        return Scaling(np.ones(len(bands)), np.zeros(len(bands)), False)
+    from scenes.scaling import l4s_gains  # before Keras
+
+    unit = run.config.get("values")
+    if not unit:
+        raise script.UserError(f"SCALING l4s: it is not known what the values of run {run.name} are")
+    gain = np.array(l4s_gains(bands, unit))
+    return Scaling(gain, gain * [0 if band in TERRAIN else OFFSET for band in bands], unit == "display")
+
+
+def image_size(model, run):
+    """Return (height, width) of the images that the file takes, or (None, None) for any."""
+    keras = import_keras()
+    trained = model.input.shape[1:3]
+    # transformers and attention over dates hold sizes
+    if any(isinstance(layer, keras.layers.Reshape) for layer in model_files.all_layers(model)):
+        if SIZE is not None and trained != (SIZE, SIZE):
+            only = patch_reading.size_text(trained)
+            raise script.UserError(f"SIZE is {SIZE}, but the network of run {run.name} takes {only} pixels only")
+        return trained
+    side = 512 if SIZE is None else SIZE
+    stride = networks.total_stride(run.constants, trained)
+    if side % stride:
+        raise script.UserError(f"SIZE is {side}: run {run.name} needs a multiple of {stride}")
+    return (side, side) if side else (None, None)
+
+
+def build_graph(model, size, scaling):
+    """Put the layout, the scaling and the turns around a model.
+
+    Args:
+        model: of the run, in float32: B x height x width x bands -> B x height x width x 1. size: (height, width).
+
+    Returns:
+        keras.Model. For Deepness B x bands x height x width, which are values / 255, -> B x 1 x height x width;
+        otherwise as the model, from values.
+    """
+    keras = import_keras()
+    layers, deepness = keras.layers, FORMAT == "deepness"
+    model = convertible(model_files.resized(model, size))
+    bands = len(scaling.gain)
+    image = keras.Input((bands, *size) if deepness else (*size, bands), name="image")
+    x = layers.Permute((2, 3, 1))(image) if deepness else image
+    x = layers.Rescaling((scaling.gain * (255 if deepness else 1)).tolist(), scaling.bias.tolist())(x)
+    if scaling.clip:
+        x = keras.ops.clip(x, 0, 255)
+    x = mean_over_turns(model, x) if TTA else model(x)
+    return keras.Model(image, layers.Permute((3, 1, 2))(x) if deepness else x)
+
+
+def convertible(model):
+    """Copy a model without what tf2onnx cannot convert; predictions stay the same."""
+    keras, copy = import_keras(), model_files.fused(model)
+    for layer in model_files.all_layers(copy):
+        if isinstance(layer, keras.layers.Normalization):  # it takes tensors that are no variables for inputs
+            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
+        if getattr(layer, "activation", None) is keras.activations.gelu:  # Keras's is made of erfc
+            layer.activation = lambda x: x / 2 * (1 + keras.ops.erf(x / np.float32(np.sqrt(2))))
+    return copy
+
+
+def mean_over_turns(model, x):
+    """Return the mean of a model over the flips and turns of x that keep its shape, as inference.probabilities."""
+    keras = import_keras()
+    found = []
+    for swapped in (False, True) if x.shape[1] == x.shape[2] else (False,):
+        for down in (1, -1):
+            for right in (1, -1):
+                seen = x[:, ::down, ::right]
+                probability = model(keras.ops.swapaxes(seen, 1, 2) if swapped else seen)
+                probability = keras.ops.swapaxes(probability, 1, 2) if swapped else probability
+                found.append(probability[:, ::down, ::right])
+    return keras.layers.Average()(found)
+
+
+# ---------------------------------------------------------------------- the file
+
+
+def metadata(run, threshold, graph):
+    """Return what an ONNX file says about itself, {key: value}: for Deepness under the keys that it reads."""
+    bands = run.config["bands"]
+    about = {"run": run.name, "bands": bands, "scaling": SCALING, "offset": OFFSET, "revision": runs.revision()}
+    if FORMAT == "onnx":
+        return about | {"threshold": threshold}
+    side = graph.input_shape[-1]
+    return about | {
+        "model_type": "Segmentor",
+        "class_names": {0: "background", 1: "landslide"},  # what is below and above the threshold
+        "resolution": 100 * RESOLUTION,  # centimetres
+        "tile_size": side,  # as its code reads it,
+        "tiles_size": side,  # and as its pages name it
+        "tiles_overlap": round(100 * min(OVERLAP, side // 2) / side),  # percent
+        "seg_thresh": threshold,
+        "seg_small_segment": 0,  # no median filter
+        "standardization_mean": [0.0] * len(bands),  # done inside; without it some versions expect three bands
+        "standardization_std": [1.0] * len(bands),
+    }
+
+
+def write(graph, path, about):
+    """Write a graph as a SavedModel, or as ONNX with the values `about` as JSON."""
+    keras = import_keras()
+    signature = [keras.InputSpec(shape=graph.input_shape, dtype="float32", name="image")]
+    if FORMAT == "savedmodel":
+        from tensorflow.errors import OpError
+
+        try:
+            graph.export(path, format="tf_saved_model", verbose=False, input_signature=signature)
+        except OpError as error:  # a full disk, for example
+            reason = error.message.split("; ")[-1].split(" [Op:")[0]
+            raise script.UserError(f"{path} cannot be written: {reason}") from None
+        return
+    import onnx
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # Keras asks NumPy for np.object, for tf2onnx
+        graph.export(path, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
+    file = onnx.load(path)
+    (output,) = file.graph.output
+    for node in file.graph.node:
+        node.output[:] = ["probability" if name == output.name else name for name in node.output]
+    output.name = "probability"
+    for tensor in (*file.graph.input, output):
+        for side, name in zip(tensor.type.tensor_type.shape.dim, ("batch", "height", "width"), strict=False):
+            if side.dim_param:  # unknown, under a number of tf2onnx
+                side.dim_param = name
+    onnx.helper.set_model_props(file, {key: json.dumps(value) for key, value in about.items()})
+    onnx.save(file, path)
+
+
+def predictor(path):
+    """Open a written file: function image -> probability, arrays in the layout of the file."""
+    if FORMAT == "savedmodel":
+        layer = import_keras().layers.TFSMLayer(path, call_endpoint="serve")
+        return lambda image: np.asarray(layer(image))
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda image: session.run(["probability"], {"image": image})[0]
+
+
+# ---------------------------------------------------------------------- comparison with Keras
+
+
+def draw_patches(run):
+    """Draw four patches with the mean and variance of each band in training: n x H x W x bands float32."""
+    height, width, bands = run.config["input_shape"]
+    rng = np.random.default_rng(0)
+    areas = rng.normal(size=(4, height // 8 + 1, width // 8 + 1, bands)).repeat(8, 1).repeat(8, 2)
+    noise = areas[:, :height, :width] * 0.9 + rng.normal(size=(4, height, width, bands)) * 0.4
+    return np.float32(run.config["band_mean"] + np.sqrt(run.config["band_variance"]) * noise)
+
+
+def read_patches(run):
+    """Read the patches of CHECK_ON: n x H x W x bands float32."""
+    images = []
+    for path in map(Path, CHECK_ON):
+        try:
+            image = patch_reading.read_patch(path, None, run.options).image
+        except patch_reading.Fault as fault:
+            raise script.UserError(f"{path}: {fault}") from None
+        names = band_names(image.shape[2], run.options.of(path).dates)
+        images.append(image[..., band_columns(run.config["bands"], names, path)].astype(np.float32))
+        if images[-1].shape != tuple(run.config["input_shape"]):
+            trained = patch_reading.size_text(run.config["input_shape"][:2])
+            raise script.UserError(f"{path}: run {run.name} was trained on patches of {trained} pixels")
+    return np.stack(images)
+
+
+def largest_difference(path, graph, model, patches, scaling):
+    """Return the largest difference between the probabilities of a written file and those of Keras.
+
+    Patches smaller than the images of the file are mirrored. A file for any size is compared on two, one not square.
+    """
+    from inference import probabilities
+
+    predict = predictor(path)
+    height, width = patches.shape[1:3]
+    deepness = FORMAT == "deepness"
+    fixed = graph.input_shape[2:] if deepness else graph.input_shape[1:3]
+    differences = []
+    for size in [(height, width), (2 * height, width)] if None in fixed else [fixed]:
+        reference = model_files.resized(model, size)
+        beyond = [(0, new - old) for new, old in zip(size, (height, width), strict=True)]
+        for patch in patches:
+            image = np.pad(patch, (*beyond, (0, 0)), "symmetric")[None]
+            values = np.float32((image - scaling.bias) / scaling.gain)
+            seen = np.clip(image, 0, 255) if scaling.clip else image
+            given = np.moveaxis(values / np.float32(255), 3, 1) if deepness else values
+            found = predict(given)[:, 0] if deepness else predict(given)[..., 0]
+            differences.append(np.abs(found - probabilities(reference, seen, TTA)).max())
+    return float(np.max(differences))
+
+
+if __name__ == "__main__":
+    script.start(main)
