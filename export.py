@@ -52,12 +52,13 @@ CHOICES = {"FORMAT": ("deepness", "onnx", "savedmodel"), "SCALING": ("none", "l4
 class Scaling(NamedTuple):
     """How the values that a file takes become those of the run: gain * value + bias for each band.
 
-    clip: whether the result is kept within 0-255.
+    least, most: between which the result is kept; infinite where it is not.
     """
 
     gain: np.ndarray
     bias: np.ndarray
-    clip: bool
+    least: np.ndarray
+    most: np.ndarray
 
 
 PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
@@ -124,15 +125,17 @@ def shape_text(shape):
 def scaling_of(run):
     """Return the Scaling inside the graph, in the run's order of bands."""
     bands = run.config["bands"]
+    free = np.full(len(bands), np.inf)
     if SCALING == "none":
-        return Scaling(np.ones(len(bands)), np.zeros(len(bands)), False)
+        return Scaling(np.ones(len(bands)), np.zeros(len(bands)), -free, free)
     from scenes.scaling import l4s_gains  # before Keras
 
     unit = run.config.get("values")
     if not unit:
         raise script.UserError(f"SCALING l4s: it is not known what the values of run {run.name} are")
-    gain = np.array(l4s_gains(bands, unit))
-    return Scaling(gain, gain * [0 if band in TERRAIN else OFFSET for band in bands], unit == "display")
+    light = np.array([band not in TERRAIN for band in bands])
+    gain, picture = np.array(l4s_gains(bands, unit)), light & (unit == "display")
+    return Scaling(gain, gain * light * OFFSET, np.where(picture, 0, -free), np.where(picture, 255, free))
 
 
 def image_size(model, run):
@@ -169,8 +172,8 @@ def build_graph(model, size, scaling):
     image = keras.Input((bands, *size) if deepness else (*size, bands), name="image")
     x = layers.Permute((2, 3, 1))(image) if deepness else image
     x = layers.Rescaling((scaling.gain * (255 if deepness else 1)).tolist(), scaling.bias.tolist())(x)
-    if scaling.clip:
-        x = keras.ops.clip(x, 0, 255)
+    if np.isfinite(scaling.most).any():
+        x = keras.ops.minimum(keras.ops.maximum(x, np.float32(scaling.least)), np.float32(scaling.most))
     x = mean_over_turns(model, x) if TTA else model(x)
     return keras.Model(image, layers.Permute((3, 1, 2))(x) if deepness else x)
 
@@ -312,7 +315,7 @@ def largest_difference(path, graph, model, patches, scaling):
         for patch in patches:
             image = np.pad(patch, (*beyond, (0, 0)), "symmetric")[None]
             values = np.float32((image - scaling.bias) / scaling.gain)
-            seen = np.clip(image, 0, 255) if scaling.clip else image
+            seen = np.clip(image, scaling.least, scaling.most)
             given = np.moveaxis(values / np.float32(255), 3, 1) if deepness else values
             found = predict(given)[:, 0] if deepness else predict(given)[..., 0]
             differences.append(np.abs(found - probabilities(reference, seen, TTA)).max())

@@ -86,8 +86,8 @@ SEED = 0  # seed of the weights, the order of patches and the augmentation
 MIXED_PRECISION = "auto"  # convolve in bfloat16; auto: if the hardware supports it
 WORKERS = 2  # extra threads that prepare batches; the batches are the same for any number
 
-# The values that these constants have with START_FROM, unless flags set them: 120 steps on a few patches. From run rgb to
-# 20 patches of Bijie, 5e-4 was as good as 1e-3 and better than 3e-4.
+# The values that these constants have with START_FROM, unless flags set them: 120 steps on a few patches. From run rgb
+# to 20 patches of Bijie, 5e-4 was as good as 1e-3 and better than 3e-4.
 FINE_TUNING = {"LEARNING_RATE": 5e-4, "EPOCHS": 12, "EPOCH_STEPS": 10, "WARMUP_EPOCHS": 1.0}
 CHOICES = {
     "FREEZE": ("none", "encoder"),

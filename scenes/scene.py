@@ -190,8 +190,9 @@ class Scene:
         for band, gain, bias in zip(values, self.source.gain, self.source.bias, strict=True):
             band *= np.float32(gain)
             band += np.float32(bias)
-        if self.source.clip:
-            np.clip(values, 0, 255, out=values)
+        if self.source.clip:  # what pictures hold; elevation and slope are no part of them
+            for column in self.source.columns:
+                np.clip(values[column], 0, 255, out=values[column])
 
     def thumbnail(self, bands, longest):
         """Read some bands (by place), reduced to `longest` pixels: (H x W x bands, valid H x W, factor)."""
