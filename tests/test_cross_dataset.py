@@ -106,6 +106,7 @@ def test_a_pooled_folder_holds_all_labelled_patches(two, tmp_path):
     np.testing.assert_array_equal(patches.read([39]), two[1].read([19]))
 
 
+@pytest.mark.slow
 def test_every_pair_is_scored_in_every_way(tmp_path):
     folders = write_set(tmp_path / "a", range(1, 31)), write_set(tmp_path / "b", range(41, 71), 3.0)
     flags = "--epochs 3 --labelled 4 50 --draws 2 --fine-tune-steps 2".split() + ["--network", NETWORK]

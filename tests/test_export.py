@@ -162,6 +162,7 @@ def test_digital_numbers_of_a_product_are_scaled_inside(call, results):
     np.testing.assert_allclose(Deepness(path).process(numbers)[:, 0], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_flips_and_turns_are_inside(call, results):
     tiles = pictures(1, 32, 32, 3)
     found = Deepness(call(SIZE=32, TTA=True)).process(tiles)[:, 0]

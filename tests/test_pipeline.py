@@ -158,6 +158,7 @@ def test_an_ensemble_is_neither_trained_further_nor_joined_with_unfinished_runs(
     assert_user_error(result, "two runs or more with --members, each once")
 
 
+@pytest.mark.slow
 def test_logits_of_all_levels_train_to_a_model_that_loads_on_keras_alone(workplace):
     flags = ("--positive-weight", 2, "--dice-weight", 0.5, "--multi-scale-logits", *SMALL)
     result = run_script("train.py", "--run", "loss", "--epochs", 1, *flags, cwd=workplace)
