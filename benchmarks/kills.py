@@ -36,7 +36,7 @@ import script
 
 ROOT = Path(__file__).parent.parent
 KILLS = 500  # in all, spread evenly over the stages
-STAGES = ("pack", "train", "map")  # stages to kill
+STAGES = ("pack", "train", "map", "export")  # stages to kill
 SEED = 0  # seed of the moments
 OUT = "results/figures/kills.csv"  # table to write
 CHOICES = {"STAGES": ("pack", "train", "map", "export")}

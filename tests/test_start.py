@@ -81,10 +81,10 @@ def begin(constants, names, size=32, mean=None):
     return model, start
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("not enlarged", "segformer"))) for name in NETWORKS],
-)
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("not enlarged", "segformer")]
+
+
+@pytest.mark.parametrize("name", ["stem 1", "stem 2", "encoder", *SLOW])
 def test_a_network_with_a_new_band_predicts_what_its_start_predicts(tmp_path, name, capsys):
     """The known bands have other names and places, and the patches are larger where the source can be made so."""
     constants = write_run(tmp_path, NETWORKS[name])
