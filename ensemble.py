@@ -11,6 +11,7 @@ import shutil
 from datetime import UTC, datetime
 
 import model_files
+import networks
 import records
 import runs
 import script
@@ -38,9 +39,12 @@ def main():
     runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
     model_files.save_model(mean_model(models), folder / "model.keras")
     shutil.copyfile(first.folder / "split.csv", folder / "split.csv")
-    kept = ("constants", "data_dir", "data_digest", "bands", "file_bands", "input_shape", "band_mean", "band_variance")
-    kept += ("left_out", "file_dtype", "background_digest", "bands_from")
+    kept = ("data_dir", "data_digest", "bands", "file_bands", "input_shape", "band_mean", "band_variance", "values")
+    kept += ("left_out", "file_dtype", "background_digest", "bands_from", "file_band_names")
     config = {"run": folder.name, "members": names, **{key: first.config[key] for key in kept if key in first.config}}
+    # those of the member that allows fewest sizes of images, by which tiles of scenes are laid
+    strictest = max(opened, key=lambda member: networks.total_stride(member.constants, config["input_shape"]))
+    config["constants"] = strictest.config.get("constants", {})
     config["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     config["parameters"] = sum(model.count_params() for model in models)
     records.write_json(folder / "config.json", config | runs.environment())

@@ -98,16 +98,19 @@ def build_network(constants, config):
     )
 
 
+def has_fixed_size(constants):
+    """Return whether the network of a run takes only images of the size of its patches."""
+    return constants.get("MODEL") == "segformer" or constants.get("FUSION") == "attention"
+
+
 def total_stride(constants, input_shape):
     """Return the number of pixels of which the sides of an image must be multiples, for the network of a run.
 
-    Of a network that is made for one size, or whose constants are unknown, this is the side of its patches.
+    Of a network of fixed size, or whose constants are unknown, this is the side of its patches.
     """
-    if constants.get("MODEL") == "unet" and constants["ENCODER"] != "none":
-        return 32
-    if constants.get("MODEL") == "unet" and "DEPTH" in constants:
-        return 2 ** constants["DEPTH"]
-    return max(input_shape[:2])
+    if has_fixed_size(constants) or constants.get("MODEL") != "unet" or "DEPTH" not in constants:
+        return max(input_shape[:2])
+    return 32 if constants["ENCODER"] != "none" else 2 ** constants["DEPTH"]
 
 
 def band_layers(constants):

@@ -14,7 +14,7 @@ from rasterio.windows import Window
 
 import records
 from bands import true_colour
-from networks import total_stride
+from networks import has_fixed_size, total_stride
 from records import atomic_write
 from scenes import geopackage, pipeline, polygons, rasters, styles, tiling
 from scenes.preparation import open_covers, open_scenes, prepare
@@ -129,8 +129,7 @@ def lay_tiles(run, shape, settings):
     """Lay tiles over a scene of a shape; returns (TileGrid, tiles of a batch)."""
     trained = run.config["input_shape"][:2]
     unit = total_stride(run.constants, trained)
-    # a transformer is made for one size
-    side = unit * max(1, settings.tile // unit) if run.constants.get("MODEL") != "segformer" else unit
+    side = unit if has_fixed_size(run.constants) else unit * max(1, settings.tile // unit)
     grid = tiling.TileGrid.of(shape, side, settings.overlap, unit)
     size = max(1, round(settings.batch_size * np.prod(trained) / np.prod(grid.tile)))
     return grid.filling(size), size

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from types import SimpleNamespace
 
 import geopandas
 import h5py
@@ -23,7 +24,7 @@ from PIL import Image
 from rasterio.transform import from_origin
 
 import model_files
-from scenes import cluster, pipeline, tiling
+from scenes import cluster, mapping, pipeline, tiling
 from script import UserError
 from tests.conftest import ROOT, assert_user_error, run_script, write_h5
 from tests.maps import KINDS, TILE, make_bands, read, sigmoid, written
@@ -511,3 +512,15 @@ def test_masks_of_patches_are_replaced_only_on_demand(call, place):
     call("b/image_1.h5")
     with pytest.raises(UserError, match="mask_1.h5 would hold the masks of two patches"):
         call("a/image_1.h5", "b/image_1.h5")
+
+
+@pytest.mark.parametrize("fixed", [{"MODEL": "segformer"}, {"FUSION": "attention"}])
+def test_networks_of_one_size_get_tiles_of_that_size(fixed):
+    """Also as a member of an ensemble, whose record has the constants of the member that allows fewest sizes."""
+    free = {"MODEL": "unet", "FUSION": "stack", "ENCODER": "none", "DEPTH": 3}
+    settings = SimpleNamespace(tile=512, overlap=48, batch_size=4)
+    for constants, side in ((free, 512), (free | fixed, 64)):
+        run = SimpleNamespace(constants=constants, config={"input_shape": (64, 64, 3)})
+        grid, _ = mapping.lay_tiles(run, (900, 1024), settings)
+        assert max(grid.tile) <= side and min(grid.tile) % 8 == 0
+        assert side != 64 or tuple(grid.tile) == (64, 64)
