@@ -3,7 +3,6 @@
 import numpy as np
 import rasterio
 import shapely
-from matplotlib.collections import PatchCollection
 from matplotlib.colors import to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patches import PathPatch, Rectangle
@@ -57,15 +56,16 @@ def draw(path, scene, mask, bands, polygons, title, notes, metadata):
     if scene.grid.crs:
         back = ~scene.grid.transform
         polygons = shapely.transform(polygons, lambda xy: np.column_stack(back @ (xy[:, 0], xy[:, 1])))
-    outlines = [PathPatch(Path.make_compound_path(*rings(polygon, factor))) for polygon in polygons]
-    axis.add_collection(PatchCollection(outlines, facecolor=to_rgba(ORANGE, 0.2), edgecolor=ORANGE, linewidth=0.6))
+    if len(polygons):
+        form = {"facecolor": to_rgba(ORANGE, 0.2), "edgecolor": ORANGE, "linewidth": 0.6}
+        axis.add_patch(PathPatch(compound_path(polygons, factor), **form))
     add_scale_bar(axis, (right - left) * dx, dx, "m" if scene.grid.crs else "px")
     axis.set(xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top))
     axis.spines[:].set_visible(False)
     north_up = scene.grid.crs and scene.grid.transform.b == scene.grid.transform.d == 0 and scene.grid.transform.e < 0
     axis.set_xlabel("\n".join([*notes, *(["north is up"] if north_up else [])]), fontsize=7)
     figure.suptitle(title, fontsize=9)
-    keys = [Line2D([], [], color=ORANGE, linewidth=2, label=f"predicted landslide ({len(outlines)} polygons)")]
+    keys = [Line2D([], [], color=ORANGE, linewidth=2, label=f"predicted landslide ({len(polygons)} polygons)")]
     if not valid.all():
         keys.append(Rectangle((0, 0), 1, 1, facecolor=str(NODATA), edgecolor="grey", label="no data"))
     if hidden.any():
@@ -90,9 +90,16 @@ def extent(valid):
     )
 
 
-def rings(polygon, factor):
-    """Return outline and holes of a polygon as matplotlib paths; a pixel of the picture is `factor` pixels."""
-    return [Path(np.array(ring.coords) / factor, closed=True) for ring in (polygon.exterior, *polygon.interiors)]
+def compound_path(polygons, factor):
+    """Return all outlines and holes of polygons as one matplotlib path; a pixel of the picture is `factor` pixels.
+
+    One path takes a fraction of the memory and time of one for each polygon.
+    """
+    points, ring = shapely.get_coordinates(shapely.get_rings(polygons), return_index=True)
+    first = np.diff(ring, prepend=-1) > 0
+    codes = np.where(first, Path.MOVETO, Path.LINETO).astype(Path.code_type)
+    codes[np.append(first[1:], True)] = Path.CLOSEPOLY  # the last point of a ring is its first
+    return Path(points / factor, codes)
 
 
 def add_scale_bar(axis, across, unit, name):
