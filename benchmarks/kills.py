@@ -8,7 +8,8 @@ until it ends, and its result is compared with that of a run that was left alone
 patches, the bytes of maps, the weights of an exported model. After each kill all files under their final names must be
 whole. For a full disk the largest file that the process may write is limited, from nothing upwards.
 
-Prints and writes one row for each stage: kills, full disks, what was lost. Exit status 1 if anything was.
+Prints and writes one row for each stage: kills, full disks, what was lost. They are added to those of earlier calls, so
+that many kills can be done in several sittings. Exit status 1 if anything was lost.
 """
 
 import csv
@@ -37,7 +38,7 @@ import script
 ROOT = Path(__file__).parent.parent
 KILLS = 500  # in all, spread evenly over the stages
 STAGES = ("pack", "train", "map", "export")  # stages to kill
-SEED = 0  # seed of the moments
+SEED = 0  # seed of the moments; another one for each sitting
 OUT = "results/figures/kills.csv"  # table to write
 CHOICES = {"STAGES": ("pack", "train", "map", "export")}
 
@@ -55,16 +56,22 @@ def main():
     """Prepare the files, kill each stage, then fill its disk, and write the table."""
     script.check_choices(globals(), **CHOICES)
     script.check_ranges(globals(), KILLS=(1, None))
-    rows = []
+    table = {}
+    if Path(OUT).exists():
+        with open(OUT, newline="") as file:
+            table = {row["stage"]: row for row in csv.DictReader(file)}
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
         prepare(place)
         for stage in STAGES:
-            rows.append(trial(place, stage, KILLS // len(STAGES), random.Random(SEED)))
-            print(", ".join(f"{key} {value}" for key, value in rows[-1].items()))
-    records.write_csv(OUT, rows[0], [row.values() for row in rows])
+            row = trial(place, stage, -(-KILLS // len(STAGES)), random.Random(SEED))
+            print(", ".join(f"{key} {value}" for key, value in row.items()))
+            for name in ("kills", "full_disks", "lost"):
+                row[name] += int(table.get(stage, {}).get(name, 0))
+            table[stage] = row
+            records.write_csv(OUT, row, [each.values() for each in table.values()])
     print(f"written: {OUT}")
-    sys.exit(any(row["lost"] for row in rows))
+    sys.exit(any(int(row["lost"]) for row in table.values()))
 
 
 def prepare(place):
@@ -142,6 +149,7 @@ def trial(place, stage, kills, rng):
         shutil.rmtree(result, ignore_errors=True)
     disks = 0
     for limit in (0, 100, 1000, 4000, 16000, 64000, 256000, 1000000, 4000000):
+        shutil.rmtree(result, ignore_errors=True)  # a finished training would write nothing
         finished = run(place, command(stage, result), limit=limit)
         disks += finished.returncode != 0
         if finished.returncode and "Traceback" in finished.stderr and stage != "pack":  # that is no script

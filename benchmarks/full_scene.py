@@ -1,0 +1,70 @@
+"""Map a whole Sentinel-2 tile, 10 980 x 10 980 pixels: time, memory and the size of the report.
+
+    make demo-event
+    python benchmarks/full_scene.py --scene data/sample_event/after.tif --run event
+
+The tile is made of copies of a small scene with many landslides, so that polygons are as many as they get. Writes OUT.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyogrio
+import rasterio
+from rasterio.windows import Window
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import records
+import script
+
+ROOT = Path(__file__).parent.parent
+SCENE = "data/sample_event/after.tif"  # scene to copy
+SCENE_BANDS = ("B4", "B3", "B2")  # its bands, as the run takes them
+RUN = "event"  # run to map with
+SIDE = 10980  # pixels a side
+OUT = "results/figures/full_scene.json"
+MEASURED = """import json, resource, runpy, sys, time
+sys.argv, began = sys.argv[1:], time.monotonic()
+runpy.run_path(sys.argv[0], run_name="__main__")
+used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+print(json.dumps({"seconds": round(time.monotonic() - began), "peak_gb": round(used * 1.024, 2)}))
+"""
+
+
+def main():
+    """Write the tile, map it and record what that took."""
+    with tempfile.TemporaryDirectory() as folder:
+        scene = Path(folder, "tile.tif")
+        write_tile(scene)
+        command = [str(ROOT / "predict.py"), "--run", RUN, "--input", str(scene), "--out-dir", folder]
+        done = subprocess.run([sys.executable, "-c", MEASURED, *command], capture_output=True, text=True)
+        if done.returncode:
+            raise script.UserError(done.stderr.strip())
+        record = {"side": SIDE, **json.loads(done.stdout.splitlines()[-1])}
+        record["polygons"] = pyogrio.read_info(Path(folder, "tile_landslides.gpkg"), layer="landslides")["features"]
+        record["report_mb"] = round(Path(folder, "tile_report.html").stat().st_size / 1e6, 1)
+        record["mp_per_s"] = round(SIDE**2 / 1e6 / record["seconds"], 2)
+    records.write_json(OUT, record)
+    print(record)
+
+
+def write_tile(path):
+    """Write copies of the scene side by side, strip by strip."""
+    with rasterio.open(SCENE) as file:
+        numbers = [file.descriptions.index(band) + 1 for band in SCENE_BANDS]
+        bands, form = file.read(numbers), file.profile
+    form |= {"count": len(bands), "height": SIDE, "width": SIDE}
+    copies = -(-SIDE // bands.shape[2])
+    row = np.tile(bands, (1, 1, copies))[:, :, :SIDE]
+    with rasterio.open(path, "w", **form) as file:
+        for top in range(0, SIDE, bands.shape[1]):
+            rows = min(bands.shape[1], SIDE - top)
+            file.write(row[:, :rows], window=Window(0, top, SIDE, rows))
+
+
+if __name__ == "__main__":
+    script.start(main)
