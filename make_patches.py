@@ -29,14 +29,14 @@ from patch_reading import write_array
 SCENE = ()  # a product (.SAFE or zip), a GeoTIFF, or files of one band each, in order
 SCENES = ()  # several scenes or products; or a CSV table with columns input and before
 BEFORE = ()  # the same ground before the event, for a run of two dates
-LABELS = ()  # vector files or rasters of landslides, for all scenes; where two differ, the later one counts
-AREA = ""  # vector file of the ground in which the labels are complete; none: the whole scene
+LABELS = ()  # vector files or rasters of landslides; where two files label the same pixel, the later one wins
+AREA = ""  # vector file of the ground in which the labels are complete; not given: the whole scene
 OUT_DIR = "data/event"  # folder of the patches
 OVERWRITE = False  # replace patches that are already in the folder
 # ---------------------------------------------------------------------- values
 RESULTS_DIR = "results"  # holds a folder for each run
-RUN = "rgb"  # run that training will start from: patches get its bands, units and size; none: see BANDS
-BANDS = ()  # bands of the patches by name, also slope and dem; none: those of the run
+RUN = "rgb"  # run that training will start from: patches get its bands, units and size; empty: see BANDS
+BANDS = ()  # bands of the patches by name, also slope and dem; not given: those of the run
 SCENE_BANDS = ()  # bands of the scene in this order, by number from 1 or by name; none given: all
 DEM = ""  # elevation raster in any projection, for slope and dem
 SCALING = "auto"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255; none
@@ -47,7 +47,7 @@ CLOUDS = "auto"  # auto: the classes of a Level-2 product; none; ukis: compute t
 # ---------------------------------------------------------------------- patches
 SIZE = 0  # pixels a side of a patch; 0: as those of the run, or 128
 OVERLAP = 0  # pixels that neighbouring patches share, at least
-LEAST_LABELLED = 0.1  # share of a patch that must be labelled
+LEAST_LABELLED = 0.02  # share of a patch that must be labelled
 EMPTY_SHARE = 1.0  # share of the patches without landslides to keep
 MIN_AREA = 0.0  # smallest landslide in m2; smaller ones are not labelled
 BUFFER = 0.0  # metres on both sides of outlines that are not labelled, where drawn outlines are inexact
@@ -60,6 +60,9 @@ SEED = 0  # seed of the split
 SCHEDULER = ""  # empty: this process reads; local:2: two processes here; tcp://host:8786: a Dask cluster
 
 CHOICES = {"SCALING": ("auto", "none", "l4s", "stretch")}
+
+
+STAGING, FORMER = ".partial", ".former"  # folders for new patches until they are complete, and for those they replace
 
 
 def main():
@@ -86,11 +89,11 @@ def main():
     if settings.size <= OVERLAP:
         raise script.UserError(f"OVERLAP is {OVERLAP}: it must be less than a patch of {settings.size} pixels")
 
-    staging = out_dir.with_name(f".partial-{out_dir.name}")
-    shutil.rmtree(staging, ignore_errors=True)
+    staging = out_dir / STAGING
     with contextlib.ExitStack() as stack:
-        stack.callback(shutil.rmtree, staging, ignore_errors=True)
         cutters = [stack.enter_context(cutter) for cutter in open_scenes(config, settings)]
+        check_cover(cutters)
+        stack.callback(clean, out_dir)
         rows = cut(cutters, config, staging)
         split(rows)
         draw(rows, cutters, config, staging)
@@ -110,18 +113,46 @@ def check_settings():
     script.check_ranges(globals(), VALIDATION=(0.01, 0.9), TEST=(0.01, 0.9))
     if VALIDATION + TEST > 0.9:
         raise script.UserError("VALIDATION and TEST leave less than a tenth of the patches for training")
+    if len(set(BANDS)) < len(BANDS):
+        raise script.UserError(f"BANDS {' '.join(BANDS)} name a band twice")
     if not RUN and not BANDS:
         raise script.UserError("without --run, name the bands of the patches with --bands, such as red green blue dem")
 
 
 def check_folder(folder):
-    """Raise UserError if patches would be replaced without leave, or files that are not ours."""
-    if not folder.exists() or not any(folder.iterdir()):
+    """Raise UserError if patches would be replaced without leave, or files that are not ours.
+
+    What an earlier call that was killed had moved aside is moved back.
+    """
+    former = folder / FORMER
+    if former.exists():
+        for path in former.iterdir():
+            remove(folder / path.name)
+            path.rename(folder / path.name)
+        former.rmdir()
+    clean(folder)
+    if not folder.exists():
         return
     if not (folder / "patches.csv").exists():
         raise script.UserError(f"{folder} holds other files: choose another --out-dir")
     if not OVERWRITE:
         raise script.UserError(f"{folder} holds patches already: replace them with --overwrite, or give --out-dir")
+
+
+def clean(folder):
+    """Remove what an unfinished call left, and the folder itself if it is empty."""
+    for name in (STAGING, STAGING + FORMER):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    if folder.exists() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def remove(path):
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def wanted_values(run):
@@ -152,13 +183,34 @@ def open_scenes(config, settings):
         yield cutter
 
 
+def check_cover(cutters):
+    """Raise UserError if a file of labels says nothing of any scene, or no patch is labelled well enough."""
+    for path in filter(None, (*LABELS, AREA)):
+        if all(path in cutter.labels.silent for cutter in cutters):
+            what = "the scene" if len(cutters) == 1 else "any of the scenes"
+            raise script.UserError(f"{path}: none of its labels lies over {what}")
+    for cutter in cutters:
+        if not len(cutter):
+            fault = f"no patch of {cutter.settings.size} pixels is labelled to {LEAST_LABELLED:.0%} or more"
+            if not any(map(len, cutters)):
+                raise script.UserError(
+                    f"{cutter.name}: {fault}: is --area smaller than a patch, or hidden by clouds? --least-labelled "
+                    "allows less"
+                )
+            print(f"note: {cutter.name}: {fault}")
+
+
 def cut(cutters, config, staging):
     """Write the patches of all scenes into a folder; returns [{column: value}, ...], their boxes in one CRS."""
     from rasterio.warp import transform_bounds
 
     from scenes.patches import stored_type
 
-    kind, rows, crs = stored_type(config["bands"], config["values"]), [], cutters[0].grid.crs
+    units = {cutter.values for cutter in cutters}
+    if len(units) > 1:
+        raise script.UserError("the scenes differ in what their values are: give the same --scaling for all")
+    (values,) = units
+    kind, rows, crs = stored_type(config["bands"], cutters), [], cutters[0].grid.crs
     for number, cutter in enumerate(cutters):
         for patch in script.progress(cutter, f"cutting {cutter.name}"):
             image = np.rint(patch.image) if kind == np.uint8 else patch.image
@@ -169,7 +221,7 @@ def cut(cutters, config, staging):
                 "transform": patch.grid.transform[:6],
                 "crs": patch.grid.crs.to_wkt() if patch.grid.crs else "",
                 "bands": list(config["bands"]),
-                "values": config["values"],
+                "values": values,
             }
             name = f"{len(rows) + 1}.h5"
             write_array(staging / "images" / f"image_{name}", "img", image.astype(kind), about)
@@ -196,9 +248,9 @@ def split(rows):
     if not any(row["landslide"] for row in chosen):
         raise script.UserError("no landslide lies in any patch: do --labels and --area belong together?")
     boxes = np.array([[row[side] for side in ("left", "bottom", "right", "top")] for row in chosen])
-    gap = float(np.median(boxes[:, 2] - boxes[:, 0]))
+    boxes /= np.tile(np.median(boxes[:, 2:] - boxes[:, :2], axis=0), 2)  # in patches
     shares = {"validation": VALIDATION, "test": TEST}
-    assigned = split_blocks(boxes, [row["landslide"] for row in chosen], gap, shares, BLOCK, SEED)
+    assigned = split_blocks(boxes, [row["landslide"] for row in chosen], 1.0, shares, BLOCK, SEED)
     if assigned is None:
         holding = sum(row["landslide"] > 0 for row in chosen)
         raise script.UserError(
@@ -236,14 +288,15 @@ def place(rows, staging, folder):
             (staging / f"{kind}s" / f"{kind}_{old}.h5").unlink(missing_ok=True)
     kept = [[row[column] for column in COLUMNS] for row in rows if row["split"]]
     records.write_csv(staging / "patches.csv", COLUMNS, kept)
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in ("patches.csv", "images", "masks", *(path.name for path in folder.glob("split_*.png"))):
-        if (folder / old).is_dir():
-            shutil.rmtree(folder / old)
-        else:
-            (folder / old).unlink(missing_ok=True)
+    former = folder / FORMER
+    former.mkdir()
+    for name in ("images", "masks", *(path.name for path in folder.glob("split_*.png")), "patches.csv"):
+        if (folder / name).exists():
+            (folder / name).rename(former / name)
     for path in sorted(staging.iterdir(), key=lambda path: path.name == "patches.csv"):  # it says that all is there
         path.rename(folder / path.name)
+    former.rename(folder / (STAGING + FORMER))  # from here on nobody moves it back
+    clean(folder)
 
 
 def tell(rows, folder):
@@ -259,7 +312,7 @@ def tell(rows, folder):
         + (" or are empty" * (EMPTY_SHARE < 1))
     )
     start = f" --start-from {RUN}" if RUN else ""
-    print(f"next: python train.py --data-dir {folder}{start} --run {folder.name}")
+    print(f"next: python train.py --data-dir {folder}{start} --run {folder.resolve().name}")
 
 
 if __name__ == "__main__":

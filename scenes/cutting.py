@@ -46,8 +46,8 @@ def spread(first, last, size, overlap, end):
 def split_blocks(boxes, landslide, gap, shares, block=4, seed=0):
     """Assign patches to splits by blocks of ground, with a gap between blocks of different splits.
 
-    Of TRIES random assignments of blocks, the one is taken that loses least to gaps and whose splits come nearest to
-    their shares, both of patches and of landslide.
+    Of up to TRIES random assignments of blocks, the one is taken that loses least to gaps and whose splits come nearest
+    to their shares, both of patches and of landslide.
 
     Args:
         boxes: N x 4, left, bottom, right, top of each patch on the map. landslide: N, amount of it in each patch.
@@ -61,6 +61,7 @@ def split_blocks(boxes, landslide, gap, shares, block=4, seed=0):
     boxes, landslide = np.asarray(boxes, float), np.asarray(landslide, float)
     side = np.median(boxes[:, 2] - boxes[:, 0])
     near = pairs_nearer_than(boxes, gap)
+    tries = max(100, min(TRIES, 2_000_000 // len(boxes)))  # fewer for many patches, of which any draw is a fair one
     wanted = np.array([shares["test"], shares["validation"], 1 - sum(shares.values())])
     rng, best, lowest = np.random.default_rng(seed), None, np.inf
     for block_side in sorted({max(1, block // 2**i) for i in range(8)}, reverse=True):
@@ -68,7 +69,7 @@ def split_blocks(boxes, landslide, gap, shares, block=4, seed=0):
         count = blocks.max() + 1
         if count < 8 and block_side > 1:
             continue
-        for _ in range(TRIES):
+        for _ in range(tries):
             order = rng.permutation(count)
             shown = np.cumsum(np.bincount(blocks, minlength=count)[order]) / len(boxes)
             tested = np.searchsorted(shown, wanted[0]) + 1

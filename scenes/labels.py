@@ -10,7 +10,6 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 from scipy.ndimage import distance_transform_edt
 
-from patch_reading import MaskRule
 from scenes.opening import open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.polygons import EXCLUDED, HIDDEN
@@ -19,7 +18,6 @@ from scenes.vectors import box_of, is_vector, rows_transform, shapes_over
 from script import UserError
 
 LANDSLIDE, OTHER, UNLABELLED = 1, 0, 255  # values of a mask
-HIGH = 254  # stands for a 255 whose meaning is not decided yet, as in patch_reading.MaskRule
 MEANING = {  # of what a reviewer writes into the column verdict
     **dict.fromkeys((VERDICTS[0], "yes", "y", "true", "1"), LANDSLIDE),
     **dict.fromkeys((VERDICTS[1], "no landslide", "no", "n", "false", "0"), OTHER),
@@ -29,10 +27,15 @@ STRIP = 1024  # rows of a raster looked at together
 
 
 class Labels:
-    """Labels of a scene, from vector files and mask rasters; where two say something, the later one counts.
+    """Labels of a scene, from vector files and mask rasters. Where two files label a pixel, the later one wins.
 
-    Polygons of a vector file are landslides. In a reviewed file, which has the column `verdict`, each polygon is what
-    its verdict says, and the ground between them is not labelled.
+    Polygons of a vector file are landslides, and the file is complete: the ground between them, within the area, is
+    not landslide. In a reviewed file, which has the column `verdict`, each polygon is what its verdict says. Polygons
+    without a verdict say nothing where there is another file, and are not labelled where there is none.
+
+    Attributes:
+        silent: paths of the files that say nothing of this scene.
+        parts: polygons in pixels (column, row) of the ground that is labelled, largest first; None: the whole scene.
     """
 
     def __init__(self, paths, grid, area="", min_area=0.0, buffer=0.0, all_touched=False):
@@ -41,7 +44,7 @@ class Labels:
         Args:
             paths: of vector files and rasters of 0, 1 and 255. grid: PixelGrid of the scene.
             area: path of a vector file of the ground in which the labels are complete; beyond it, nothing counts as
-                background. Without it, vector files that are not reviewed count as complete in the whole scene.
+                background. Empty: the whole scene.
             min_area: square metres; smaller polygons are not labelled.
             buffer: metres on both sides of a landslide's outline that are not labelled.
             all_touched: whether a polygon holds all pixels that it touches, or those whose centres lie in it.
@@ -50,16 +53,40 @@ class Labels:
             UserError: a file cannot be read or laid over the scene, or a verdict is no word that is known.
         """
         self.grid, self.buffer, self.all_touched = grid, buffer, all_touched
-        self.area = shapes_over(area, grid, areas=True).geometry.union_all() if area else None
-        self.sources, complete = [], bool(area)
+        self.area = shapes_over(area, grid, areas=True, may_miss=True).geometry.union_all() if area else None
+        self.sources, self.silent, verdicts, unreviewed = [], [], [], False
+        if area and self.area.is_empty:
+            self.silent.append(area)
         for path in paths:
-            if is_vector(path):
-                source, reviewed = read_polygons(path, grid, min_area)
-                complete |= not reviewed
-            else:
-                source = MaskRaster(path, grid)
-            self.sources.append(source)
-        self.complete = complete
+            if not is_vector(path):
+                if min_area:
+                    raise UserError(f"{path} is a raster: --min-area is for polygons")
+                self.sources.append(MaskRaster(path, grid))
+                if not self.sources[-1].labels_any:
+                    self.silent.append(path)
+                continue
+            table, reviewed = read_polygons(path, grid, min_area)
+            self.sources.append(table)
+            unreviewed |= not reviewed
+            if not len(table):
+                self.silent.append(path)
+            if reviewed:
+                verdicts += list(table.geometry[~table["blank"]])
+        rasters = any(isinstance(source, MaskRaster) for source in self.sources)
+        self.complete = unreviewed or bool(area and not rasters)
+        if unreviewed or rasters:
+            self.sources = [each if isinstance(each, MaskRaster) else each[~each["blank"]] for each in self.sources]
+        self.parts = None
+        if area or not (unreviewed or rasters):
+            self.parts = [*self._in_pixels(shapely.get_parts(self.area) if area else [])]
+            self.parts += self._in_pixels(verdicts)
+
+    def _in_pixels(self, shapes):
+        """Return shapes in pixels (column, row), the largest first."""
+        shapes = shapely.transform(
+            np.array(shapes, object), lambda points: np.column_stack(~self.grid.transform @ tuple(points.T))
+        )
+        return sorted(shapes, key=lambda shape: -shape.area)
 
     def read(self, top, bottom, left, right):
         """Return the labels of a window: H x W, uint8, 0, 1 or 255."""
@@ -75,14 +102,14 @@ class Labels:
         shape = bottom - top, right - left
         transform = rows_transform(self.grid, top, left)
         box = box_of(self.grid, top, bottom, left, right)
-        inside = np.full(shape, self.complete)
+        inside = np.ones(shape, bool)
         if self.area is not None:
-            inside = rasterize([self.area], shape, transform=transform, dtype="uint8") > 0
-        labels = np.where(inside, np.uint8(OTHER), np.uint8(UNLABELLED))
+            inside = rasterize([self.area], shape, transform=transform, dtype="uint8") > 0 if self.area else ~inside
+        labels = np.where(inside & self.complete, np.uint8(OTHER), np.uint8(UNLABELLED))
         for source in self.sources:
             if isinstance(source, MaskRaster):
                 values = source.read(top, bottom, left, right)
-                known = (values == LANDSLIDE) | ((values == OTHER) & (inside if self.area is not None else True))
+                known = (values == LANDSLIDE) | ((values == OTHER) & inside)
                 labels[known] = values[known]
             elif len(shapes := source[source.intersects(box)]):
                 painted = zip(shapes.geometry, shapes["label"], strict=True)
@@ -116,80 +143,95 @@ class Labels:
 def read_polygons(path, grid, min_area):
     """Read the polygons of a vector file with their labels; see Labels.
 
-    Returns (geopandas.GeoDataFrame with the column label, in the order in which they are painted; reviewed or not).
+    Returns (geopandas.GeoDataFrame with the columns label and blank (without a verdict), in the order in which they are
+    painted; whether it is reviewed).
     """
-    table = shapes_over(path, grid, columns=["verdict"], areas=True)
+    table = shapes_over(path, grid, columns=["verdict"], areas=True, may_miss=True)
     reviewed = "verdict" in table
     words = table["verdict"].astype("string").fillna("") if reviewed else ["landslide"] * len(table)
     words = [str(word).strip().lower().replace("_", " ").removesuffix(".0") for word in words]
     if unknown := sorted({word for word in words if word not in MEANING}):
-        raise UserError(f"{path}: the verdict {unknown[0]!r} is none of landslide, not landslide and unsure")
-    if reviewed and not any(words):
+        raise UserError(f"{path}: the verdict {unknown[0]!r} is none of {', '.join(VERDICTS)}")
+    if reviewed and words and not any(words):
         raise UserError(
-            f"{path}: no polygon has a verdict: write landslide, not landslide or unsure into that column in QGIS, or "
-            "take the column out if all polygons are landslides"
+            f"{path}: no polygon has a verdict: write {', '.join(VERDICTS)} into that column in QGIS, or take the "
+            "column out if all polygons are landslides"
         )
+    if blank := words.count(""):
+        print(f"note: {path}: {blank} of {len(words)} polygons have no verdict")
     labels = np.array([MEANING[word] for word in words], np.uint8)
-    if min_area:
+    if min_area and len(table):
         metres = table.to_crs(table.estimate_utm_crs()).area.to_numpy()
         labels[(metres < min_area) & (labels == LANDSLIDE)] = UNLABELLED
-    order = np.argsort([(UNLABELLED, OTHER, LANDSLIDE).index(label) for label in labels], kind="stable")
-    return geopandas.GeoDataFrame({"label": labels}, geometry=table.geometry.to_numpy(), crs=table.crs).iloc[
-        order
-    ], reviewed
+    order = np.argsort([(UNLABELLED, OTHER, LANDSLIDE).index(label) for label in labels], kind="stable").astype(int)
+    columns = {"label": labels, "blank": np.array([word == "" for word in words], bool)}
+    table = geopandas.GeoDataFrame(columns, geometry=table.geometry.to_numpy(), crs=grid.crs)
+    return table.iloc[order], reviewed
 
 
 class MaskRaster:
     """A raster of labels on the grid of a scene: 1 landslide, 0 not; 253 to 255 and no data are not labelled.
 
-    If it holds no 1 but 255, landslides are 255, as in the masks of many public sets.
+    If the whole file holds no 1 but 255, landslides are 255, as in the masks of many public sets. A tag that 0 is no
+    data means no landslide.
+
+    Attributes:
+        labels_any: whether it labels any pixel of the scene.
     """
 
     def __init__(self, path, grid):
         self.path, self.file = str(path), open_raster(path)
-        self.view, self.high = self.file, UNLABELLED
-        if not grid.matches(PixelGrid.of(self.file)):
-            if grid.crs is None or self.file.crs is None:
-                self.file.close()
-                raise UserError(f"{path}: neither on the scene's grid nor with a coordinate system to lay it over that")
-            self.view = grid.warped(self.file, resampling=Resampling.nearest, src_nodata=None, nodata=EXCLUDED)
-        rule, found = MaskRule(), set()
-        for top in range(0, grid.height, STRIP):
-            values = self._coded(top, min(top + STRIP, grid.height), 0, grid.width)
-            rule.add(path, values)
-            found |= set(np.unique(values).tolist())
-        if wrong := sorted(found - {LANDSLIDE, OTHER, HIGH, UNLABELLED}):
-            raise UserError(
-                f"{path} holds {wrong[0]:g}; a mask has 1 for landslide, 0 for other ground, 255 for neither"
-            )
-        self.high = rule.value
-        if found == {UNLABELLED}:
-            raise UserError(f"{path} labels nothing in this scene: does it lie over it?")
+        try:
+            if self.file.count != 1:
+                raise UserError(f"{path} has {self.file.count} bands: a mask has one")
+            self.view = self.file
+            if not grid.matches(PixelGrid.of(self.file)):
+                if grid.crs is None or self.file.crs is None:
+                    raise UserError(f"{path}: neither on the scene's grid nor with a coordinate system to lay it over")
+                self.view = grid.warped(self.file, resampling=Resampling.nearest, src_nodata=None, nodata=EXCLUDED)
+            self.landslide = LANDSLIDE
+            self.landslide = self._decide()
+            strips = ((top, min(top + STRIP, grid.height)) for top in range(0, grid.height, STRIP))
+            self.labels_any = any((self.read(*strip, 0, grid.width) != UNLABELLED).any() for strip in strips)
+        except BaseException:
+            self.file.close()
+            raise
 
-    def read(self, top, bottom, left, right):
-        """Read the labels of a window: H x W, 0, 1 or 255."""
-        values = self._coded(top, bottom, left, right)
-        return np.where(values == HIGH, self.high, values)
+    def _decide(self):
+        """Return the value of landslides, 1 or 255, from all values of the file; raise UserError for other values."""
+        found = set()
+        for top in range(0, self.file.height, STRIP):
+            values = self._read(self.file, (top, min(top + STRIP, self.file.height)), (0, self.file.width))
+            found |= set(np.unique(values[~self._silent(values)]).tolist())
+        if wrong := sorted(found - {LANDSLIDE, OTHER, UNLABELLED}):
+            raise UserError(
+                f"{self.path} holds {wrong[0]:g}; a mask has 1 for landslide, 0 for other ground, 255 for no label"
+            )
+        return UNLABELLED if UNLABELLED in found and LANDSLIDE not in found else LANDSLIDE
 
     @ensure_env
-    def _coded(self, top, bottom, left, right):
-        """Read a window with HIGH where the file holds 255, and 255 where it says nothing."""
+    def _read(self, file, rows, columns):
         try:
-            values = self.view.read(1, window=Window.from_slices((top, bottom), (left, right)))
+            return file.read(1, window=Window.from_slices(rows, columns))
         except RasterioError:
             raise UserError(f"{self.path} cannot be read: cut short or damaged, fetch it again") from None
-        silent = (values == self.file.nodata) | (values == EXCLUDED) | (values == HIDDEN) | (values != values)
-        return np.where(silent, UNLABELLED, np.where(values == UNLABELLED, HIGH, values))
+
+    def _silent(self, values):
+        """Return where a file says nothing, whatever 255 means in it."""
+        tagged = (values == self.file.nodata) & (self.file.nodata != 0)
+        return tagged | (values == EXCLUDED) | (values == HIDDEN) | (values != values)
+
+    def read(self, top, bottom, left, right):
+        """Read the labels of a window: H x W uint8, 0, 1 or 255."""
+        values = self._read(self.view, (top, bottom), (left, right))
+        known = ~self._silent(values)
+        labels = np.full(values.shape, UNLABELLED, np.uint8)
+        labels[known & (values == OTHER)] = OTHER
+        labels[known & (values == self.landslide)] = LANDSLIDE
+        return labels
 
     def close(self):
         """Close the raster."""
         if self.view is not self.file:
             self.view.close()
         self.file.close()
-
-
-def area_parts(path, grid):
-    """Return the parts of an area as polygons in pixels (column, row) of a grid, the largest first."""
-    shape = shapes_over(path, grid, areas=True).geometry.union_all()
-    shape = shapely.transform(shape, lambda points: np.column_stack(~grid.transform @ tuple(points.T)))
-    return sorted(shapely.get_parts(shape), key=lambda part: -part.area)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from bands import TERRAIN
+from scenes import pairs
 from scenes.cluster import windows_on_cluster
 from scenes.cutting import lay_patches
-from scenes.labels import LANDSLIDE, UNLABELLED, Labels, area_parts
+from scenes.labels import LANDSLIDE, UNLABELLED, Labels
 from scenes.preparation import open_covers, open_scenes, prepare
 from scenes.targets import scene_name
 from scenes.vectors import box_of
@@ -38,7 +39,7 @@ class CutPatch:
     """A patch and its place.
 
     Attributes:
-        image: size x size x bands, float32; a pixel without data holds the mean of the others.
+        image: size x size x bands, float32; a pixel without data holds the mean of those with data.
         mask: size x size, uint8: 1 landslide, 0 not, 255 not labelled, hidden or without data.
         row, column: of its upper left pixel in the scene. grid: PixelGrid of the patch.
     """
@@ -72,6 +73,7 @@ class PatchCutter(contextlib.ExitStack):
 
     Attributes:
         name: of the scene. grid: PixelGrid of it. scene: open scenes.Scene. labels: Labels.
+        values: what the values of the patches are, as bands.value_unit says it; "" if that is not known.
         masks: {(row, column): mask} of the patches, before it is known which of their pixels hold no data.
     """
 
@@ -87,6 +89,8 @@ class PatchCutter(contextlib.ExitStack):
         """
         super().__init__()
         self.settings = settings
+        if before and not pairs.is_pair_run(config["bands"]):
+            raise UserError(f"{before.paths[0]}: the patches have the bands of one date: leave --before out")
         with contextlib.ExitStack() as stack:
             scenes = open_scenes(scene, before, tuple(config["bands"]))
             for each in scenes:
@@ -97,19 +101,16 @@ class PatchCutter(contextlib.ExitStack):
             if min(self.grid.shape) < settings.size:
                 shape = " x ".join(map(str, self.grid.shape))
                 raise UserError(f"{scene.paths[0]}: {shape} pixels, smaller than a patch of {settings.size}")
-            prepare(self.scene, scene, config)
+            scaling, _ = prepare(self.scene, scene, config)
+            self.values = {"stretch": "display", "l4s": config["values"]}.get(scaling, "")
+            if scaling == "none" and self.scene.dtype == "uint8":
+                self.values = "display"
             self.covers, _ = open_covers(stack, scenes, (scene, before), settings.clouds)
             form = settings.min_area, settings.buffer, settings.all_touched
             self.labels = stack.enter_context(
                 contextlib.closing(Labels(settings.labels, self.grid, settings.area, *form))
             )
             self.masks = self._read_masks()
-            if not self.masks:
-                raise UserError(
-                    f"{scene.paths[0]}: no patch of {settings.size} pixels is labelled to "
-                    f"{settings.least_labelled:.0%} or more: is --area smaller than a patch, or hidden by clouds? "
-                    "--least-labelled allows less"
-                )
             self.push(stack.pop_all())
 
     def __len__(self):
@@ -119,11 +120,13 @@ class PatchCutter(contextlib.ExitStack):
     def _read_masks(self):
         """Return {(row, column): mask} of the patches that are labelled well enough, from top to bottom."""
         settings, size, masks = self.settings, self.settings.size, {}
-        parts = area_parts(settings.area, self.grid) if settings.area else None
-        for row, column in lay_patches(self.grid.shape, size, settings.overlap, parts):
+        at, hidden = None, []
+        for row, column in lay_patches(self.grid.shape, size, settings.overlap, self.labels.parts):
             mask = self.labels.read(row, row + size, column, column + size)
-            for _, cover in self.covers:
-                mask[cover.hidden(row, row + size)[:, column : column + size]] = UNLABELLED
+            if row != at:  # covers are read in whole rows
+                at, hidden = row, [cover.hidden(row, row + size) for _, cover in self.covers]
+            for rows in hidden:
+                mask[rows[:, column : column + size]] = UNLABELLED
             if self._is_labelled(mask):
                 masks[row, column] = mask
         return masks
@@ -147,6 +150,9 @@ class PatchCutter(contextlib.ExitStack):
         return (mask != UNLABELLED).mean() >= max(self.settings.least_labelled, 1 / mask.size)
 
 
-def stored_type(bands, unit):
+def stored_type(bands, cutters):
     """Return the type in which images are kept: 8 bits for pictures, as those from which a run of such has learnt."""
-    return np.dtype(np.uint8 if unit == "display" and not set(bands) & set(TERRAIN) else np.float32)
+    pictures = all(
+        cutter.values == "display" and (cutter.scene.source.clip or cutter.scene.dtype == "uint8") for cutter in cutters
+    )
+    return np.dtype(np.uint8 if pictures and not set(bands) & set(TERRAIN) else np.float32)

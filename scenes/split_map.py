@@ -10,7 +10,7 @@ from scenes.labels import LANDSLIDE, UNLABELLED
 from scenes.quick_look import NODATA, add_scale_bar
 
 COLOURS = {"train": BLUE, "validation": GREEN, "test": PURPLE, "": GREY}
-WORDS = {"train": "training", "": "left out: in a gap"}
+WORDS = {"train": "training", "": "left out"}
 LONGEST = 1200  # pixels to which the longer side of the scene is reduced, at most
 
 

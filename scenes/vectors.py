@@ -4,6 +4,7 @@ import contextlib
 
 import geopandas
 import numpy as np
+import pandas
 import pyogrio
 import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FieldError
@@ -58,7 +59,8 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), where=""):
 
     Args:
         path: of the file. over: what it is to be laid over, for messages.
-        layer: name; None for the first. columns: names of the columns that are wanted, where the file has them.
+        layer: name; None for the first. columns: names of the columns that are wanted, in lower case, where the file
+            has them, in whatever case.
         where: condition on the columns in SQL, such as "year = 2006"; empty: all rows.
 
     Returns:
@@ -71,7 +73,9 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), where=""):
     check_readable(path)
     check_whole(path)
     with faults_told(path):
-        table = pyogrio.read_dataframe(path, layer=layer, columns=list(columns), force_2d=True)
+        there = pyogrio.read_info(path, layer=layer)["fields"] if columns else ()
+        named = {field: field.lower() for field in there if field.lower() in columns}
+        table = pyogrio.read_dataframe(path, layer=layer, columns=list(named), force_2d=True).rename(columns=named)
         if not isinstance(table, geopandas.GeoDataFrame):
             raise UserError(f"{path}: its {f'layer {layer}' if layer else 'first layer'} holds no shapes")
         if table.crs is None or not has_ellipsoid(table.crs):
@@ -149,33 +153,37 @@ def on_grid(table, grid, margin=0.0):
     return table.set_geometry(shapely.make_valid(shapes.to_crs(grid.crs).to_numpy()), crs=grid.crs)
 
 
-def shapes_over(path, grid, margin=0.0, columns=(), areas=False):
+def shapes_over(path, grid, margin=0.0, columns=(), areas=False, may_miss=False):
     """Read the shapes of a vector file that lie near a scene, in the coordinate system of its grid.
 
     Args:
-        path: of the file; of several layers landslides is read, or else the first.
+        path: of the file; of a map of predict.py the layer landslides is read, of another file all layers are.
         grid: PixelGrid of the scene. margin: metres by which the shapes are widened. columns: see `read_shapes`.
-        areas: whether shapes without an area (lines, points) are a mistake.
+        areas: whether shapes without an area (lines, points) are a mistake. may_miss: whether all may lie elsewhere.
 
     Returns:
-        geopandas.GeoDataFrame.
+        geopandas.GeoDataFrame; without rows if no shape lies over the scene.
 
     Raises:
-        UserError: see `read_shapes`; or none of the shapes lies over the scene.
+        UserError: see `read_shapes`; or none of the shapes lies over the scene, unless it `may_miss`.
     """
     check_readable(path)
     if grid.crs is None:
         raise UserError(f"{path}: the scene has no coordinate system to lay it over")
-    layer = LANDSLIDES if LANDSLIDES in layers(path) else None
-    table = read_shapes(path, "the scene", layer, columns)
-    if areas and not (shapely.get_dimensions(table.geometry.to_numpy()) == 2).all():
-        raise UserError(f"{path} holds lines or points: areas are needed, so draw polygons")
-    with faults_told(path):
-        laid = on_grid(table, grid, margin)
-    if not laid.intersects(box_of(grid, 0, grid.height)).any():
-        count = len(table) + table.attrs["empty"]
+    names, laid, count = layers(path) or [None], [], 0
+    for layer in [LANDSLIDES] if LANDSLIDES in names else names:
+        table = read_shapes(path, "the scene", layer, columns)
+        if areas and not (shapely.get_dimensions(table.geometry.to_numpy()) == 2).all():
+            raise UserError(f"{path} holds lines or points: areas are needed, so draw polygons")
+        with faults_told(path):
+            laid.append(on_grid(table, grid, margin))
+        count += len(table) + table.attrs["empty"]
+    laid = laid[0] if len(laid) == 1 else pandas.concat(laid, ignore_index=True)
+    if laid.intersects(box_of(grid, 0, grid.height)).any():
+        return laid
+    if not may_miss:
         raise UserError(f"{path}: none of its {count} shapes lies over the scene")
-    return laid
+    return laid.iloc[:0]
 
 
 def box_of(grid, top, bottom, left=0, right=None):

@@ -92,13 +92,13 @@ def test_patches_hold_the_scene_and_the_polygons_at_their_place(event, cut, slid
         ):
             np.testing.assert_array_equal(file["img"][()], np.moveaxis(scene[:, *window], 0, -1))
             np.testing.assert_array_equal(mask["mask"][()], truth[window])
-            assert list(file.attrs["bands"]) == ["red", "green", "blue"] and file.attrs["values"] == "l4s"
+            assert list(file.attrs["bands"]) == ["red", "green", "blue"] and file.attrs["values"] == ""
             x, y = transform @ (left, top)
             assert file.attrs["transform"].tolist() == [10, 0, x, 0, -10, y]
             assert rasterio.crs.CRS.from_wkt(file.attrs["crs"]) == rasterio.crs.CRS.from_string(UTM)
         assert int(row["landslide"]) == (truth[window] == 1).sum()
     patches = dataset.open_patches("event", event / "cache")
-    assert len(patches) == len(rows) and patches.bands == ("red", "green", "blue") and patches.values == "l4s"
+    assert len(patches) == len(rows) and patches.bands == ("red", "green", "blue")
     assert {"split_scene.png", "patches.csv"} <= set(content(event / "event"))
 
 
@@ -284,13 +284,15 @@ def test_nothing_is_replaced_without_leave(event, cut):
     before = content(event / "event")
     with pytest.raises(script.UserError, match="--overwrite"):
         cut("scene.tif", LABELS=["slides.gpkg"])
-    with pytest.raises(script.UserError, match="lies over the scene"):  # a failure leaves what was there
+    with pytest.raises(
+        script.UserError, match="none of its labels lies over the scene"
+    ):  # a failure leaves what was there
         write_shapes("elsewhere.gpkg", [shapely.box(0, 0, 10, 10)], 4326)
         cut("scene.tif", LABELS=["elsewhere.gpkg"], OVERWRITE=True)
     assert content(event / "event") == before
     cut("scene.tif", LABELS=["slides.gpkg"], SIZE=64, OVERWRITE=True)
     assert (event / "event" / "mine.txt").read_text() == "notes"
-    assert not (event / ".partial-event").exists()
+    assert not list((event / "event").glob(".*"))
     (event / "other").mkdir()
     (event / "other" / "precious.h5").touch()
     with pytest.raises(script.UserError, match="other files"):
@@ -303,7 +305,7 @@ def bad_labels(kind):
     if kind == "lines":
         return {"LABELS": [write_shapes("x.gpkg", [square.boundary])]}, "lines or points"
     if kind == "empty":
-        return {"LABELS": [write_shapes("x.gpkg", [shapely.Polygon()])]}, "none of its 1 shapes"
+        return {"LABELS": [write_shapes("x.gpkg", [shapely.Polygon()])]}, "none of its labels lies over the scene"
     if kind == "no CRS":
         return {"LABELS": [write_shapes("x.shp", [square], None)]}, "without a coordinate system"
     if kind == "no verdict":
