@@ -68,6 +68,8 @@ def main():
         comparison.check_judged(counted, MAP, REFERENCE, AREA)
         record, sizes = comparison.scores(counted, pair, settings)
         objects = list(comparison.object_rows(counted, pair.grid))
+    if not (record["objects"]["map"] or record["objects"]["reference"]):
+        print("note: neither the map nor the reference holds a landslide on judged ground")
     inputs = {"map": MAP, "what": pair.mapped.what, "reference": REFERENCE, "area": AREA}
     pixel = [round(float(side.mean()), 3) for side in pair.grid.pixel_size]
     record = inputs | {"pixel_m": pixel} | record | {"revision": runs.revision()}

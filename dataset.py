@@ -80,6 +80,7 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
     shape, dtype = common_form(entries, options)
     form = (shape, dtype) if shape else None
     faults, kept, extremes, rule, passing = list(faults), [], [], MaskRule(), False
+    about = stated(entries[0].image) if entries else {}
     with PackWriter(folder, len(entries) * int(np.prod(shape)) * dtype.itemsize if shape else 0) as pack:
         for entry in progress(entries, f"packing {len(entries)} patches"):
             try:
@@ -87,6 +88,10 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
             except Fault as fault:
                 faults.append((_name(getattr(fault, "path", entry.image), data_dir), str(fault)))
                 passing |= fault.passing
+                continue
+            if (other := stated(entry.image)) != about:
+                words = [" ".join((*each.get("bands", ()), each.get("values", ""))) for each in (other, about)]
+                faults.append((_name(entry.image, data_dir), f"says that it holds {words[0]}, the first {words[1]}"))
                 continue
             mask = np.full(patch.image.shape[:2], UNLABELLED, np.uint8) if patch.mask is None else patch.mask
             rule.add(_name(entry.mask or entry.image, data_dir), mask)
@@ -114,7 +119,7 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
             labelled=[entry.mask is not None for entry in kept],
             faults=faults,
             dates=options.dates,
-            **(stated(kept[0].image) if kept else {}),
+            **about,
             notes=[f"{gaps}, {pack.missing / pack.pixels:.1%} of all: not labelled"] if pack.gaps else [],
         )
         if kept and (skip_bad or not faults):

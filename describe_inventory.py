@@ -71,8 +71,9 @@ def read_inventory():
 
     layer = vectors.choose_layer(INVENTORY, LAYER)
     cut = ("cut_by_cloud", "cut_by_edge")  # columns of predict.py
-    table = vectors.read_shapes(INVENTORY, layer=layer, columns=cut, where=WHERE)
+    table = vectors.read_shapes(INVENTORY, layer=layer, columns=(*cut, "verdict"), where=WHERE)
     empty, repaired = table.attrs["empty"], table.attrs["repaired"]
+    table, refuted = vectors.without_refuted(table)
     if SPLIT_PARTS:
         table = table.explode(ignore_index=True)
     areas = vectors.ground_areas(table)
@@ -81,6 +82,8 @@ def read_inventory():
     if AREA and len(table):
         layer = "seen" if "seen" in vectors.layers(AREA) else None  # of a map of predict.py
         ground = vectors.read_shapes(AREA, layer=layer).dissolve()
+        if not len(ground):
+            raise script.UserError(f"{AREA} holds no shapes: it is empty")
         inside = table.representative_point().within(ground.to_crs(table.crs).geometry.iloc[0]).to_numpy()
         table, areas, studied = table[inside], areas[inside], vectors.ground_areas(ground).sum() / 1e6
     if not len(areas):
@@ -89,6 +92,7 @@ def read_inventory():
         raise script.UserError(f"{INVENTORY} holds no polygon to be measured{chosen}")
     is_cut = np.any([table[name] > 0 for name in cut if name in table], axis=0)
     told = {
+        "that a reviewer found to be no landslides, left out": refuted,
         "without a polygon, left out": empty,
         "with an outline that is not valid, repaired": repaired,
         "with several parts, one landslide each (--split-parts counts the parts)": table.count_geometries() > 1,

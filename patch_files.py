@@ -122,7 +122,8 @@ def left_aside(data_dir, entries):
     used = {path.parent for entry in entries for path in (entry.image, entry.mask) if path}
     others = Counter()
     for path in data_dir.rglob("*"):
-        if path.suffix.lower() in (*HDF5, *PICTURES) and path.parent not in used and not path.name.startswith("."):
+        hidden = path.name.startswith((".", "split_"))  # the last are pictures of make_patches.py
+        if path.suffix.lower() in (*HDF5, *PICTURES) and path.parent not in used and not hidden:
             others[path.parent.relative_to(data_dir).as_posix()] += 1
     return sorted(others.items())
 

@@ -3,7 +3,7 @@
     python suggest_boxes.py --map results/rgb/maps/scene_probability.tif
     python suggest_boxes.py --map results/event/maps/scene_probability.tif --by doubt --labelled boxes.gpkg
 
-Draw all landslides within the boxes, then give the boxes as --area: nothing outside them counts as labelled.
+Draw all landslides within the boxes, then give the boxes as --area: ground outside them counts as not labelled.
 
 Writes <scene>_boxes.gpkg beside the map. Next: python make_patches.py --scene SCENE --labels slides.gpkg --area BOXES
 """
@@ -35,9 +35,11 @@ def main():
     script.check_choices(globals(), **CHOICES)
     from scenes import suggestions
     from scenes.opening import check_readable
-    from scenes.targets import check_targets
+    from scenes.targets import FILES, check_targets
 
     check_readable(MAP)
+    if MAP.endswith(FILES["mask"]):
+        raise script.UserError(f"{MAP} is a mask: give the probabilities beside it, <scene>{FILES['probability']}")
     target = Path(OUT) if OUT else Path(MAP).with_name(Path(MAP).stem.removesuffix("_probability") + "_boxes.gpkg")
     check_targets([target], OVERWRITE)
     grid, doubt = suggestions.tile_doubt(MAP, SIZE)
@@ -47,7 +49,7 @@ def main():
         raise script.UserError(f"{MAP}: no box of {SIZE} pixels is left that was seen and can be labelled")
     suggestions.write(target, suggestions.boxes(grid, SIZE, tiles, doubt))
     print(f"{len(tiles)} boxes of {SIZE} pixels ({BY}): {target}")
-    print(f"next: draw all landslides in them, then python make_patches.py --area {target} --labels YOUR_FILE")
+    print(f"next: draw all landslides in them, then python make_patches.py --scene SCENE --labels FILE --area {target}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from scenes.opening import open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.polygons import EXCLUDED, HIDDEN, NO_DATA
 from scenes.targets import FILES
-from scenes.vectors import box_of, faults_told, on_grid, read_shapes, rows_transform
+from scenes.vectors import box_of, faults_told, on_grid, read_shapes, rows_transform, without_refuted
 from script import UserError
 
 ROWS = 256  # read together
@@ -214,10 +214,15 @@ class RasterLayer:
 
 
 def read_polygons(path, other, layer, least):
-    """Read polygons that are to be laid over `other`; least: confidence from which on they count; 0: all."""
+    """Read polygons that are to be laid over `other`, without those that a reviewer found to be no landslides.
+
+    least: confidence from which on they count; 0: all.
+    """
+    table, refuted = without_refuted(read_shapes(path, other, layer, ["confidence", "verdict"]))
+    if refuted:
+        print(f"note: {path}: {refuted} polygons are left out, whose verdict is not landslide")
     if not least:
-        return read_shapes(path, other, layer)
-    table = read_shapes(path, other, layer, ["confidence"])
+        return table
     if "confidence" not in table:
         raise UserError(f"{path} has no column confidence: --min-confidence cannot choose by it")
     return table[table["confidence"] >= least]

@@ -3,12 +3,12 @@
 import geopandas
 import numpy as np
 import pyogrio
-import rasterio
 import shapely
 from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from records import atomic_write
+from scenes.opening import open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.vectors import box_of, shapes_over
 from script import UserError
@@ -32,7 +32,7 @@ def tile_doubt(path, size):
         (PixelGrid of the raster, rows x columns of tiles: mean entropy, NaN where less than half of a tile was seen).
         Rows and columns of pixels that do not fill a tile are left out.
     """
-    with rasterio.open(path) as file:
+    with open_raster(path) as file:
         grid, unit = PixelGrid.of(file), 0.01 if file.dtypes[0] == "uint8" else 1.0
         if file.count != 1 or grid.crs is None:
             raise UserError(f"{path} is no raster of probabilities with a coordinate system, as predict.py writes it")
@@ -86,7 +86,7 @@ def without(doubt, grid, size, inside="", labelled=""):
     if inside:
         barred.append(box_of(grid, 0, grid.height) - shapes_over(inside, grid, areas=True).geometry.union_all())
     if labelled:
-        barred.append(shapes_over(labelled, grid, areas=True).geometry.union_all())
+        barred.append(shapes_over(labelled, grid, areas=True, may_miss=True).geometry.union_all())
     # a box that only touches another at its side is free
     barred = shapely.get_parts(shapely.buffer(barred, -1e-3 * abs(grid.transform.a)))
     if len(barred):

@@ -12,6 +12,7 @@ from shapely.errors import GEOSException
 
 from ground import has_ellipsoid, to_geodetic
 from scenes.opening import check_readable
+from scenes.styles import VERDICTS
 from script import UserError
 
 VECTORS = (".gpkg", ".shp", ".geojson", ".json", ".kml", ".fgb", ".gml", ".gdb", ".zip")
@@ -87,6 +88,15 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), where=""):
         kept = kept.set_geometry(kept.geometry.where(valid, kept.geometry.make_valid()))
         kept.attrs = {"empty": len(table) - len(kept), "repaired": int((~valid).sum())}
         return kept
+
+
+def without_refuted(table):
+    """Leave out the rows whose verdict is that they are no landslide; returns (the others, how many were left out)."""
+    if "verdict" not in table:
+        return table, 0
+    words = table["verdict"].astype("string").fillna("").str.strip().str.lower()
+    kept = table[words != VERDICTS[1]]
+    return kept, len(table) - len(kept)
 
 
 def check_whole(path):
