@@ -131,7 +131,7 @@ def check_folder(folder):
             path.rename(folder / path.name)
         former.rmdir()
     clean(folder)
-    if not folder.exists():
+    if not folder.exists() or not any(folder.iterdir()):
         return
     if not (folder / "patches.csv").exists():
         raise script.UserError(f"{folder} holds other files: choose another --out-dir")
@@ -143,7 +143,7 @@ def clean(folder):
     """Remove what an unfinished call left, and the folder itself if it is empty."""
     for name in (STAGING, STAGING + FORMER):
         shutil.rmtree(folder / name, ignore_errors=True)
-    if folder.exists() and not any(folder.iterdir()):
+    if folder.exists() and not any(folder.iterdir()) and not folder.is_symlink():
         folder.rmdir()
 
 

@@ -360,3 +360,99 @@ def test_reprojected_masks_follow_gdal(event, slides):
     truth = labels.Labels(["slides.gpkg"], grid_of("scene.tif")).read(0, HEIGHT, 0, WIDTH)
     known = found != 255
     assert known.mean() > 0.6 and (found != truth)[known].mean() < 0.01
+
+
+# ---------------------------------------------------------------------- a second round of labels
+
+
+def test_polygons_without_a_verdict_leave_drawn_labels_alone(event, slides, capsys):
+    verdicts = ["landslide", "not landslide", "unsure"] + [None] * (len(slides) - 3)
+    write_shapes("reviewed.gpkg", slides, Verdict=verdicts)  # in whatever case
+    alone = labels.Labels(["slides.gpkg"], grid_of("scene.tif")).read(0, HEIGHT, 0, WIDTH)
+    found = labels.Labels(["slides.gpkg", "reviewed.gpkg"], grid_of("scene.tif")).read(0, HEIGHT, 0, WIDTH)
+    assert "57 of 60 polygons have no verdict" in capsys.readouterr().out
+    changed = rasterize(slides[1:3], (HEIGHT, WIDTH), transform=grid_of("scene.tif").transform) > 0
+    np.testing.assert_array_equal(found[~changed], alone[~changed])
+    assert (found != alone)[changed].any()
+
+
+def test_reviewed_polygons_beyond_the_area_get_patches(event):
+    write_shapes("small.gpkg", [box(0, 0, 150, 480)])
+    write_shapes("reviewed.gpkg", [box(300, 300, 20, 20)], verdict=["not landslide"])
+    known = labels.Labels(["slides.gpkg", "reviewed.gpkg"], grid_of("scene.tif"), "small.gpkg")
+    found = known.read(280, 340, 280, 340)
+    assert (found[20:40, 20:40] == 0).all() and not (found == 0).sum() > 400
+    patches = cutting.lay_patches((HEIGHT, WIDTH), 32, 0, known.parts)
+    assert any(row <= 300 and row + 32 >= 320 and column <= 300 and column + 32 >= 320 for row, column in patches)
+    alone = labels.Labels(["slides.gpkg"], grid_of("scene.tif"), "small.gpkg")
+    assert set(cutting.lay_patches((HEIGHT, WIDTH), 32, 0, alone.parts)) < set(patches)
+
+
+def test_values_beyond_a_picture_are_kept_as_they_are(event, cut):
+    write_raster(Path("floats.tif"), 1000 * make_bands(HEIGHT, WIDTH))
+    cut("floats.tif", LABELS=["slides.gpkg"])
+    patches = dataset.open_patches("event", event / "cache")
+    assert patches.images.dtype == np.float32 and patches.images.max() > 1000 and not patches.values
+
+
+def test_255_in_masks_means_the_same_in_all_scenes_and_is_no_background(event):
+    mask = np.zeros((1, HEIGHT, WIDTH), np.uint8)
+    mask[0, :50, :50], mask[0, 200:300, 300:400] = 1, 255
+    write_raster(Path("mask.tif"), mask)
+    with rasterio.open("scene.tif") as file:
+        right = PixelGrid.of(file).window(0, 240, (HEIGHT, 240))  # a scene with none of the 1
+    for area in ("", "area.gpkg"):
+        found = labels.Labels(["mask.tif"], right, area).read(200, 300, 60, 160)
+        assert (found == 255).all(), area
+
+
+def test_a_mask_that_calls_0_no_data_means_no_landslide(event, slides):
+    truth = rasterize(slides, (HEIGHT, WIDTH), transform=grid_of("scene.tif").transform, dtype="uint8")
+    write_raster(Path("mask.tif"), truth[None], nodata=0)
+    found = labels.Labels(["mask.tif"], grid_of("scene.tif")).read(0, HEIGHT, 0, WIDTH)
+    np.testing.assert_array_equal(found, truth)
+
+
+def test_all_layers_of_a_file_count(event, slides):
+    for layer, part in (("north", slides[:20]), ("south", slides[20:])):
+        geopandas.GeoDataFrame(geometry=part, crs=UTM).to_file("layers.gpkg", layer=layer)
+    found, alone = (
+        labels.Labels([path], grid_of("scene.tif")).read(0, HEIGHT, 0, WIDTH) for path in ("layers.gpkg", "slides.gpkg")
+    )
+    np.testing.assert_array_equal(found, alone)
+
+
+def test_a_file_need_not_lie_over_every_scene(event, cut, slides):
+    far = rasterio.transform.from_origin(X + 20000, Y, 10, 10)
+    write_raster(Path("far.tif"), make_bands(HEIGHT, WIDTH, 2), far)
+    moved = [shapely.transform(shape, lambda xy: xy + [20000, 0]) for shape in slides]
+    write_shapes("far.gpkg", moved)
+    cut(SCENES=["scene.tif", "far.tif"], LABELS=["slides.gpkg", "far.gpkg"])
+    counts = {
+        name: sum(int(r["landslide"]) for r in listed(event / "event") if r["scene"] == name)
+        for name in ("scene", "far")
+    }
+    assert min(counts.values()) > 1000
+
+
+def test_patches_on_another_disk_and_a_kill_while_they_are_put_in_place(event, cut, monkeypatch):
+    (event / "elsewhere").mkdir()
+    (event / "event").symlink_to(event / "elsewhere")
+    cut("scene.tif", LABELS=["slides.gpkg"])
+    first = content(event / "elsewhere")
+    rename = Path.rename
+
+    def killed(path, target):
+        if path.name == "masks" and path.parent.name == ".partial":
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cut("scene.tif", LABELS=["slides.gpkg"], SEED=1, OVERWRITE=True)
+    monkeypatch.setattr(Path, "rename", rename)
+    with pytest.raises(script.UserError, match="holds patches already"):  # the old ones are back
+        cut("scene.tif", LABELS=["slides.gpkg"], SEED=1)
+    assert content(event / "elsewhere") == first
+    cut("scene.tif", LABELS=["slides.gpkg"], SEED=1, OVERWRITE=True)
+    assert content(event / "elsewhere") != first and not list((event / "event").glob(".*"))
