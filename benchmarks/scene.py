@@ -3,9 +3,10 @@
     python benchmarks/scene.py
     python benchmarks/scene.py --width 10980 --heights 1024 10980 --naive-limit 1024     # a Sentinel-2 scene
 
-The naive way holds the whole scene in memory and calls model.predict for each tile. Both ways predict the same
-overlapping tiles, blend them alike and write the same raster. Each way is timed in its own process after a first
-prediction, which compiles the network. Absolute speeds drift on shared machines; compare the ratios. Writes no file.
+The strips are tiles as predict.py lays them. The naive way holds the whole scene in memory and calls model.predict for
+each tile of the size of the patches, half overlapping. Both ways blend tiles alike and write a raster. Each way is timed
+in its own process after a first prediction, which compiles the network. Absolute speeds drift on shared machines; compare
+the ratios. Writes no file.
 """
 
 import sys
@@ -27,22 +28,25 @@ WIDTH = 1024  # columns of the scene
 HEIGHTS = (1024, 4096)  # rows of the scene, smaller first
 NAIVE_LIMIT = 4096  # largest number of rows for the naive way
 BASE_FILTERS = 48  # filters of the first level of the network
-OVERLAP = 64  # pixels that tiles of 128 pixels share
-BATCH_SIZE = 32  # tiles in a batch (strips only)
+TILE = 512  # pixels a side of the tiles of strips, at most
+OVERLAP = 48  # pixels that they share
+BATCH_SIZE = 32  # patches predicted at once; of larger tiles as many as have the same area (strips only)
+
+PATCH = ((128, 128), 64)  # size and overlap of the naive tiles
 
 
 def main():
     """Write a scene of each height, map it both ways and print speed and memory."""
     with tempfile.TemporaryDirectory() as place:
         alone(build_run, place, BASE_FILTERS)
-        print(f"{WIDTH} columns, 14 bands, {BASE_FILTERS} filters, tiles of 128 sharing {OVERLAP} pixels")
+        print(f"{WIDTH} columns, 14 bands, {BASE_FILTERS} filters, strips of tiles of {TILE} sharing {OVERLAP} pixels")
         print("rows     way       MP/s     peak memory")
         for height in HEIGHTS:
             write_scene(Path(place, "scene.tif"), height, WIDTH)
             speeds = {}
             for way in (strips, naive):
                 if way is strips or height <= NAIVE_LIMIT:
-                    seconds, peak = alone(way, place, OVERLAP, BATCH_SIZE)
+                    seconds, peak = alone(way, place, TILE, OVERLAP, BATCH_SIZE)
                     speeds[way.__name__] = height * WIDTH / 1e6 / seconds
                     print(f"{height:<8} {way.__name__:<8} {speeds[way.__name__]:6.3f}   {peak / 1e6:8.2f} GB")
             if len(speeds) == 2:
@@ -61,24 +65,25 @@ def build_run(place, base_filters):
     model.save(Path(place, "model.keras"))
 
 
-def open_job(place, overlap, batch_size):
-    """Open the scene; return it with its job and the model."""
+def open_scene_and_model(place):
+    """Open the scene and load the model."""
     from bands import BANDS_L4S
-    from scenes.pipeline import Job
     from scenes.source import SceneInput, open_scene
-    from scenes.tiling import TileGrid
 
     opened = open_scene(SceneInput((Path(place, "scene.tif"),)), BANDS_L4S)
-    grid = TileGrid(*opened.grid.shape, (128, 128), overlap).filling(batch_size)
-    return opened, Job(place, opened.source, grid, (1.0,) * 14, batch_size), model_files.load_model(Path(place))
+    return opened, model_files.load_model(Path(place))
 
 
-def strips(place, overlap, batch_size):
+def strips(place, tile, overlap, batch_size):
     """Map as predict.py does; return (seconds, peak memory in kB)."""
     from scenes import pipeline, tiling
 
-    opened, job, model = open_job(place, overlap, batch_size)
-    model.predict_on_batch(np.ones((batch_size, 128, 128, 14), np.float32))
+    opened, model = open_scene_and_model(place)
+    grid = tiling.TileGrid.of(opened.grid.shape, tile, overlap, 16)
+    size = max(1, round(batch_size * 128**2 / np.prod(grid.tile)))
+    job = pipeline.Job(place, opened.source, grid.filling(size), (1.0,) * 14, size)
+    model = model_files.resized(model, grid.tile)
+    model.predict_on_batch(np.ones((size, *grid.tile, 14), np.float32))
     overlap_add, began = tiling.OverlapAdd(job.grid), time.perf_counter()
     with tiling.raster(Path(place, "map.tif"), opened.grid, {}, "float32", np.nan) as file:
 
@@ -93,18 +98,19 @@ def strips(place, overlap, batch_size):
     return time.perf_counter() - began, peak()
 
 
-def naive(place, overlap, batch_size):
+def naive(place, *strips):
     """Map with the scene in memory and one model.predict for each tile; return (seconds, peak memory in kB)."""
     import rasterio
 
     from scenes import tiling
 
-    opened, job, model = open_job(place, overlap, batch_size)
+    opened, model = open_scene_and_model(place)
+    grid = tiling.TileGrid(*opened.grid.shape, *PATCH)
     model.predict(np.ones((1, 128, 128, 14), np.float32), verbose=0)
     began = time.perf_counter()
     with rasterio.open(Path(place, "scene.tif")) as file:
         image = np.moveaxis(file.read(out_dtype=np.float32), 0, -1)
-    grid, window = job.grid, job.grid.window
+    window = grid.window
     before = -grid.tops[0], -grid.lefts[0]
     after = grid.tops[-1] + 128 - grid.height, grid.lefts[-1] + 128 - grid.width
     image = np.pad(image, [(before[0], after[0]), (before[1], after[1]), (0, 0)], mode="reflect")
