@@ -213,9 +213,13 @@ def fingerprint(stage, folder):
 
 
 def weights(saved_model):
-    """Return the bytes of the variables of a SavedModel, which must have its index, too."""
-    assert (saved_model / "variables" / "variables.index").exists()
-    return (saved_model / "variables" / "variables.data-00000-of-00001").read_bytes()
+    """Return the variables of a SavedModel, {name: bytes}. The bytes of its files differ from call to call."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    stored = tf.train.load_checkpoint(str(saved_model / "variables" / "variables"))
+    names = [name for name in stored.get_variable_to_shape_map() if not name.startswith("_")]
+    return {name: np.asarray(stored.get_tensor(name)).tobytes() for name in sorted(names)}
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
     python benchmarks/scene.py --width 10980 --heights 1024 10980 --naive-limit 1024     # a Sentinel-2 scene
 
 The strips are tiles as predict.py lays them. The naive way holds the whole scene in memory and calls model.predict for
-each tile of the size of the patches, half overlapping. Both ways blend tiles alike and write a raster. Each way is timed
-in its own process after a first prediction, which compiles the network. Absolute speeds drift on shared machines; compare
-the ratios. Writes no file.
+each tile of the size of the patches, half overlapping. Both ways blend tiles alike and write a raster. Each way is
+timed in its own process after a first prediction, which compiles the network. Absolute speeds drift on shared machines;
+compare the ratios. Writes no file.
 """
 
 import sys
