@@ -518,3 +518,14 @@ def test_settings_that_do_not_fit_are_told(compare, tmp_path, constants, told):
     write_shapes(tmp_path / "ref.gpkg", *scattered(12))
     with pytest.raises(script.UserError, match=told):
         compare("map.tif", "ref.gpkg", **constants)
+
+
+def test_polygons_that_a_reviewer_refuted_do_not_count(compare, tmp_path, capsys):
+    shapes = scattered()
+    table = geopandas.GeoDataFrame({"Verdict": ["Not landslide "] + [None] * 39}, geometry=shapes, crs=UTM)
+    table.to_file(tmp_path / "map.gpkg")
+    write_shapes(tmp_path / "ref.gpkg", *shapes[1:])
+    write_shapes(tmp_path / "area.gpkg", shapely.box(*shapely.total_bounds(shapes)))
+    found = compare("map.gpkg", "ref.gpkg", "area.gpkg")
+    assert found["pixels"]["dice"] == 1 and found["objects"]["map"] == 39
+    assert "1 polygons are left out" in capsys.readouterr().out

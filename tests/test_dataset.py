@@ -494,3 +494,13 @@ def test_record_of_the_cache_names_every_patch(flat):
     assert record["names"][0] == "images/image_1.h5" and len(record["names"]) == 20
     with h5py.File(flat / "images" / "image_1.h5") as file:
         assert list(file) == ["img"]
+
+
+def test_images_that_state_other_bands_than_the_first_are_refused(flat, tmp_path):
+    for number in range(1, 21):
+        with h5py.File(flat / "images" / f"image_{number}.h5", "a") as file:
+            names = [f"x{i}" for i in range(14)]
+            file.attrs.update({"bands": names if number != 7 else names[::-1], "values": ""})
+    with pytest.raises(UserError, match="image_7.h5: says that it holds x13 x12"):
+        dataset.open_patches(flat, tmp_path / "cache")
+    assert dataset.open_patches(flat, tmp_path / "cache", skip_bad=True).bands[0] == "x0"

@@ -236,6 +236,7 @@ def inventory(tmp_path):
     more = geopandas.GeoDataFrame({"year": 2005}, geometry=odd, index=range(5), crs=UTM)
     table = pandas.concat([table, more], ignore_index=True)
     table["cut_by_edge"] = (np.arange(len(table)) == 3).astype(np.int8)
+    table["verdict"] = None
     path = tmp_path / "scene.gpkg"
     ground = geopandas.GeoDataFrame(geometry=[shapely.box(x - 1, y - 1000, x + 2e3, top + 1)], crs=UTM)
     table.to_file(path, layer="landslides")
@@ -304,6 +305,8 @@ def test_what_cannot_be_described_is_told_in_one_line(tmp_path, inventory):
     (tmp_path / "cut.shp").write_bytes((tmp_path / "cut.shp").read_bytes()[:2000])
     whole.set_geometry(whole.centroid).to_file(tmp_path / "points.gpkg")
     whole.set_crs(None, allow_override=True).to_file(tmp_path / "bare.shp")
+    whole.iloc[:0].to_file(tmp_path / "empty.gpkg")
+    assert_user_error(describe(inventory, "--area", tmp_path / "empty.gpkg"), "empty.gpkg holds no shapes: it is empty")
     whole.to_file(tmp_path / "two.gpkg", layer="old")
     whole.to_file(tmp_path / "two.gpkg", layer="new")
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
