@@ -171,6 +171,7 @@ def test_flips_and_turns_are_inside(call, results):
     assert np.abs(found - probabilities(model, tiles.astype(np.float32))).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_saved_model_needs_nothing_of_ours(call, results, tmp_path):
     path = call(FORMAT="savedmodel", SIZE=0)
     image = pictures(2, 64, 48, 3).astype(np.float32)

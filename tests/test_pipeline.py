@@ -119,6 +119,7 @@ def ensemble(workplace):
     return workplace
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_a_run_that_gives_the_mean_of_its_members(ensemble):
     workplace = ensemble
     for stage in ("optimize_threshold.py", "evaluate.py", "visualize.py"):
@@ -141,6 +142,7 @@ def test_an_ensemble_is_a_run_that_gives_the_mean_of_its_members(ensemble):
     assert_user_error(result, "--run small is one of the members")
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_neither_trained_further_nor_joined_with_unfinished_runs(ensemble):
     workplace = ensemble
     folder = workplace / "results" / "both"

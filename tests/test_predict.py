@@ -343,6 +343,7 @@ def test_kill_9_leaves_no_file_that_looks_finished(call, place):
     assert written(place) == sorted(f"scene_{kind}" for kind in KINDS)
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_same_bytes_also_when_one_is_killed(call, place, monkeypatch):
     """Strips on two local processes, one of them killed after the second strip, against none."""
     psutil = pytest.importorskip("psutil")

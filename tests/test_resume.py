@@ -136,6 +136,7 @@ def test_an_existing_run_is_replaced_on_request_only(tmp_path):
     assert not (tmp_path / "results/unet/metrics.json").exists()  # it belonged to the replaced run
 
 
+@pytest.mark.slow
 def test_a_resumed_run_drops_what_an_uninterrupted_one_would(flat, tmp_path):
     """Dropout depends on the step, so that a resumed run equals an uninterrupted one."""
     patches = dataset.open_patches(flat, tmp_path / "cache")

@@ -93,6 +93,7 @@ def test_slope_of_a_plane_is_exact():
     np.testing.assert_allclose(right, -0.4)
 
 
+@pytest.mark.slow
 def test_same_seed_same_bytes_however_many_patches(sample, tmp_path):
     for arguments, same in ((("--patches", 3), True), (("--patches", 3, "--seed", 1), False)):
         out = tmp_path / str(same)

@@ -215,6 +215,7 @@ def test_a_run_records_what_it_started_from(place, event):
         assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_a_resumed_run_needs_its_start_no_more_after_an_epoch(place, event, tmp_path):
     """Killed in a later epoch, it ends with the history of a run that was not."""
     copy = shutil.copytree(place, tmp_path / "place")
