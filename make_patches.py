@@ -21,7 +21,7 @@ import numpy as np
 import records
 import runs
 import script
-from bands import sentinel2_band, true_colour
+from bands import TERRAIN, sentinel2_band, true_colour
 from patch_files import SPLITS
 from patch_reading import write_array
 
@@ -60,8 +60,6 @@ SEED = 0  # seed of the split
 SCHEDULER = ""  # empty: this process reads; local:2: two processes here; tcp://host:8786: a Dask cluster
 
 CHOICES = {"SCALING": ("auto", "none", "l4s", "stretch")}
-
-
 STAGING, FORMER = ".partial", ".former"  # folders for new patches until they are complete, and for those they replace
 
 
@@ -161,7 +159,7 @@ def wanted_values(run):
     if run:
         known = {"band_mean", "band_variance"} if bands == tuple(run.config["bands"]) else ()
         return {"bands": bands, "values": run.config["values"]} | {name: run.config[name] for name in known}
-    light = [name for name in bands if name not in ("slope", "dem")]
+    light = [name for name in bands if name not in TERRAIN]
     return {"bands": bands, "values": "l4s" if all(sentinel2_band(name) for name in light) else ""}
 
 
@@ -284,8 +282,8 @@ def place(rows, staging, folder):
                 target = staging / f"{kind}s" / row["split"] / f"{kind}_{number}.h5"
                 target.parent.mkdir(exist_ok=True)
                 (staging / f"{kind}s" / f"{kind}_{old}.h5").rename(target)
-        for kind in ("image", "mask"):
-            (staging / f"{kind}s" / f"{kind}_{old}.h5").unlink(missing_ok=True)
+    for left_out in staging.glob("*/*.h5"):
+        left_out.unlink()
     kept = [[row[column] for column in COLUMNS] for row in rows if row["split"]]
     records.write_csv(staging / "patches.csv", COLUMNS, kept)
     former = folder / FORMER

@@ -114,6 +114,14 @@ def read_csv(path, stage):
             raise UserError(f"{path} is damaged ({error}): make it again with {stage}") from None
 
 
+def read_rows(path):
+    """Read a CSV into a list of {column: text}; empty if there is no such file yet."""
+    if not Path(path).exists():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
 def read_json(path, stage):
     """Read a JSON file, or raise UserError naming the stage that makes it."""
     try:

@@ -11,7 +11,6 @@ bands in the table are kept; rows that are there are not computed again.
 Writes results/figures/adaptation.csv and adaptation.png.
 """
 
-import csv
 import sys
 import time
 from pathlib import Path
@@ -46,10 +45,7 @@ FIELDS = ("trained_on", "tested_on", "bands", "start", "labelled", "draw", "dice
 
 def main():
     """Train and score what is missing, then draw the curves."""
-    rows = []
-    if Path(OUT).exists():
-        with open(OUT, newline="") as file:
-            rows = list(csv.DictReader(file))
+    rows = records.read_rows(OUT)
     work = Path(WORK)
     pool, tested = opened(DATA_DIR, work), opened(TEST_DIR, work) if TEST_DIR else None
     places = np.arange(len(pool))

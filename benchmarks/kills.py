@@ -56,10 +56,7 @@ def main():
     """Prepare the files, kill each stage, then fill its disk, and write the table."""
     script.check_choices(globals(), **CHOICES)
     script.check_ranges(globals(), KILLS=(1, None))
-    table = {}
-    if Path(OUT).exists():
-        with open(OUT, newline="") as file:
-            table = {row["stage"]: row for row in csv.DictReader(file)}
+    table = {row["stage"]: row for row in records.read_rows(OUT)}
     with tempfile.TemporaryDirectory() as place:
         place = Path(place)
         prepare(place)

@@ -10,7 +10,6 @@ comparison of two ways to choose, not a score.
 Writes results/figures/suggestions.csv, a row for each seed, way and number of patches; rows that are there stay.
 """
 
-import csv
 import sys
 from pathlib import Path
 
@@ -39,10 +38,7 @@ FIELDS = ("way", "seed", "labelled", "dice")
 
 def main():
     """Grow the labelled patches in both ways, for each seed."""
-    rows = []
-    if Path(OUT).exists():
-        with open(OUT, newline="") as file:
-            rows = list(csv.DictReader(file))
+    rows = records.read_rows(OUT)
     work = Path(WORK)
     patches = dataset.open_patches(DATA_DIR, work / "cache")
     assigned, _ = split_patches(patches, test_split="validation")

@@ -14,7 +14,7 @@ from scenes.opening import open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.polygons import EXCLUDED, HIDDEN
 from scenes.styles import VERDICTS
-from scenes.vectors import box_of, is_vector, rows_transform, shapes_over
+from scenes.vectors import box_of, is_vector, rows_transform, shapes_over, to_pixels
 from script import UserError
 
 LANDSLIDE, OTHER, UNLABELLED = 1, 0, 255  # values of a mask
@@ -83,9 +83,7 @@ class Labels:
 
     def _in_pixels(self, shapes):
         """Return shapes in pixels (column, row), the largest first."""
-        shapes = shapely.transform(
-            np.array(shapes, object), lambda points: np.column_stack(~self.grid.transform @ tuple(points.T))
-        )
+        shapes = to_pixels(np.array(shapes, object), self.grid)
         return sorted(shapes, key=lambda shape: -shape.area)
 
     def read(self, top, bottom, left, right):

@@ -11,6 +11,7 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from plots import ORANGE, plt, stretch
 from scenes.polygons import HIDDEN
+from scenes.vectors import to_pixels
 
 NODATA = 0.93  # grey where there is no scene
 LONGEST = 1400  # pixels to which the longer side of the scene is reduced, at most
@@ -54,8 +55,7 @@ def draw(path, scene, mask, bands, polygons, title, notes, metadata):
         axis.contourf(hidden, **shown)
 
     if scene.grid.crs:
-        back = ~scene.grid.transform
-        polygons = shapely.transform(polygons, lambda xy: np.column_stack(back @ (xy[:, 0], xy[:, 1])))
+        polygons = to_pixels(polygons, scene.grid)
     if len(polygons):
         form = {"facecolor": to_rgba(ORANGE, 0.2), "edgecolor": ORANGE, "linewidth": 0.6}
         axis.add_patch(PathPatch(compound_path(polygons, factor), **form))

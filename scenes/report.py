@@ -18,6 +18,7 @@ from plots import stretch
 from scenes.pixel_grid import reduced_shape
 from scenes.polygons import EXCLUDED, HIDDEN
 from scenes.styles import CLASSES, COLOURS, MASK_CLASSES, PROBABILITY_RAMP, class_ranges, hex_colour
+from scenes.vectors import to_pixels
 
 FOLDER = Path(__file__).parent / "report_page"
 LONGEST = 2000  # pixels of the longer side of its pictures
@@ -178,8 +179,7 @@ def rows(table, columns, area, grid):
     """Return what the page needs of each polygon; its rings in columns and rows of the grid."""
     shapes = table.geometry.to_numpy()
     if grid.crs:
-        back = ~grid.transform
-        shapes = shapely.transform(shapes, lambda xy: np.column_stack(back @ (xy[:, 0], xy[:, 1])))
+        shapes = to_pixels(shapes, grid)
     pixel = max(1.0, max(grid.shape) / LONGEST)
     shapes = shapely.simplify(shapes, 0.5 * pixel)
     found = []

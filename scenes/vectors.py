@@ -203,6 +203,11 @@ def box_of(grid, top, bottom, left=0, right=None):
     return shapely.box(*np.min(corners, 0), *np.max(corners, 0))
 
 
+def to_pixels(shapes, grid):
+    """Return shapes, an array of them in the coordinates of a grid, in its pixels (column, row)."""
+    return shapely.transform(shapes, lambda points: np.column_stack(~grid.transform @ tuple(points.T)))
+
+
 def rows_transform(grid, top, left=0):
     """Return the transform of the part of a grid from row `top` and column `left` on."""
     return grid.transform @ grid.transform.translation(left, top)
