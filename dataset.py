@@ -13,7 +13,7 @@ from filelock import FileLock
 import splits
 from packing import PACK_FORMAT, PackWriter, Patches, read_pack
 from patch_files import NoPatches, find_patches, left_aside
-from patch_reading import Fault, MaskRule, ReadOptions, common_form, read_patch, size_text, stated
+from patch_reading import Fault, MaskRule, ReadOptions, common_form, read_patch, size_text
 from script import UserError, progress
 
 FAULTS_SHOWN = 20
@@ -80,7 +80,7 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
     shape, dtype = common_form(entries, options)
     form = (shape, dtype) if shape else None
     faults, kept, extremes, rule, passing = list(faults), [], [], MaskRule(), False
-    about = stated(entries[0].image) if entries else {}
+    stated = None  # by the first file that can be read
     with PackWriter(folder, len(entries) * int(np.prod(shape)) * dtype.itemsize if shape else 0) as pack:
         for entry in progress(entries, f"packing {len(entries)} patches"):
             try:
@@ -89,8 +89,9 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
                 faults.append((_name(getattr(fault, "path", entry.image), data_dir), str(fault)))
                 passing |= fault.passing
                 continue
-            if (other := stated(entry.image)) != about:
-                words = [" ".join((*each.get("bands", ()), each.get("values", ""))) for each in (other, about)]
+            stated = patch.stated if stated is None else stated
+            if patch.stated != stated:
+                words = [" ".join((*each.get("bands", ()), each.get("values", ""))) for each in (patch.stated, stated)]
                 faults.append((_name(entry.image, data_dir), f"says that it holds {words[0]}, the first {words[1]}"))
                 continue
             mask = np.full(patch.image.shape[:2], UNLABELLED, np.uint8) if patch.mask is None else patch.mask
@@ -119,7 +120,7 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
             labelled=[entry.mask is not None for entry in kept],
             faults=faults,
             dates=options.dates,
-            **about,
+            **(stated or {}),
             notes=[f"{gaps}, {pack.missing / pack.pixels:.1%} of all: not labelled"] if pack.gaps else [],
         )
         if kept and (skip_bad or not faults):

@@ -53,13 +53,15 @@ class Patch:
     Attributes:
         image: height x width x bands, in file units; 0 where there is no data.
         mask: height x width, uint8, or None: 0, 1, 255 where there is no label, and 254 where the file holds 255, of
-            which the whole folder decides (`settled`).
+            which the whole folder decides (`MaskRule`).
         gap: height x width bool, where there is no data, or None if there is data everywhere.
+        stated: what an image file of make_patches.py says of itself, {"bands": names, "values": unit}; of others {}.
     """
 
     image: np.ndarray
     mask: np.ndarray | None
     gap: np.ndarray | None
+    stated: dict
 
 
 # h5py raises any of these for a damaged file, depending on which bytes are damaged
@@ -84,7 +86,7 @@ def read_patch(image_path, mask_path, options=None, form=None):
         Fault: its attribute `path` is the file with the defect.
     """
     path, options = image_path, (options or ReadOptions()).of(image_path)
-    picture, gap, mask = is_picture(path), None, None
+    picture, gap, mask, stated = is_picture(path), None, None, {}
     try:
         check_readable(path)
         if path.suffix.lower() == SERIES:
@@ -92,7 +94,8 @@ def read_patch(image_path, mask_path, options=None, form=None):
         elif picture:
             image, gap = from_picture(pictures.read, path, form[0][2] if form else 0)
         else:
-            image = read_array(path, "img")
+            with opened(path) as file:
+                image, stated = array_of(file, "img"), stated_by(file)
         image, gap = checked_image(image, gap)
         own = image.shape[:2]
         if options.size:
@@ -100,7 +103,7 @@ def read_patch(image_path, mask_path, options=None, form=None):
         if form:
             check_form(image, *form, "; train.py --size brings pictures to one size" if picture else "")
         if mask_path is None:
-            return Patch(image, None, gap)
+            return Patch(image, None, gap, stated)
         if path.suffix.lower() != SERIES:
             path = mask_path
             check_readable(path)
@@ -108,7 +111,7 @@ def read_patch(image_path, mask_path, options=None, form=None):
         mask = checked_mask(mask, own)
         if options.size and mask.shape != image.shape[:2]:
             mask = resized_mask(mask, image.shape[:2])
-        return Patch(image, mask if gap is None else np.where(gap, np.uint8(255), mask), gap)
+        return Patch(image, mask if gap is None else np.where(gap, np.uint8(255), mask), gap, stated)
     except Fault as fault:
         fault.path = path
         raise
@@ -136,20 +139,39 @@ def check_readable(path):
         raise Fault(f"cannot be opened: {error.strerror or error}", passing=True) from None
 
 
-def read_array(path, key):
-    """Read the dataset `key` of an HDF5 file, or raise Fault."""
+@contextlib.contextmanager
+def opened(path):
+    """Open an HDF5 file; Fault says what is wrong if it, or what the block reads from it, cannot be read."""
     try:
         with h5py.File(path) as file:
-            data = file.get(key)
-            if not isinstance(data, h5py.Dataset):
-                raise Fault(f"has no array '{key}' (it has: {', '.join(file) or 'nothing'})")
-            if lacking := missing_filter(data):
-                raise Fault(f"is compressed with {lacking}, which is not installed", passing=True)
-            return data[()]
+            yield file
     except BlockingIOError:
         raise Fault("is locked: another program writes it; wait, or set HDF5_USE_FILE_LOCKING=FALSE", True) from None
     except H5_ERRORS:
         raise Fault("is cut short or not HDF5: fetch or write it again") from None
+
+
+def read_array(path, key):
+    """Read the dataset `key` of an HDF5 file, or raise Fault."""
+    with opened(path) as file:
+        return array_of(file, key)
+
+
+def array_of(file, key):
+    """Read the dataset `key` of an open HDF5 file, or raise Fault."""
+    data = file.get(key)
+    if not isinstance(data, h5py.Dataset):
+        raise Fault(f"has no array '{key}' (it has: {', '.join(file) or 'nothing'})")
+    if lacking := missing_filter(data):
+        raise Fault(f"is compressed with {lacking}, which is not installed", passing=True)
+    return data[()]
+
+
+def stated_by(file):
+    """Return what an open HDF5 file says of its image, see Patch."""
+    with contextlib.suppress(*H5_ERRORS):
+        return {"bands": [str(name) for name in file.attrs["bands"]], "values": str(file.attrs["values"])}
+    return {}
 
 
 def missing_filter(data):
@@ -289,15 +311,6 @@ def write_array(path, key, array, attributes=None):
     with atomic_hdf5(path) as file:
         file[key] = array
         file.attrs.update(attributes or {})
-
-
-def stated(path):
-    """Return what an image file of make_patches.py says of itself: {"bands": names, "values": unit}; of others {}."""
-    with contextlib.suppress(*H5_ERRORS):
-        if path.suffix.lower() in HDF5:
-            with h5py.File(path) as file:
-                return {"bands": [str(name) for name in file.attrs["bands"]], "values": str(file.attrs["values"])}
-    return {}
 
 
 def common_form(entries, options=None):

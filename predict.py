@@ -220,9 +220,7 @@ def read_patch(entry, run):
             f"{entry.image}: {patch_reading.size_text(image.shape[:2])} pixels, but run {run.name} was trained on "
             f"{patch_reading.size_text(size)}"
         )
-    names = patch_reading.stated(entry.image).get("bands") or band_names(
-        image.shape[2], run.options.of(entry.image).dates
-    )
+    names = patch.stated.get("bands") or band_names(image.shape[2], run.options.of(entry.image).dates)
     columns = band_columns(run.config["bands"], names, entry.image)
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap
     mean = np.array(run.config["band_mean"], np.float32)

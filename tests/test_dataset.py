@@ -1,6 +1,7 @@
 """Data sets: patches are found, paired, checked, cached and split, from files in the published layouts."""
 
 import json
+import os
 import shutil
 import warnings
 
@@ -504,3 +505,13 @@ def test_images_that_state_other_bands_than_the_first_are_refused(flat, tmp_path
     with pytest.raises(UserError, match="image_7.h5: says that it holds x13 x12"):
         dataset.open_patches(flat, tmp_path / "cache")
     assert dataset.open_patches(flat, tmp_path / "cache", skip_bad=True).bands[0] == "x0"
+    os.truncate(flat / "images" / "image_1.h5", 4000)  # then the second image is the one to compare with
+    patches = dataset.open_patches(flat, tmp_path / "cache", skip_bad=True)
+    assert (len(patches), patches.bands[0]) == (18, "x0")
+
+
+def test_packing_opens_an_image_once_for_its_form_and_once_to_read_it(flat, monkeypatch):
+    opened, file_class = [], h5py.File
+    monkeypatch.setattr(h5py, "File", lambda path, *mode: opened.append(path.name) or file_class(path, *mode))
+    open_here(flat)
+    assert (opened.count("image_2.h5"), opened.count("mask_2.h5")) == (2, 1)
