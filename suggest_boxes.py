@@ -35,7 +35,7 @@ def main():
     script.check_choices(globals(), **CHOICES)
     from scenes import suggestions
     from scenes.opening import check_readable
-    from scenes.targets import FILES, check_targets
+    from scenes.targets import FILES, changed, check_targets
 
     check_readable(MAP)
     if MAP.endswith(FILES["mask"]):
@@ -47,7 +47,7 @@ def main():
     tiles = suggestions.choose_tiles(free, BOXES, None if BY == "doubt" else SEED)
     if not tiles:
         raise script.UserError(f"{MAP}: no box of {SIZE} pixels is left that was seen and can be labelled")
-    suggestions.write(target, suggestions.boxes(grid, SIZE, tiles, doubt))
+    suggestions.write(target, suggestions.boxes(grid, SIZE, tiles, doubt), changed(MAP))
     print(f"{len(tiles)} boxes of {SIZE} pixels ({BY}): {target}")
     print(f"next: draw all landslides in them, then python make_patches.py --scene SCENE --labels FILE --area {target}")
 

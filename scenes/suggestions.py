@@ -8,6 +8,7 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from records import atomic_write
+from scenes.geopackage import reproducible
 from scenes.opening import open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.vectors import box_of, shapes_over
@@ -102,7 +103,7 @@ def boxes(grid, size, tiles, doubt):
     return geopandas.GeoDataFrame(columns, geometry=shapes, crs=grid.crs)
 
 
-def write(path, table):
-    """Write a table as a GeoPackage, whole or not at all."""
-    with atomic_write(path) as partial:
+def write(path, table, date):
+    """Write a table as a GeoPackage, whole or not at all; the same table and `date`, a datetime, give the same bytes."""
+    with reproducible(date), atomic_write(path) as partial:
         pyogrio.write_dataframe(table, partial, layer="boxes", driver="GPKG", geometry_type="Polygon", VERSION="1.2")

@@ -64,5 +64,9 @@ def side_files(targets):
 
 def date_of(path, run):
     """Date of a GeoPackage: the scene's, or the model's where the scene is no file (in an archive, at an address)."""
-    path = Path(path) if Path(path).exists() else run.folder / "model.keras"
-    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    return changed(path if Path(path).exists() else run.folder / "model.keras")
+
+
+def changed(path):
+    """Return when a file was last changed, as a datetime in UTC."""
+    return datetime.fromtimestamp(Path(path).stat().st_mtime, UTC)

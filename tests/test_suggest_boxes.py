@@ -54,6 +54,13 @@ def test_the_most_doubtful_come_first_and_random_ones_are_spread(suggest):
     assert len(suggest(BOXES=100)) == 29  # all that were seen
 
 
+def test_the_same_map_gives_the_same_bytes(suggest, tmp_path):
+    suggest()
+    first = (tmp_path / "scene_boxes.gpkg").read_bytes()
+    suggest()
+    assert (tmp_path / "scene_boxes.gpkg").read_bytes() == first
+
+
 def test_labelled_ground_and_ground_beyond_the_area_get_no_box(suggest):
     first = suggest(BOXES=5)
     first.to_file("done.gpkg")
