@@ -209,7 +209,7 @@ def cut(cutters, config, staging):
         raise script.UserError("the scenes differ in what their values are: give the same --scaling for all")
     (values,) = units
     kind, rows, crs = stored_type(config["bands"], cutters), [], cutters[0].grid.crs
-    for number, cutter in enumerate(cutters):
+    for place, cutter in enumerate(cutters):
         for patch in script.progress(cutter, f"cutting {cutter.name}"):
             image = np.rint(patch.image) if kind == np.uint8 else patch.image
             about = {
@@ -221,16 +221,16 @@ def cut(cutters, config, staging):
                 "bands": list(config["bands"]),
                 "values": values,
             }
-            name = f"{len(rows) + 1}.h5"
-            write_array(staging / "images" / f"image_{name}", "img", image.astype(kind), about)
-            write_array(staging / "masks" / f"mask_{name}", "mask", patch.mask, about)
+            number = len(rows) + 1
+            write_array(staging / "images" / f"image_{number}.h5", "img", image.astype(kind), about)
+            write_array(staging / "masks" / f"mask_{number}.h5", "mask", patch.mask, about)
             box = patch.box
             if patch.grid.crs and crs and patch.grid.crs != crs:  # scenes of several zones may show the same ground
                 box = transform_bounds(patch.grid.crs, crs, *box)
             elif not patch.grid.crs:  # nobody knows which scenes show the same ground
-                box = [side + 1e9 * number for side in box]
+                box = [side + 1e9 * place for side in box]
             row = dict(zip(("left", "bottom", "right", "top"), map(float, box), strict=True))
-            row |= {"scene": cutter.name, "row": patch.row, "column": patch.column}
+            row |= {"number": number, "scene": cutter.name, "row": patch.row, "column": patch.column}
             rows.append(row | {"landslide": patch.landslide, "labelled": patch.labelled})
     return rows
 
@@ -273,15 +273,14 @@ def place(rows, staging, folder):
     """Move the patches to their splits and write patches.csv; those of an earlier call are replaced."""
     from scenes.patches import COLUMNS
 
-    number = 0
-    for old, row in enumerate(rows, 1):
+    for row in rows:
         if row["split"]:
-            number += 1
-            row["image"] = f"images/{row['split']}/image_{number}.h5"
             for kind in ("image", "mask"):
-                target = staging / f"{kind}s" / row["split"] / f"{kind}_{number}.h5"
+                name = f"{kind}_{row['number']}.h5"
+                target = staging / f"{kind}s" / row["split"] / name
                 target.parent.mkdir(exist_ok=True)
-                (staging / f"{kind}s" / f"{kind}_{old}.h5").rename(target)
+                (staging / f"{kind}s" / name).rename(target)
+            row["image"] = f"images/{row['split']}/image_{row['number']}.h5"
     for left_out in staging.glob("*/*.h5"):
         left_out.unlink()
     kept = [[row[column] for column in COLUMNS] for row in rows if row["split"]]

@@ -116,6 +116,16 @@ def test_splits_lie_a_patch_apart_and_have_their_shares(event, cut):
     assert content(event / "event") == first
 
 
+def test_a_patch_has_the_same_number_in_every_split(event, cut):
+    numbers = []
+    for seed in (0, 1):
+        cut("scene.tif", LABELS=["slides.gpkg"], AREA="area.gpkg", SEED=seed, OVERWRITE=True)
+        rows = listed(event / "event")
+        numbers.append({(row["row"], row["column"]): row["image"].rsplit("_", 1)[1] for row in rows})
+    both = numbers[0].keys() & numbers[1].keys()
+    assert numbers[0].keys() != numbers[1].keys() and all(numbers[0][place] == numbers[1][place] for place in both)
+
+
 def test_several_boxes_give_a_patch_each(event, cut):
     boxes = [box(r, c, 30, 31) for r in (5, 133, 261, 360) for c in (3, 100, 200, 300, 420)]
     write_shapes("boxes.gpkg", boxes)
