@@ -17,7 +17,7 @@ from augment import mirrored
 from bands import band_names
 from packing import PACK_FORMAT, JoinedPatches, PackWriter, Patches, content_hash, read_pack
 from patch_files import HDF5, PICTURES, SPLITS
-from patch_reading import Fault, check_readable, checked_image, from_picture, read_array
+from patch_reading import Fault, check_readable, checked_image, from_picture, read_stored
 from script import UserError, progress
 
 SUFFIXES = (*HDF5, *PICTURES, ".webp")
@@ -149,7 +149,7 @@ def read_image(path, bands, dtype):
     try:
         check_readable(path)
         stored = path.suffix.lower() in HDF5
-        image, gap = (read_array(path, "img"), None) if stored else from_picture(pictures.read, path, bands)
+        image, gap = read_stored(path)[:2] if stored else from_picture(pictures.read, path, bands)
         image, gap = checked_image(image, gap)
     except Fault as fault:
         raise UserError(f"{path}: {fault}") from None

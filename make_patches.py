@@ -222,7 +222,7 @@ def cut(cutters, config, staging):
                 "values": values,
             }
             number = len(rows) + 1
-            write_array(staging / "images" / f"image_{number}.h5", "img", image.astype(kind), about)
+            write_array(staging / "images" / f"image_{number}.h5", "img", image.astype(kind), about, patch.gap)
             write_array(staging / "masks" / f"mask_{number}.h5", "mask", patch.mask, about)
             box = patch.box
             if patch.grid.crs and crs and patch.grid.crs != crs:  # scenes of several zones may show the same ground

@@ -94,8 +94,7 @@ def read_patch(image_path, mask_path, options=None, form=None):
         elif picture:
             image, gap = from_picture(pictures.read, path, form[0][2] if form else 0)
         else:
-            with opened(path) as file:
-                image, stated = array_of(file, "img"), stated_by(file)
+            image, gap, stated = read_stored(path)
         image, gap = checked_image(image, gap)
         own = image.shape[:2]
         if options.size:
@@ -107,7 +106,7 @@ def read_patch(image_path, mask_path, options=None, form=None):
         if path.suffix.lower() != SERIES:
             path = mask_path
             check_readable(path)
-            mask = from_picture(pictures.read_mask, path) if is_picture(path) else coded(read_array(path, "mask"))
+            mask = from_picture(pictures.read_mask, path) if is_picture(path) else read_stored_mask(path)
         mask = checked_mask(mask, own)
         if options.size and mask.shape != image.shape[:2]:
             mask = resized_mask(mask, image.shape[:2])
@@ -151,13 +150,7 @@ def opened(path):
         raise Fault("is cut short or not HDF5: fetch or write it again") from None
 
 
-def read_array(path, key):
-    """Read the dataset `key` of an HDF5 file, or raise Fault."""
-    with opened(path) as file:
-        return array_of(file, key)
-
-
-def array_of(file, key):
+def read_array(file, key):
     """Read the dataset `key` of an open HDF5 file, or raise Fault."""
     data = file.get(key)
     if not isinstance(data, h5py.Dataset):
@@ -167,11 +160,14 @@ def array_of(file, key):
     return data[()]
 
 
-def stated_by(file):
-    """Return what an open HDF5 file says of its image, see Patch."""
-    with contextlib.suppress(*H5_ERRORS):
-        return {"bands": [str(name) for name in file.attrs["bands"]], "values": str(file.attrs["values"])}
-    return {}
+def read_stored(path):
+    """Read an image from HDF5, or raise Fault: (image, gap or None, stated); see Patch and `write_array`."""
+    with opened(path) as file:
+        image, stated = read_array(file, "img"), {}
+        gap = read_array(file, "gap") != 0 if "gap" in file else None
+        with contextlib.suppress(*H5_ERRORS):
+            stated = {"bands": [str(name) for name in file.attrs["bands"]], "values": str(file.attrs["values"])}
+        return image, gap, stated
 
 
 def missing_filter(data):
@@ -210,6 +206,8 @@ def checked_image(image, gap=None):
     if image.dtype.kind not in "uif":
         raise Fault(f"'img' holds {image.dtype}, not numbers")
     gap = np.zeros(shape[:2], bool) if gap is None else gap
+    if gap.shape != shape[:2]:
+        raise Fault(f"'gap' has shape {size_text(gap.shape) or 'none'}, its image {size_text(shape[:2])}")
     if image.dtype.kind == "f":
         with np.errstate(over="ignore"):  # values beyond float32 (such as a float64 nodata value) become infinite
             image = image.astype(np.float32)
@@ -234,9 +232,10 @@ def squeezed(array, axes):
     return array
 
 
-def coded(mask):
-    """Return a mask of an HDF5 file as `pictures.read_mask` does, without axes of length 1 before and behind."""
-    mask = squeezed(mask, 2)
+def read_stored_mask(path):
+    """Read a mask from HDF5 as `pictures.read_mask` does, without axes of length 1 before and behind."""
+    with opened(path) as file:
+        mask = squeezed(read_array(file, "mask"), 2)
     return np.where(mask == 255, 254, mask).astype(mask.dtype) if mask.dtype.kind in "uif" else mask
 
 
@@ -306,10 +305,12 @@ def size_text(shape):
     return " x ".join(map(str, shape))
 
 
-def write_array(path, key, array, attributes=None):
-    """Write one array as HDF5, whole or not at all, with `attributes` of the file."""
+def write_array(path, key, array, attributes=None, gap=None):
+    """Write an array as HDF5, whole or not at all, with `attributes` of the file and the `gap` of an image, if any."""
     with atomic_hdf5(path) as file:
         file[key] = array
+        if gap is not None and gap.any():
+            file["gap"] = gap
         file.attrs.update(attributes or {})
 
 

@@ -39,13 +39,16 @@ class CutPatch:
     """A patch and its place.
 
     Attributes:
-        image: size x size x bands, float32; a pixel without data holds the mean of those with data.
+        image: size x size x bands, float32; a pixel without data holds the mean of those with data, for programs that
+            do not read `gap`. Training and maps fill it by themselves, with the mean over all patches.
         mask: size x size, uint8: 1 landslide, 0 not, 255 not labelled, hidden or without data.
+        gap: size x size bool, where there is no data.
         row, column: of its upper left pixel in the scene. grid: PixelGrid of the patch.
     """
 
     image: np.ndarray
     mask: np.ndarray
+    gap: np.ndarray
     row: int
     column: int
     grid: object
@@ -144,7 +147,7 @@ class PatchCutter(contextlib.ExitStack):
                 mean = values[:, valid].mean(1, dtype=np.float64).astype(np.float32)
                 image = np.where(valid, values, mean[:, None, None])
                 grid = self.grid.window(row, column, (size, size))
-                yield CutPatch(np.moveaxis(image, 0, -1), mask, row, column, grid)
+                yield CutPatch(np.moveaxis(image, 0, -1), mask, ~valid, row, column, grid)
 
     def _is_labelled(self, mask):
         return (mask != UNLABELLED).mean() >= max(self.settings.least_labelled, 1 / mask.size)

@@ -104,6 +104,6 @@ def boxes(grid, size, tiles, doubt):
 
 
 def write(path, table, date):
-    """Write a table as a GeoPackage, whole or not at all; the same table and `date`, a datetime, give the same bytes."""
+    """Write a table as a GeoPackage, whole or not at all; the same table and `date`, a datetime, give equal bytes."""
     with reproducible(date), atomic_write(path) as partial:
         pyogrio.write_dataframe(table, partial, layer="boxes", driver="GPKG", geometry_type="Polygon", VERSION="1.2")

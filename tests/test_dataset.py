@@ -241,6 +241,12 @@ def test_groups_dead_links_and_overflow_are_faults(flat):
         assert part in str(caught.value)
 
 
+def test_gap_of_another_size_than_its_image_is_a_fault(tmp_path):
+    patch_reading.write_array(tmp_path / "image_1.h5", "img", np.ones((8, 8, 3)), gap=np.eye(7, dtype=bool))
+    with pytest.raises(patch_reading.Fault, match="'gap' has shape 7 x 7, its image 8 x 8"):
+        patch_reading.read_patch(tmp_path / "image_1.h5", None)
+
+
 def test_any_damage_within_a_file_is_a_fault(tmp_path):
     """A file with random bytes overwritten is read or raises Fault, whatever h5py raises."""
     write_h5(tmp_path / "image_1.h5", "img", np.zeros((8, 8, 3)))

@@ -248,6 +248,30 @@ def test_clouds_and_no_data_are_not_labelled(place, cut):
             np.testing.assert_array_equal(file["mask"][()] == 255, hidden[top : top + 16, left : left + 16])
 
 
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
+def test_pixels_without_data_are_so_in_training_and_in_maps(place, slides, cut, call, kind):
+    scene = make_bands(HEIGHT, WIDTH) if kind == "float32" else (60 * make_bands(HEIGHT, WIDTH)).clip(1, 255)
+    fill = -9999 if kind == "float32" else 0
+    scene[:, 100:140, 150:] = fill
+    write_raster(Path("scene.tif"), scene.astype(kind), nodata=fill)
+    write_shapes("slides.gpkg", slides)
+    cut("scene.tif", LABELS=["slides.gpkg"])
+    rows = listed(place / "event")
+    windows = {row["image"]: np.s_[:, int(row["row"]) :, int(row["column"]) :] for row in rows}
+    cut_scene = {name: np.moveaxis(scene[window][:, :32, :32], 0, -1) for name, window in windows.items()}
+    patches = dataset.open_patches("event", place / "cache")
+    pixels = np.stack([cut_scene[name] for name in patches.names])
+    gap = (pixels == fill).all(-1)
+    expected = pixels[~gap].astype(patches.images.dtype).mean(0)  # what stands for no data of files of other kinds, too
+    np.testing.assert_allclose(patches.images[gap], np.broadcast_to(expected, (gap.sum(), 3)), atol=1e-3 + (fill == 0))
+    assert patches.images.dtype == kind and (patches.masks[gap] == 255).all()
+    call("event")
+    for name in patches.names[::7]:
+        mask = Path("maps", name.split("/")[1], Path(name).name.replace("image", "mask"))
+        with h5py.File(mask) as file:
+            np.testing.assert_array_equal(file["mask"][()] == 255, gap[patches.names.index(name)])
+
+
 def test_bands_of_the_terrain_and_the_bytes_of_a_picture(event, cut):
     picture = np.clip(60 * make_bands(HEIGHT, WIDTH), 1, 255).astype(np.uint8)
     write_raster(Path("picture.tif"), picture)
