@@ -18,7 +18,7 @@ import script
 MAP = ""  # mask, probabilities or polygons: GeoTIFF, GeoPackage, Shapefile, GeoJSON, any that GDAL reads
 REFERENCE = ""  # what it is compared with: polygons or a mask
 AREA = ""  # polygons in which the reference is complete; empty: the whole map, if that is a raster or of predict.py
-MAP_LAYER = ""  # layer of a vector file; empty: landslides, or the only one
+MAP_LAYER = ""  # layer of a vector file; empty: landslides, as predict.py writes it, or else all layers
 REFERENCE_LAYER = ""  # the same for the reference
 OUT_DIR = ""  # folder for the files; empty: <map>_against_<reference> beside the map
 OVERWRITE = False  # replace files that are there

@@ -16,7 +16,7 @@ import runs
 import script
 
 INVENTORY = ""  # vector file of landslide polygons, in any coordinate system
-LAYER = ""  # its layer; empty: landslides, as predict.py writes it, or the only one
+LAYER = ""  # its layer; empty: landslides, as predict.py writes it, or else all layers
 WHERE = ""  # condition on its columns in SQL, such as "year = 2006"; empty: all rows
 SPLIT_PARTS = False  # count each part of a multi-part polygon as a landslide of its own
 AREA = ""  # vector file of the ground that was searched: only landslides with a point inside it count
@@ -69,9 +69,9 @@ def read_inventory():
 
     from scenes import vectors
 
-    layer = vectors.choose_layer(INVENTORY, LAYER)
     cut = ("cut_by_cloud", "cut_by_edge")  # columns of predict.py
-    table = vectors.read_shapes(INVENTORY, layer=layer, columns=(*cut, "verdict"), where=WHERE)
+    chosen = {"wanted": LAYER, "flag": "--layer", "where": WHERE}
+    table = vectors.read_layers(INVENTORY, columns=(*cut, "verdict"), **chosen)
     empty, repaired = table.attrs["empty"], table.attrs["repaired"]
     table, refuted = vectors.without_refuted(table)
     if SPLIT_PARTS:
@@ -80,8 +80,7 @@ def read_inventory():
     empty += np.count_nonzero(areas == 0)
     table, areas, studied = table[areas > 0], areas[areas > 0], None
     if AREA and len(table):
-        layer = "seen" if "seen" in vectors.layers(AREA) else None  # of a map of predict.py
-        ground = vectors.read_shapes(AREA, layer=layer).dissolve()
+        ground = vectors.read_layers(AREA, own=vectors.SEEN).dissolve()
         if not len(ground):
             raise script.UserError(f"{AREA} holds no shapes: it is empty")
         inside = table.representative_point().within(ground.to_crs(table.crs).geometry.iloc[0]).to_numpy()

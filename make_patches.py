@@ -29,7 +29,7 @@ from patch_reading import write_array
 SCENE = ()  # a product (.SAFE or zip), a GeoTIFF, or files of one band each, in order
 SCENES = ()  # several scenes or products; or a CSV table with columns input and before
 BEFORE = ()  # the same ground before the event, for a run of two dates
-LABELS = ()  # vector files or rasters of landslides; where two files label the same pixel, the later one wins
+LABELS = ()  # vector files (their layer landslides, or else all) or rasters of landslides; of two, the later one wins
 AREA = ""  # vector file of the ground in which the labels are complete; not given: the whole scene
 OUT_DIR = "data/event"  # folder of the patches
 OVERWRITE = False  # replace patches that are already in the folder

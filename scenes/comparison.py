@@ -10,7 +10,7 @@ from ground import to_geodetic
 from scenes import agreement, estimates, vectors
 from scenes.layers import PolygonLayer, RasterLayer, metric_grid, read_polygons
 from scenes.pixel_grid import PixelGrid
-from scenes.vectors import LANDSLIDES, choose_layer, is_vector, read_shapes
+from scenes.vectors import LANDSLIDES, SEEN, is_vector, read_layers, read_shapes
 from script import UserError
 
 FILES = ("scores.json", "objects.csv", "by_size.csv", "comparison.png")  # that compare_maps.py writes
@@ -52,7 +52,7 @@ def open_pair(map_path, reference_path, area_path, settings):
     Raises:
         UserError: one cannot be read, or laid over the other.
     """
-    area = read_shapes(area_path, map_path) if area_path else None
+    area = read_layers(area_path, map_path, own=SEEN) if area_path else None
     if area is not None and not len(area):
         raise UserError(f"{area_path} holds no shapes: it is empty")
     rasters, tables, seen = {}, {}, {}
@@ -65,10 +65,9 @@ def open_pair(map_path, reference_path, area_path, settings):
             if is_vector(path):
                 if threshold is not None:
                     raise UserError(f"{path} holds polygons: --threshold is for probabilities")
-                chosen = choose_layer(path, layer, f"--{name}-layer")
-                has_seen = chosen == LANDSLIDES and "seen" in vectors.layers(path)
-                tables[name] = read_polygons(path, other, chosen, least)
-                seen[name] = read_shapes(path, other, "seen") if has_seen else None
+                tables[name] = read_polygons(path, other, layer, f"--{name}-layer", least)
+                has_seen = layer in ("", LANDSLIDES) and {LANDSLIDES, SEEN} <= set(vectors.layers(path))
+                seen[name] = read_shapes(path, other, SEEN) if has_seen else None
             else:
                 if least:
                     raise UserError(f"{path} is a raster: --min-confidence is for polygons")

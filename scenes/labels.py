@@ -14,7 +14,7 @@ from scenes.opening import open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.polygons import EXCLUDED, HIDDEN
 from scenes.styles import VERDICTS
-from scenes.vectors import box_of, is_vector, rows_transform, shapes_over, to_pixels
+from scenes.vectors import SEEN, box_of, is_vector, rows_transform, shapes_over, to_pixels
 from script import UserError
 
 LANDSLIDE, OTHER, UNLABELLED = 1, 0, 255  # values of a mask
@@ -53,7 +53,7 @@ class Labels:
             UserError: a file cannot be read or laid over the scene, or a verdict is no word that is known.
         """
         self.grid, self.buffer, self.all_touched = grid, buffer, all_touched
-        self.area = shapes_over(area, grid, areas=True, may_miss=True).geometry.union_all() if area else None
+        self.area = shapes_over(area, grid, areas=True, may_miss=True, own=SEEN).geometry.union_all() if area else None
         self.sources, self.silent, verdicts, unreviewed = [], [], [], False
         if area and self.area.is_empty:
             self.silent.append(area)

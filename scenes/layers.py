@@ -15,7 +15,7 @@ from scenes.opening import open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.polygons import EXCLUDED, HIDDEN, NO_DATA
 from scenes.targets import FILES
-from scenes.vectors import box_of, faults_told, on_grid, read_shapes, rows_transform, without_refuted
+from scenes.vectors import box_of, faults_told, on_grid, read_layers, rows_transform, without_refuted
 from script import UserError
 
 ROWS = 256  # read together
@@ -35,7 +35,7 @@ class PolygonLayer:
         """Lay polygons over a grid.
 
         Args:
-            table: of `vectors.read_shapes`. grid: PixelGrid. path, over: of the file and of the grid, for messages.
+            table: of `vectors.read_layers`. grid: PixelGrid. path, over: of the file and of the grid, for messages.
             ground: PolygonLayer of the ground that was judged; None: all. may_be_empty: whether there may be none.
             small: whether a polygon without the centre of any pixel takes the pixel in which it lies.
 
@@ -213,12 +213,12 @@ class RasterLayer:
 # ---------------------------------------------------------------------- opening
 
 
-def read_polygons(path, other, layer, least):
+def read_polygons(path, other, layer, flag, least):
     """Read polygons that are to be laid over `other`, without those that a reviewer found to be no landslides.
 
-    least: confidence from which on they count; 0: all.
+    layer, flag: see `vectors.layers_to_read`. least: confidence from which on they count; 0: all.
     """
-    table, refuted = without_refuted(read_shapes(path, other, layer, ["confidence", "verdict"]))
+    table, refuted = without_refuted(read_layers(path, other, layer, flag, columns=["confidence", "verdict"]))
     if refuted:
         print(f"note: {path}: {refuted} polygons are left out, whose verdict is not landslide")
     if not least:

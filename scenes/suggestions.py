@@ -11,7 +11,7 @@ from records import atomic_write
 from scenes.geopackage import reproducible
 from scenes.opening import open_raster
 from scenes.pixel_grid import PixelGrid
-from scenes.vectors import box_of, shapes_over
+from scenes.vectors import SEEN, box_of, shapes_over
 from script import UserError
 
 LEAST_SEEN = 0.5  # share of a tile that must have a probability
@@ -85,7 +85,8 @@ def without(doubt, grid, size, inside="", labelled=""):
     """
     doubt, barred = doubt.copy(), []
     if inside:
-        barred.append(box_of(grid, 0, grid.height) - shapes_over(inside, grid, areas=True).geometry.union_all())
+        ground = shapes_over(inside, grid, areas=True, own=SEEN).geometry.union_all()
+        barred.append(box_of(grid, 0, grid.height) - ground)
     if labelled:
         barred.append(shapes_over(labelled, grid, areas=True, may_miss=True).geometry.union_all())
     # a box that only touches another at its side is free

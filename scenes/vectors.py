@@ -17,7 +17,7 @@ from script import UserError
 
 VECTORS = (".gpkg", ".shp", ".geojson", ".json", ".kml", ".fgb", ".gml", ".gdb", ".zip")
 MOST_SHARED = 0.5  # of its ground that a polygon may share with another
-LANDSLIDES = "landslides"  # layer of the maps of predict.py
+LANDSLIDES, SEEN = "landslides", "seen"  # layers of the maps of predict.py: what was found, ground that was judged
 
 
 def is_vector(path):
@@ -41,18 +41,38 @@ def layers(path):
         return [name for name, kind in pyogrio.list_layers(path) if kind]
 
 
-def choose_layer(path, wanted="", flag="--layer"):
-    """Return the layer of a file: the one that is wanted, or landslides, or the only one; None if there is none.
+def layers_to_read(path, wanted="", flag="", own=LANDSLIDES):
+    """Return the layers of a file that are read: the one that is wanted, else `own`, else all; [None] of a table.
+
+    Args:
+        path: of the file. wanted: name or "". flag: by which it is given, for messages.
+        own: layer of a map of predict.py that is meant, LANDSLIDES or SEEN.
 
     Raises:
-        UserError: the layer that is wanted is not there, or none is wanted of several. flag: by which it is given.
+        UserError: the layer that is wanted is not there.
     """
     names = layers(path)
     if wanted and wanted not in names:
         raise UserError(f"{path} has no layer {wanted} (it has: {', '.join(names)}): see {flag}")
-    if not wanted and len(names) > 1 and LANDSLIDES not in names:
-        raise UserError(f"{path} has the layers {', '.join(names)}: choose one with {flag}")
-    return wanted or (LANDSLIDES if LANDSLIDES in names else names[0] if names else None)
+    chosen = [wanted] if wanted else [own] if own in names else names
+    if len(chosen) > 1:
+        hint = f"; {flag} takes one" if flag else ""
+        print(f"note: {path}: its layers {', '.join(chosen)} are read together{hint}")
+    return chosen or [None]
+
+
+def read_layers(path, over="the Earth", wanted="", flag="", own=LANDSLIDES, columns=(), where=""):
+    """Read the layers of a vector file that `layers_to_read` chooses, as one table; see `read_shapes`."""
+    chosen = layers_to_read(path, wanted, flag, own)
+    tables = [read_shapes(path, over, layer, columns, where) for layer in chosen]
+    if len(tables) == 1:
+        return tables[0]
+    if any(table.crs != tables[0].crs for table in tables):
+        hint = f": choose one with {flag}" if flag else ": give them the same"
+        raise UserError(f"{path}: its layers {', '.join(chosen)} have different coordinate systems{hint}")
+    joined = pandas.concat(tables, ignore_index=True)
+    joined.attrs = {name: sum(table.attrs[name] for table in tables) for name in tables[0].attrs}
+    return joined
 
 
 def read_shapes(path, over="the Earth", layer=None, columns=(), where=""):
@@ -163,11 +183,11 @@ def on_grid(table, grid, margin=0.0):
     return table.set_geometry(shapely.make_valid(shapes.to_crs(grid.crs).to_numpy()), crs=grid.crs)
 
 
-def shapes_over(path, grid, margin=0.0, columns=(), areas=False, may_miss=False):
+def shapes_over(path, grid, margin=0.0, columns=(), areas=False, may_miss=False, own=LANDSLIDES):
     """Read the shapes of a vector file that lie near a scene, in the coordinate system of its grid.
 
     Args:
-        path: of the file; of a map of predict.py the layer landslides is read, of another file all layers are.
+        path: of the file. own: see `layers_to_read`.
         grid: PixelGrid of the scene. margin: metres by which the shapes are widened. columns: see `read_shapes`.
         areas: whether shapes without an area (lines, points) are a mistake. may_miss: whether all may lie elsewhere.
 
@@ -180,8 +200,8 @@ def shapes_over(path, grid, margin=0.0, columns=(), areas=False, may_miss=False)
     check_readable(path)
     if grid.crs is None:
         raise UserError(f"{path}: the scene has no coordinate system to lay it over")
-    names, laid, count = layers(path) or [None], [], 0
-    for layer in [LANDSLIDES] if LANDSLIDES in names else names:
+    laid, count = [], 0
+    for layer in layers_to_read(path, own=own):
         table = read_shapes(path, "the scene", layer, columns)
         if areas and not (shapely.get_dimensions(table.geometry.to_numpy()) == 2).all():
             raise UserError(f"{path} holds lines or points: areas are needed, so draw polygons")

@@ -444,12 +444,6 @@ def raster_of(value, **form):
     return lambda place: write_raster(place / "bad.tif", np.full((1, 90, 110), value), **form).name
 
 
-def several_layers(place):
-    for layer in ("one", "two"):
-        write_shapes(place / "bad.gpkg", box(1, 1, 9, 9), layer=layer)
-    return "bad.gpkg"
-
-
 FAULTS = {
     "REFERENCE": [
         (no_crs, "bad.shp: without a coordinate system"),
@@ -464,7 +458,6 @@ FAULTS = {
         (shapes_of(box(900, 900, 910, 910)), "bad.gpkg: none of its 1 polygons lies over map.tif"),
         (raster_of(np.uint8(1), transform=from_origin(LEFT + 9e4, TOP, 10, 10)), "bad.tif does not lie over map.tif"),
         (raster_of(np.uint8(17)), "bad.tif holds 17: a mask holds 0 and 1"),
-        (several_layers, "bad.gpkg has the layers one, two: choose one with --reference-layer"),
     ],
     "AREA": [
         (shapes_of(box(900, 900, 910, 910)), "bad.gpkg: none of its 1 polygons lies over map.tif"),
@@ -518,6 +511,28 @@ def test_settings_that_do_not_fit_are_told(compare, tmp_path, constants, told):
     write_shapes(tmp_path / "ref.gpkg", *scattered(12))
     with pytest.raises(script.UserError, match=told):
         compare("map.tif", "ref.gpkg", **constants)
+
+
+def test_all_layers_of_a_reference_count_unless_one_is_chosen(compare, tmp_path, capsys):
+    shapes = scattered(12)
+    write_raster(tmp_path / "map.tif", [blobs()])
+    write_shapes(tmp_path / "whole.gpkg", *shapes)
+    for layer, part in (("north", shapes[:8]), ("south", shapes[8:])):
+        write_shapes(tmp_path / "two.gpkg", *part, layer=layer)
+    whole, both = (compare("map.tif", f"{name}.gpkg") for name in ("whole", "two"))
+    assert both["pixels"] == whole["pixels"]
+    assert "two.gpkg: its layers north, south are read together; --reference-layer takes one" in capsys.readouterr().out
+    assert compare("map.tif", "two.gpkg", REFERENCE_LAYER="north")["pixels"]["tp"] < both["pixels"]["tp"]
+
+
+def test_the_area_of_a_map_is_the_ground_that_was_judged(compare, tmp_path):
+    write_raster(tmp_path / "map.tif", [blobs()])
+    write_shapes(tmp_path / "ref.gpkg", *scattered(12))
+    write_shapes(tmp_path / "area.gpkg", box(5, 8, 60, 70))
+    write_shapes(tmp_path / "other.gpkg", box(10, 10, 20, 20), layer="landslides")
+    write_shapes(tmp_path / "other.gpkg", box(5, 8, 60, 70), layer="seen")
+    first, second = (compare("map.tif", "ref.gpkg", area) for area in ("area.gpkg", "other.gpkg"))
+    assert first["pixels"] == second["pixels"]
 
 
 def test_polygons_that_a_reviewer_refuted_do_not_count(compare, tmp_path, capsys):

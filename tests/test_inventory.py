@@ -290,6 +290,18 @@ def test_the_ground_that_was_searched_gives_densities(inventory):
     assert found["landslides_per_km2"] == pytest.approx(number / (ground.to_crs(6933).area.sum() / 1e6), rel=1e-4)
 
 
+def test_all_layers_are_read_unless_one_is_chosen(tmp_path):
+    table = squares(np.geomspace(100, 1000, 12))
+    table.iloc[:5].to_file(tmp_path / "two.gpkg", layer="north")
+    table.iloc[5:].to_file(tmp_path / "two.gpkg", layer="south")
+    result = describe(tmp_path / "two.gpkg")
+    assert "12 landslides" in result.stdout, result.stderr
+    assert "note: two.gpkg: its layers north, south are read together; --layer takes one" in result.stdout.replace(
+        f"{tmp_path}/", ""
+    )
+    assert "5 landslides" in describe(tmp_path / "two.gpkg", "--layer", "north", "--overwrite").stdout
+
+
 def test_a_small_inventory_says_what_it_does_not_tell(tmp_path):
     squares(np.array([100.0, 400.0])).to_file(tmp_path / "few.shp")
     result = describe(tmp_path / "few.shp")
@@ -308,14 +320,14 @@ def test_what_cannot_be_described_is_told_in_one_line(tmp_path, inventory):
     whole.iloc[:0].to_file(tmp_path / "empty.gpkg")
     assert_user_error(describe(inventory, "--area", tmp_path / "empty.gpkg"), "empty.gpkg holds no shapes: it is empty")
     whole.to_file(tmp_path / "two.gpkg", layer="old")
-    whole.to_file(tmp_path / "two.gpkg", layer="new")
+    whole.to_crs(4326).to_file(tmp_path / "two.gpkg", layer="new")
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
     for name, told in (
         ("none.gpkg", "none.gpkg does not exist"),
         ("cut.shp", "cut.shp is cut short: it has 2000 of"),
         ("points.gpkg", "points.gpkg holds no polygon to be measured\n"),
         ("bare.shp", "bare.shp: without a coordinate system"),
-        ("two.gpkg", "two.gpkg has the layers old, new: choose one with --layer"),
+        ("two.gpkg", "two.gpkg: its layers old, new have different coordinate systems: choose one with --layer"),
         ("table.csv", "table.csv: its first layer holds no shapes"),
     ):
         assert_user_error(describe(tmp_path / name), told)
