@@ -46,7 +46,7 @@ def open_product(paths):
             f"{path} has the layout of before December 2016, with several granules: give the bands of one as files, "
             "--input GRANULE/*_T32TPS_*/IMG_DATA/*_B0[432].jp2"
         )
-    if any(_looks_like_product(name) for name in (path.name, *package.names)):
+    if any(looks_like_product(name) for name in (path.name, *package.names)):
         raise UserError(f"{path} lacks its metadata, MTD_MSIL1C.xml or MTD_MSIL2A.xml: download the product again")
     return None
 
@@ -54,7 +54,7 @@ def open_product(paths):
 def is_product_folder(path):
     """Return whether a folder is, or holds, or lies in a product; judged by names alone."""
     path = _whole(path)
-    return any(_looks_like_product(each.name) for each in (path.resolve(), *path.iterdir()))
+    return any(looks_like_product(each.name) for each in (path.resolve(), *path.iterdir()))
 
 
 def _whole(path):
@@ -64,5 +64,6 @@ def _whole(path):
     return next((each for each in (path, *path.parents) if any(each.glob("MTD_MSIL*.xml"))), path)
 
 
-def _looks_like_product(name):
+def looks_like_product(name):
+    """Return whether a file of that name lies in a product, or is one."""
     return bool(re.search(r"\.SAFE(/|\.zip$|$)|^MTD_\w+\.xml$|_MTL\.(json|txt)$|^manifest\.safe$", name, re.IGNORECASE))

@@ -1,6 +1,7 @@
 """Vector files: their layers, their shapes read, repaired, measured, and laid over the grid of a raster."""
 
 import contextlib
+import zipfile
 
 import geopandas
 import numpy as np
@@ -11,7 +12,8 @@ from pyogrio.errors import DataLayerError, DataSourceError, FieldError
 from shapely.errors import GEOSException
 
 from ground import has_ellipsoid, to_geodetic
-from scenes.opening import check_readable
+from scenes.opening import RASTERS, check_readable
+from scenes.products import looks_like_product
 from scenes.styles import VERDICTS
 from script import UserError
 
@@ -21,8 +23,32 @@ LANDSLIDES, SEEN = "landslides", "seen"  # layers of the maps of predict.py: wha
 
 
 def is_vector(path):
-    """Return whether a path is that of a vector file, by its ending."""
-    return str(path).lower().endswith(VECTORS)
+    """Return whether a path is that of a vector file, by its ending; a zip is one unless it holds a single raster."""
+    return str(path).lower().endswith(VECTORS) and content_of_zip(path)[0] != "a raster"
+
+
+def content_of_zip(path):
+    """Return what a zip holds ("vectors", "a product", "a raster", "other") and its names; ("", []) of another file."""
+    if not (str(path).lower().endswith(".zip") and zipfile.is_zipfile(path)):
+        return "", []
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/")]
+    if any(map(looks_like_product, names)):
+        return "a product", names
+    if any(name.lower().endswith(VECTORS) for name in names):
+        return "vectors", names
+    return "a raster" if sum(name.lower().endswith(RASTERS) for name in names) == 1 else "other", names
+
+
+def check_zip(path):
+    """Raise UserError for a zip without a vector file."""
+    content, names = content_of_zip(path)
+    if content in ("", "vectors"):
+        return
+    what = f"without a vector file: it holds {', '.join(names[:3]) or 'nothing'}{', ...' * (len(names) > 3)}"
+    if content == "a product":
+        what = "of a satellite product, not a vector file"
+    raise UserError(f"{path} is a zip {what}; give polygons, such as a GeoPackage or a zipped Shapefile")
 
 
 @contextlib.contextmanager
@@ -37,6 +63,7 @@ def faults_told(path):
 def layers(path):
     """List the names of the layers with shapes in a vector file."""
     check_readable(path)
+    check_zip(path)
     with faults_told(path):
         return [name for name, kind in pyogrio.list_layers(path) if kind]
 

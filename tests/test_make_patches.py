@@ -1,6 +1,7 @@
 """Patches cut from a scene and polygons: make_patches.py, labels, and splits by blocks of ground."""
 
 import csv
+import zipfile
 from pathlib import Path
 
 import geopandas
@@ -445,6 +446,40 @@ def test_a_mask_that_calls_0_no_data_means_no_landslide(event, slides):
     write_raster(Path("mask.tif"), truth[None], nodata=0)
     found = labels.Labels(["mask.tif"], grid_of("scene.tif")).read(0, HEIGHT, 0, WIDTH)
     np.testing.assert_array_equal(found, truth)
+
+
+def test_zips_of_vector_files_and_of_a_mask_are_labels(event, slides):
+    write_shapes("slides.shp", slides)
+    truth = rasterize(slides, (HEIGHT, WIDTH), transform=grid_of("scene.tif").transform, dtype="uint8")
+    write_raster(Path("mask.tif"), truth[None])
+    for stem, endings in (("shapes", ("shp", "shx", "dbf", "prj")), ("mask", ("tif",))):
+        with zipfile.ZipFile(f"{stem}.zip", "w") as archive:
+            for ending in endings:
+                archive.write(f"{'slides' if stem == 'shapes' else stem}.{ending}")
+        found = labels.Labels([f"{stem}.zip"], grid_of("scene.tif")).read(0, HEIGHT, 0, WIDTH)
+        np.testing.assert_array_equal(found, truth)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("a.txt", "b/c.pdf"), "bad.zip is a zip without a vector file: it holds a.txt, b/c.pdf"),
+        (("a.tif", "b.tif"), "bad.zip is a zip without a vector file: it holds a.tif, b.tif"),
+        ((), "bad.zip is a zip without a vector file: it holds nothing"),
+        (
+            ("S2A.SAFE/MTD_MSIL1C.xml", "S2A.SAFE/QI_DATA/MSK_CLOUDS_B00.gml", "S2A.SAFE/IMG_DATA/B04.jp2"),
+            "bad.zip is a zip of a satellite product, not a vector file",
+        ),
+    ],
+)
+def test_a_zip_without_a_vector_file_is_told(event, names, told):
+    with zipfile.ZipFile("bad.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    for given in ((["bad.zip"], ""), (["slides.gpkg"], "bad.zip")):
+        with pytest.raises(script.UserError) as error:
+            labels.Labels(given[0], grid_of("scene.tif"), given[1])
+        assert str(error.value).startswith(told) and "\n" not in str(error.value)
 
 
 def test_all_layers_of_a_file_count(event, slides):
