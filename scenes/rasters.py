@@ -26,13 +26,23 @@ class Counts:
         return {name: f"{count / max(self.with_data, 1):.4f}" for name, count in counts.items()}
 
 
+def meanings(percent):
+    """Say what the values of probability and mask mean, each in a line for its tags."""
+    scale, fill = ("0 to 100 percent", "255") if percent else ("0 to 1", "NaN")
+    return (
+        f"probability of landslide, {scale}; {fill}: no data, not seen or excluded",
+        "1: landslide, a probability of the threshold or more, 0: less; "
+        f"{polygons.EXCLUDED}: excluded, {polygons.HIDDEN}: not seen, {polygons.NO_DATA}: no data",
+    )
+
+
 def write(jobs, scenes, covers, settings, paths, metadata):
     """Compute and write probability and mask.
 
     Args:
         jobs, scenes: [pipeline.Job, ...] and the open Scenes that they read: after, and before if there is one.
         covers: of mapping.open_covers. settings: mapping.MapSettings.
-        paths: {"probability", "mask"}. metadata: {name: text} written into both.
+        paths: {"probability", "mask"}. metadata: {name: text} written into both, beside what their values mean.
 
     Returns:
         Counts.
@@ -48,10 +58,13 @@ def write(jobs, scenes, covers, settings, paths, metadata):
     grid, counts = jobs[0].grid, np.zeros(4, np.int64)
     overlap_adds = [tiling.OverlapAdd(grid) for _ in jobs]
     probability_form = {"dtype": "uint8", "nodata": 255} if settings.percent else {"dtype": "float32", "nodata": np.nan}
+    probability_form |= {"description": "probability of landslide", "unit": "%" if settings.percent else ""}
+    mask_form = {"dtype": "uint8", "nodata": polygons.NO_DATA, "description": "landslide"}
+    probability_tags, mask_tags = (metadata | {"meaning": text} for text in meanings(settings.percent))
     with (
         contextlib.closing(strips),  # before the scene is closed, the thread that reads it has to end
-        tiling.raster(paths["probability"], scenes[0].grid, metadata, **probability_form) as probabilities,
-        tiling.raster(paths["mask"], scenes[0].grid, metadata, dtype="uint8", nodata=255) as masks,
+        tiling.raster(paths["probability"], scenes[0].grid, probability_tags, **probability_form) as probabilities,
+        tiling.raster(paths["mask"], scenes[0].grid, mask_tags, **mask_form) as masks,
     ):
 
         @ensure_env  # needed in this thread, too, or GDAL prints messages of its own

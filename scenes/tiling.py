@@ -211,9 +211,10 @@ class OverlapAdd:
 
 
 @contextlib.contextmanager
-def raster(path, grid, tags, dtype, nodata):
+def raster(path, grid, tags, dtype, nodata, description="", unit=""):
     """Open a one-band raster on a PixelGrid for writing; it becomes a Cloud Optimized GeoTIFF when it closes.
 
+    tags: {name: text}. description, unit: of the band, as GIS programs show them.
     GDAL makes such a file of a finished one only, so a plain GeoTIFF is written beside it first, and removed.
     """
     path = Path(path)
@@ -240,6 +241,9 @@ def raster(path, grid, tags, dtype, nodata):
             opened = rasterio.open(plain, "w", **form)
         with opened as file:
             file.update_tags(**tags)
+            for say, text in ((file.set_band_description, description), (file.set_band_unit, unit)):
+                if text:
+                    say(1, text)
             yield file
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

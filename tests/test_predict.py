@@ -47,6 +47,15 @@ def test_a_map_is_right_to_the_pixel_whatever_the_size(call, place, height, widt
         assert file.is_tiled and file.compression.name == "deflate"
         probability = file.read(1, masked=True)
         assert file.tags()["run"] == "pixel" and file.tags()["threshold"] == "0.700" and file.tags()["revision"]
+        assert file.descriptions == ("probability of landslide",)
+        assert file.units == ("%" if form == "uint8" else None,)
+        assert file.tags()["meaning"].startswith(
+            "probability of landslide, " + ("0 to 100" if form == "uint8" else "0 to 1;")
+        )
+    with rasterio.open("maps/scene_mask.tif") as file:
+        assert file.descriptions == ("landslide",) and file.units == (None,)
+        for value in ("1: landslide", "253: excluded", "254: not seen", "255: no data"):
+            assert value in file.tags()["meaning"]
     assert np.array_equal(np.ma.getmaskarray(probability), gone)
     unit, step = (100, 0.0051) if form == "uint8" else (1, 1e-5)
     assert np.abs(probability / unit - expected)[~gone].max() < step
