@@ -174,7 +174,7 @@ def half_text(half):
 def shift_text(shift):
     """Say where the reference lies from the map."""
     if not shift["told"]:
-        return f"none can be told from {shift['pairs']} pairs of objects"
+        return f"no shift between map and reference can be told from {shift['pairs']} pairs of objects"
     return (
         f"the reference lies {shift['distance_m']:.{int(shift['distance_m'] < 10)}f} m to the {shift['direction']} "
         f"({shift['pairs']} pairs of objects)"

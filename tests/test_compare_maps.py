@@ -525,6 +525,17 @@ def test_all_layers_of_a_reference_count_unless_one_is_chosen(compare, tmp_path,
     assert compare("map.tif", "two.gpkg", REFERENCE_LAYER="north")["pixels"]["tp"] < both["pixels"]["tp"]
 
 
+def test_what_the_picture_says_of_a_shift_has_its_subject(compare, tmp_path, monkeypatch):
+    from scenes import comparison_picture
+
+    told, draw = [], comparison_picture.draw
+    monkeypatch.setattr(comparison_picture, "draw", lambda *given: told.append(given[5]) or draw(*given))
+    write_raster(tmp_path / "map.tif", [blobs(seed=1)])
+    write_raster(tmp_path / "ref.tif", [blobs(seed=2)])
+    pairs = compare("map.tif", "ref.tif")["shift"]["pairs"]
+    assert told[0][0] == f"no shift between map and reference can be told from {pairs} pairs of objects"
+
+
 def test_the_area_of_a_map_is_the_ground_that_was_judged(compare, tmp_path):
     write_raster(tmp_path / "map.tif", [blobs()])
     write_shapes(tmp_path / "ref.gpkg", *scattered(12))
