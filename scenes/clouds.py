@@ -7,12 +7,11 @@ Center) computes them, or the user gives a mask.
 import numpy as np
 from rasterio.enums import Resampling
 from rasterio.env import ensure_env
-from rasterio.errors import RasterioError
 from rasterio.warp import transform
 from rasterio.windows import Window
 
 from scenes import source
-from scenes.opening import open_raster
+from scenes.opening import damage_told, open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.product import REFLECTANCE
 from scenes.tiling import raster
@@ -72,10 +71,8 @@ class Clouds:
     @ensure_env
     def hidden(self, top, bottom):
         """Return which pixels of some rows are hidden: H x W bool; of ground beyond the raster nothing is known."""
-        try:
+        with damage_told(self.path):
             values = self.view.read(1, window=Window(0, top, self.grid.width, bottom - top))
-        except RasterioError:
-            raise UserError(f"{self.path} cannot be read: cut short or damaged, fetch it again") from None
         if self.coding == "scl":
             return np.isin(values, SCL_HIDDEN)
         if self.coding == "qa_pixel":

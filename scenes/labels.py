@@ -5,12 +5,11 @@ import numpy as np
 import shapely
 from rasterio.enums import Resampling
 from rasterio.env import ensure_env
-from rasterio.errors import RasterioError
 from rasterio.features import rasterize
 from rasterio.windows import Window
 from scipy.ndimage import distance_transform_edt
 
-from scenes.opening import open_raster
+from scenes.opening import damage_told, open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.polygons import EXCLUDED, HIDDEN
 from scenes.styles import VERDICTS
@@ -209,10 +208,8 @@ class MaskRaster:
 
     @ensure_env
     def _read(self, file, rows, columns):
-        try:
+        with damage_told(self.path):
             return file.read(1, window=Window.from_slices(rows, columns))
-        except RasterioError:
-            raise UserError(f"{self.path} cannot be read: cut short or damaged, fetch it again") from None
 
     def _silent(self, values):
         """Return where a file says nothing, whatever 255 means in it."""

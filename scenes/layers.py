@@ -4,14 +4,13 @@ import numpy as np
 import shapely
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
-from rasterio.errors import RasterioError
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from ground import has_ellipsoid
 from scenes.components import Numbering
-from scenes.opening import open_raster
+from scenes.opening import damage_told, open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.polygons import EXCLUDED, HIDDEN, NO_DATA
 from scenes.targets import FILES
@@ -172,10 +171,8 @@ class RasterLayer:
         self.most, self.highest = np.float32(most), high
 
     def _read(self, file, top, bottom, width):
-        try:
+        with damage_told(self.path):
             return file.read(1, window=Window(0, top, width, bottom - top))
-        except RasterioError:
-            raise UserError(f"{self.path} cannot be read: cut short or damaged, fetch it again") from None
 
     def _known(self, values):
         """Return where there is a value. A mask whose 0 is tagged as no data means no landslide by it."""

@@ -1,5 +1,6 @@
 """Rasters opened for a scene: paths in archives, what GDAL says of them, and elevation in metres on any grid."""
 
+import contextlib
 import logging
 import re
 import warnings
@@ -50,6 +51,19 @@ def open_raster(path):
             f"gdalwarp {flag}{path} {Path(path).stem}_warped.tif"
         )
     return file
+
+
+@contextlib.contextmanager
+def damage_told(path, where=""):
+    """Turn an error of GDAL in reading a raster within the block into a UserError that names it.
+
+    where: the place in it, such as "at rows 0 to 512".
+    """
+    try:
+        yield
+    except RasterioError:
+        place = f" {where}" if where else ""
+        raise UserError(f"{path} cannot be read{place}: cut short or damaged, fetch it again") from None
 
 
 def check_readable(path):
@@ -122,7 +136,8 @@ class Elevation:
     def _void(self):
         """Find the fill value of voids without a tag: the value beyond ELEVATIONS of the first such pixel."""
         step = max(1, max(self.file.shape) // 4000)
-        sample = self.file.read(1, out_shape=tuple(size // step for size in self.file.shape)).astype(np.float64)
+        with damage_told(self.path):
+            sample = self.file.read(1, out_shape=tuple(size // step for size in self.file.shape)).astype(np.float64)
         metres = (sample * self.scale + self.offset) * self.unit
         beyond = sample[(metres < ELEVATIONS[0]) | (metres > ELEVATIONS[1])]
         return float(beyond[0]) if beyond.size else None
@@ -130,14 +145,12 @@ class Elevation:
     def read(self, window):
         """Read a window: H x W float32 in metres, NaN where there is no elevation."""
         found = None
-        try:
+        with damage_told(self.path):
             for view in self.views:
                 part = view.read(1, window=window)
                 found = part if found is None else np.where(np.isnan(found), part, found)
                 if not np.isnan(found).any():
                     break
-        except RasterioError:
-            raise UserError(f"{self.path} cannot be read: cut short or damaged, fetch it again") from None
         metres = (found * np.float32(self.scale) + np.float32(self.offset)) * np.float32(self.unit)
         return np.where((metres >= ELEVATIONS[0]) & (metres <= ELEVATIONS[1]), metres, np.float32(np.nan))
 

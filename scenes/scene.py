@@ -10,11 +10,10 @@ import numpy as np
 from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import ensure_env
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from ground import horn_gradient, interpolate
-from scenes.opening import Elevation, open_raster
+from scenes.opening import Elevation, damage_told, open_raster
 from scenes.pixel_grid import PixelGrid, reduced_shape
 from script import UserError
 
@@ -132,13 +131,9 @@ class Scene:
             if not places:
                 continue
             numbers = [chosen[i][1] for i in places]
-            try:
+            rows = f"at rows {int(window.row_off)} to {int(window.row_off + window.height)}"
+            with damage_told(self.source.paths[index], rows):
                 part, known = self._read_file(index, file, numbers, window, shape)
-            except RasterioError:
-                rows = f"rows {int(window.row_off)} to {int(window.row_off + window.height)}"
-                raise UserError(
-                    f"{self.source.paths[index]} cannot be read at {rows}: cut short or damaged, fetch it again"
-                ) from None
             valid &= known
             values[places] = part
         if len(chosen) == len(self.source.bands):

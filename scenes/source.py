@@ -11,7 +11,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from bands import TERRAIN
 from ground import has_ellipsoid
 from scenes import products
-from scenes.opening import open_raster
+from scenes.opening import damage_told, open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.product import REFLECTANCE, Product
 from scenes.scene import Scene
@@ -239,7 +239,8 @@ def has_alpha(file):
     if file.count < 2 or file.colorinterp[-1] != ColorInterp.alpha:
         return False
     shape = tuple(min(size, 1024) for size in file.shape)
-    return bool(np.isin(file.read(file.count, out_shape=shape), (0, 255)).all())
+    with damage_told(file.name):
+        return bool(np.isin(file.read(file.count, out_shape=shape), (0, 255)).all())
 
 
 def is_untagged(file):

@@ -9,7 +9,7 @@ from rasterio.windows import Window
 
 from records import atomic_write
 from scenes.geopackage import reproducible
-from scenes.opening import open_raster
+from scenes.opening import damage_told, open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.vectors import SEEN, box_of, shapes_over
 from script import UserError
@@ -42,7 +42,8 @@ def tile_doubt(path, size):
             raise UserError(f"{path}: {grid.height} x {grid.width} pixels, smaller than a box of {size}")
         doubt = np.full((rows, columns), np.nan)
         for row in range(rows):
-            values = file.read(1, window=Window(0, row * size, columns * size, size), masked=True)
+            with damage_told(path):
+                values = file.read(1, window=Window(0, row * size, columns * size, size), masked=True)
             probability = np.ma.filled(values.astype(np.float32), np.nan) * unit
             if np.nanmax(probability, initial=0) > 1 or np.nanmin(probability, initial=0) < 0:
                 raise UserError(f"{path} holds more than probabilities: give <scene>_probability.tif of predict.py")

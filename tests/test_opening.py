@@ -1,5 +1,6 @@
 """Scenes and elevation as people have them: archives, alpha, swath edges, voids, feet, names, side files."""
 
+import os
 import sqlite3
 import warnings
 import zipfile
@@ -49,6 +50,18 @@ def test_rasters_in_a_zip_are_opened(tmp_path, monkeypatch):
         archive.write("scene.tif", "other.tif")
     with pytest.raises(UserError, match=r"holds 2 rasters \(inside/scene.tif, other.tif\): name one, --input zip://"):
         open_scene(["scene.zip"], RGB)
+
+
+def test_rasters_that_are_cut_short_are_told_where_they_are_looked_at_first(tmp_path):
+    noise = np.random.default_rng(0).integers(1, 255, (4, 300, 300), np.uint8)
+    picture = write_raster(tmp_path / "picture.tif", noise, photometric="RGB", alpha="yes")
+    elevation = write_raster(tmp_path / "dem.tif", noise[:1].astype(np.int16))
+    for path in (picture, elevation):
+        os.truncate(path, 30_000)
+    with pytest.raises(UserError, match="picture.tif cannot be read: cut short or damaged"):
+        open_scene([picture], RGB)
+    with rasterio.open(elevation) as file, pytest.raises(UserError, match="dem.tif cannot be read: cut short"):
+        opening.Elevation(elevation, PixelGrid.of(file))
 
 
 def test_control_points_alone_and_several_rasters_are_told(tmp_path):

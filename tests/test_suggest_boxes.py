@@ -1,5 +1,7 @@
 """Boxes to label: where the network doubts, and where it may ask."""
 
+import os
+
 import geopandas
 import numpy as np
 import pytest
@@ -70,6 +72,13 @@ def test_labelled_ground_and_ground_beyond_the_area_get_no_box(suggest):
     inside = sum(area.buffer(1).contains(each) for each in first.geometry)
     assert len(more) == 4 * 5 - 1 - inside and area.buffer(1).contains(shapely.union_all(more.geometry))
     assert shapely.union_all(more.geometry).intersection(shapely.union_all(first.geometry)).area < 1
+
+
+def test_a_map_that_is_cut_short_is_told(suggest, tmp_path):
+    suggest()
+    os.truncate(tmp_path / "scene_probability.tif", 4000)
+    with pytest.raises(script.UserError, match="scene_probability.tif cannot be read: cut short or damaged"):
+        suggest()
 
 
 @pytest.mark.parametrize(
