@@ -85,7 +85,10 @@ def build_encoder_unet(
 
 
 def check_encoder(name, height, width):
-    """Raise UserError if an encoder is unknown, cannot be downloaded, or has no maps that the decoder can use."""
+    """Raise UserError if an encoder is unknown, cannot be downloaded, or has no maps that the decoder can use.
+
+    The network that this builds cannot be trained: its layers have the precision of the moment, not that of the run.
+    """
     if name != LITE0:
         application_encoder(name, (height, width, 3), (0, 1, 2))
 
