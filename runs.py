@@ -22,7 +22,7 @@ DERIVED = (
     *("objects*.csv", "false_alarms*.csv", "reliability*.csv", "reliability*.png", "samples/*.png"),
 )
 # Constants of train.py that runs of earlier versions lack, with the value of those runs; then former names.
-ADDED = {"DATES": 2, "SIZE": 0, "MODEL": "unet", "EPOCHS": "", "ENCODER": "none", "ENLARGE": 2, "BACKGROUND_DIRS": ()}
+ADDED = {"DATES": 2, "SIZE": 0, "MODEL": "unet", "ENCODER": "none", "ENLARGE": 2, "BACKGROUND_DIRS": ()}
 ADDED |= {"TEACHER": "", "START_FROM": "", "FREEZE": "none"}
 RENAMED = {"BLOCK": "BLOCK_SIZE", "LABEL_SHARE": "LABELLED_FRACTION", "SCALES": "MULTI_SCALE_LOGITS"}
 REMOVED = {"RESIZE": False, "LOSS": "bce_dice", "LABEL_SMOOTHING": 0.0}  # with the only value that is still supported

@@ -73,7 +73,7 @@ def judge(run):
         "run": run.name,
         "split": SPLIT,
         "patches": len(indices),
-        "epochs": run.constants["EPOCHS"],
+        "epochs": run.constants.get("EPOCHS", ""),
         "parameters": model.count_params(),
         "threshold": round(float(threshold), 3),
         **metrics.pooled_summary(tp, fp, fn),

@@ -250,6 +250,15 @@ def test_bands_of_earlier_runs_were_numbered_from_0(tmp_path):
     assert opened.config["bands"] == ["band1"] and opened.constants["BANDS"] == ["1"]
 
 
+def test_constants_that_earlier_runs_lack_have_values_that_train_py_takes():
+    import train
+
+    known = script.constants(vars(train))
+    assert {name: type(value) for name, value in runs.ADDED.items()} == {
+        name: type(known[name][0]) for name in runs.ADDED
+    }
+
+
 def test_a_run_that_comes_with_the_project_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert runs.open_run("results", "rgb").folder == ROOT / "results" / "rgb"
