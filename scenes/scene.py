@@ -13,10 +13,11 @@ from rasterio.env import ensure_env
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from ground import horn_gradient, interpolate
+from ground import interpolate
 from scenes.opening import Elevation, open_raster
 from scenes.pixel_grid import PixelGrid, reduced_shape
 from script import UserError
+from slope import horn_gradient
 
 NO_PLACE = "EPSG:3857"  # stands for no coordinate system where GDAL asks for one to move pixels
 SAMPLE_PIXELS = 4_000_000  # a scene of no more is judged by all its pixels, a larger one by windows spread over it
