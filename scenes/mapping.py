@@ -13,8 +13,8 @@ from rasterio._err import CPLE_BaseError
 from rasterio.windows import Window
 
 import records
+from architecture import has_fixed_size, total_stride
 from bands import true_colour
-from networks import has_fixed_size, total_stride
 from records import atomic_write
 from scenes import geopackage, pipeline, polygons, rasters, styles, tiling
 from scenes.preparation import open_covers, open_scenes, prepare

@@ -53,7 +53,7 @@ def test_no_script_is_imported(name):
 
 @pytest.mark.parametrize("name", MODULES)
 def test_only_one_module_knows_tensorflow(name):
-    assert ("tensorflow" in set(imports(FILES[name]))) == (name == "model_files")
+    assert ("tensorflow" in set(imports(FILES[name]))) == (name == "tensorflow_parts")
 
 
 @pytest.mark.parametrize("name", MODULES)
