@@ -17,6 +17,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
 import devices
 import records
 import runs
@@ -100,7 +102,7 @@ def main():
         for name, seed, said in pool.map(lambda pair: (*pair, train(*pair)), wanted):
             print(f"{name}, seed {seed}: {said}")
 
-    from plots import ablation
+    import plots  # Matplotlib is slow to import
 
     path = Path(RESULTS_DIR, "ablation.csv")
     before = standing(path)
@@ -114,7 +116,7 @@ def main():
     for row in table:
         sd, gain = (f"{row[key]:.3f}" if row[key] != "" else "  -  " for key in ("sd", "gain"))
         print(f"{row['factor']:<32} {row['validation_dice']:.3f} ({sd}) {gain:>7} {int(row['parameters']):>10,}")
-    ablation(table, path.with_suffix(".png"))
+    plots.ablation(table, path.with_suffix(".png"))
     print(f"written: {path}, ablation.png")
 
 
@@ -229,14 +231,10 @@ def finished(name):
 def speeds(run):
     """Return the patches per second, (training, prediction), of a run's network with one batch in memory."""
     keras = devices.import_keras()
-    import numpy as np
-
-    from losses import BCEDice
-
     opened = runs.Run(Path(RESULTS_DIR, "ablation", run))
     keras.utils.set_random_seed(0)
     model = opened.model()
-    model.compile(optimizer="adamw", loss=BCEDice.of_constants(opened.constants))
+    model.compile(optimizer="adamw", loss=opened.loss())
     model.optimizer.build(model.trainable_variables)
     size = opened.constants["BATCH_SIZE"]
     images = np.random.default_rng(0).normal(size=(size, *model.input_shape[1:])).astype(np.float32)

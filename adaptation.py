@@ -1,13 +1,17 @@
-"""Adaptation of a model to data that it was not trained on, without masks: by band values or by statistics.
+"""Adaptation of a model to data that it was not trained on.
 
 `match_moments` and `match_histogram` change the images before the model sees them; `adapt_batch_norm` changes the
-model. With masks of the new data, a model is trained further: fine_tuning.py.
+model. None of them needs masks. `fine_tuner` trains the model further on a few patches with masks.
 """
 
 import numpy as np
 
+from devices import import_keras
+from model_files import all_layers
+
 QUANTILES = np.linspace(0, 1, 257)
 SAMPLE = 7  # every 7th pixel of a patch is enough for the quantiles of a data set
+WARMUP = 0.1  # share of the steps of `fine_tuner` in which the learning rate rises to its peak
 
 
 def match_moments(source, target):
@@ -47,10 +51,7 @@ def adapt_batch_norm(model, patches, indices, batch_size=16):
 
     They become the mean over the batches. The model is changed; its weights are not.
     """
-    import keras
-
-    from model_files import all_layers
-
+    keras = import_keras()
     layers = list(all_layers(model))
     norms = [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]
     drops = [layer for layer in layers if isinstance(layer, keras.layers.Dropout)]
@@ -65,3 +66,31 @@ def adapt_batch_norm(model, patches, indices, batch_size=16):
         layer.momentum = momentum
     for layer, rate in zip(drops, rates, strict=True):
         layer.rate = rate
+
+
+def fine_tuner(model, constants, learning_rate, steps):
+    """Return a function that trains a model further on a few labelled patches, flipped and turned.
+
+    Every call changes the model, starting from its present weights and a fresh optimizer.
+
+    Args:
+        model: a network with its weights. constants: of the run that it comes from, {NAME: value}.
+        learning_rate: its peak. steps: batches.
+    """
+    from feed import PatchFeed
+    from networks import compile_network
+
+    schedule = {"LEARNING_RATE": learning_rate, "EPOCHS": 1, "WARMUP_EPOCHS": WARMUP}
+    # only once: it takes longer than a few steps
+    compile_network(model, constants | schedule, steps, keep_statistics=True)
+    fresh = [np.array(variable) for variable in model.optimizer.variables]
+
+    def fine_tune(patches, indices, batch_size=16, seed=0):
+        for variable, value in zip(model.optimizer.variables, fresh, strict=True):
+            variable.assign(value)
+        square = patches.input_shape[0] == patches.input_shape[1]
+        feed = PatchFeed(patches, indices, batch_size, ("dihedral" if square else "flips",), seed, least_batches=steps)
+        for step in range(steps):
+            model.train_on_batch(*feed[step])
+
+    return fine_tune

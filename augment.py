@@ -7,6 +7,7 @@ lists those that train.py offers. No named band depends on direction, so flips a
 """
 
 import numpy as np
+import scipy  # which loads its parts on first use
 
 import rendering
 
@@ -73,10 +74,8 @@ def with_pixels(image, mask, factor, shift=0.0):
 
     Larger pixels average the ground that they cover. Edges are mirrored.
     """
-    from scipy import ndimage  # slow to import, and --help does not need it
-
     if factor > 1:  # a box `factor` pixels wide instead of one pixel; its variance is width squared / 12
-        image = ndimage.gaussian_filter(image, np.sqrt((factor**2 - 1) / 12), axes=(0, 1), mode="mirror")
+        image = scipy.ndimage.gaussian_filter(image, np.sqrt((factor**2 - 1) / 12), axes=(0, 1), mode="mirror")
     size = np.array(mask.shape)
     middle = (size - 1).reshape(2, 1, 1) / 2
     source = middle + factor * (np.indices(size) - middle) - shift
@@ -99,8 +98,6 @@ def _resample(image, mask, source):
     A sparse matrix of the four weights for each pixel resamples all bands in one pass with little memory, because
     augmentation competes with the network for the processor.
     """
-    from scipy import sparse  # slow to import, and --help does not need it
-
     height, width = mask.shape
     first = np.floor(source)
     (down, right), (row, column) = (source - first).reshape(2, -1), first.reshape(2, -1).astype(np.int32)
@@ -112,7 +109,7 @@ def _resample(image, mask, source):
         np.add(rows[below], columns[beside], out=pixels[:, corner])
         np.multiply((1 - down, down)[below], (1 - right, right)[beside], out=weights[:, corner])
     starts = np.arange(0, pixels.size + 1, 4, dtype=np.int32)
-    matrix = sparse.csr_array((weights.ravel(), pixels.ravel(), starts), shape=(mask.size, mask.size))
+    matrix = scipy.sparse.csr_array((weights.ravel(), pixels.ravel(), starts), shape=(mask.size, mask.size))
     moved = matrix @ image.reshape(mask.size, -1)
     nearest = np.where(down < 0.5, *rows) + np.where(right < 0.5, *columns)
     return moved.reshape(image.shape), mask.ravel()[nearest].reshape(mask.shape)
@@ -127,10 +124,8 @@ def mirrored(index, size):
 
 def _smooth(rng, size, cells=4):
     """Make a smooth random field of the given size, centred on 0 and seldom outside -1 ... 1."""
-    from scipy import ndimage  # slow to import, and --help does not need it
-
     coarse = 0.5 * rng.standard_normal((cells, cells))
-    return ndimage.zoom(coarse, np.divide(size, cells), order=3, mode="mirror", grid_mode=True).astype(np.float32)
+    return scipy.ndimage.zoom(coarse, np.divide(size, cells), order=3, mode="mirror", grid_mode=True).astype(np.float32)
 
 
 def colour(images, masks, rng, optical_bands=()):

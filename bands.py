@@ -119,6 +119,21 @@ def _kinds(bands):
     return kinds
 
 
+def l4s_gains(model_bands, unit):
+    """Return the factor of each band from reflectance x 10000, degrees and metres to what a run learnt from.
+
+    Args:
+        model_bands: names of the model's bands. unit: "l4s"; or "display", whose values are then kept within 0-255.
+    """
+    constants = dict(zip(BANDS_L4S, SCALE_L4S, strict=True))
+    names = [name if name in TERRAIN else sentinel2_band(name) for name in model_bands]
+    if unknown := [name for name, plain in zip(model_bands, names, strict=True) if plain not in constants]:
+        raise UserError(f"scaling l4s knows {' '.join(BANDS_L4S)}; the run's band {unknown[0]} is none of them")
+    display = unit == "display"
+    factor = DISPLAY_L4S if display else 1.0
+    return tuple(1.0 if display and name in TERRAIN else factor / constants[name] for name in names)
+
+
 def far_off(mean, deviation, usual_mean, usual_deviation):
     """Return which bands lie far from what is usual, as a bool for each.
 

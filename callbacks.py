@@ -7,7 +7,13 @@ import keras
 
 from model_files import save_model
 from records import atomic_write, read_csv, write_csv
-from script import UserError
+from script import UserError, heed_interrupt
+
+
+def feed_callback(feed):
+    """Return a callback that lets a feed.PatchFeed start each epoch, and that heeds Ctrl-C after each batch."""
+    heed = dict.fromkeys(("on_train_batch_end", "on_test_batch_end"), lambda batch, logs: heed_interrupt())
+    return keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch, **heed)
 
 
 class RunRecorder(keras.callbacks.Callback):

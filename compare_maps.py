@@ -13,6 +13,7 @@ from pathlib import Path
 import records
 import runs
 import script
+from targets import check_targets, scene_name
 
 # ---------------------------------------------------------------------- input and output
 MAP = ""  # mask, probabilities or polygons: GeoTIFF, GeoPackage, Shapefile, GeoJSON, any that GDAL reads
@@ -40,8 +41,7 @@ SEED = 0  # seed of the bootstrap
 def main():
     """Compare, write the files and print a table."""
     check_settings()
-    from scenes import comparison, tally
-    from scenes.targets import check_targets, scene_name
+    from scenes import comparison, comparison_picture, tally  # GDAL and Matplotlib are slow to import
 
     name = f"{scene_name([MAP])}_against_{scene_name([REFERENCE])}"
     folder = Path(OUT_DIR) if OUT_DIR else Path(MAP).parent / name
@@ -73,8 +73,6 @@ def main():
     inputs = {"map": MAP, "what": pair.mapped.what, "reference": REFERENCE, "area": AREA}
     pixel = [round(float(side.mean()), 3) for side in pair.grid.pixel_size]
     record = inputs | {"pixel_m": pixel} | record | {"revision": runs.revision()}
-
-    from scenes import comparison_picture
 
     records.write_csv(folder / "objects.csv", objects[0], objects[1:])
     rows = [["" if value is None else value for value in row.values()] for row in sizes]

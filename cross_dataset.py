@@ -20,14 +20,14 @@ import numpy as np
 
 import adaptation
 import dataset
-import devices
-import fine_tuning
+import metrics
 import patch_files
 import patch_reading
 import records
 import runs
 import script
 import splits
+from inference import confusions, threshold_curve
 
 DATA_DIRS = ()  # folders of patches, two or more; the last part of each path is its name
 OUT_DIR = "results/cross_dataset"  # folder of the scores and the runs
@@ -79,7 +79,7 @@ def main():
         if run.patches.bands != next(iter(sets.values())).patches.bands:
             raise script.UserError(f"{run.folder} was trained on other bands than the first run: remove it")
 
-    from plots import adaptation, transfer_matrix
+    import plots  # Matplotlib is slow to import
 
     write_sets(place / "sets.csv", sets)
     rows = []
@@ -90,8 +90,8 @@ def main():
                 rows += score(run, own, source, target)
     records.write_csv(place / "scores.csv", rows[0], [row.values() for row in rows])
     write_matrix(place / "matrix.csv", rows)
-    transfer_matrix(rows, place / "matrix.png")
-    adaptation(rows, place / "adaptation.png")
+    plots.transfer_matrix(rows, place / "matrix.png")
+    plots.adaptation(rows, place / "adaptation.png")
     print(table(rows))
     print(f"written: {place}/sets.csv, scores.csv, matrix.csv, matrix.png, adaptation.png")
 
@@ -157,10 +157,6 @@ def train(place, name, data_dir):
 
 def score(source, target, source_name, target_name, in_domain=False):
     """Return the rows of scores.csv of a run on a target's test split; out of domain, also with each adaptation."""
-    devices.import_keras()  # before the modules that import it
-    import metrics
-    from inference import confusions
-
     test, train_split = target.split("test"), target.split("train")
     rows = []
 
@@ -182,7 +178,7 @@ def score(source, target, source_name, target_name, in_domain=False):
     adaptation.adapt_batch_norm(model, target.patches, train_split)
     judge("AdaBN", model, source.threshold)
 
-    fine_tune = fine_tuning.fine_tuner(model, source.run.constants, FINE_TUNE_RATE, FINE_TUNE_STEPS)
+    fine_tune = adaptation.fine_tuner(model, source.run.constants, FINE_TUNE_RATE, FINE_TUNE_STEPS)
     for labelled in LABELLED:
         if labelled > len(train_split):
             print(f"{target_name} has {len(train_split)} training patches: {labelled} labelled ones are not tried")
@@ -198,10 +194,7 @@ def score(source, target, source_name, target_name, in_domain=False):
 
 def best_threshold(model, patches, indices):
     """Return the threshold with the highest pooled Dice on some patches."""
-    from inference import threshold_curve
-    from metrics import THRESHOLDS
-
-    return THRESHOLDS[threshold_curve(model, patches, indices, BATCH_SIZE).best()]
+    return metrics.THRESHOLDS[threshold_curve(model, patches, indices, BATCH_SIZE).best()]
 
 
 # ---------------------------------------------------------------------- what is written and shown

@@ -11,9 +11,13 @@ results/inventories/<name of the inventory>/. The inventory may come from predic
 
 from pathlib import Path
 
+import numpy as np
+
 import records
 import runs
 import script
+import size_statistics
+from targets import check_targets
 
 INVENTORY = ""  # vector file of landslide polygons, in any coordinate system
 LAYER = ""  # its layer; empty: landslides, as predict.py writes it, or else all layers
@@ -36,11 +40,12 @@ def main():
         raise script.UserError("no inventory: give a vector file of landslide polygons with --inventory")
     folder = Path(OUT_DIR) if OUT_DIR else Path("results", "inventories", Path(INVENTORY).stem)
     targets = [folder / name for name in ("statistics.json", "size_frequency.csv", "size_frequency.png")]
-
-    from scenes.targets import check_targets
-
     check_targets(targets, OVERWRITE)
-    areas, studied, notes = read_inventory()
+
+    import plots  # Matplotlib and GDAL are slow to import
+    from scenes.inventory import read_inventory
+
+    areas, studied, notes = read_inventory(INVENTORY, LAYER, WHERE, SPLIT_PARTS, AREA)
     print(f"{INVENTORY}: {len(areas)} landslides, {areas.sum() / 1e6:.4g} km2")
     for note in notes:
         print(f"note: {note}")
@@ -56,49 +61,10 @@ def main():
     settings = {"draws": DRAWS, "seed": SEED, "revision": runs.revision()}
     records.write_json(targets[0], source | found | settings)
     write_bins(areas, fits, targets[1])
-    draw(areas, fits, found, targets[2])
+    title = f"{Path(INVENTORY).name}: {len(areas)} landslides, {magnitudes(found)}"
+    bins = size_statistics.histogram(areas, BINS)
+    plots.size_frequency(bins, len(areas), curves(areas, fits, found), title, targets[2])
     print("written: " + ", ".join(map(str, targets)))
-
-
-# ---------------------------------------------------------------------- the inventory
-
-
-def read_inventory():
-    """Read and measure the landslides; return (their areas in m2, the studied ground in km2 or None, notes)."""
-    import numpy as np
-
-    from scenes import vectors
-
-    cut = ("cut_by_cloud", "cut_by_edge")  # columns of predict.py
-    chosen = {"wanted": LAYER, "flag": "--layer", "where": WHERE}
-    table = vectors.read_layers(INVENTORY, columns=(*cut, "verdict"), **chosen)
-    empty, repaired = table.attrs["empty"], table.attrs["repaired"]
-    table, refuted = vectors.without_refuted(table)
-    if SPLIT_PARTS:
-        table = table.explode(ignore_index=True)
-    areas = vectors.ground_areas(table)
-    empty += np.count_nonzero(areas == 0)
-    table, areas, studied = table[areas > 0], areas[areas > 0], None
-    if AREA and len(table):
-        ground = vectors.read_layers(AREA, own=vectors.SEEN).dissolve()
-        if not len(ground):
-            raise script.UserError(f"{AREA} holds no shapes: it is empty")
-        inside = table.representative_point().within(ground.to_crs(table.crs).geometry.iloc[0]).to_numpy()
-        table, areas, studied = table[inside], areas[inside], vectors.ground_areas(ground).sum() / 1e6
-    if not len(areas):
-        given = [name for name, value in (("WHERE", WHERE), ("AREA", AREA)) if value]
-        chosen = f", as chosen by {' and '.join(given)}" if given else ""
-        raise script.UserError(f"{INVENTORY} holds no polygon to be measured{chosen}")
-    is_cut = np.any([table[name] > 0 for name in cut if name in table], axis=0)
-    told = {
-        "that a reviewer found to be no landslides, left out": refuted,
-        "without a polygon, left out": empty,
-        "with an outline that is not valid, repaired": repaired,
-        "with several parts, one landslide each (--split-parts counts the parts)": table.count_geometries() > 1,
-        "cut by cloud or by the edge of the scene, so too small": is_cut,
-        "more than half within another polygon, both counted": vectors.overlapping(table.geometry.to_numpy()),
-    }
-    return areas, studied, [f"rows {what}: {np.sum(rows)}" for what, rows in told.items() if np.sum(rows)]
 
 
 # ---------------------------------------------------------------------- statistics
@@ -112,10 +78,6 @@ def statistics_of(areas, studied=None):
     Returns:
         (record as in statistics.json, {name: fit of size_statistics.py}); what is not told stands in `not_told`.
     """
-    import numpy as np
-
-    import size_statistics
-
     rng = np.random.default_rng(SEED)
     record = {
         "landslides": len(areas),
@@ -149,8 +111,6 @@ def statistics_of(areas, studied=None):
 
 def plain(value):
     """Return a record with its numbers as Python's own, of six digits."""
-    import numpy as np
-
     if isinstance(value, dict):
         return {name: plain(item) for name, item in value.items()}
     if isinstance(value, list):
@@ -181,8 +141,7 @@ def report(found):
             f"the power law begins at {with_interval(law, 'xmin_m2')} m2 with {law['in_tail']} landslides; "
             f"p = {law['p_value']:.2f}{': it is ruled out' if law['p_value'] <= 0.1 else ''}"
         )
-    magnitude = f", mLS {with_interval(law, 'mLS')}" if law and "mLS" in law else ""
-    print(f"magnitude mL {found['mL']:.2f}{magnitude}")
+    print(f"magnitude {magnitudes(found)}")
     for name, reason in found["not_told"].items():
         print(f"not told: {TITLES.get(name, name)}: {reason}")
 
@@ -196,16 +155,18 @@ def with_interval(fit, figure):
     return f"{value} ({ends[0]} to {ends[1]})" if ends else value
 
 
+def magnitudes(found):
+    """Format the magnitudes as text."""
+    law = found.get("power_law", {})
+    return f"mL {found['mL']:.2f}" + (f", mLS {with_interval(law, 'mLS')}" if "mLS" in law else "")
+
+
 # ---------------------------------------------------------------------- files
 
 
 def write_bins(areas, fits, path):
     """Write the size-frequency distribution: a row for each bin, with the mean density of each fit there."""
-    import numpy as np
-
-    from size_statistics import histogram
-
-    edges, counts, low, high = histogram(areas, BINS)
+    edges, counts, low, high = size_statistics.histogram(areas, BINS)
     widths = np.diff(edges)
     columns = {"from_m2": edges[:-1], "to_m2": edges[1:], "landslides": counts}
     for name, number in (("density_per_m2", counts), ("density_low", low), ("density_high", high)):
@@ -218,49 +179,23 @@ def write_bins(areas, fits, path):
     records.write_csv(path, list(columns), zip(*(values.tolist() for values in columns.values()), strict=True))
 
 
-def draw(areas, fits, found, path):
-    """Draw the density over the area, with the fits, the rollovers and the start of the power law."""
-    import numpy as np
+def curves(areas, fits, found):
+    """Return the curves of the fits for `plots.size_frequency`: {name: (label, areas, densities, its mark)}.
 
-    import plots
-    from size_statistics import histogram
-
-    edges, counts, low, high = histogram(areas, BINS)
-    held = counts > 0
-    scale = 1 / len(areas) / np.diff(edges)
-    figure, axis = plots.plt.subplots(figsize=(6.5, 4.6), layout="constrained")
-    axis.errorbar(
-        np.sqrt(edges[:-1] * edges[1:])[held],
-        (counts * scale)[held],
-        (np.array([counts - low, high - counts]) * scale)[:, held],
-        fmt="o",
-        color=plots.GREY,
-        markersize=3.5,
-        linewidth=0.8,
-        label="inventory, with 95 % of a Poisson number",
-    )
-    colours = {"inverse_gamma": plots.BLUE, "double_pareto": plots.ORANGE, "power_law": plots.GREEN}
+    The mark is (area, density) of the rollover, or of the start of the power law.
+    """
+    drawn = {}
     for name, fit in fits.items():
-        mark = "xmin_m2" if name == "power_law" else "rollover_m2"
-        share = fit.in_tail / len(areas) if name == "power_law" else 1.0
-        along = np.geomspace(fit.xmin if name == "power_law" else areas.min(), areas.max(), 300)
+        law = name == "power_law"
+        mark = "xmin_m2" if law else "rollover_m2"
+        share = fit.in_tail / len(areas) if law else 1.0
+        along = np.geomspace(fit.xmin if law else areas.min(), areas.max(), 300)
         place = found[name][mark]
-        where = f"{'from' if name == 'power_law' else 'rollover'} {with_interval(found[name], mark)} m²"
+        where = f"{'from' if law else 'rollover'} {with_interval(found[name], mark)} m²"
         label = f"{TITLES[name]}: exponent {with_interval(found[name], 'tail_exponent')}, {where}"
-        axis.plot(along, share * np.exp(fit.log_density(along)), color=colours[name], label=label)
-        axis.plot(place, share * np.exp(fit.log_density(place)), "D", color=colours[name], markeredgecolor="white")
-    law = found.get("power_law", {})
-    magnitudes = f"mL {found['mL']:.2f}" + (f", mLS {with_interval(law, 'mLS')}" if "mLS" in law else "")
-    title = f"{Path(INVENTORY).name}: {len(areas)} landslides, {magnitudes}"
-    axis.set(xscale="log", yscale="log", xlabel="area (m²)", ylabel="probability density (1/m²)", title=title)
-    axis.legend(
-        frameon=False,
-        fontsize=7,
-        loc="lower left",
-        title="diamond: rollover, or start of the power law",
-        title_fontsize=7,
-    )
-    plots.save(figure, path)
+        marked = place, share * np.exp(fit.log_density(place))
+        drawn[name] = label, along, share * np.exp(fit.log_density(along)), marked
+    return drawn
 
 
 if __name__ == "__main__":

@@ -10,12 +10,13 @@ model.keras, which contains the models of all members. Next: python optimize_thr
 import shutil
 from datetime import UTC, datetime
 
+import architecture
 import model_files
-import networks
 import records
 import runs
 import script
 import splits
+from devices import import_keras
 
 RESULTS_DIR = "results"  # folder of all runs
 MEMBERS = ()  # names of the runs to join
@@ -43,7 +44,7 @@ def main():
     kept += ("left_out", "file_dtype", "background_digest", "bands_from", "file_band_names")
     config = {"run": folder.name, "members": names, **{key: first.config[key] for key in kept if key in first.config}}
     # those of the member that allows fewest sizes of images, by which tiles of scenes are laid
-    strictest = max(opened, key=lambda member: networks.total_stride(member.constants, config["input_shape"]))
+    strictest = max(opened, key=lambda member: architecture.total_stride(member.constants, config["input_shape"]))
     config["constants"] = strictest.config.get("constants", {})
     config["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     config["parameters"] = sum(model.count_params() for model in models)
@@ -73,8 +74,7 @@ def check_members(opened):
 
 def mean_model(models):
     """Build a model that gives the mean of several models with the same input."""
-    import keras
-
+    keras = import_keras()
     image = keras.Input(models[0].input_shape[1:], name="bands")
     members = [keras.Model(model.input, model.output, name=f"member{i}") for i, model in enumerate(models)]
     mean = keras.layers.Average(dtype="float32", name="mean")([member(image) for member in members])

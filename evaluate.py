@@ -16,10 +16,13 @@ import numpy as np
 
 import dataset
 import false_alarms
+import metrics
+import objects
 import patch_files
 import records
 import runs
 import script
+from inference import predict
 
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
@@ -55,9 +58,9 @@ def main():
         ground, chosen = false_alarms.open_for_run(run, SPLIT, cache_dir, BACKGROUND_DIRS)
     model = run.model()
 
-    from plots import reliability_diagram
+    import plots  # Matplotlib is slow to import
 
-    record, per_image, by_size, curve = score(model, patches, indices, threshold, run.constants)
+    record, per_image, by_size, curve = score(model, run.loss(), patches, indices, threshold)
     record = {
         "run": folder.name,
         "data_dir": str(patches.data_dir),
@@ -85,7 +88,7 @@ def main():
     columns, header = curve.reliability(), ("mean_probability", "landslide_share", "pixels")
     records.write_csv(folder / f"reliability{suffix}.csv", header, zip(*columns, strict=True))
     title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
-    reliability_diagram(*columns, title, folder / f"reliability{suffix}.png")
+    plots.reliability_diagram(*columns, title, folder / f"reliability{suffix}.png")
     records.write_json(folder / f"metrics{suffix}.json", record)
     print(table(record, by_size))
     if ground:
@@ -103,7 +106,7 @@ def record_suffix(patches, own):
     return "".join(f"_{part}" for part in parts)
 
 
-def score(model, patches, indices, threshold, constants):
+def score(model, loss, patches, indices, threshold):
     """Predict the patches and score them.
 
     Scores are pooled over all pixels. Scores named mean_image_... are means over patches, where an empty patch without
@@ -112,12 +115,6 @@ def score(model, patches, indices, threshold, constants):
     Returns:
         (record of metrics.json, rows of per_image.csv, rows of objects.csv, metrics.ThresholdCurve).
     """
-    import metrics
-    import objects
-    from inference import predict
-    from losses import BCEDice
-
-    loss = BCEDice.of_constants(constants)
     curve, counts, outlined, total_loss = metrics.ThresholdCurve(), [], [], 0.0
     for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE, TTA):
         masks = patches.read_masks(batch)

@@ -11,21 +11,20 @@ the scaling l4s. Next: load it in QGIS (docs/qgis.md).
 """
 
 import importlib.util
-import json
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+import architecture
 import model_files
-import networks
 import patch_reading
 import records
 import runs
 import script
-from bands import TERRAIN, band_columns, band_names
+from bands import TERRAIN, band_columns, band_names, l4s_gains
 from devices import import_keras
+from inference import probabilities
 
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -62,7 +61,6 @@ class Scaling(NamedTuple):
 
 
 PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
-OPSET = 17  # version of ONNX's operators; onnxruntime 1.12, the oldest that Deepness installs, knows it
 
 
 def main():
@@ -77,12 +75,17 @@ def main():
     patches = read_patches(run) if CHECK_ON else draw_patches(run)
     if import_keras().backend.backend() != "tensorflow":
         raise script.UserError("only TensorFlow exports: unset the environment variable KERAS_BACKEND")
+    if FORMAT == "savedmodel":
+        from tensorflow_parts import open_model, write_model
+    else:
+        from onnx_files import open_model, write_model
+
     model = model_files.fused(run.model(to_store=True), "float32")
     graph = build_graph(model, image_size(model, run), scaling)
     place = records.atomic_folder if FORMAT == "savedmodel" else records.atomic_write
     with place(path) as partial:
-        write(graph, partial, metadata(run, threshold, graph))
-        largest = largest_difference(partial, graph, model, patches, scaling)
+        write_model(graph, partial, metadata(run, threshold, graph))
+        largest = largest_difference(open_model(partial), graph, model, patches, scaling)
         if not largest <= TOLERANCE:  # not a number fails, too
             raise script.UserError(f"{path} is not written: its probabilities differ from Keras by {largest:.1e}")
     print(f"{path}: image {shape_text(graph.input_shape)} -> probability {shape_text(graph.output_shape)}")
@@ -128,8 +131,6 @@ def scaling_of(run):
     free = np.full(len(bands), np.inf)
     if SCALING == "none":
         return Scaling(np.ones(len(bands)), np.zeros(len(bands)), -free, free)
-    from scenes.scaling import l4s_gains  # before Keras
-
     unit = run.config.get("values")
     if not unit:
         raise script.UserError(f"SCALING l4s: it is not known what the values of run {run.name} are")
@@ -149,7 +150,7 @@ def image_size(model, run):
             raise script.UserError(f"SIZE is {SIZE}, but the network of run {run.name} takes {only} pixels only")
         return trained
     side = 512 if SIZE is None else SIZE
-    stride = networks.total_stride(run.constants, trained)
+    stride = architecture.total_stride(run.constants, trained)
     if side % stride:
         raise script.UserError(f"SIZE is {side}: run {run.name} needs a multiple of {stride}")
     return (side, side) if side else (None, None)
@@ -227,48 +228,6 @@ def metadata(run, threshold, graph):
     }
 
 
-def write(graph, path, about):
-    """Write a graph as a SavedModel, or as ONNX with the values `about` as JSON."""
-    keras = import_keras()
-    signature = [keras.InputSpec(shape=graph.input_shape, dtype="float32", name="image")]
-    if FORMAT == "savedmodel":
-        from tensorflow.errors import OpError
-
-        try:
-            graph.export(path, format="tf_saved_model", verbose=False, input_signature=signature)
-        except OpError as error:  # a full disk, for example
-            reason = error.message.split("; ")[-1].split(" [Op:")[0]
-            raise script.UserError(f"{path} cannot be written: {reason}") from None
-        return
-    import onnx
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # Keras asks NumPy for np.object, for tf2onnx
-        graph.export(path, format="onnx", verbose=False, input_signature=signature, opset_version=OPSET)
-    file = onnx.load(path)
-    (output,) = file.graph.output
-    for node in file.graph.node:
-        node.output[:] = ["probability" if name == output.name else name for name in node.output]
-    output.name = "probability"
-    for tensor in (*file.graph.input, output):
-        for side, name in zip(tensor.type.tensor_type.shape.dim, ("batch", "height", "width"), strict=False):
-            if side.dim_param:  # unknown, under a number of tf2onnx
-                side.dim_param = name
-    onnx.helper.set_model_props(file, {key: json.dumps(value) for key, value in about.items()})
-    onnx.save(file, path)
-
-
-def predictor(path):
-    """Open a written file: function image -> probability, arrays in the layout of the file."""
-    if FORMAT == "savedmodel":
-        layer = import_keras().layers.TFSMLayer(path, call_endpoint="serve")
-        return lambda image: np.asarray(layer(image))
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    return lambda image: session.run(["probability"], {"image": image})[0]
-
-
 # ---------------------------------------------------------------------- comparison with Keras
 
 
@@ -297,14 +256,12 @@ def read_patches(run):
     return np.stack(images)
 
 
-def largest_difference(path, graph, model, patches, scaling):
+def largest_difference(predict, graph, model, patches, scaling):
     """Return the largest difference between the probabilities of a written file and those of Keras.
 
-    Patches smaller than the images of the file are mirrored. A file for any size is compared on two, one not square.
+    predict: function of the file, image -> probability. Patches smaller than its images are mirrored. A file for any
+    size is compared on two, one not square.
     """
-    from inference import probabilities
-
-    predict = predictor(path)
     height, width = patches.shape[1:3]
     deepness = FORMAT == "deepness"
     fixed = graph.input_shape[2:] if deepness else graph.input_shape[1:3]

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import scipy
 
 import background
 import splits
 from inference import predict
+from objects import NEIGHBOURS
 from script import UserError
 
 
@@ -51,15 +53,11 @@ def count(model, ground, indices, threshold, batch_size=32, tta=False):
 
     Only the part of a patch that its picture covers is counted. Returns three int arrays of len(indices).
     """
-    from scipy import ndimage
-
-    from objects import NEIGHBOURS  # it imports Keras, and --help does not need it
-
     counts = []
     for batch, _, probabilities in predict(model, ground, indices, batch_size, tta):
         for (rows, columns), probability in zip(ground.extents[batch], probabilities, strict=True):
             alarm = probability[:rows, :columns] >= np.float32(threshold)
-            counts.append((alarm.size, np.count_nonzero(alarm), ndimage.label(alarm, NEIGHBOURS)[1]))
+            counts.append((alarm.size, np.count_nonzero(alarm), scipy.ndimage.label(alarm, NEIGHBOURS)[1]))
     return tuple(np.array(counts, int).reshape(-1, 3).T)
 
 

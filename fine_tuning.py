@@ -1,15 +1,15 @@
-"""Fine-tuning: training that starts from the weights of another run, the source."""
+"""Fine-tuning: training that starts from the weights of another run, the source, and the checks that it can.
+
+Keras is not needed here; `networks.carry_over` gives the network its weights.
+"""
 
 import numpy as np
 
-import model_files
-import networks
 import splits
+from architecture import SHAPE
 from bands import TERRAIN, counterparts, far_off, true_colour
 from runs import open_run
 from script import UserError, adopt
-
-WARMUP = 0.1  # share of the steps of `fine_tuner` in which the learning rate rises to its peak
 
 
 def open_source(results_dir, name):
@@ -28,9 +28,9 @@ def start_constants(constants, schedule):
     Constants that flags set stay. Raises UserError if they ask for another network.
     """
     source = open_source(constants["RESULTS_DIR"], constants["START_FROM"])
-    network = {name: source.constants[name] for name in (*networks.SHAPE, "DATES") if name in source.constants}
+    network = {name: source.constants[name] for name in (*SHAPE, "DATES") if name in source.constants}
     adopted, refused = adopt(constants, network | schedule)
-    for name in networks.SHAPE:
+    for name in SHAPE:
         if name in refused:
             raise UserError(f"{name} is {constants[name]}, but start {source.name} has {refused[name]}: leave it out")
     print(f"starting from run {source.name}: {', '.join(f'{name} = {value!r}' for name, value in adopted.items())}")
@@ -112,79 +112,3 @@ def band_note(places, bands, known):
     if gone := [band for i, band in enumerate(known) if i not in places]:
         parts.append("dropped with their weights: " + ", ".join(gone))
     return "; ".join(parts)
-
-
-def carry_over(constants, config, model):
-    """Give a network the weights of the run that it starts from, so that it predicts the same at first.
-
-    Weights go from layer to layer in order. Convolutions that bands enter get the kernels of the bands that the source
-    knows, and kernels of 0 for new ones. The source is calibrated, and the new run starts from that.
-
-    Args:
-        constants, config: of the new run. model: its network, not trained yet.
-
-    Raises:
-        UserError: the source was retrained since the run was started, or its layers are others.
-    """
-    source = open_source(constants["RESULTS_DIR"], constants["START_FROM"])
-    if source.config["finished"] != config["start"]["finished"]:
-        raise UserError(f"start {source.name} was retrained since run {config['run']} was started: use --overwrite")
-    places = counterparts(config["bands"], source.config["bands"])
-    behind = networks.band_layers(constants)
-    mine, given = (
-        [layer for layer in model_files.all_layers(each) if layer.weights]
-        for each in (model, source.model(to_store=True))
-    )
-    kernels = [layer.get_weights() for layer in given]
-    fits = len(mine) == len(kernels)
-    if fits:
-        for layer, weights in zip(mine, kernels, strict=True):
-            if layer.name in behind:
-                weights[0] = move_bands(weights[0], places, len(source.config["bands"]), behind[layer.name])
-        shapes = [[tuple(variable.shape) for variable in layer.weights] for layer in mine]
-        fits = shapes == [[array.shape for array in weights] for weights in kernels]
-    if not fits:
-        raise UserError(f"start {source.name} has not the layers that this network has with these bands: leave it out")
-    for layer, weights in zip(mine, kernels, strict=True):
-        layer.set_weights(weights)
-
-
-def move_bands(kernel, places, count, behind):
-    """Return a kernel for other bands.
-
-    Args:
-        kernel: ... x channels x filters. Its channels are others, `count` bands, and `behind` others.
-        places: of each new band among the bands of the kernel, or None for a kernel of 0.
-    """
-    start = kernel.shape[-2] - behind - count
-    before, bands, after = np.split(kernel, [start, start + count], axis=-2)
-    bands = np.append(bands, np.zeros_like(bands[..., :1, :]), axis=-2)  # the last stands for None
-    taken = bands[..., [count if place is None else place for place in places], :]
-    return np.concatenate([before, taken, after], axis=-2)
-
-
-def fine_tuner(model, constants, learning_rate, steps):
-    """Return a function that trains a model further on a few labelled patches, flipped and turned.
-
-    Every call changes the model, starting from its present weights and a fresh optimizer.
-
-    Args:
-        model: a network with its weights. constants: of the run that it comes from, {NAME: value}.
-        learning_rate: its peak. steps: batches.
-    """
-    from feed import PatchFeed
-
-    schedule = {"LEARNING_RATE": learning_rate, "EPOCHS": 1, "WARMUP_EPOCHS": WARMUP}
-    # only once: it takes longer than a few steps
-    networks.compile_network(model, constants | schedule, steps, keep_statistics=True)
-    fresh = [np.array(variable) for variable in model.optimizer.variables]
-
-    def fine_tune(patches, indices, batch_size=16, seed=0):
-        for variable, value in zip(model.optimizer.variables, fresh, strict=True):
-            variable.assign(value)
-        square = patches.input_shape[0] == patches.input_shape[1]
-        feed = PatchFeed(patches, indices, batch_size, ("dihedral" if square else "flips",), seed, least_batches=steps)
-        for step in range(steps):
-            model.train_on_batch(*feed[step])
-
-    return fine_tune

@@ -1,6 +1,8 @@
-"""Prediction of patches: probabilities, with or without test-time augmentation. Only scores import Keras."""
+"""Prediction of patches: probabilities, with or without test-time augmentation."""
 
 import numpy as np
+
+from metrics import ThresholdCurve, confusion
 
 
 def probabilities(model, images, tta=False):
@@ -29,8 +31,6 @@ def predict(model, patches, indices, batch_size=32, tta=False, convert=None):
 
 def confusions(model, patches, indices, threshold, batch_size=32, convert=None):
     """Count tp, fp, fn and tn of each of some patches at a threshold, each an array of len(indices)."""
-    from metrics import confusion
-
     counts = []
     for batch, _, found in predict(model, patches, indices, batch_size, convert=convert):
         counts.append(confusion(patches.read_masks(batch), found >= np.float32(threshold)))
@@ -39,8 +39,6 @@ def confusions(model, patches, indices, threshold, batch_size=32, convert=None):
 
 def threshold_curve(model, patches, indices, batch_size=32, tta=False):
     """Compute the `metrics.ThresholdCurve` of a model on some patches."""
-    from metrics import ThresholdCurve
-
     curve = ThresholdCurve()
     for batch, _, probabilities in predict(model, patches, indices, batch_size, tta):
         curve.update(patches.read_masks(batch), probabilities)

@@ -16,14 +16,11 @@ import contextlib
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 import records
 import runs
 import script
 from bands import TERRAIN, sentinel2_band, true_colour
 from patch_files import SPLITS
-from patch_reading import write_array
 
 # ---------------------------------------------------------------------- input and output
 SCENE = ()  # a product (.SAFE or zip), a GeoTIFF, or files of one band each, in order
@@ -66,10 +63,15 @@ STAGING, FORMER = ".partial", ".former"  # folders for new patches until they ar
 def main():
     """Cut all scenes, split the patches by blocks of ground, and put them in place."""
     check_settings()
-    from scenes.patches import CutSettings
-
     out_dir = Path(OUT_DIR)
     check_folder(out_dir)
+
+    from scenes.cutting import split_rows  # GDAL and Matplotlib are slow to import
+    from scenes.inputs import list_inputs
+    from scenes.patches import CutSettings, open_cutters, write_patches
+    from scenes.source import SceneInput
+    from scenes.split_map import draw_splits
+
     run = runs.open_run(RESULTS_DIR, RUN) if RUN else None
     config = wanted_values(run)
     settings = CutSettings(
@@ -87,14 +89,19 @@ def main():
     if settings.size <= OVERLAP:
         raise script.UserError(f"OVERLAP is {OVERLAP}: it must be less than a patch of {settings.size} pixels")
 
+    def scene_of(paths):
+        return SceneInput(tuple(paths), tuple(SCENE_BANDS), DEM, SCALING, OFFSET, NODATA, DEM_NODATA)
+
+    listed = list_inputs(SCENE, SCENES, BEFORE, ("--scene", "--scenes"))
+    scenes = [(scene_of(paths), scene_of(before) if before else None) for paths, before in listed]
     staging = out_dir / STAGING
     with contextlib.ExitStack() as stack:
-        cutters = [stack.enter_context(cutter) for cutter in open_scenes(config, settings)]
+        cutters = [stack.enter_context(cutter) for cutter in open_cutters(scenes, config, settings)]
         check_cover(cutters)
         stack.callback(clean, out_dir)
-        rows = cut(cutters, config, staging)
-        split(rows)
-        draw(rows, cutters, config, staging)
+        rows = write_patches(cutters, config["bands"], staging)
+        split_rows(rows, {"validation": VALIDATION, "test": TEST}, EMPTY_SHARE, BLOCK, SEED)
+        draw_splits(rows, cutters, true_colour(config["bands"]), staging)
         place(rows, staging, out_dir)
     tell(rows, out_dir)
 
@@ -163,24 +170,6 @@ def wanted_values(run):
     return {"bands": bands, "values": "l4s" if all(sentinel2_band(name) for name in light) else ""}
 
 
-def open_scenes(config, settings):
-    """Yield an open PatchCutter for each scene."""
-    from scenes.inputs import list_inputs
-    from scenes.patches import PatchCutter
-    from scenes.source import SceneInput
-
-    def scene_of(paths):
-        return SceneInput(tuple(paths), tuple(SCENE_BANDS), DEM, SCALING, OFFSET, NODATA, DEM_NODATA)
-
-    names = set()
-    for paths, before in list_inputs(SCENE, SCENES, BEFORE, ("--scene", "--scenes")):
-        cutter = PatchCutter(scene_of(paths), scene_of(before) if before else None, config, settings)
-        if cutter.name in names:
-            raise script.UserError(f"{paths[0]}: another scene is called {cutter.name}, too: rename one")
-        names.add(cutter.name)
-        yield cutter
-
-
 def check_cover(cutters):
     """Raise UserError if a file of labels says nothing of any scene, or no patch is labelled well enough."""
     for path in filter(None, (*LABELS, AREA)):
@@ -198,81 +187,9 @@ def check_cover(cutters):
             print(f"note: {cutter.name}: {fault}")
 
 
-def cut(cutters, config, staging):
-    """Write the patches of all scenes into a folder; returns [{column: value}, ...], their boxes in one CRS."""
-    from rasterio.warp import transform_bounds
-
-    from scenes.patches import stored_type
-
-    units = {cutter.values for cutter in cutters}
-    if len(units) > 1:
-        raise script.UserError("the scenes differ in what their values are: give the same --scaling for all")
-    (values,) = units
-    kind, rows, crs = stored_type(config["bands"], cutters), [], cutters[0].grid.crs
-    for place, cutter in enumerate(cutters):
-        for patch in script.progress(cutter, f"cutting {cutter.name}"):
-            image = np.rint(patch.image) if kind == np.uint8 else patch.image
-            about = {
-                "scene": cutter.name,
-                "row": patch.row,
-                "column": patch.column,
-                "transform": patch.grid.transform[:6],
-                "crs": patch.grid.crs.to_wkt() if patch.grid.crs else "",
-                "bands": list(config["bands"]),
-                "values": values,
-            }
-            number = len(rows) + 1
-            write_array(staging / "images" / f"image_{number}.h5", "img", image.astype(kind), about, patch.gap)
-            write_array(staging / "masks" / f"mask_{number}.h5", "mask", patch.mask, about)
-            box = patch.box
-            if patch.grid.crs and crs and patch.grid.crs != crs:  # scenes of several zones may show the same ground
-                box = transform_bounds(patch.grid.crs, crs, *box)
-            elif not patch.grid.crs:  # nobody knows which scenes show the same ground
-                box = [side + 1e9 * place for side in box]
-            row = dict(zip(("left", "bottom", "right", "top"), map(float, box), strict=True))
-            row |= {"number": number, "scene": cutter.name, "row": patch.row, "column": patch.column}
-            rows.append(row | {"landslide": patch.landslide, "labelled": patch.labelled})
-    return rows
-
-
-def split(rows):
-    """Give each row its split, "" if it is left out."""
-    from scenes.cutting import split_blocks
-
-    keep = np.random.default_rng([SEED, 1]).random(len(rows)) < EMPTY_SHARE
-    chosen = [row for row, kept in zip(rows, keep, strict=True) if row["landslide"] or kept]
-    for row in rows:
-        row["split"] = ""
-    if not any(row["landslide"] for row in chosen):
-        raise script.UserError("no landslide lies in any patch: do --labels and --area belong together?")
-    boxes = np.array([[row[side] for side in ("left", "bottom", "right", "top")] for row in chosen])
-    boxes /= np.tile(np.median(boxes[:, 2:] - boxes[:, :2], axis=0), 2)  # in patches
-    shares = {"validation": VALIDATION, "test": TEST}
-    assigned = split_blocks(boxes, [row["landslide"] for row in chosen], 1.0, shares, BLOCK, SEED)
-    if assigned is None:
-        holding = sum(row["landslide"] > 0 for row in chosen)
-        raise script.UserError(
-            f"{len(chosen)} patches, {holding} of them with a landslide, lie too close together for a training, a "
-            "validation and a test split with a landslide each and a patch between them: label more ground"
-        )
-    for row, name in zip(chosen, assigned, strict=True):
-        row["split"] = str(name)
-
-
-def draw(rows, cutters, config, staging):
-    """Draw a map of the split of each scene."""
-    from scenes import split_map
-
-    for cutter in cutters:
-        patches = [(row["row"], row["column"], row["split"]) for row in rows if row["scene"] == cutter.name]
-        title = f"{cutter.name}: patches of {cutter.settings.size} pixels"
-        split_map.draw(staging / f"split_{cutter.name}.png", cutter, patches, true_colour(config["bands"]), title)
-
-
 def place(rows, staging, folder):
     """Move the patches to their splits and write patches.csv; those of an earlier call are replaced."""
-    from scenes.patches import COLUMNS
-
+    columns = ("image", "split", "scene", "row", "column", "left", "bottom", "right", "top", "landslide", "labelled")
     for row in rows:
         if row["split"]:
             for kind in ("image", "mask"):
@@ -283,8 +200,8 @@ def place(rows, staging, folder):
             row["image"] = f"images/{row['split']}/image_{row['number']}.h5"
     for left_out in staging.glob("*/*.h5"):
         left_out.unlink()
-    kept = [[row[column] for column in COLUMNS] for row in rows if row["split"]]
-    records.write_csv(staging / "patches.csv", COLUMNS, kept)
+    kept = [[row[column] for column in columns] for row in rows if row["split"]]
+    records.write_csv(staging / "patches.csv", columns, kept)
     former = folder / FORMER
     former.mkdir()
     for name in ("images", "masks", *(path.name for path in folder.glob("split_*.png")), "patches.csv"):

@@ -95,9 +95,9 @@ def write_event(folder):
     event = scene.make_event(REGIONS[region], rng, SCENE_SIZE)
     about = {"synthetic": f"invented ground by make_sample_data.py, region {region}, seed {SEED}"}
     for name, light in (("before.tif", event.before), ("after.tif", event.after)):
-        write_raster(folder / name, light, scene.TRANSFORM, scene.UTM, 0, about, BANDS_L4S[:12])
+        scene.write_raster(folder / name, light, scene.TRANSFORM, scene.UTM, 0, about, BANDS_L4S[:12])
     model, transform = scene.elevation_model(event.elevation)
-    write_raster(folder / "dem.tif", model[None], transform, scene.WGS84, -32768, about, ["elevation"])
+    scene.write_raster(folder / "dem.tif", model[None], transform, scene.WGS84, -32768, about, ["elevation"])
     slides = scene.inventory(event.mask)
     with geopackage.reproducible(scene.DATE):
         for name, table in {"landslides": slides, **scene.parts(SCENE_SIZE)}.items():
@@ -106,22 +106,6 @@ def write_event(folder):
             records.write_bytes(folder / f"{name}.gpkg", content.getvalue())
     share = event.mask.mean()
     print(f"{SCENE_SIZE} x {SCENE_SIZE} pixels in {folder}: {share:.2%} are landslide, {len(slides)} polygons")
-
-
-def write_raster(path, values, transform, crs, nodata, tags, names):
-    """Write bands x H x W as a tiled GeoTIFF with names of its bands, whole or not at all."""
-    from rasterio import MemoryFile
-
-    count, height, width = values.shape
-    form = {"count": count, "height": height, "width": width, "dtype": values.dtype, "nodata": nodata}
-    place = {"driver": "GTiff", "crs": crs, "transform": transform}
-    layout = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "predictor": 2}
-    with MemoryFile() as content:  # on a full disk GDAL would fail with an error of its own
-        with content.open(**form, **place, **layout) as file:
-            file.write(values)
-            file.descriptions = names
-            file.update_tags(**tags)
-        records.write_bytes(path, content.read())
 
 
 def write_patches(folder):

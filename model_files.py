@@ -3,8 +3,9 @@
 Light to import; functions import Keras when they are called.
 """
 
-import functools
 import zipfile
+
+import ml_dtypes
 
 from devices import hardware_has_bfloat16, import_keras
 from records import atomic_write, require
@@ -17,8 +18,6 @@ def save_model(model, path):
     Kernels that are used in bfloat16 are rounded to it. This changes no prediction, and compression removes the zeros
     that it leaves in float32, which halves the file.
     """
-    import ml_dtypes
-
     keras = import_keras()
     model = portable(model)
     model.trainable = True  # what was frozen is a matter of one training
@@ -62,19 +61,20 @@ def fused(model, dtype=None):
     1.5 times as fast. `dtype` replaces the precision policy of all layers.
     """
     keras = import_keras()
-    return _rebuilt(model, {keras.layers.BatchNormalization: _fused_layer()} if _on_tensorflow() else {}, dtype)
+    own = tensorflow_layers()
+    return _rebuilt(model, {keras.layers.BatchNormalization: own.FusedBatchNormalization} if own else {}, dtype)
 
 
 def resized(model, size):
     """Copy a fully convolutional model for images of another (height, width), with its weights.
 
-    Both must be multiples of the model's total stride (networks.total_stride), so that its halvings fit. They may be
-    None under TensorFlow: the copy then takes images of any such size.
+    Both must be multiples of the model's total stride (architecture.total_stride), so that its halvings fit. They may
+    be None under TensorFlow: the copy then takes images of any such size.
     """
     if tuple(model.input.shape[1:3]) == tuple(size):
         return model
     keras = import_keras()
-    exchange = {keras.layers.UpSampling2D: _free_upsampling()} if None in size else {}
+    exchange = {keras.layers.UpSampling2D: tensorflow_layers().FreeUpSampling} if None in size else {}
 
     def copied(inner, factors):
         def clone(layer):
@@ -94,11 +94,17 @@ def resized(model, size):
 def portable(model):
     """Copy a model with Keras's own layers only, without optimizer and loss."""
     keras = import_keras()
-    return _rebuilt(model, {_fused_layer(): keras.layers.BatchNormalization} if _on_tensorflow() else {})
+    own = tensorflow_layers()
+    return _rebuilt(model, {own.FusedBatchNormalization: keras.layers.BatchNormalization} if own else {})
 
 
-def _on_tensorflow():
-    return import_keras().backend.backend() == "tensorflow"
+def tensorflow_layers():
+    """Import tensorflow_parts.py if TensorFlow is the backend; otherwise return None."""
+    if import_keras().backend.backend() != "tensorflow":
+        return None
+    import tensorflow_parts
+
+    return tensorflow_parts
 
 
 def all_layers(model):
@@ -121,42 +127,3 @@ def _rebuilt(model, exchange, dtype=None):
     copy = keras.models.clone_model(bare, clone_function=clone, recursive=True)
     copy.set_weights(model.get_weights())
     return copy
-
-
-@functools.cache
-def _fused_layer():
-    """Make the layer's class on first use, so that TensorFlow is not imported under another backend."""
-    import tensorflow as tf
-
-    keras = import_keras()
-
-    class FusedBatchNormalization(keras.layers.BatchNormalization):
-        """Batch normalisation (Ioffe & Szegedy 2015) over batch, height and width, with statistics in float32."""
-
-        def call(self, inputs, training=None, mask=None):
-            kernel = tf.compat.v1.nn.fused_batch_norm
-            if not (training and self.trainable):  # a frozen layer keeps its statistics, as Keras's own does
-                statistics = {"mean": self.moving_mean, "variance": self.moving_variance}
-                return kernel(inputs, self.gamma, self.beta, **statistics, epsilon=self.epsilon, is_training=False)[0]
-            outputs, mean, variance = kernel(inputs, self.gamma, self.beta, epsilon=self.epsilon)
-            for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                moving.assign(moving * self.momentum + batch * (1 - self.momentum))
-            return outputs
-
-    return FusedBatchNormalization
-
-
-@functools.cache
-def _free_upsampling():
-    """Make the layer's class on first use, as `_fused_layer` does."""
-    import tensorflow as tf
-
-    keras = import_keras()
-
-    class FreeUpSampling(keras.layers.UpSampling2D):
-        """Upsampling of images whose size is known only when they come: Keras's own cannot be traced for them."""
-
-        def call(self, inputs):
-            return tf.image.resize(inputs, tf.shape(inputs)[1:3] * tf.constant(self.size), self.interpolation)
-
-    return FreeUpSampling

@@ -1,59 +1,18 @@
-"""The network that the constants of train.py describe: check that it fits the patches, build and compile it."""
+"""The network that the constants of train.py describe: built, given the weights of another run, and compiled."""
 
-from bands import date_groups, optical_bands
-from devices import hardware_has_bfloat16, import_keras
+import keras
+import numpy as np
+
+from bands import counterparts, date_groups
+from encoders import DECODER_FILTERS, LITE0, build_encoder_unet
+from fine_tuning import open_source
+from losses import BCEDice
 from model_files import all_layers
+from optimizer import ScaledAdamW
 from script import UserError
-
-# Constants that decide which weights a network has.
-SHAPE = tuple(
-    "MODEL ENCODER ENLARGE BASE_FILTERS MAX_FILTERS DEPTH STEM CONV_BLOCK FUSION STRIDE MULTI_SCALE_LOGITS".split()
-)
-
-
-def check_fit(constants, input_shape, bands):
-    """Raise UserError if the network or the augmentation cannot take patches of this shape and these bands.
-
-    Args:
-        constants: of train.py, {NAME: value}. input_shape: (height, width, bands). bands: their names.
-    """
-    height, width, _ = input_shape
-    unet, encoder = constants["MODEL"] == "unet", constants["ENCODER"]
-    divisor, hint = 2 ** constants["DEPTH"], "lower DEPTH or "
-    if not unet:
-        divisor, hint = 8 * constants["STRIDE"], "lower STRIDE or "
-    if encoder != "none":
-        divisor, hint = 32 // constants["ENLARGE"], ""
-        if not unet or constants["FUSION"] != "stack":
-            raise UserError(f"ENCODER {encoder} goes with MODEL unet and FUSION stack only")
-    if constants["START_FROM"]:
-        hint = ""  # the network is that of another run
-    if height % divisor or width % divisor:
-        raise UserError(f"patches of {height} x {width} pixels are not divisible by {divisor}: {hint}pad them")
-    if constants["FREEZE"] == "encoder" and encoder == "none":
-        raise UserError("FREEZE encoder is for networks with a pre-trained encoder, and ENCODER is none")
-    if "dihedral" in constants["AUGMENT"] and height != width:
-        raise UserError(f"dihedral needs square patches, not {height} x {width}: use --augment flips affine")
-    if "compression" in constants["AUGMENT"] and len(optical_bands(bands)) != 3:
-        raise UserError("AUGMENT compression is for pictures: it needs three bands of light")
-    if encoder != "none":
-        import_keras()
-        from encoders import check_encoder
-
-        check_encoder(encoder, height * constants["ENLARGE"], width * constants["ENLARGE"])
-    fusion = constants["FUSION"]
-    if fusion == "stack":
-        return
-    try:
-        dates, _ = date_groups(bands)
-    except ValueError as error:
-        raise UserError(f"BANDS: {error}") from None
-    if not unet or len(dates) < 2 or (fusion == "difference" and len(dates) > 2):
-        fitting = "two dates" if fusion == "difference" else "two dates or more"
-        raise UserError(
-            f"FUSION {fusion} needs the unet and series of {fitting}; "
-            f"here MODEL is {constants['MODEL']} and the number of dates is {len(dates)}"
-        )
+from segformer import build_segformer
+from training_metrics import PooledDice, PooledIoU
+from unet import build_unet
 
 
 def build_network(constants, config):
@@ -67,12 +26,8 @@ def build_network(constants, config):
     known = config.get("start") or config
     statistics = {"mean": known["band_mean"], "variance": known["band_variance"]}
     if constants["MODEL"] == "segformer":
-        from segformer import build_segformer
-
         return build_segformer(config["input_shape"], constants["STRIDE"], constants["DROPOUT"], **statistics)
     if constants["ENCODER"] != "none":
-        from encoders import build_encoder_unet
-
         return build_encoder_unet(
             config["input_shape"],
             config["bands"],
@@ -81,8 +36,6 @@ def build_network(constants, config):
             dropout=constants["DROPOUT"],
             **statistics,
         )
-    from unet import build_unet
-
     return build_unet(
         config["input_shape"],
         base_filters=constants["BASE_FILTERS"],
@@ -98,33 +51,64 @@ def build_network(constants, config):
     )
 
 
-def has_fixed_size(constants):
-    """Return whether the network of a run takes only images of the size of its patches."""
-    return constants.get("MODEL") == "segformer" or constants.get("FUSION") == "attention"
-
-
-def total_stride(constants, input_shape):
-    """Return the number of pixels of which the sides of an image must be multiples, for the network of a run.
-
-    Of a network of fixed size, or whose constants are unknown, this is the side of its patches.
-    """
-    if has_fixed_size(constants) or constants.get("MODEL") != "unet" or "DEPTH" not in constants:
-        return max(input_shape[:2])
-    return 32 if constants["ENCODER"] != "none" else 2 ** constants["DEPTH"]
-
-
 def band_layers(constants):
     """Return {name: number of other channels behind the bands} of the convolutions that the bands enter unmixed."""
     if constants["MODEL"] == "segformer":
         return {"stage0_patches": 0}
     if constants["ENCODER"] != "none":
-        from encoders import DECODER_FILTERS, LITE0
-
         enlarge = constants["ENLARGE"]
         first = "stem_conv" if constants["ENCODER"] == LITE0 else "as_imagenet"
         return {first: 0, f"up{enlarge}_conv1": DECODER_FILTERS[enlarge]}
     names = ("stem", "full_detail") if constants["STEM"] == 2 else ("down0_conv1", "down0_shortcut")
     return dict.fromkeys(names, 0)
+
+
+def carry_over(constants, config, model):
+    """Give a network the weights of the run that it starts from, so that it predicts the same at first.
+
+    Weights go from layer to layer in order. Convolutions that bands enter get the kernels of the bands that the source
+    knows, and kernels of 0 for new ones. The source is calibrated, and the new run starts from that.
+
+    Args:
+        constants, config: of the new run. model: its network, not trained yet.
+
+    Raises:
+        UserError: the source was retrained since the run was started, or its layers are others.
+    """
+    source = open_source(constants["RESULTS_DIR"], constants["START_FROM"])
+    if source.config["finished"] != config["start"]["finished"]:
+        raise UserError(f"start {source.name} was retrained since run {config['run']} was started: use --overwrite")
+    places = counterparts(config["bands"], source.config["bands"])
+    behind = band_layers(constants)
+    mine, given = (
+        [layer for layer in all_layers(each) if layer.weights] for each in (model, source.model(to_store=True))
+    )
+    kernels = [layer.get_weights() for layer in given]
+    fits = len(mine) == len(kernels)
+    if fits:
+        for layer, weights in zip(mine, kernels, strict=True):
+            if layer.name in behind:
+                weights[0] = move_bands(weights[0], places, len(source.config["bands"]), behind[layer.name])
+        shapes = [[tuple(variable.shape) for variable in layer.weights] for layer in mine]
+        fits = shapes == [[array.shape for array in weights] for weights in kernels]
+    if not fits:
+        raise UserError(f"start {source.name} has not the layers that this network has with these bands: leave it out")
+    for layer, weights in zip(mine, kernels, strict=True):
+        layer.set_weights(weights)
+
+
+def move_bands(kernel, places, count, behind):
+    """Return a kernel for other bands.
+
+    Args:
+        kernel: ... x channels x filters. Its channels are others, `count` bands, and `behind` others.
+        places: of each new band among the bands of the kernel, or None for a kernel of 0.
+    """
+    start = kernel.shape[-2] - behind - count
+    before, bands, after = np.split(kernel, [start, start + count], axis=-2)
+    bands = np.append(bands, np.zeros_like(bands[..., :1, :]), axis=-2)  # the last stands for None
+    taken = bands[..., [count if place is None else place for place in places], :]
+    return np.concatenate([before, taken, after], axis=-2)
 
 
 def compile_network(model, constants, steps, keep_statistics=False):
@@ -135,12 +119,6 @@ def compile_network(model, constants, steps, keep_statistics=False):
         keep_statistics: leave batch normalisation as it is, statistics and weights. That is for fine-tuning: batches of
             a few patches have other statistics than the ground, and the running means of a short training lag behind.
     """
-    import keras
-
-    from losses import BCEDice
-    from optimizer import ScaledAdamW
-    from training_metrics import PooledDice, PooledIoU
-
     if constants["FREEZE"] == "encoder":
         model.get_layer("encoder").trainable = False
     if keep_statistics:
@@ -165,14 +143,3 @@ def compile_network(model, constants, steps, keep_statistics=False):
         metrics=[PooledDice(name="dice"), PooledIoU(name="iou")],
     )
     optimizer.build(model.trainable_variables)  # if built in the first step, TensorFlow traces that step twice
-
-
-def smaller_network(constants):
-    """Return a hint to use a smaller U-Net on a processor without bfloat16, or "" where it does not apply."""
-    large = constants["MODEL"] == "unet" and constants["ENCODER"] == "none" and constants["BASE_FILTERS"] > 24
-    if not large or hardware_has_bfloat16():
-        return ""
-    return (
-        "this processor has no bfloat16: --base-filters 24 --max-filters 96 --epochs 60 takes a fifth of the time, "
-        "with a test Dice of 0.709 instead of 0.725 on the RGB subset (docs/training.md)"
-    )

@@ -5,7 +5,7 @@ part inside. Sizes are in pixels; a pixel of 10 m (Sentinel-2) is 100 m2.
 """
 
 import numpy as np
-from scipy import ndimage
+import scipy  # which loads its parts on first use
 
 import metrics
 
@@ -25,12 +25,12 @@ def match_objects(mask, predicted):
     """
     predicted = np.asarray(predicted, bool) & (np.asarray(mask) <= 1)  # 255 is not labelled
     mask = np.asarray(mask) == 1
-    true, count = ndimage.label(mask, NEIGHBOURS)
-    claimed, _ = ndimage.label(predicted, NEIGHBOURS)
+    true, count = scipy.ndimage.label(mask, NEIGHBOURS)
+    claimed, _ = scipy.ndimage.label(predicted, NEIGHBOURS)
     pixels = np.bincount(true.ravel(), minlength=count + 1)[1:]
     tp = np.bincount(true[predicted], minlength=count + 1)[1:]
     fn, fp, false_objects = pixels - tp, np.zeros(count, int), []
-    for label, box in enumerate(ndimage.find_objects(claimed), 1):
+    for label, box in enumerate(scipy.ndimage.find_objects(claimed), 1):
         overlap = np.bincount(true[box][claimed[box] == label])
         if len(overlap) > 1:
             fp[overlap[1:].argmax()] += overlap[0]

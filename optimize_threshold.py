@@ -18,6 +18,8 @@ import records
 import runs
 import script
 import splits
+from inference import threshold_curve
+from metrics import THRESHOLDS
 
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
@@ -50,9 +52,7 @@ def main():
         ground, chosen = false_alarms.open_for_run(run, SPLIT, Path(RESULTS_DIR, "cache"))
     model = run.model()
 
-    import plots
-    from inference import threshold_curve
-    from metrics import THRESHOLDS
+    import plots  # Matplotlib is slow to import
 
     curve = threshold_curve(model, patches, indices, BATCH_SIZE, TTA)
     scores, best = curve.scores(), curve.best()

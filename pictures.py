@@ -73,19 +73,15 @@ def read_mask(path):
 
 def _has_palette(file):
     """Return whether a raster holds numbers of the colours in a palette."""
-    from rasterio.enums import ColorInterp
-
-    return file.colorinterp[0] == ColorInterp.palette
+    return file.colorinterp[0].name == "palette"
 
 
 def _parts(file):
     """Read an open raster: (bands or colours H x W x bands, alpha H x W or None, H x W bool: no data by its tag)."""
-    from rasterio.enums import ColorInterp, MaskFlags
-
     values = np.moveaxis(file.read(), 0, -1)
     alpha, gap = None, np.zeros(values.shape[:2], bool)
-    flags = file.mask_flag_enums
-    if any(each != [MaskFlags.all_valid] and MaskFlags.alpha not in each for each in flags):
+    flags = [[flag.name for flag in each] for each in file.mask_flag_enums]
+    if any(each != ["all_valid"] and "alpha" not in each for each in flags):
         gap = (file.read_masks() == 0).any(0)
     if _has_palette(file):
         colours = np.zeros((256, 4), np.uint8)
@@ -93,7 +89,7 @@ def _parts(file):
             colours[index] = entry
         values = colours[values[..., 0]]
         values, alpha = values[..., :3], values[..., 3] if (values[..., 3] < 255).any() else None
-    elif file.count > 1 and file.colorinterp[-1] == ColorInterp.alpha:
+    elif file.count > 1 and file.colorinterp[-1].name == "alpha":
         values, alpha = values[..., :-1], values[..., -1]
     return values, alpha, gap
 

@@ -288,3 +288,40 @@ def adaptation(rows, path):
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     figure.set_layout_engine("constrained")
     save(figure, path)
+
+
+def size_frequency(bins, number, curves, title, path):
+    """Draw the size-frequency distribution of an inventory with its fits, on logarithmic axes.
+
+    Args:
+        bins: of `size_statistics.histogram`. number: of landslides.
+        curves: {name of a fit of size_statistics.py: (label, areas in m2, densities, (area, density) of a diamond)}.
+        title: above the axes. path: of the PNG.
+    """
+    edges, counts, low, high = bins
+    held = counts > 0
+    scale = 1 / number / np.diff(edges)
+    figure, axis = plt.subplots(figsize=(6.5, 4.6), layout="constrained")
+    axis.errorbar(
+        np.sqrt(edges[:-1] * edges[1:])[held],
+        (counts * scale)[held],
+        (np.array([counts - low, high - counts]) * scale)[:, held],
+        fmt="o",
+        color=GREY,
+        markersize=3.5,
+        linewidth=0.8,
+        label="inventory, with 95 % of a Poisson number",
+    )
+    colours = {"inverse_gamma": BLUE, "double_pareto": ORANGE, "power_law": GREEN}
+    for name, (label, areas, densities, mark) in curves.items():
+        axis.plot(areas, densities, color=colours[name], label=label)
+        axis.plot(*mark, "D", color=colours[name], markeredgecolor="white")
+    axis.set(xscale="log", yscale="log", xlabel="area (m²)", ylabel="probability density (1/m²)", title=title)
+    axis.legend(
+        frameon=False,
+        fontsize=7,
+        loc="lower left",
+        title="diamond: rollover, or start of the power law",
+        title_fontsize=7,
+    )
+    save(figure, path)

@@ -20,6 +20,10 @@ import records
 import runs
 import script
 from bands import band_columns, band_names
+from inference import probabilities
+from product_names import is_product_folder
+from targets import MapExists, check_targets
+from threads import BackgroundWriter, prefetch
 
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -76,7 +80,6 @@ def map_scenes(run, threshold, out_dir, metadata):
     from scenes.inputs import list_inputs
     from scenes.mapping import MapSettings, map_scene
     from scenes.source import SceneInput
-    from scenes.targets import MapExists
 
     settings = MapSettings(
         threshold=threshold,
@@ -120,8 +123,6 @@ def map_scenes(run, threshold, out_dir, metadata):
 def holds_patches(path):
     """Return whether a path is of patches, and not of a scene or product."""
     if path.is_dir():
-        from scenes.products import is_product_folder  # it imports rasterio
-
         return not is_product_folder(path)
     return path.suffix.lower() in (*patch_files.HDF5, patch_files.SERIES)
 
@@ -144,8 +145,6 @@ def map_patches(run, threshold, out_dir, metadata):
     """Write mask_N.h5 for every patch; a folder with splits gets a folder for each."""
     if DEM or BEFORE or INPUTS or SCENE_BANDS or SCALING not in ("auto", "none") or SCHEDULER:
         raise script.UserError("patches are taken as they are: scene settings do not apply to them")
-    from scenes.targets import check_targets
-
     entries = list_patches([Path(path) for path in INPUT])
     targets = [out_dir / entry.split / f"mask_{entry.number}.h5" for entry in entries]
     check_targets(targets, OVERWRITE)
@@ -153,9 +152,6 @@ def map_patches(run, threshold, out_dir, metadata):
         twice = next(path for i, path in enumerate(targets) if path in targets[:i])
         raise script.UserError(f"{twice} would hold the masks of two patches: map them in several calls")
     read_patch(entries[0], run)  # reports a mistake before Keras is loaded
-
-    from inference import probabilities
-    from scenes.pipeline import BackgroundWriter, prefetch
 
     model = run.model()
 

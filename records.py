@@ -8,6 +8,8 @@ import os
 import shutil
 from pathlib import Path
 
+import h5py
+
 from script import UserError
 
 
@@ -62,8 +64,6 @@ def atomic_hdf5(path):
 
     Written directly, the HDF5 library would crash in the middle of a file on a full disk.
     """
-    import h5py
-
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
         yield file

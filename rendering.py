@@ -11,6 +11,7 @@ value of the batch (255 for 8-bit pictures): what a rendering makes brighter tha
 import io
 
 import numpy as np
+from PIL import Image
 
 
 def tilt(images, masks, rng, optical_bands, share=0.5, most=2.4):
@@ -90,8 +91,6 @@ def compression(images, masks, rng, optical_bands, share=0.6):
 
 def compressed(picture, kind, quality):
     """Write a picture (H x W x 3, uint8) in a lossy format, JPEG or WEBP, and read it again, as float32."""
-    from PIL import Image  # with matplotlib; --help does not need it
-
     file = io.BytesIO()
     Image.fromarray(picture).save(file, kind, quality=quality)
     return np.asarray(Image.open(file), np.float32)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import model_files
 from bands import value_unit
+from devices import import_keras
 from patch_reading import ReadOptions
 from records import read_json
 from script import UserError, adopt
@@ -133,6 +134,13 @@ class Run:
     def model(self, to_store=False):
         """Load the best model on validation, see `model_files.load_model`."""
         return model_files.load_model(self.folder, to_store)
+
+    def loss(self):
+        """Return the loss that the run was trained with; Keras is imported first."""
+        import_keras()
+        from losses import BCEDice
+
+        return BCEDice.of_constants(self.constants)
 
 
 def open_run(results_dir, name):

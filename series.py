@@ -13,6 +13,7 @@ import numpy as np
 
 from bands import BANDS_SEN12
 from records import atomic_hdf5
+from slope import horn_slope
 
 UNUSABLE = (0, 1, 3, 8, 9, 10)  # of SCL: no data, defective, cloud shadow, cloud (likely, certain), thin cirrus
 PIXEL = 10.0  # metres
@@ -28,8 +29,6 @@ def read_series(path, dates):
     Raises:
         NotASeries: a variable is missing, or there are too few dates. A damaged file raises the errors of h5py.
     """
-    from ground import horn_slope
-
     with h5py.File(path) as file:
         missing = [name for name in (*BANDS_SEN12, "SCL", "DEM", "MASK") if name not in file]
         if missing:

@@ -7,7 +7,7 @@ distributions can be compared.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, special
+import scipy  # which loads its parts on first use
 
 FEWEST = 30  # landslides below which nothing is fitted: with 30, the interval of an exponent is about 2 wide already
 FEWEST_IN_TAIL = 10  # landslides that a power law must have left
@@ -59,17 +59,17 @@ class InverseGamma:
         best = int(np.argmin([loss(value) for value in tried]))
         if best in (0, len(tried) - 1):
             raise NotTold("its likelihood has no maximum: the areas have no rollover and tail of this form")
-        found = optimize.minimize_scalar(loss, bounds=tried[[best - 1, best + 1]], method="bounded")
+        found = scipy.optimize.minimize_scalar(loss, bounds=tried[[best - 1, best + 1]], method="bounded")
         return given(found.x)
 
     def log_density(self, areas):
         """Return log p(A), A in m2, above s."""
         scaled = self.a / (areas - self.s)
-        return (self.rho + 1) * np.log(scaled) - scaled - np.log(self.a) - special.gammaln(self.rho)
+        return (self.rho + 1) * np.log(scaled) - scaled - np.log(self.a) - scipy.special.gammaln(self.rho)
 
     def cdf(self, areas):
         """Return the probability of an area up to A."""
-        return special.gammaincc(self.rho, self.a / np.maximum(areas - self.s, np.finfo(float).tiny))
+        return scipy.special.gammaincc(self.rho, self.a / np.maximum(areas - self.s, np.finfo(float).tiny))
 
     def figures(self):
         """Return {name: value} of what is fitted, with the exponent of the tail and the rollover, the mode."""
@@ -86,7 +86,7 @@ def _gamma_shape(gap):
     """Return the shape rho of a gamma distribution: log(rho) - digamma(rho) = gap = log(mean) - mean(log)."""
     rho = (3 - gap + np.sqrt((gap - 3) ** 2 + 24 * gap)) / (12 * gap)  # within 1.5 %; Newton's steps do the rest
     for _ in range(4):
-        rho -= (np.log(rho) - special.digamma(rho) - gap) / (1 / rho - special.polygamma(1, rho))
+        rho -= (np.log(rho) - scipy.special.digamma(rho) - gap) / (1 / rho - scipy.special.polygamma(1, rho))
     return rho
 
 
@@ -119,7 +119,7 @@ class DoublePareto:
         bounds = [(np.log(0.05), np.log(20)), (np.log(0.05), np.log(20)), np.log(ends)]
         first = [start.alpha, start.beta, start.t] if start else [1.5, 1.5, np.median(areas)]
         options = {"xatol": 1e-5, "fatol": 1e-9}
-        found = optimize.minimize(loss, np.log(first), method="Nelder-Mead", bounds=bounds, options=options)
+        found = scipy.optimize.minimize(loss, np.log(first), method="Nelder-Mead", bounds=bounds, options=options)
         if any(min(x - low, high - x) < 1e-3 for x, (low, high) in zip(found.x, bounds, strict=True)):
             raise NotTold("its likelihood has no maximum: the areas do not rise and fall as two power laws")
         return cls(*map(float, np.exp(found.x)), *map(float, ends))
@@ -317,5 +317,5 @@ def histogram(areas, bins_per_decade=10):
     places = np.clip(places, 0, len(edges) - 2)  # the logarithm of an area at the edge of a bin may be rounded past it
     counts = np.bincount(places, minlength=len(edges) - 1)
     low, high = (level / 100 for level in LEVELS)
-    lowest = special.gammaincinv(np.maximum(counts, 1), low) * (counts > 0)
-    return edges, counts, lowest, special.gammaincinv(counts + 1, high)
+    lowest = scipy.special.gammaincinv(np.maximum(counts, 1), low) * (counts > 0)
+    return edges, counts, lowest, scipy.special.gammaincinv(counts + 1, high)

@@ -11,6 +11,7 @@ Writes <scene>_boxes.gpkg beside the map. Next: python make_patches.py --scene S
 from pathlib import Path
 
 import script
+from targets import FILES, changed, check_targets
 
 # ----------------------------------------------------------------------------------------------
 MAP = ""  # raster of probabilities that predict.py wrote
@@ -35,7 +36,6 @@ def main():
     script.check_choices(globals(), **CHOICES)
     from scenes import suggestions
     from scenes.opening import check_readable
-    from scenes.targets import FILES, changed, check_targets
 
     check_readable(MAP)
     if MAP.endswith(FILES["mask"]):

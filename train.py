@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+import architecture
 import augment
 import background
 import dataset
 import devices
 import fine_tuning
 import model_files
-import networks
 import patch_files
 import patch_reading
 import records
@@ -164,7 +164,7 @@ def check_settings():
 
 def prepare_run(folder, patches, landslide_free):
     """Make the run's folder with config.json and split.csv; return the split of each patch, and the teacher."""
-    networks.check_fit(constants(), patches.input_shape, patches.bands)
+    architecture.check_fit(constants(), patches.input_shape, patches.bands)
     if RESUME:
         config = records.read_json(folder / "config.json", "train.py")
         if config["data_digest"] != patches.digest:
@@ -226,7 +226,9 @@ def train(folder, patches, landslide_free, assigned, teacher, share):
     """Fit the model and write its record into `folder`."""
     # Keras takes seconds to import; --help and errors in the data must not wait for it.
     keras = devices.import_keras()
+    import networks
     from calibration import calibrate
+    from callbacks import Forecast, RunRecorder, feed_callback
     from feed import PatchFeed
     from plots import training_curves
 
@@ -258,8 +260,17 @@ def train(folder, patches, landslide_free, assigned, teacher, share):
     validation = PatchFeed(patches, validated, BATCH_SIZE // share.parts, share=share)
 
     began = time.monotonic()
+    recorder = RunRecorder(folder, len(feed), PATIENCE)
     with share.scope():
-        recorder = fit(folder, config, feed, validation)
+        model = model_files.fused(networks.build_network(constants(), config))
+        networks.compile_network(model, constants(), len(feed), keep_statistics=bool(START_FROM))
+        done = recorder.resume(model) if RESUME else 0
+        if START_FROM and not done:
+            networks.carry_over(constants(), config, model)
+        print(f"{MODEL} of {model.count_params():,} parameters")
+        if done < EPOCHS and not recorder.finished:
+            forecast = Forecast(architecture.smaller_network(constants()))
+            fit(model, feed, validation, done, recorder, [feed_callback(feed), recorder, forecast])
     training_curves(recorder.rows, folder / "training_curves.png")
     runs.clear_run(folder, runs.DERIVED)  # threshold and scores belong to an earlier epoch
     best_model = model_files.load_model(folder, to_store=True)
@@ -285,27 +296,8 @@ def train(folder, patches, landslide_free, assigned, teacher, share):
     )
 
 
-def fit(folder, config, feed, validation):
-    """Build and fit a network, from the start or after the last whole epoch; return its RunRecorder."""
-    import keras
-
-    from callbacks import Forecast, RunRecorder
-
-    model = model_files.fused(networks.build_network(constants(), config))
-    networks.compile_network(model, constants(), len(feed), keep_statistics=bool(START_FROM))
-    recorder = RunRecorder(folder, len(feed), PATIENCE)
-    done = recorder.resume(model) if RESUME else 0
-    if START_FROM and not done:
-        fine_tuning.carry_over(constants(), config, model)
-    print(f"{MODEL} of {model.count_params():,} parameters")
-    if done >= EPOCHS or recorder.finished:
-        return recorder
-    heed = {when: lambda batch, logs: script.heed_interrupt() for when in ("on_train_batch_end", "on_test_batch_end")}
-    callbacks = [
-        keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch, **heed),
-        recorder,
-        Forecast(networks.smaller_network(constants())),
-    ]
+def fit(model, feed, validation, done, recorder, callbacks):
+    """Fit a network, of which `done` epochs are finished; Ctrl-C ends the script with a line that says what is kept."""
     try:
         with script.interrupts_deferred():
             model.fit(
@@ -318,10 +310,9 @@ def fit(folder, config, feed, validation):
                 verbose=1 if sys.stdout.isatty() else 2,
             )
     except KeyboardInterrupt:
-        kept = f"the best so far is {folder}/model.keras; " if recorder.rows else ""
+        kept = f"the best so far is {recorder.folder}/model.keras; " if recorder.rows else ""
         print(f"\nstopped after {len(recorder.rows)} epochs; {kept}go on with --resume")
         sys.exit(130)
-    return recorder
 
 
 def constants():

@@ -18,11 +18,13 @@ import numpy as np
 import augment
 import dataset
 import false_alarms
+import metrics
 import patch_files
 import records
 import runs
 import script
 from bands import optical_bands, true_colour
+from inference import confusions, predict
 
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
@@ -43,8 +45,14 @@ def main():
     script.check_choices(globals(), **CHOICES)
     run = runs.open_run(RESULTS_DIR, RUN)
     folder = run.folder
+
+    import plots  # Matplotlib is slow to import
+
     if AUGMENTATIONS:
-        draw_augmentations(run)
+        path = folder / "samples" / "augmentations.png"
+        columns, colours = augmented(run)
+        plots.augmentations(columns, colours, f"{run.name}: augment.py", path)
+        print(f"written: {path}")
         return
     threshold = run.threshold()
     history = None  # an ensemble has none
@@ -55,10 +63,8 @@ def main():
     ground, free = false_alarms.open_for_run(run, SPLIT, cache_dir) if own else (None, ())
     model = run.model()
 
-    from plots import panels, training_curves
-
     if history:
-        training_curves(history, folder / "training_curves.png")
+        plots.training_curves(history, folder / "training_curves.png")
     labelled = patches.labelled.any()
     parts = [] if own else [patches.data_dir.resolve().name]
     parts += [SPLIT] if labelled and not (own and SPLIT == "test") else []
@@ -68,14 +74,14 @@ def main():
     for kind, chosen in choose(model, patches, indices, threshold).items():
         path = folder / "samples" / f"{prefix}{kind}.png"
         title = f"{folder.name}: {kind} patches of {patches.data_dir}" + (f", {SPLIT} split" if labelled else "")
-        panels(draw_rows(model, patches, chosen, threshold), threshold, f"{title} {at}", path)
+        plots.panels(draw_rows(model, patches, chosen, threshold), threshold, f"{title} {at}", path)
         written.append(path)
     if ground:
         path = folder / "samples" / f"{prefix}alarms.png"
         _, alarmed, _ = false_alarms.count(model, ground, free, threshold, BATCH_SIZE)
         worst = free[np.argsort(-alarmed, kind="stable")[:SAMPLES]]
         title = f"{folder.name}: most false alarms of {len(free)} landslide-free patches, {SPLIT} split {at}"
-        panels(draw_rows(model, ground, worst, threshold), threshold, title, path)
+        plots.panels(draw_rows(model, ground, worst, threshold), threshold, title, path)
         written.append(path)
     print("written: " + ", ".join(map(str, written)))
 
@@ -86,9 +92,6 @@ def choose(model, patches, indices, threshold):
     Without masks, there are only random ones. The best are patches with landslides, because an empty patch without
     false alarms shows nothing. Of patches with equal Dice (often 0), the one with more wrong pixels is worse.
     """
-    import metrics
-    from inference import confusions
-
     random = np.random.default_rng(SEED).permutation(indices)[:SAMPLES]
     if not patches.labelled.any():
         return {"random": np.sort(random)}
@@ -101,9 +104,6 @@ def choose(model, patches, indices, threshold):
 
 def draw_rows(model, patches, chosen, threshold):
     """Return what `plots.panels` draws of each patch: (label, true colour, mask or None, probability)."""
-    import metrics
-    from inference import predict
-
     colours = true_colour(patches.file_bands)
     rows = []
     for batch, _, probabilities in predict(model, patches, chosen, BATCH_SIZE):
@@ -116,10 +116,12 @@ def draw_rows(model, patches, chosen, threshold):
     return rows
 
 
-def draw_augmentations(run):
-    """Draw patches with landslides and their masks after each augmentation."""
-    from plots import augmentations
+def augmented(run):
+    """Apply each augmentation to some patches with landslides.
 
+    Returns:
+        ({name of the augmentation: (images, masks)}, places of red, green and blue).
+    """
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, _ = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
     rng = np.random.default_rng(SEED)
@@ -135,9 +137,7 @@ def draw_augmentations(run):
             continue
         shares = {"share": 1.0} if "share" in inspect.signature(augmentation).parameters else {}
         columns[name] = augmentation(images, masks, rng, light, **shares)
-    path = run.folder / "samples" / "augmentations.png"
-    augmentations(columns, true_colour(patches.file_bands), f"{run.name}: augment.py", path)
-    print(f"written: {path}")
+    return columns, true_colour(patches.file_bands)
 
 
 if __name__ == "__main__":

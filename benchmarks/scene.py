@@ -77,6 +77,7 @@ def open_scene_and_model(place):
 def strips(place, tile, overlap, batch_size):
     """Map as predict.py does; return (seconds, peak memory in kB)."""
     from scenes import pipeline, tiling
+    from threads import BackgroundWriter
 
     opened, model = open_scene_and_model(place)
     grid = tiling.TileGrid.of(opened.grid.shape, tile, overlap, 16)
@@ -92,7 +93,7 @@ def strips(place, tile, overlap, batch_size):
             if len(valid):
                 file.write(probability, 1, window=((top, top + len(valid)), (0, opened.grid.width)))
 
-        with pipeline.BackgroundWriter(write) as writer:
+        with BackgroundWriter(write) as writer:
             for (strip,) in pipeline.strips_here([job], [opened], model):
                 writer(strip)
     return time.perf_counter() - began, peak()

@@ -120,7 +120,7 @@ def compute(product, path):
         product: product.Product, or None. path: of the raster; returned.
     """
     try:
-        import ukis_csmask  # noqa: F401
+        from ukis_csmask.mask import CSmask
     except ImportError:
         raise UserError("--clouds ukis needs ukis-csmask: pip install -r requirements-clouds.txt") from None
     lacking = [word for word, band in UKIS_BANDS.items() if not product or band not in product.bands]
@@ -130,19 +130,18 @@ def compute(product, path):
     with source.open_scene(source.SceneInput((), words), words, product) as light:
         step = max(1, round(UKIS_PIXEL / float(np.median(light.grid.pixel_size[0])))) if light.grid.crs else 1
         coarse = light.grid.coarser(step)
-        write_clouds(light, coarse, step, "l2a" if product.surface else "l1c", path)
+        write_clouds(CSmask, light, coarse, step, "l2a" if product.surface else "l1c", path)
     return path
 
 
-def write_clouds(light, coarse, step, level, path):
+def write_clouds(csmask, light, coarse, step, level, path):
     """Compute clouds and shadows window by window.
 
     Args:
-        light: open Scene with bands named as in UKIS_BANDS. coarse: PixelGrid `step` times as coarse, to compute on.
+        csmask: the class CSmask of ukis-csmask. light: open Scene with bands named as in UKIS_BANDS.
+        coarse: PixelGrid `step` times as coarse, to compute on.
         level: "l1c" or "l2a". path: of the raster, 1 where the ground is hidden.
     """
-    from ukis_csmask.mask import CSmask
-
     words = list(UKIS_BANDS)[: len(light.source.bands)]
     with raster(path, coarse, {}, "uint8", 0) as file:
         for row, column in progress(list(blocks(coarse.shape, UKIS_WINDOW)), "looking for clouds"):
@@ -154,7 +153,7 @@ def write_clouds(light, coarse, step, level, path):
             image = np.moveaxis(np.where(valid, values, 0) / REFLECTANCE, 0, 2).astype(np.float32)
             short = [max(0, 256 - size) for size in image.shape[:2]]  # its smallest picture
             image = np.pad(image, ((0, short[0]), (0, short[1]), (0, 0)), "symmetric")
-            found = CSmask(image, words, level, providers=["CPUExecutionProvider"])
+            found = csmask(image, words, level, providers=["CPUExecutionProvider"])
             hidden = (found.valid[: len(valid), : valid.shape[1], 0] == 0) & valid
             hidden = hidden[row - rows[0] :, column - columns[0] :][:UKIS_WINDOW, :UKIS_WINDOW]
             window = ((row, row + hidden.shape[0]), (column, column + hidden.shape[1]))

@@ -159,7 +159,7 @@ def source_files():
         if path in found or not path.exists():
             continue
         found.add(path)
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):  # also imports within functions
             if isinstance(node, ast.Import):
                 wanted += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):

@@ -3,6 +3,8 @@
 import numpy as np
 import shapely
 
+from script import UserError
+
 PARTS = ("test", "validation", "train")  # in the order in which they keep patches that lie too near to each other
 TRIES = 2000  # random assignments, of which the best is taken
 
@@ -41,6 +43,35 @@ def spread(first, last, size, overlap, end):
     middle = (first + last - size) / 2
     starts = [middle] if count == 1 else np.linspace(min(first, middle), max(last - size, middle), count)
     return sorted({int(np.clip(round(start), 0, end - size)) for start in starts})
+
+
+def split_rows(rows, shares, empty_share=1.0, block=4, seed=0):
+    """Give each row of `patches.write_patches` its `split`, "" if it is left out.
+
+    Args:
+        rows: [{column: value}, ...], which are changed. shares, block, seed: see `split_blocks`.
+        empty_share: share of the patches without landslides to keep.
+
+    Raises:
+        UserError: there is no landslide, or too little ground for three splits.
+    """
+    keep = np.random.default_rng([seed, 1]).random(len(rows)) < empty_share
+    chosen = [row for row, kept in zip(rows, keep, strict=True) if row["landslide"] or kept]
+    for row in rows:
+        row["split"] = ""
+    if not any(row["landslide"] for row in chosen):
+        raise UserError("no landslide lies in any patch: do --labels and --area belong together?")
+    boxes = np.array([[row[side] for side in ("left", "bottom", "right", "top")] for row in chosen])
+    boxes /= np.tile(np.median(boxes[:, 2:] - boxes[:, :2], axis=0), 2)  # in patches
+    assigned = split_blocks(boxes, [row["landslide"] for row in chosen], 1.0, shares, block, seed)
+    if assigned is None:
+        holding = sum(row["landslide"] > 0 for row in chosen)
+        raise UserError(
+            f"{len(chosen)} patches, {holding} of them with a landslide, lie too close together for a training, a "
+            "validation and a test split with a landslide each and a patch between them: label more ground"
+        )
+    for row, name in zip(chosen, assigned, strict=True):
+        row["split"] = str(name)
 
 
 def split_blocks(boxes, landslide, gap, shares, block=4, seed=0):

@@ -13,9 +13,9 @@ from scenes.components import Numbering
 from scenes.opening import damage_told, open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.polygons import EXCLUDED, HIDDEN, NO_DATA
-from scenes.targets import FILES
 from scenes.vectors import box_of, faults_told, on_grid, read_layers, rows_transform, without_refuted
 from script import UserError
+from targets import FILES
 
 ROWS = 256  # read together
 POLYGON = 3  # type of geometry of shapely

@@ -13,13 +13,13 @@ from rasterio._err import CPLE_BaseError
 from rasterio.windows import Window
 
 import records
+from architecture import has_fixed_size, total_stride
 from bands import true_colour
-from networks import has_fixed_size, total_stride
 from records import atomic_write
-from scenes import geopackage, pipeline, polygons, rasters, styles, tiling
+from scenes import geopackage, pipeline, polygons, quick_look, rasters, report, styles, tiling
 from scenes.preparation import open_covers, open_scenes, prepare
-from scenes.targets import FILES, check_targets, date_of, scene_name, side_files, strips_folder
 from script import UserError, progress
+from targets import FILES, check_targets, date_of, scene_name, side_files, strips_folder
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,6 @@ def terrain_of(opened):
 
 def draw(scenes, table, paths, bands, threshold, about, told):
     """Draw the quick-look and write the report. about: {name: text}; told: summary, warnings and alarms."""
-    from scenes import quick_look, report  # they import Matplotlib
-
     title = f"{about['scene']}: run {about['run']}, probability ≥ {threshold:.3f}"
     notes = [f"source {about['revision']}; bands stretched for the eye, each from its 2nd to 98th percentile"]
     colours, shapes = true_colour(bands), table.geometry.to_numpy()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+import skimage  # which loads its parts on first use
 from rasterio.windows import Window
 
 from bands import TERRAIN
@@ -147,15 +148,13 @@ def measure_shift(pairs):
     Returns:
         Shift, the median over windows; None where windows disagree by more than half a pixel, or there are none.
     """
-    from skimage.registration import phase_cross_correlation
-
     found = []
     for first, second in pairs:
         if min(np.ptp(first), np.ptp(second)) == 0:
             continue
         taper = np.outer(*(np.hanning(size + 2)[1:-1] for size in first.shape))  # edges would pin the shift to 0
         first, second = ((each - each.mean()) * taper for each in (first, second))
-        (down, right), _, _ = phase_cross_correlation(second, first, upsample_factor=20)
+        (down, right), _, _ = skimage.registration.phase_cross_correlation(second, first, upsample_factor=20)
         if np.hypot(right, down) <= LARGEST_SHIFT:
             found.append((right, down))
     if not found or len(found) < len(pairs) / 2:

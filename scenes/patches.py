@@ -4,18 +4,18 @@ import contextlib
 from dataclasses import dataclass
 
 import numpy as np
+from rasterio.warp import transform_bounds
 
 from bands import TERRAIN
+from patch_reading import write_array
 from scenes import pairs
 from scenes.cluster import windows_on_cluster
 from scenes.cutting import lay_patches
 from scenes.labels import LANDSLIDE, UNLABELLED, Labels
 from scenes.preparation import open_covers, open_scenes, prepare
-from scenes.targets import scene_name
 from scenes.vectors import box_of
-from script import UserError
-
-COLUMNS = ("image", "split", "scene", "row", "column", "left", "bottom", "right", "top", "landslide", "labelled")
+from script import UserError, progress
+from targets import scene_name
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,61 @@ class PatchCutter(contextlib.ExitStack):
 
     def _is_labelled(self, mask):
         return (mask != UNLABELLED).mean() >= max(self.settings.least_labelled, 1 / mask.size)
+
+
+def open_cutters(scenes, config, settings):
+    """Yield an open PatchCutter for each (scene, before) of SceneInputs; raise UserError if two have the same name."""
+    names = set()
+    for scene, before in scenes:
+        cutter = PatchCutter(scene, before, config, settings)
+        if cutter.name in names:
+            raise UserError(f"{scene.paths[0]}: another scene is called {cutter.name}, too: rename one")
+        names.add(cutter.name)
+        yield cutter
+
+
+def write_patches(cutters, bands, folder):
+    """Write the patches of all scenes into a folder, as images/image_N.h5 and masks/mask_N.h5.
+
+    Args:
+        cutters: open PatchCutters. bands: names of the bands of the patches. folder: pathlib.Path.
+
+    Returns:
+        A row for each patch, in the order of N: {column of patches.csv: value}, their boxes in one coordinate system;
+        `image` and `split` are not known yet.
+
+    Raises:
+        UserError: the values of the scenes are not of one kind.
+    """
+    units = {cutter.values for cutter in cutters}
+    if len(units) > 1:
+        raise UserError("the scenes differ in what their values are: give the same --scaling for all")
+    (values,) = units
+    kind, rows, crs = stored_type(bands, cutters), [], cutters[0].grid.crs
+    for place, cutter in enumerate(cutters):
+        for patch in progress(cutter, f"cutting {cutter.name}"):
+            image = np.rint(patch.image) if kind == np.uint8 else patch.image
+            about = {
+                "scene": cutter.name,
+                "row": patch.row,
+                "column": patch.column,
+                "transform": patch.grid.transform[:6],
+                "crs": patch.grid.crs.to_wkt() if patch.grid.crs else "",
+                "bands": list(bands),
+                "values": values,
+            }
+            number = len(rows) + 1
+            write_array(folder / "images" / f"image_{number}.h5", "img", image.astype(kind), about, patch.gap)
+            write_array(folder / "masks" / f"mask_{number}.h5", "mask", patch.mask, about)
+            box = patch.box
+            if patch.grid.crs and crs and patch.grid.crs != crs:  # scenes of several zones may show the same ground
+                box = transform_bounds(patch.grid.crs, crs, *box)
+            elif not patch.grid.crs:  # nobody knows which scenes show the same ground
+                box = [side + 1e9 * place for side in box]
+            row = dict(zip(("left", "bottom", "right", "top"), map(float, box), strict=True))
+            row |= {"number": number, "scene": cutter.name, "row": patch.row, "column": patch.column}
+            rows.append(row | {"landslide": patch.landslide, "labelled": patch.labelled})
+    return rows
 
 
 def stored_type(bands, cutters):

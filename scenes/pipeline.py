@@ -1,14 +1,13 @@
-"""Strips of a scene computed in this process: read ahead of the network, written behind it."""
+"""Strips of a scene computed in this process, and read ahead of the network."""
 
 import functools
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from model_files import load_model, resized
 from scenes.source import SceneSource
 from scenes.tiling import TileGrid, predict_strip, read_strip
+from threads import prefetch
 
 
 @dataclass(frozen=True)
@@ -32,38 +31,6 @@ def model_of(job):
 @functools.lru_cache(maxsize=1)
 def _model(run, tile, changed):
     return resized(load_model(Path(run)), tile)
-
-
-def prefetch(function, items):
-    """Yield function(item) for each item; a thread computes the next one meanwhile."""
-    with ThreadPoolExecutor(1) as thread:
-        waiting = deque()
-        for item in items:
-            waiting.append(thread.submit(function, item))
-            if len(waiting) > 1:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-class BackgroundWriter:
-    """Call `function` in a thread; each call waits for the one before it and raises its error."""
-
-    def __init__(self, function):
-        self.function, self.thread, self.last = function, ThreadPoolExecutor(1), None
-
-    def __enter__(self):
-        return self
-
-    def __call__(self, *arguments):
-        if self.last:
-            self.last.result()
-        self.last = self.thread.submit(self.function, *arguments)
-
-    def __exit__(self, kind, error, trace):
-        self.thread.shutdown()
-        if self.last and kind is None:
-            self.last.result()
 
 
 def strips_here(jobs, scenes, model=None, first=0):

@@ -4,6 +4,7 @@ import re
 import zipfile
 from pathlib import Path
 
+from product_names import is_product_folder, looks_like_product, whole_product
 from scenes import landsat, safe, stac
 from scenes.product import Package
 from script import UserError
@@ -27,7 +28,7 @@ def open_product(paths):
         return stac.open_item(path)
     if re.search(r"^L[COT]0[89]_.*\.tar(\.gz)?$", path.name):
         raise UserError(f"{path} is an archive of a Landsat product: unpack it, and give its folder")
-    path = _whole(path)
+    path = whole_product(path)
     zipped = path.suffix.lower() == ".zip"
     if zipped and not zipfile.is_zipfile(path):
         raise UserError(f"{path} is no sound zip: it may be cut short, download it again")
@@ -49,21 +50,3 @@ def open_product(paths):
     if any(looks_like_product(name) for name in (path.name, *package.names)):
         raise UserError(f"{path} lacks its metadata, MTD_MSIL1C.xml or MTD_MSIL2A.xml: download the product again")
     return None
-
-
-def is_product_folder(path):
-    """Return whether a folder is, or holds, or lies in a product; judged by names alone."""
-    path = _whole(path)
-    return any(looks_like_product(each.name) for each in (path.resolve(), *path.iterdir()))
-
-
-def _whole(path):
-    """Return the folder of the product that a path lies in, of a folder or of metadata; otherwise the path itself."""
-    if not path.is_dir() and path.suffix.lower() not in (".xml", ".safe"):
-        return path
-    return next((each for each in (path, *path.parents) if any(each.glob("MTD_MSIL*.xml"))), path)
-
-
-def looks_like_product(name):
-    """Return whether a file of that name lies in a product, or is one."""
-    return bool(re.search(r"\.SAFE(/|\.zip$|$)|^MTD_\w+\.xml$|_MTL\.(json|txt)$|^manifest\.safe$", name, re.IGNORECASE))

@@ -7,8 +7,9 @@ import numpy as np
 from rasterio.env import ensure_env
 
 from scenes import checkpoints, cluster, pairs, pipeline, polygons, tiling
-from scenes.targets import strips_folder
 from script import progress
+from targets import strips_folder
+from threads import BackgroundWriter
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def write(jobs, scenes, covers, settings, paths, metadata):
             masks.write(mask, 1, window=window)
             counts[:] += (mask == 1).sum(), seen.sum(), (mask == polygons.EXCLUDED).sum(), valid.sum()
 
-        with pipeline.BackgroundWriter(write_strip) as writer:
+        with BackgroundWriter(write_strip) as writer:
             for found in progress(strips, "mapping", len(grid.strips)):
                 writer(found)
     return Counts(*counts.tolist())

@@ -12,10 +12,11 @@ from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import ensure_env
 from rasterio.windows import Window
 
-from ground import horn_gradient, interpolate
+from ground import interpolate
 from scenes.opening import Elevation, damage_told, open_raster
 from scenes.pixel_grid import PixelGrid, reduced_shape
 from script import UserError
+from slope import horn_gradient
 
 NO_PLACE = "EPSG:3857"  # stands for no coordinate system where GDAL asks for one to move pixels
 SAMPLE_PIXELS = 4_000_000  # a scene of no more is judged by all its pixels, a larger one by windows spread over it

@@ -14,6 +14,19 @@ WORDS = {"train": "training", "": "left out"}
 LONGEST = 1200  # pixels to which the longer side of the scene is reduced, at most
 
 
+def draw_splits(rows, cutters, bands, folder):
+    """Draw a map of the split of each scene, split_<scene>.png.
+
+    Args:
+        rows: of the patches, with `scene`, `row`, `column` and `split`. cutters: open scenes.patches.PatchCutters.
+        bands: places of red, green and blue. folder: of the pictures.
+    """
+    for cutter in cutters:
+        patches = [(row["row"], row["column"], row["split"]) for row in rows if row["scene"] == cutter.name]
+        title = f"{cutter.name}: patches of {cutter.settings.size} pixels"
+        draw(folder / f"split_{cutter.name}.png", cutter, patches, bands, title)
+
+
 def draw(path, cutter, patches, bands, title):
     """Draw a scene with its patches, their labels and splits.
 

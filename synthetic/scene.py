@@ -8,12 +8,14 @@ from datetime import UTC, datetime
 
 import geopandas
 import numpy as np
+import rasterio
 import rasterio.warp
 import shapely
 from rasterio import features
 from rasterio.crs import CRS
 from rasterio.transform import array_bounds, from_origin
 
+from records import write_bytes
 from synthetic.landscape import make_ground, photograph
 from synthetic.terrain import PIXEL
 
@@ -86,3 +88,17 @@ def parts(size):
         box = shapely.box(*(TRANSFORM @ (left, size)), *(TRANSFORM @ (left + width, 0)))
         tables[name] = geopandas.GeoDataFrame({"part": [name]}, geometry=[box], crs=UTM)
     return tables
+
+
+def write_raster(path, values, transform, crs, nodata, tags, names):
+    """Write bands x H x W as a tiled GeoTIFF with names of its bands, whole or not at all."""
+    count, height, width = values.shape
+    form = {"count": count, "height": height, "width": width, "dtype": values.dtype, "nodata": nodata}
+    place = {"driver": "GTiff", "crs": crs, "transform": transform}
+    layout = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "predictor": 2}
+    with rasterio.MemoryFile() as content:  # on a full disk GDAL would fail with an error of its own
+        with content.open(**form, **place, **layout) as file:
+            file.write(values)
+            file.descriptions = names
+            file.update_tags(**tags)
+        write_bytes(path, content.read())

@@ -3,6 +3,7 @@
 import functools
 
 import numpy as np
+import scipy  # which loads its parts on first use
 
 SIZE = 128  # pixels a side of a patch
 PIXEL = 10.0  # metres
@@ -132,8 +133,6 @@ def filled(z, outlet):
     which the higher one of two neighbours gives the weight (the idea of Cordonnier et al. 2019, doi
     10.5194/esurf-7-549-2019). Each cell on it is raised a little above the cell that follows.
     """
-    from scipy.sparse import coo_array, csgraph  # here, because they are slow to import and patches need none
-
     size, sea = len(z), z.size
     here = np.arange(sea).reshape(z.shape)
     around = np.pad(here, 1, constant_values=-1)
@@ -142,8 +141,9 @@ def filled(z, outlet):
     shore = np.flatnonzero(outlet)
     one, other = np.hstack([pairs[:, pairs[1] >= 0], [shore, np.full(len(shore), sea)]])
     level = np.append(z.ravel() - z.min() + 1, 0)  # above 0: an edge without a weight would be none
-    graph = coo_array((np.maximum(level[one], level[other]), (one, other)), (sea + 1, sea + 1))
-    _, hop = csgraph.breadth_first_order(csgraph.minimum_spanning_tree(graph), sea, directed=False)
+    graph = scipy.sparse.coo_array((np.maximum(level[one], level[other]), (one, other)), (sea + 1, sea + 1))
+    tree = scipy.sparse.csgraph.minimum_spanning_tree(graph)
+    _, hop = scipy.sparse.csgraph.breadth_first_order(tree, sea, directed=False)
     hop[sea] = sea
     rise = np.where(np.arange(sea + 1) < sea, 1e-4, 0)  # from each cell to the one before it, at least
     while (hop < sea).any():

@@ -2,8 +2,8 @@
 
 import pytest
 
+import architecture
 import callbacks
-import networks
 import train
 
 
@@ -53,8 +53,8 @@ def test_an_epoch_of_one_step_is_timed_as_a_whole(monkeypatch, capsys):
 
 def test_the_smaller_network_is_named_where_there_is_no_bfloat16(monkeypatch):
     monkeypatch.setenv("LANDSLIDE_BFLOAT16", "1")
-    assert networks.smaller_network(train.constants()) == ""
+    assert architecture.smaller_network(train.constants()) == ""
     monkeypatch.setenv("LANDSLIDE_BFLOAT16", "0")
-    assert "--base-filters 24 --max-filters 96" in networks.smaller_network(train.constants())
+    assert "--base-filters 24 --max-filters 96" in architecture.smaller_network(train.constants())
     monkeypatch.setattr(train, "BASE_FILTERS", 24)
-    assert networks.smaller_network(train.constants()) == ""
+    assert architecture.smaller_network(train.constants()) == ""

@@ -11,7 +11,6 @@ import pytest
 import adaptation
 import cross_dataset
 import dataset
-import fine_tuning
 import train
 from losses import BCEDice
 from tests.conftest import assert_user_error, make_pair, rows, run_script, write_h5
@@ -87,7 +86,7 @@ def test_fine_tuning_learns_from_the_patches_it_is_given(two):
     loss, constants = BCEDice(), train.constants()
     images, masks = two[0].read(np.arange(5)), two[0].read_masks(np.arange(5))[..., None]
     start, before = model.get_weights(), float(loss(masks, model.predict_on_batch(images)))
-    fine_tune = fine_tuning.fine_tuner(model, constants, learning_rate=1e-2, steps=60)
+    fine_tune = adaptation.fine_tuner(model, constants, learning_rate=1e-2, steps=60)
     fine_tune(two[0], np.arange(5))
     tuned = model.get_weights()
     assert float(loss(masks, model.predict_on_batch(images))) < 0.7 * before

@@ -12,8 +12,8 @@ from netCDF4 import Dataset
 from rasterio.control import GroundControlPoint
 from rasterio.transform import from_origin
 
+import targets as map_files
 from scenes import opening, scaling, source
-from scenes import targets as map_files
 from scenes.pixel_grid import PixelGrid
 from script import UserError
 from tests.test_scene import open_scene

@@ -19,6 +19,7 @@ from bands import BANDS_L4S, SCALE_L4S
 from scenes import components, geopackage, polygons, scaling, scene, source, tiling
 from scenes.pixel_grid import PixelGrid
 from script import UserError
+from slope import horn_slope
 
 UTM = "EPSG:32651"
 RGB = ("red", "green", "blue")
@@ -64,7 +65,7 @@ def test_slope_of_a_plane_is_exact_also_beside_gaps():
     rows, columns = np.mgrid[:12, :15].astype(float)
     elevation = 100 + 0.3 * 10 * columns + 0.4 * 20 * rows  # a rise of 0.5 on pixels of 10 x 20 m
     elevation[0], elevation[5, 7], elevation[8:, 14] = np.nan, np.nan, np.nan
-    slope = ground.horn_slope(elevation, 10, 20)
+    slope = horn_slope(elevation, 10, 20)
     known = np.isfinite(elevation[1:-1, 1:-1])
     assert np.isnan(slope[~known]).all()
     assert slope[known] == pytest.approx(np.degrees(np.arctan(0.5)), abs=1e-4)

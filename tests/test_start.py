@@ -77,7 +77,7 @@ def begin(constants, names, size=32, mean=None):
     start = fine_tuning.start_record(constants, Folder(names), assigned, np.array(mean), np.full(len(names), 800.0))
     config = {"run": "event", "bands": names, "input_shape": (size, size, len(names)), "start": start}
     model = networks.build_network(constants, config)
-    fine_tuning.carry_over(constants, config, model)
+    networks.carry_over(constants, config, model)
     return model, start
 
 

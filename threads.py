@@ -1,0 +1,36 @@
+"""Threads beside the network: one reads ahead of it, one writes behind it."""
+
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+
+def prefetch(function, items):
+    """Yield function(item) for each item; a thread computes the next one meanwhile."""
+    with ThreadPoolExecutor(1) as thread:
+        waiting = deque()
+        for item in items:
+            waiting.append(thread.submit(function, item))
+            if len(waiting) > 1:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+class BackgroundWriter:
+    """Call `function` in a thread; each call waits for the one before it and raises its error."""
+
+    def __init__(self, function):
+        self.function, self.thread, self.last = function, ThreadPoolExecutor(1), None
+
+    def __enter__(self):
+        return self
+
+    def __call__(self, *arguments):
+        if self.last:
+            self.last.result()
+        self.last = self.thread.submit(self.function, *arguments)
+
+    def __exit__(self, kind, error, trace):
+        self.thread.shutdown()
+        if self.last and kind is None:
+            self.last.result()
