@@ -1,5 +1,6 @@
 """Callbacks of training: the record of every epoch, all that a resumed run needs, and a forecast of the end time."""
 
+import math
 import time
 from datetime import datetime, timedelta
 
@@ -69,6 +70,16 @@ class RunRecorder(keras.callbacks.Callback):
         return done
 
     def on_epoch_end(self, epoch, logs=None):
+        """Write the files of an epoch.
+
+        Raises:
+            UserError: the loss is no longer a number. The epoch is not recorded, so the best model so far stays.
+        """
+        if not math.isfinite(logs["loss"]):
+            raise UserError(
+                f"the loss is {float(logs['loss'])} in epoch {epoch + 1}, so nothing more can be learnt: start again "
+                "with MIXED_PRECISION off or a lower LEARNING_RATE"
+            )
         rate = float(self.model.optimizer.learning_rate)
         scores = {name: float(value) for name, value in logs.items() if name != "learning_rate"}
         self.rows.append({"epoch": epoch + 1, "learning_rate": rate, **scores})

@@ -1,10 +1,13 @@
-"""The forecast of the training time."""
+"""The forecast of the training time, and the end of a training that has diverged."""
 
+import keras
+import numpy as np
 import pytest
 
 import architecture
 import callbacks
 import train
+from script import UserError
 
 
 @pytest.mark.parametrize(
@@ -58,3 +61,12 @@ def test_the_smaller_network_is_named_where_there_is_no_bfloat16(monkeypatch):
     assert "--base-filters 24 --max-filters 96" in architecture.smaller_network(train.constants())
     monkeypatch.setattr(train, "BASE_FILTERS", 24)
     assert architecture.smaller_network(train.constants()) == ""
+
+
+def test_a_loss_that_is_no_number_ends_the_training_and_writes_nothing(tmp_path):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    values = np.array([[1.0], [np.nan]])
+    with pytest.raises(UserError, match="the loss is nan in epoch 1"):
+        model.fit(values, values, epochs=3, verbose=0, callbacks=[callbacks.RunRecorder(tmp_path, 1)])
+    assert not list(tmp_path.iterdir())
