@@ -79,13 +79,21 @@ def check_readable(path):
         raise UserError(f"{path} may not be read: {error.strerror}") from None
 
 
+def names_in_zip(path):
+    """List the files in a zip; raise UserError if its directory, which lies at its end, cannot be read."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name for name in archive.namelist() if not name.endswith("/")]
+    except (zipfile.BadZipFile, OSError, ValueError):
+        raise UserError(f"{path} is no sound zip: it may be cut short, download it again") from None
+
+
 def member(path):
     """Return the name by which rasterio opens a path: rasters in a zip, named or the only one there."""
     if match := re.fullmatch(r"zip://(?!/)([^!]+)!/?(.+)", path):  # rasterio takes the first part for a host
         return f"zip://{Path(match[1]).resolve()}!{match[2]}"
     if path.lower().endswith(".zip") and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            rasters = [name for name in archive.namelist() if name.lower().endswith(RASTERS)]
+        rasters = [name for name in names_in_zip(path) if name.lower().endswith(RASTERS)]
         if len(rasters) != 1:
             listed = ", ".join(rasters[:5]) or "none"
             raise UserError(f"{path} holds {len(rasters)} rasters ({listed}): name one, --input zip://{path}!NAME")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bands import sentinel2_band
+from scenes.opening import names_in_zip
 from script import UserError
 
 REFLECTANCE = 10000  # the unit of all products: reflectance x 10000
@@ -82,8 +83,7 @@ class Package:
         self.path = Path(path)
         self.zipped = not self.path.is_dir()
         if self.zipped:
-            with zipfile.ZipFile(self.path) as archive:
-                self.names = [name for name in archive.namelist() if not name.endswith("/")]
+            self.names = names_in_zip(self.path)
         else:
             files = (file for file in sorted(self.path.rglob("*")) if file.is_file())
             self.names = [file.relative_to(self.path).as_posix() for file in files]

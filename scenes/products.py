@@ -1,7 +1,6 @@
 """Products as they are downloaded: Sentinel-2, Landsat and STAC items are recognised and opened here."""
 
 import re
-import zipfile
 from pathlib import Path
 
 from product_names import is_product_folder, looks_like_product, whole_product
@@ -29,10 +28,7 @@ def open_product(paths):
     if re.search(r"^L[COT]0[89]_.*\.tar(\.gz)?$", path.name):
         raise UserError(f"{path} is an archive of a Landsat product: unpack it, and give its folder")
     path = whole_product(path)
-    zipped = path.suffix.lower() == ".zip"
-    if zipped and not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is no sound zip: it may be cut short, download it again")
-    if not zipped and not (path.is_dir() and is_product_folder(path)):
+    if path.suffix.lower() != ".zip" and not (path.is_dir() and is_product_folder(path)):
         return None
     package = Package(path)
     if metadata := package.matching(r"(^|/)MTD_MSIL\w+\.xml$"):

@@ -13,7 +13,7 @@ from shapely.errors import GEOSException
 
 from ground import has_ellipsoid, to_geodetic
 from product_names import looks_like_product
-from scenes.opening import RASTERS, check_readable
+from scenes.opening import RASTERS, check_readable, names_in_zip
 from scenes.styles import VERDICTS
 from script import UserError
 
@@ -31,24 +31,12 @@ def content_of_zip(path):
     """Return what a zip holds ("vectors", "a product", "a raster", "other") and its names; ("", []) of another file."""
     if not (str(path).lower().endswith(".zip") and zipfile.is_zipfile(path)):
         return "", []
-    with zipfile.ZipFile(path) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/")]
+    names = names_in_zip(path)
     if any(map(looks_like_product, names)):
         return "a product", names
-    if any(name.lower().endswith(VECTORS) for name in names):
+    if any(part.lower().endswith(VECTORS) for name in names for part in name.split("/")):  # a .gdb is a folder
         return "vectors", names
     return "a raster" if sum(name.lower().endswith(RASTERS) for name in names) == 1 else "other", names
-
-
-def check_zip(path):
-    """Raise UserError for a zip without a vector file."""
-    content, names = content_of_zip(path)
-    if content in ("", "vectors"):
-        return
-    what = f"without a vector file: it holds {', '.join(names[:3]) or 'nothing'}{', ...' * (len(names) > 3)}"
-    if content == "a product":
-        what = "of a satellite product, not a vector file"
-    raise UserError(f"{path} is a zip {what}; give polygons, such as a GeoPackage or a zipped Shapefile")
 
 
 @contextlib.contextmanager
@@ -61,11 +49,20 @@ def faults_told(path):
 
 
 def layers(path):
-    """List the names of the layers with shapes in a vector file."""
+    """List the names of the layers with shapes in a vector file; raise UserError if it is none."""
     check_readable(path)
-    check_zip(path)
+    content, names = content_of_zip(path)
+    hint = "give polygons, such as a GeoPackage or a zipped Shapefile"
+    if content == "a product":  # GDAL would read the outlines of its clouds
+        raise UserError(f"{path} is a zip of a satellite product, not a vector file; {hint}")
     with faults_told(path):
-        return [name for name, kind in pyogrio.list_layers(path) if kind]
+        try:
+            return [name for name, kind in pyogrio.list_layers(path) if kind]
+        except DataSourceError:
+            if content in ("", "vectors"):
+                raise
+            held = f"{', '.join(names[:3]) or 'nothing'}{', ...' * (len(names) > 3)}"
+            raise UserError(f"{path} is a zip without a vector file: it holds {held}; {hint}") from None
 
 
 def layers_to_read(path, wanted="", flag="", own=LANDSLIDES):

@@ -460,6 +460,17 @@ def test_zips_of_vector_files_and_of_a_mask_are_labels(event, slides):
         np.testing.assert_array_equal(found, truth)
 
 
+def test_a_file_geodatabase_in_a_zip_is_a_vector_file(event, slides):
+    geopandas.GeoDataFrame(geometry=slides, crs=UTM).to_file("slides.gdb", driver="OpenFileGDB")
+    with zipfile.ZipFile("slides.gdb.zip", "w") as archive:
+        for path in Path("slides.gdb").iterdir():
+            archive.write(path)
+        archive.writestr("preview.png", b"x")
+    found = labels.Labels(["slides.gdb.zip"], grid_of("scene.tif")).read(0, HEIGHT, 0, WIDTH)
+    truth = labels.Labels(["slides.gdb"], grid_of("scene.tif")).read(0, HEIGHT, 0, WIDTH)
+    np.testing.assert_array_equal(found, truth)
+
+
 @pytest.mark.parametrize(
     ("names", "told"),
     [

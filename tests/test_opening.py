@@ -13,7 +13,7 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import from_origin
 
 import targets as map_files
-from scenes import opening, scaling, source
+from scenes import opening, products, scaling, source, vectors
 from scenes.pixel_grid import PixelGrid
 from script import UserError
 from tests.test_scene import open_scene
@@ -50,6 +50,17 @@ def test_rasters_in_a_zip_are_opened(tmp_path, monkeypatch):
         archive.write("scene.tif", "other.tif")
     with pytest.raises(UserError, match=r"holds 2 rasters \(inside/scene.tif, other.tif\): name one, --input zip://"):
         open_scene(["scene.zip"], RGB)
+
+
+def test_a_zip_whose_directory_is_damaged_is_told_by_all_that_read_zips(tmp_path):
+    write_raster(tmp_path / "scene.tif", np.ones((1, 9, 9), np.uint8))
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.write(tmp_path / "scene.tif", "scene.tif")
+    content = (tmp_path / "bad.zip").read_bytes()
+    (tmp_path / "bad.zip").write_bytes(content.replace(b"PK\x01\x02", b"XXXX"))
+    for read in (opening.open_raster, vectors.is_vector, vectors.layers, lambda path: products.open_product([path])):
+        with pytest.raises(UserError, match="bad.zip is no sound zip: it may be cut short"):
+            read(str(tmp_path / "bad.zip"))
 
 
 def test_rasters_that_are_cut_short_are_told_where_they_are_looked_at_first(tmp_path):
