@@ -1,7 +1,7 @@
 """What the constants of train.py say of a network, before Keras is imported: whether it fits, which sizes it takes."""
 
 from bands import date_groups, optical_bands
-from devices import hardware_has_bfloat16, import_keras
+from devices import hardware_has_bfloat16, has_gpu, import_keras
 from script import UserError
 
 # Constants that decide which weights a network has.
@@ -71,9 +71,9 @@ def total_stride(constants, input_shape):
 
 
 def smaller_network(constants):
-    """Return a hint to use a smaller U-Net on a processor without bfloat16, or "" where it does not apply."""
+    """Return a hint to use a smaller U-Net on a CPU without bfloat16, or "" where it does not apply."""
     large = constants["MODEL"] == "unet" and constants["ENCODER"] == "none" and constants["BASE_FILTERS"] > 24
-    if not large or hardware_has_bfloat16():
+    if not large or has_gpu() or hardware_has_bfloat16():
         return ""
     return (
         "this processor has no bfloat16: --base-filters 24 --max-filters 96 --epochs 60 takes a fifth of the time, "

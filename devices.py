@@ -67,27 +67,29 @@ def import_keras():
     return keras
 
 
-def hardware_has_bfloat16():
-    """Return whether bfloat16 is faster than float32 here: on a GPU, or on a CPU with AVX512-BF16 or AMX.
+def has_gpu():
+    """Return whether Keras computes on a GPU."""
+    keras = import_keras()
+    if keras.backend.backend() == "torch":  # Keras lists no devices under PyTorch
+        import torch
 
-    Not on a GPU under JAX: the loss of the pre-trained network was no longer a number from step 3 to 5 on (H100,
-    JAX 0.11, Keras 3.15), while in float32 it learnt. The environment variable LANDSLIDE_BFLOAT16 overrides this: 0 for
-    no, 1 for yes.
+        return torch.cuda.is_available()
+    return any(device.startswith("gpu") for device in keras.distribution.list_devices())
+
+
+def hardware_has_bfloat16():
+    """Return whether to compute in bfloat16: on a GPU, or on a CPU with AVX512-BF16 or AMX, where it is the faster.
+
+    Not on a GPU under JAX: there the pre-trained network diverged within five steps (H100, JAX 0.11, Keras 3.15), while
+    it learnt in float32. The environment variable LANDSLIDE_BFLOAT16 overrides this: 0 for no, 1 for yes.
     """
     answer = os.environ.get("LANDSLIDE_BFLOAT16", "")
     if answer:
         if answer not in ("0", "1"):
             raise UserError(f"the environment variable LANDSLIDE_BFLOAT16 is {answer!r}: it must be 0 or 1")
         return answer == "1"
-    keras = import_keras()
-    if keras.backend.backend() == "torch":  # Keras lists no devices under PyTorch
-        import torch
-
-        gpu = torch.cuda.is_available()
-    else:
-        gpu = any(device.startswith("gpu") for device in keras.distribution.list_devices())
-    if gpu:
-        return keras.backend.backend() != "jax"
+    if has_gpu():
+        return import_keras().backend.backend() != "jax"
     flags = Path("/proc/cpuinfo")  # Linux; elsewhere the safe answer is no
     flags = flags.read_text() if flags.exists() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags

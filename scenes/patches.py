@@ -40,7 +40,8 @@ class CutPatch:
 
     Attributes:
         image: size x size x bands, float32; a pixel without data holds the mean of those with data, for programs that
-            do not read `gap`. Training fills it with the mean over all patches, maps with that over the training's.
+            do not read `gap`. Packing replaces it by the mean over all patches, predict.py by that over the training
+            patches.
         mask: size x size, uint8: 1 landslide, 0 not, 255 not labelled, hidden or without data.
         gap: size x size bool, where there is no data.
         row, column: of its upper left pixel in the scene. grid: PixelGrid of the patch.

@@ -59,6 +59,9 @@ def test_the_smaller_network_is_named_where_there_is_no_bfloat16(monkeypatch):
     assert architecture.smaller_network(train.constants()) == ""
     monkeypatch.setenv("LANDSLIDE_BFLOAT16", "0")
     assert "--base-filters 24 --max-filters 96" in architecture.smaller_network(train.constants())
+    with monkeypatch.context() as patch:  # a GPU under JAX: float32, but fast
+        patch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])
+        assert architecture.smaller_network(train.constants()) == ""
     monkeypatch.setattr(train, "BASE_FILTERS", 24)
     assert architecture.smaller_network(train.constants()) == ""
 

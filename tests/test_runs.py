@@ -213,6 +213,15 @@ def test_whether_bfloat16_is_fast_can_be_said_for_the_machine(monkeypatch):
         devices.hardware_has_bfloat16()
 
 
+@pytest.mark.parametrize(("backend", "answer"), [("tensorflow", True), ("jax", False)])
+def test_a_gpu_has_bfloat16_but_not_under_jax(monkeypatch, backend, answer):
+    keras = devices.import_keras()
+    monkeypatch.delenv("LANDSLIDE_BFLOAT16", raising=False)
+    monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    assert devices.hardware_has_bfloat16() is answer
+
+
 def test_onednn_is_on_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
     devices.import_keras()
