@@ -164,7 +164,7 @@ def read_stored(path):
     """Read an image from HDF5, or raise Fault: (image, gap or None, stated); see Patch and `write_array`."""
     with opened(path) as file:
         image, stated = read_array(file, "img"), {}
-        gap = read_array(file, "gap") != 0 if "gap" in file else None
+        gap = squeezed(read_array(file, "gap"), 2) if "gap" in file else None
         with contextlib.suppress(*H5_ERRORS):
             stated = {"bands": [str(name) for name in file.attrs["bands"]], "values": str(file.attrs["values"])}
         return image, gap, stated
@@ -205,14 +205,14 @@ def checked_image(image, gap=None):
         raise Fault(f"'img' has shape {size_text(shape)}: the bands come first; store height x width x bands")
     if image.dtype.kind not in "uif":
         raise Fault(f"'img' holds {image.dtype}, not numbers")
-    gap = np.zeros(shape[:2], bool) if gap is None else gap
-    if gap.shape != shape[:2]:
-        raise Fault(f"'gap' has shape {size_text(gap.shape) or 'none'}, its image {size_text(shape[:2])}")
+    gap = np.zeros(shape[:2], bool) if gap is None else np.asarray(gap)
+    if gap.shape != shape[:2] or gap.dtype.kind not in "buif":
+        raise Fault(f"'gap' is {size_text(gap.shape) or 1} {gap.dtype}: it must be {size_text(shape[:2])} numbers")
     if image.dtype.kind == "f":
         with np.errstate(over="ignore"):  # values beyond float32 (such as a float64 nodata value) become infinite
             image = image.astype(np.float32)
-    if image.dtype.kind == "f" or image.dtype.itemsize > 1:
-        gap = gap | np.isin(image, np.array(pictures.FILLS, np.float32)).any(-1)
+    fills = pictures.FILLS if image.dtype.kind == "f" or image.dtype.itemsize > 1 else ()
+    gap = (gap != 0) | np.isin(image, np.array(fills, np.float32)).any(-1)
     if gap.all():
         raise Fault("holds no data at all")
     if gap.any():
@@ -294,7 +294,7 @@ class MaskRule:
         """List (name, fault) of the masks that differ from the others, where that leaves the meaning of 255 open."""
         if not (self.ones and self.high) or self.both:
             return []
-        few, words = (self.high, "0 and 255, the others 0 and 1")
+        few, words = self.high, "0 and 255, the others 0 and 1"
         if len(self.high) > len(self.ones):
             few, words = self.ones, "0 and 1, the others 0 and 255"
         return [(name, f"'mask' holds {words}: write all alike (255 may mark what is not labelled)") for name in few]

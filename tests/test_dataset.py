@@ -241,9 +241,18 @@ def test_groups_dead_links_and_overflow_are_faults(flat):
         assert part in str(caught.value)
 
 
-def test_gap_of_another_size_than_its_image_is_a_fault(tmp_path):
-    patch_reading.write_array(tmp_path / "image_1.h5", "img", np.ones((8, 8, 3)), gap=np.eye(7, dtype=bool))
-    with pytest.raises(patch_reading.Fault, match="'gap' has shape 7 x 7, its image 8 x 8"):
+@pytest.mark.parametrize(
+    ("gap", "told"),
+    [
+        (np.eye(7, dtype=bool), "7 x 7 bool"),
+        (np.full((8, 8), b"0"), r"8 x 8 \|S1"),
+        ("yes", r"1 \|S3"),
+    ],
+)
+def test_gap_that_is_no_array_of_numbers_like_its_image_is_a_fault(tmp_path, gap, told):
+    with h5py.File(tmp_path / "image_1.h5", "w") as file:
+        file["img"], file["gap"] = np.ones((8, 8, 3)), gap
+    with pytest.raises(patch_reading.Fault, match=f"'gap' is {told}: it must be 8 x 8 numbers"):
         patch_reading.read_patch(tmp_path / "image_1.h5", None)
 
 
