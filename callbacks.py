@@ -78,7 +78,7 @@ class RunRecorder(keras.callbacks.Callback):
         if not math.isfinite(logs["loss"]):
             raise UserError(
                 f"the loss is {float(logs['loss'])} in epoch {epoch + 1}, so nothing more can be learnt: start again "
-                "with --overwrite and --mixed-precision off or a lower --learning-rate"
+                "with --overwrite and MIXED_PRECISION off or a lower LEARNING_RATE"
             )
         rate = float(self.model.optimizer.learning_rate)
         scores = {name: float(value) for name, value in logs.items() if name != "learning_rate"}

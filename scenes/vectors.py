@@ -161,8 +161,8 @@ def chosen_rows(path, layer, where):
     try:
         chosen = pyogrio.read_dataframe(path, layer=layer, where=where, read_geometry=False, fid_as_index=True).index
     except (ValueError, DataSourceError, DataLayerError):  # which of them depends on the format
-        columns = ", ".join(pyogrio.read_info(path, layer=layer)["fields"])
-        raise UserError(f"{path}: WHERE {where!r} is no condition on its columns {columns}") from None
+        held = f"layer {layer} with columns {', '.join(pyogrio.read_info(path, layer=layer)['fields'])}"
+        raise UserError(f"{path}: WHERE {where!r} is no condition on its {held}") from None
     return every.get_indexer(chosen)
 
 
