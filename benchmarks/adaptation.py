@@ -11,6 +11,7 @@ bands in the table are kept; rows that are there are not computed again.
 Writes results/figures/adaptation.csv and adaptation.png.
 """
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -110,6 +111,8 @@ def train_and_score(work, folder, start):
     """Train a run on a folder and return its metrics on the test split."""
     run = ("--results-dir", str(work / "runs"), "--run", f"{folder.name}-{start}")
     flags = FLAGS.get(start) or ("--start-from", start)
+    if start not in FLAGS:  # a run starts from one beside it
+        shutil.copytree(Path("results", start), work / "runs" / start, dirs_exist_ok=True)
     flags = (*flags, "--epochs", str(EPOCHS)) if start in FLAGS else flags
     runs.call_script("train.py", *run, "--data-dir", str(folder), "--overwrite", *flags)
     runs.call_script("optimize_threshold.py", *run)
