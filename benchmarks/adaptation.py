@@ -30,7 +30,7 @@ DATA_DIR = ""  # folder of patches, red green blue (0 to 255) and perhaps elevat
 TEST_DIR = ""  # folder to test on; none: TEST_PATCHES of the first folder, always the same
 TEST_PATCHES = 16  # patches to test on, without TEST_DIR
 BANDS = ("red", "green", "blue")  # bands to use; dem is the fourth of the files
-LABELLED = (5, 10, 20, 40, 0)  # numbers of labelled patches; 0: all
+LABELLED = (0, 5, 10, 20, 40, 1000)  # numbers of labelled patches; 0: the runs as they come; at most all
 DRAWS = 3  # random draws of each number
 STARTS = ("rgb", "ImageNet")  # runs to start from; ImageNet: only the encoder has learnt before, scratch: nothing has
 EPOCHS = 40  # of runs that start from no run
@@ -57,10 +57,13 @@ def main():
         held_out = np.arange(len(tested))
     names = Path(DATA_DIR).name, Path(TEST_DIR).name if TEST_DIR else f"{len(held_out)} others"
     for count in LABELLED:
-        for draw in range(DRAWS if count else 1):
-            chosen = draw_patches(pool, places, count or len(places), draw)
+        count = min(count, len(places))
+        for draw in range(DRAWS if 0 < count < len(places) else 1):
+            chosen = draw_patches(pool, places, count, draw) if count else {}
             folder = work / f"{names[0]}-{len(BANDS)}-{count}-{draw}"
             for start in STARTS:
+                if not count and start in FLAGS:
+                    continue
                 key = (*names, " ".join(BANDS), start, str(sum(map(len, chosen.values()))), str(draw))
                 if any(tuple(row[name] for name in FIELDS[:6]) == key for row in rows):
                     continue
@@ -68,7 +71,7 @@ def main():
                     write(folder, pool, chosen)
                     write(folder, tested, {"test": held_out})
                 began = time.monotonic()
-                scores = train_and_score(work, folder, start)
+                scores = (train_and_score if count else score_as_it_comes)(work, folder, start)
                 found = (round(scores["dice"], 4), round(scores["iou"], 4), round(scores["threshold"], 3))
                 rows.append(dict(zip(FIELDS, (*key, *found, round(time.monotonic() - began)), strict=True)))
                 records.write_csv(OUT, FIELDS, [[row[name] for name in FIELDS] for row in rows])
@@ -110,14 +113,26 @@ def write(folder, patches, splits):
 def train_and_score(work, folder, start):
     """Train a run on a folder and return its metrics on the test split."""
     run = ("--results-dir", str(work / "runs"), "--run", f"{folder.name}-{start}")
-    flags = FLAGS.get(start) or ("--start-from", start)
-    if start not in FLAGS:  # a run starts from one beside it
-        shutil.copytree(Path("results", start), work / "runs" / start, dirs_exist_ok=True)
+    flags = FLAGS.get(start) or ("--start-from", copied(work, start))
     flags = (*flags, "--epochs", str(EPOCHS)) if start in FLAGS else flags
     runs.call_script("train.py", *run, "--data-dir", str(folder), "--overwrite", *flags)
     runs.call_script("optimize_threshold.py", *run)
     runs.call_script("evaluate.py", *run)
     return records.read_json(work / "runs" / run[-1] / "metrics.json", "evaluate.py")
+
+
+def score_as_it_comes(work, folder, start):
+    """Score a run that has learnt nothing of this place on the test split of a folder, and return its metrics."""
+    run = ("--results-dir", str(work / "runs"), "--run", copied(work, start))
+    runs.call_script("evaluate.py", *run, "--data-dir", str(folder), "--split", "test")
+    (path,) = (work / "runs" / start).glob(f"metrics_{folder.name}_*.json")
+    return records.read_json(path, "evaluate.py")
+
+
+def copied(work, start):
+    """Copy a run to the folder of this benchmark's runs, because a run starts from one beside it; return its name."""
+    shutil.copytree(Path("results", start), work / "runs" / start, dirs_exist_ok=True)
+    return start
 
 
 def draw_curves(rows, path):
@@ -139,7 +154,8 @@ def draw_curves(rows, path):
             axis.plot(counts, [np.mean(curve[n]) for n in counts], color=colour, label=label)
             for n in counts:
                 axis.plot([n] * len(curve[n]), curve[n], ".", color=colour)
-        axis.set(xscale="log", xlabel="labelled patches", ylabel="pooled Dice", ylim=(0, 1))
+        axis.set_xscale("symlog", linthresh=5)
+        axis.set(xlabel="labelled patches", ylabel="pooled Dice", ylim=(0, 1))
         axis.set(title=f"{pair[0]}, tested on {pair[1]}", xticks=counts, xticklabels=counts)
         axis.minorticks_off()
         axis.legend(frameon=False)
