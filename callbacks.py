@@ -20,8 +20,8 @@ def feed_callback(feed):
 class RunRecorder(keras.callbacks.Callback):
     """Callback that keeps a run folder up to date, stops early and resumes an interrupted run.
 
-    After each epoch it writes three files in this order, each whole or not at all: `model.keras` if validation Dice
-    has risen, `history.csv`, and `last.weights.h5` (weights and optimizer state). The number of finished epochs is
+    After each epoch it writes three files in this order, each whole or not at all: `model.keras` if this is the epoch
+    to keep, `history.csv`, and `last.weights.h5` (weights and optimizer state). The number of finished epochs is
     read from the optimizer's step count, so a kill between two writes costs at most one epoch and the files still
     agree.
 
@@ -29,23 +29,26 @@ class RunRecorder(keras.callbacks.Callback):
         folder: the run's folder.
         steps: batches in an epoch.
         patience: epochs without a better validation Dice after which training stops; 0: never.
+        keep_last: keep the model of the last epoch, not that of the highest validation Dice.
     """
 
-    def __init__(self, folder, steps, patience=0):
+    def __init__(self, folder, steps, patience=0, keep_last=False):
         super().__init__()
-        self.folder, self.steps, self.patience = folder, steps, patience
+        self.folder, self.steps, self.patience, self.keep_last = folder, steps, patience, keep_last
         self.rows = []
 
     @property
-    def best_epoch(self):
-        """Index of the row with the highest validation Dice; on a tie, the first."""
+    def kept_epoch(self):
+        """Index of the row whose model is kept: the last, or the first with the highest validation Dice."""
+        if self.keep_last:
+            return len(self.rows) - 1
         scores = [row["val_dice"] for row in self.rows]
         return scores.index(max(scores))
 
     @property
     def finished(self):
         """Whether the run has gone `patience` epochs without a better validation Dice."""
-        return bool(self.rows and self.patience and len(self.rows) - 1 - self.best_epoch >= self.patience)
+        return bool(self.rows and self.patience and len(self.rows) - 1 - self.kept_epoch >= self.patience)
 
     def resume(self, model):
         """Restore weights, optimizer and history of the last complete epoch; return the number of finished epochs.
@@ -83,7 +86,7 @@ class RunRecorder(keras.callbacks.Callback):
         rate = float(self.model.optimizer.learning_rate)
         scores = {name: float(value) for name, value in logs.items() if name != "learning_rate"}
         self.rows.append({"epoch": epoch + 1, "learning_rate": rate, **scores})
-        if self.best_epoch == epoch:
+        if self.kept_epoch == epoch:
             save_model(self.model, self.folder / "model.keras")
         write_csv(self.folder / "history.csv", self.rows[0], [row.values() for row in self.rows])
         with atomic_write(self.folder / "last.weights.h5") as partial:

@@ -28,15 +28,20 @@ def save(figure, path):
     plt.close(figure)
 
 
-def training_curves(rows, path):
-    """Plot loss and Dice of training and validation, and the learning rate, over epochs; `rows` as in history.csv."""
+def training_curves(rows, path, kept=None):
+    """Plot loss and Dice of training and validation, and the learning rate, over epochs.
+
+    Args:
+        rows: as in history.csv. path: of the file. kept: number of the epoch whose model the run keeps; None: that of
+            the highest validation Dice.
+    """
     epochs = [row["epoch"] for row in rows]
-    best = max(rows, key=lambda row: row["val_dice"])
+    kept = kept or max(rows, key=lambda row: row["val_dice"])["epoch"]
     figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
     for axis, name, title in ((axes[0], "loss", "loss"), (axes[1], "dice", "Dice (pooled, threshold 0.5)")):
         axis.plot(epochs, [row[name] for row in rows], color=BLUE, marker=".", label="training")
         axis.plot(epochs, [row[f"val_{name}"] for row in rows], color=ORANGE, marker=".", label="validation")
-        axis.axvline(best["epoch"], color=GREY, linestyle=":", label=f"kept: epoch {best['epoch']:.0f}")
+        axis.axvline(kept, color=GREY, linestyle=":", label=f"kept: epoch {kept:.0f}")
         axis.set(title=title, xlabel="epoch")
         axis.legend(frameon=False)
     axes[1].set_ylim(0, 1)

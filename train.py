@@ -7,8 +7,8 @@
     python train.py --encoder efficientnet_lite0 --epochs 20          # ImageNet weights: better in fewer epochs
     python train.py --data-dir data/event --start-from rgb --run event    # fine-tune a run on other patches
 
-Writes results/<run>/: config.json, split.csv, history.csv, model.keras (highest validation Dice) and
-training_curves.png. Next: python optimize_threshold.py --run <run>
+Writes results/<run>/: config.json, split.csv, history.csv, model.keras (of the epoch with the highest validation Dice;
+with --start-from, of the last one) and training_curves.png. Next: python optimize_threshold.py --run <run>
 """
 
 import sys
@@ -260,7 +260,8 @@ def train(folder, patches, landslide_free, assigned, teacher, share):
     validation = PatchFeed(patches, validated, BATCH_SIZE // share.parts, share=share)
 
     began = time.monotonic()
-    recorder = RunRecorder(folder, len(feed), PATIENCE)
+    # A few validation patches rank epochs by chance, and a schedule of fine-tuning ends where it has settled.
+    recorder = RunRecorder(folder, len(feed), PATIENCE, keep_last=bool(START_FROM) and not PATIENCE)
     with share.scope():
         model = model_files.fused(networks.build_network(constants(), config))
         networks.compile_network(model, constants(), len(feed), keep_statistics=bool(START_FROM))
@@ -271,26 +272,27 @@ def train(folder, patches, landslide_free, assigned, teacher, share):
         if done < EPOCHS and not recorder.finished:
             forecast = Forecast(architecture.smaller_network(constants()))
             fit(model, feed, validation, done, recorder, [feed_callback(feed), recorder, forecast])
-    training_curves(recorder.rows, folder / "training_curves.png")
+    kept = recorder.rows[recorder.kept_epoch]
+    training_curves(recorder.rows, folder / "training_curves.png", kept["epoch"])
     runs.clear_run(folder, runs.DERIVED)  # threshold and scores belong to an earlier epoch
-    best_model = model_files.load_model(folder, to_store=True)
+    kept_model = model_files.load_model(folder, to_store=True)
     # Recorded before the model is saved: after a kill, the resumed run calibrates a calibrated model again, and the
     # first record must stay.
-    config.setdefault("calibration", calibrate(best_model, patches, validated))
+    config.setdefault("calibration", calibrate(kept_model, patches, validated))
     records.write_json(folder / "config.json", config)
-    model_files.save_model(best_model, folder / "model.keras")
+    model_files.save_model(kept_model, folder / "model.keras")
     record = {
         "finished": now(),
-        "parameters": best_model.count_params(),
+        "kept_epoch": kept["epoch"],
+        "parameters": kept_model.count_params(),
         "finished_revision": runs.revision(),
     }
     records.write_json(folder / "config.json", config | record)
     (folder / "last.weights.h5").unlink(missing_ok=True)  # only an unfinished run needs it
-    best = recorder.rows[recorder.best_epoch]
     before, after = (config["calibration"][f"cross_entropy_{when}"] for when in ("before", "after"))
     print(
-        f"best validation Dice {best['val_dice']:.3f} (pooled, threshold 0.5) in epoch {best['epoch']} "
-        f"of {len(recorder.rows)}, {time.monotonic() - began:.0f} s\n"
+        f"kept: epoch {kept['epoch']} of {len(recorder.rows)}, validation Dice {kept['val_dice']:.3f} (at 0.5); "
+        f"{time.monotonic() - began:.0f} s\n"
         f"calibrated: validation cross-entropy {before:.4f} -> {after:.4f}\n"
         f"next: python optimize_threshold.py --run {RUN}"
     )

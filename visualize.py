@@ -64,7 +64,7 @@ def main():
     model = run.model()
 
     if history:
-        plots.training_curves(history, folder / "training_curves.png")
+        plots.training_curves(history, folder / "training_curves.png", run.config.get("kept_epoch"))
     labelled = patches.labelled.any()
     parts = [] if own else [patches.data_dir.resolve().name]
     parts += [SPLIT] if labelled and not (own and SPLIT == "test") else []

@@ -73,3 +73,10 @@ def test_a_loss_that_is_no_number_ends_the_training_and_writes_nothing(tmp_path)
     with pytest.raises(UserError, match="the loss is nan in epoch 1"):
         model.fit(values, values, epochs=3, verbose=0, callbacks=[callbacks.RunRecorder(tmp_path, 1)])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("keep_last", "kept"), [(False, 1), (True, 2)])
+def test_the_epoch_to_keep_is_the_best_or_the_last(tmp_path, keep_last, kept):
+    recorder = callbacks.RunRecorder(tmp_path, 1, keep_last=keep_last)
+    recorder.rows = [{"val_dice": dice} for dice in (0.2, 0.7, 0.5)]
+    assert recorder.kept_epoch == kept

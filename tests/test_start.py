@@ -204,7 +204,7 @@ def test_a_run_records_what_it_started_from(place, event):
     assert (
         config["start"]["band_mean"][:3] == first["band_mean"] and config["band_mean"] != config["start"]["band_mean"]
     )
-    assert config["constants"]["EPOCHS"] == 5
+    assert config["constants"]["EPOCHS"] == config["kept_epoch"] == 5
     assert config["constants"]["LEARNING_RATE"] == train.FINE_TUNING["LEARNING_RATE"]
     assert config["constants"]["BASE_FILTERS"] == 4
     assert float(rows(place / "results/event/history.csv")[0]["val_dice"]) > 0
