@@ -132,7 +132,7 @@ class Run:
         return read_json(self.folder / name, f"python optimize_threshold.py --run {self.name}{flag}")["threshold"]
 
     def model(self, to_store=False):
-        """Load the best model on validation, see `model_files.load_model`."""
+        """Load the model that the run keeps, see `model_files.load_model`."""
         return model_files.load_model(self.folder, to_store)
 
     def loss(self):

@@ -312,7 +312,8 @@ def fit(model, feed, validation, done, recorder, callbacks):
                 verbose=1 if sys.stdout.isatty() else 2,
             )
     except KeyboardInterrupt:
-        kept = f"the best so far is {recorder.folder}/model.keras; " if recorder.rows else ""
+        which = "last epoch's model" if recorder.keep_last else "best so far"
+        kept = f"the {which} is {recorder.folder}/model.keras; " if recorder.rows else ""
         print(f"\nstopped after {len(recorder.rows)} epochs; {kept}go on with --resume")
         sys.exit(130)
 

@@ -55,6 +55,8 @@ def main():
         tested, held_out, places = pool, places[:TEST_PATCHES], places[TEST_PATCHES:]
     else:
         held_out = np.arange(len(tested))
+    for start in set(STARTS) - set(FLAGS):  # a run starts from one beside it
+        shutil.copytree(Path("results", start), work / "runs" / start, dirs_exist_ok=True)
     names = Path(DATA_DIR).name, Path(TEST_DIR).name if TEST_DIR else f"{len(held_out)} others"
     for count in LABELLED:
         count = min(count, len(places))
@@ -113,8 +115,7 @@ def write(folder, patches, splits):
 def train_and_score(work, folder, start):
     """Train a run on a folder and return its metrics on the test split."""
     run = ("--results-dir", str(work / "runs"), "--run", f"{folder.name}-{start}")
-    flags = FLAGS.get(start) or ("--start-from", copied(work, start))
-    flags = (*flags, "--epochs", str(EPOCHS)) if start in FLAGS else flags
+    flags = (*FLAGS[start], "--epochs", str(EPOCHS)) if start in FLAGS else ("--start-from", start)
     runs.call_script("train.py", *run, "--data-dir", str(folder), "--overwrite", *flags)
     runs.call_script("optimize_threshold.py", *run)
     runs.call_script("evaluate.py", *run)
@@ -123,16 +124,10 @@ def train_and_score(work, folder, start):
 
 def score_as_it_comes(work, folder, start):
     """Score a run that has learnt nothing of this place on the test split of a folder, and return its metrics."""
-    run = ("--results-dir", str(work / "runs"), "--run", copied(work, start))
+    run = ("--results-dir", str(work / "runs"), "--run", start)
     runs.call_script("evaluate.py", *run, "--data-dir", str(folder), "--split", "test")
     (path,) = (work / "runs" / start).glob(f"metrics_{folder.name}_*.json")
     return records.read_json(path, "evaluate.py")
-
-
-def copied(work, start):
-    """Copy a run to the folder of this benchmark's runs, because a run starts from one beside it; return its name."""
-    shutil.copytree(Path("results", start), work / "runs" / start, dirs_exist_ok=True)
-    return start
 
 
 def draw_curves(rows, path):
