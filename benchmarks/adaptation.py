@@ -31,7 +31,7 @@ TEST_DIR = ""  # folder to test on; none: TEST_PATCHES of the first folder, alwa
 TEST_PATCHES = 16  # patches to test on, without TEST_DIR
 BANDS = ("red", "green", "blue")  # bands to use; dem is the fourth of the files
 LABELLED = (0, 5, 10, 20, 40, 1000)  # numbers of labelled patches; 0: the runs as they come; at most all
-DRAWS = 3  # random draws of each number
+DRAWS = 3  # random draws of each number; of all patches, other fifths for validation
 STARTS = ("rgb", "ImageNet")  # runs to start from; ImageNet: only the encoder has learnt before, scratch: nothing has
 EPOCHS = 40  # of runs that start from no run
 OUT = "results/figures/adaptation.csv"
@@ -60,7 +60,7 @@ def main():
     names = Path(DATA_DIR).name, Path(TEST_DIR).name if TEST_DIR else f"{len(held_out)} others"
     for count in LABELLED:
         count = min(count, len(places))
-        for draw in range(DRAWS if 0 < count < len(places) else 1):
+        for draw in range(DRAWS if count else 1):
             chosen = draw_patches(pool, places, count, draw) if count else {}
             folder = work / f"{names[0]}-{len(BANDS)}-{count}-{draw}"
             for start in STARTS:

@@ -139,10 +139,18 @@ def read_strip(scene, grid, index, fill):
     rows = rows - rows.min()
     valid = valid[rows]
     wide = valid[:, columns]
-    values = np.take(np.take(values, rows, axis=1), columns, axis=2)
+    values = _taken(values, rows, columns)
     places = [(top - tops[0], left - lefts[0]) for top in tops for left in lefts]
     covered = [(top, left) for top, left in places if wide[top : top + tile_height, left : left + tile_width].any()]
     return Strip(values, valid, covered)
+
+
+def _taken(values, rows, columns):
+    """Return values[:, rows][:, :, columns]; band by band, because a strip of many bands is large."""
+    taken = np.empty((len(values), len(rows), len(columns)), values.dtype)
+    for band, out in zip(values, taken, strict=True):
+        np.take(band[rows], columns, axis=1, out=out)
+    return taken
 
 
 def predict_strip(model, grid, strip, batch_size, tta=False):

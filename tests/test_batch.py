@@ -5,7 +5,8 @@ import pytest
 
 from scenes import checkpoints, pipeline
 from script import UserError
-from tests.maps import KINDS, make_bands, read
+from tests.conftest import assert_user_error, run_script
+from tests.maps import KINDS, make_bands, read, written
 from tests.test_pairs import ground
 from tests.test_scene import write_raster
 
@@ -30,6 +31,18 @@ def test_one_scene_that_fails_does_not_stop_the_others(call, scenes, capsys):
     out = capsys.readouterr().out
     assert out.count("skipped: ") == 2 and "b_mask.tif" in out
     assert (scenes / "maps" / "a_mask.tif").stat().st_mtime_ns == before
+
+
+def test_a_disk_that_fills_during_a_batch_is_told_and_leaves_what_was_done(scenes):
+    """A limit on file size stands in for the full disk; only the second scene is large enough to meet it."""
+    write_raster(scenes / "b.tif", np.random.default_rng(0).normal(1, 0.5, (3, 500, 500)).astype(np.float32))
+    flags = "predict.py --run pixel --out-dir maps --probability float32 --tile 128 --inputs a.tif b.tif c.tif"
+    result = run_script(*flags.split(), cwd=scenes, limit=500_000)
+    assert_user_error(result, "1 of 3 scenes were not mapped: b.tif")
+    (told,) = [line for line in result.stdout.splitlines() if line.startswith("failed: ")]
+    assert "maps/ cannot be written to: is the disk full?" in told
+    finished = {name for name in written(scenes) if not name.startswith(".partial-")}
+    assert finished == {f"{scene}_{kind}" for scene in "ac" for kind in KINDS}
 
 
 def test_a_table_names_scenes_after_and_before(call, place):

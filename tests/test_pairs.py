@@ -2,6 +2,7 @@
 
 import geopandas
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import scipy.ndimage
@@ -12,7 +13,9 @@ from script import UserError
 from tests.maps import read, sigmoid, write_run
 from tests.product_files import SIDE, make_safe
 from tests.test_cover import CORNER
-from tests.test_scene import RGB, open_scene, write_raster
+from tests.test_scene import RGB, centres, open_scene, write_raster
+
+EDGE = (829000, 1500000)  # in zone 51, beside its border with zone 52
 
 
 def ground(height=300, width=400, seed=0, shift=(0, 0)):
@@ -77,6 +80,23 @@ def test_a_scene_before_on_another_grid_is_warped_and_one_elsewhere_refused(call
         call("after.tif", BEFORE=("far.tif",))
     with pytest.raises(UserError, match="nowhere.tif does not exist"):
         call("after.tif", BEFORE=("nowhere.tif",))
+
+
+def test_a_scene_before_in_the_next_zone_lies_where_gdal_warps_it(place):
+    """Bands that rise to the east and to the north keep their values at each place of the grid of the scene after."""
+    write_raster(place / "after.tif", ground(), crs="EPSG:32651", transform=from_origin(*EDGE, 10, 10))
+    to_before = pyproj.Transformer.from_crs("EPSG:32651", "EPSG:32652", always_xy=True)
+    east, north = to_before.transform(EDGE[0] + 2000, EDGE[1] - 1500)
+    transform = from_origin(east - 5000, north + 5000, 10, 10)
+    x, y = centres(transform, 1000, 1000)
+    write_raster(place / "before.tif", np.stack([x - east, y - north, x]), crs="EPSG:32652", transform=transform)
+    with open_scene([place / "after.tif"], RGB) as after:
+        with pairs.open_before(source.SceneInput((place / "before.tif",)), RGB, after) as before:
+            image, valid = before.read(0, 300, 0, 400)
+        expected = to_before.transform(*centres(after.grid.transform, 300, 400))
+    assert valid.all()
+    assert image[0] == pytest.approx(expected[0] - east, abs=0.5)
+    assert image[1] == pytest.approx(expected[1] - north, abs=0.5)
 
 
 def test_scenes_without_a_place_are_compared_pixel_by_pixel(call, place, capsys):
