@@ -164,7 +164,7 @@ def total_text(total, unit, digits):
 def half_text(half):
     """Say from which size on half of the landslides are found."""
     if "reason" in half:
-        return f"the size cannot be told: {half['reason']}"
+        return f"not known ({half['reason']})"
     size, low, high = (f"{float(f'{half[name]:.3g}'):.0f}" for name in ("area_m2", "low", "high"))
     return f"from {size} m2 on ({low} to {high})"
 

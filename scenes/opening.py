@@ -41,7 +41,7 @@ def open_raster(path):
         inside = file.subdatasets
         file.close()
         listed = " ".join(f"'{name}'" for name in inside[:3])
-        raise UserError(f"{path} holds {len(inside)} rasters: give one or more of them with --input, such as {listed}")
+        raise UserError(f"{path} holds {len(inside)} rasters: give one or more of them instead, such as {listed}")
     points, _ = file.gcps
     if (points or file.rpcs) and file.transform == Affine.identity():
         file.close()
@@ -80,10 +80,13 @@ def check_readable(path):
 
 
 def names_in_zip(path):
-    """List the files in a zip; raise UserError if its directory, which lies at its end, cannot be read."""
+    """List the files in a zip, without what macOS adds to them.
+
+    Raises UserError if the directory of the zip, which lies at its end, cannot be read.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            return [name for name in archive.namelist() if not name.endswith("/")]
+            return [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX/")]
     except (zipfile.BadZipFile, OSError, ValueError):
         raise UserError(f"{path} is no sound zip: it may be cut short, download it again") from None
 
@@ -96,7 +99,7 @@ def member(path):
         rasters = [name for name in names_in_zip(path) if name.lower().endswith(RASTERS)]
         if len(rasters) != 1:
             listed = ", ".join(rasters[:5]) or "none"
-            raise UserError(f"{path} holds {len(rasters)} rasters ({listed}): name one, --input zip://{path}!NAME")
+            raise UserError(f"{path} holds {len(rasters)} rasters ({listed}): name one, zip://{path}!NAME")
         return f"zip://{Path(path).resolve()}!{rasters[0]}"
     return path
 

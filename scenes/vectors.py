@@ -2,6 +2,7 @@
 
 import contextlib
 import zipfile
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -39,6 +40,15 @@ def content_of_zip(path):
     return "a raster" if sum(name.lower().endswith(RASTERS) for name in names) == 1 else "other", names
 
 
+def address(path):
+    """Return the name by which GDAL opens a vector file; in a zip it does not look into folders by itself."""
+    names = [name for name in content_of_zip(path)[1] if name.lower().endswith(VECTORS)]
+    folders = {name.rpartition("/")[0] for name in names}
+    if len(folders) != 1 or folders == {""}:
+        return path
+    return f"/vsizip/{Path(path).resolve()}/{names[0] if len(names) == 1 else folders.pop()}"
+
+
 @contextlib.contextmanager
 def faults_told(path):
     """Turn the errors of GDAL and GEOS within the block into a UserError that names the file."""
@@ -57,7 +67,7 @@ def layers(path):
         raise UserError(f"{path} is a zip of a satellite product, not a vector file; {hint}")
     with faults_told(path):
         try:
-            return [name for name, kind in pyogrio.list_layers(path) if kind]
+            return [name for name, kind in pyogrio.list_layers(address(path)) if kind]
         except DataSourceError:
             if content in ("", "vectors"):
                 raise
@@ -118,9 +128,10 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), where=""):
     check_readable(path)
     check_whole(path)
     with faults_told(path):
-        there = pyogrio.read_info(path, layer=layer)["fields"] if columns else ()
+        file = address(path)
+        there = pyogrio.read_info(file, layer=layer)["fields"] if columns else ()
         named = {field: field.lower() for field in there if field.lower() in columns}
-        table = pyogrio.read_dataframe(path, layer=layer, columns=list(named), force_2d=True).rename(columns=named)
+        table = pyogrio.read_dataframe(file, layer=layer, columns=list(named), force_2d=True).rename(columns=named)
         if not isinstance(table, geopandas.GeoDataFrame):
             raise UserError(f"{path}: its {f'layer {layer}' if layer else 'first layer'} holds no shapes")
         if table.crs is None or not has_ellipsoid(table.crs):
@@ -157,11 +168,12 @@ def check_whole(path):
 
 def chosen_rows(path, layer, where):
     """Return the places of the rows of a layer for which a condition in SQL holds."""
-    every = pyogrio.read_dataframe(path, layer=layer, columns=[], read_geometry=False, fid_as_index=True).index
+    file = address(path)
+    every = pyogrio.read_dataframe(file, layer=layer, columns=[], read_geometry=False, fid_as_index=True).index
     try:
-        chosen = pyogrio.read_dataframe(path, layer=layer, where=where, read_geometry=False, fid_as_index=True).index
+        chosen = pyogrio.read_dataframe(file, layer=layer, where=where, read_geometry=False, fid_as_index=True).index
     except (ValueError, DataSourceError, DataLayerError):  # which of them depends on the format
-        held = f"layer {layer} with columns {', '.join(pyogrio.read_info(path, layer=layer)['fields'])}"
+        held = f"layer {layer} with columns {', '.join(pyogrio.read_info(file, layer=layer)['fields'])}"
         raise UserError(f"{path}: WHERE {where!r} is no condition on its {held}") from None
     return every.get_indexer(chosen)
 

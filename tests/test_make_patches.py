@@ -452,10 +452,16 @@ def test_zips_of_vector_files_and_of_a_mask_are_labels(event, slides):
     write_shapes("slides.shp", slides)
     truth = rasterize(slides, (HEIGHT, WIDTH), transform=grid_of("scene.tif").transform, dtype="uint8")
     write_raster(Path("mask.tif"), truth[None])
-    for stem, endings in (("shapes", ("shp", "shx", "dbf", "prj")), ("mask", ("tif",))):
+    for stem, endings, folder in (
+        ("shapes", ("shp", "shx", "dbf", "prj"), ""),
+        ("shapes", ("shp", "shx", "dbf", "prj"), "download of today/shapes/"),
+        ("mask", ("tif",), "masks/"),
+    ):
         with zipfile.ZipFile(f"{stem}.zip", "w") as archive:
             for ending in endings:
-                archive.write(f"{'slides' if stem == 'shapes' else stem}.{ending}")
+                name = f"{'slides' if stem == 'shapes' else stem}.{ending}"
+                archive.write(name, folder + name)
+                archive.writestr(f"__MACOSX/{folder}._{name}", "what macOS adds")
         found = labels.Labels([f"{stem}.zip"], grid_of("scene.tif")).read(0, HEIGHT, 0, WIDTH)
         np.testing.assert_array_equal(found, truth)
 

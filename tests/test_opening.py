@@ -43,12 +43,13 @@ def test_rasters_in_a_zip_are_opened(tmp_path, monkeypatch):
     with zipfile.ZipFile("scene.zip", "w") as archive:
         archive.write("scene.tif", "inside/scene.tif")
         archive.writestr("readme.txt", "text")
+        archive.writestr("__MACOSX/inside/._scene.tif", "what macOS adds")
     for path in ("scene.zip", "zip://scene.zip!inside/scene.tif", f"zip://{tmp_path}/scene.zip!inside/scene.tif"):
         with open_scene([path], RGB) as scene:
             assert (scene.read(0, 8)[0] == 7).all()
     with zipfile.ZipFile("scene.zip", "a") as archive:
         archive.write("scene.tif", "other.tif")
-    with pytest.raises(UserError, match=r"holds 2 rasters \(inside/scene.tif, other.tif\): name one, --input zip://"):
+    with pytest.raises(UserError, match=r"holds 2 rasters \(inside/scene.tif, other.tif\): name one, zip://"):
         open_scene(["scene.zip"], RGB)
 
 
@@ -90,7 +91,7 @@ def test_control_points_alone_and_several_rasters_are_told(tmp_path):
             file.createDimension(axis, 8)
         for name in ("red", "green"):
             file.createVariable(name, "f4", ("y", "x"))[:] = 1
-    with pytest.raises(UserError, match="two.nc holds 2 rasters: give one or more of them with --input, such as"):
+    with pytest.raises(UserError, match="two.nc holds 2 rasters: give one or more of them instead, such as"):
         open_scene([tmp_path / "two.nc"], RGB)
 
 
