@@ -59,6 +59,8 @@ def band_layers(constants):
         enlarge = constants["ENLARGE"]
         first = "stem_conv" if constants["ENCODER"] == LITE0 else "as_imagenet"
         return {first: 0, f"up{enlarge}_conv1": DECODER_FILTERS[enlarge]}
+    if constants["FUSION"] != "stack":  # the encoder sees one date; fine_tuning.check_bands wants the same bands
+        return {}
     names = ("stem", "full_detail") if constants["STEM"] == 2 else ("down0_conv1", "down0_shortcut")
     return dict.fromkeys(names, 0)
 

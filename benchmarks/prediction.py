@@ -1,11 +1,12 @@
-"""Compare the prediction speed and results of a run in Keras, OpenVINO and PyTorch.
+"""Compare the prediction speed and results of a run in Keras, OpenVINO, ONNX Runtime and, for a U-Net, PyTorch.
 
     pip install -r benchmarks/requirements.txt
     python benchmarks/prediction.py --run rgb
     python benchmarks/prediction.py --isa avx2    # as without bfloat16
 
 Batches are in memory. Each way has its own process, and the ways take turns. The difference is the largest of any
-probability from Keras in float32 with the same weights. The PyTorch network is untrained and has no difference. Writes
+probability from Keras in float32 with the same weights. ONNX Runtime computes in float32 alone, and cannot be held to
+AVX2. The PyTorch network is untrained and has no difference. Writes
 results/figures/prediction_speed_<instructions>.csv.
 """
 
@@ -24,7 +25,7 @@ import model_files
 import runs
 import script
 
-RUN = "rgb"  # name of the run, a U-Net
+RUN = "rgb"  # name of the run
 RESULTS_DIR = "results"  # folder of all runs
 PATCHES = 128  # patches predicted in a round
 BATCH_SIZE = 32  # patches in a batch
@@ -38,15 +39,18 @@ def main():
     script.check_ranges(globals(), PATCHES=(1, None), BATCH_SIZE=(1, None), ROUNDS=(1, None))
     run = runs.open_run(RESULTS_DIR, RUN)
     folder, config = run.folder, run.config
-    if run.constants["MODEL"] != "unet" or "members" in config:
-        raise script.UserError(f"run {RUN} is not a U-Net: this benchmark has only a U-Net in PyTorch")
+    if "members" in config:
+        raise script.UserError(f"run {RUN} is an ensemble: name one of its members")
+    in_torch = run.constants["MODEL"] == "unet" and run.constants["ENCODER"] == "none"  # the only one torch_unet.py has
     hold_to(ISA)
     settings = {"PATCHES": PATCHES, "BATCH_SIZE": BATCH_SIZE}
     with tempfile.TemporaryDirectory() as place:
         arguments = (folder, config, Path(place))
-        ways = [keras_as_stored, keras_float32, openvino_float32, torch_float32, torch_tuned_float32]
+        ways = [keras_as_stored, keras_float32, openvino_float32]
+        ways += [torch_float32, torch_tuned_float32] if in_torch else []
+        ways += [onnxruntime_float32] if ISA == "all" else []
         if devices.hardware_has_bfloat16():  # emulation takes minutes
-            ways += [openvino_bfloat16, torch_tuned_bfloat16]
+            ways += [openvino_bfloat16] + ([torch_tuned_bfloat16] if in_torch else [])
         seconds = in_turn(ways, arguments, ROUNDS, settings)
         reference = np.load(Path(place, "keras_float32.npy"))
         differences = {path.stem: float(np.abs(np.load(path) - reference).max()) for path in Path(place).glob("*.npy")}
@@ -119,6 +123,19 @@ def openvino_float32(folder, config, place):
 
 def openvino_bfloat16(folder, config, place):
     return openvino(folder, config, place, "bf16", "openvino_bfloat16")
+
+
+def onnxruntime_float32(folder, config, place):
+    """Predict with ONNX Runtime on the graph that export.py writes."""
+    import keras
+
+    import export
+    import onnx_files
+
+    model = export.convertible(model_files.fused(model_files.load_model(folder), "float32"))
+    image = keras.Input(model.input.shape[1:], name="image")
+    onnx_files.write_model(keras.Model(image, model(image)), place / "model.onnx", {})
+    return work_of(onnx_files.open_model(place / "model.onnx"), config, place, "onnxruntime_float32")
 
 
 def torch_way(config, channels_last, bfloat16=False):

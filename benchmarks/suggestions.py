@@ -2,10 +2,10 @@
 
     python benchmarks/suggestions.py --data-dir data/real/landslide4sense_rgb
 
-A first network learns from START random patches of the training split. Then ROUNDS times as many again are added: by
-chance, or those where the network is least sure (the mean entropy of its probabilities, averaged over flips and turns),
-and a new network is trained. Each is scored on the validation split, at its best threshold there: this is a
-comparison of two ways to choose, not a score.
+POOL random patches of the training split can be labelled. A first network learns from START of them. Then as many again
+are added, ROUNDS times: by chance, or those where the network is least sure (the mean entropy of its probabilities,
+averaged over flips and turns), and a new network is trained. Each is scored on the validation split, at its best
+threshold there: this is a comparison of two ways to choose, not a score.
 
 Writes results/figures/suggestions.csv, a row for each seed, way and number of patches; rows that are there stay.
 """
@@ -27,7 +27,8 @@ from splits import split_patches
 
 DATA_DIR = ""  # folder of patches with masks
 START = 40  # labelled patches of the first network
-ROUNDS = 2  # times that as many are added
+ROUNDS = 1  # times that as many are added
+POOL = 400  # patches to choose from
 SEEDS = (0, 1, 2)  # of the first patches, and of the choice by chance
 NETWORK = "--encoder efficientnet_lite0 --epochs 12 --epoch-steps 10"  # flags of train.py
 OUT = "results/figures/suggestions.csv"
@@ -43,11 +44,11 @@ def main():
     patches = dataset.open_patches(DATA_DIR, work / "cache")
     assigned, _ = split_patches(patches, test_split="validation")
     for seed in SEEDS:
-        pool = np.random.default_rng(seed).permutation(np.flatnonzero(assigned == "train"))
+        pool = np.random.default_rng(seed).permutation(np.flatnonzero(assigned == "train"))[:POOL]
         for way in ("random", "doubt"):
             chosen = pool[:START]
-            for _ in range(ROUNDS + 1):
-                shared = "start" if len(chosen) == START else way
+            for added in range(ROUNDS + 1):
+                shared = "start" if not added else way
                 folder = work / f"{shared}-{seed}-{len(chosen)}"
                 dice = train_and_score(work, folder, patches, chosen, np.flatnonzero(assigned == "validation"), seed)
                 key = (way, str(seed), str(len(chosen)))
@@ -55,10 +56,12 @@ def main():
                     rows.append(dict(zip(FIELDS, (*key, round(dice, 4)), strict=True)))
                     records.write_csv(OUT, FIELDS, [[row[name] for name in FIELDS] for row in rows])
                     print(" ".join(f"{name} {rows[-1][name]}" for name in FIELDS))
-                rest = np.array([i for i in pool if i not in set(chosen.tolist())])
-                if way == "doubt":
-                    rest = rest[np.argsort(-doubt(Run(work / "runs" / folder.name), patches, rest), kind="stable")]
-                chosen = np.append(chosen, rest[:START])
+                if added < ROUNDS:
+                    rest = pool[~np.isin(pool, chosen)]
+                    if way == "doubt":
+                        doubts = doubt(Run(work / "runs" / folder.name), patches, rest)
+                        rest = rest[np.argsort(-doubts, kind="stable")]
+                    chosen = np.append(chosen, rest[:START])
 
 
 def train_and_score(work, folder, patches, chosen, validated, seed):

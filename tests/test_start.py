@@ -1,8 +1,12 @@
 """Training that starts from another run: what is carried over, what learns, and what is refused."""
 
 import json
+import os
 import shutil
 import signal
+import subprocess
+import sys
+import time
 
 import keras
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 
 import bands
 import dataset
+import encoders
 import fine_tuning
 import model_files
 import networks
@@ -17,7 +22,7 @@ import train
 from feed import PatchFeed
 from runs import Run
 from script import UserError
-from tests.conftest import SMALL, Script, assert_user_error, record, rows, run_script, write_patches
+from tests.conftest import ROOT, SMALL, Script, assert_user_error, record, rows, run_script, write_patches
 from tests.test_resume import stop_after
 
 RGB = ("red", "green", "blue")
@@ -27,6 +32,7 @@ NETWORKS = {
     "encoder": {"ENCODER": "efficientnet_lite0"},
     "not enlarged": {"ENCODER": "efficientnet_lite0", "ENLARGE": 1},
     "segformer": {"MODEL": "segformer", "STRIDE": 2},
+    "application": {"ENCODER": "MobileNetV2"},
 }
 EVENT = ("--data-dir", "event", "--start-from", "first", "--epochs", 5, "--epoch-steps", 3)
 FIRST = ("--epochs", 1, "--augment", "dihedral", *SMALL)
@@ -46,8 +52,8 @@ def write_run(place, constants, names=RGB, model=True):
         "bands_from": 1,
         "input_shape": (32, 32, len(names)),
     }
-    config |= {"band_mean": [50.0, 60.0, 70.0], "band_variance": [900.0] * 3, "values": "display"}
-    config |= {"finished": "then", "data_digest": "there"}
+    config |= {"band_mean": [50.0 + 10 * i for i in range(len(names))], "band_variance": [900.0] * len(names)}
+    config |= {"values": "display", "finished": "then", "data_digest": "there"}
     folder = place / "results" / "source"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
@@ -81,12 +87,13 @@ def begin(constants, names, size=32, mean=None):
     return model, start
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("not enlarged", "segformer")]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("not enlarged", "segformer", "application")]
 
 
 @pytest.mark.parametrize("name", ["stem 1", "stem 2", "encoder", *SLOW])
-def test_a_network_with_a_new_band_predicts_what_its_start_predicts(tmp_path, name, capsys):
+def test_a_network_with_a_new_band_predicts_what_its_start_predicts(tmp_path, monkeypatch, name, capsys):
     """The known bands have other names and places, and the patches are larger where the source can be made so."""
+    monkeypatch.setattr(encoders, "fetched", lambda _, build, shape: build(shape, include_top=False, weights=None))
     constants = write_run(tmp_path, NETWORKS[name])
     size = 32 if name == "segformer" else 64
     model, start = begin(constants, ("B3", "dem", "B4", "B2"), size)
@@ -98,6 +105,20 @@ def test_a_network_with_a_new_band_predicts_what_its_start_predicts(tmp_path, na
     expected = np.asarray(source(images[..., [2, 0, 3]]))
     assert np.ptp(expected) > 0.01
     np.testing.assert_allclose(model(images), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", ["difference", pytest.param("attention", marks=pytest.mark.slow)])
+def test_a_network_of_two_dates_is_carried_over_with_the_same_bands_only(tmp_path, fusion):
+    names = bands.dated_names(2)
+    shape = {"FUSION": fusion, "STEM": 1, "BASE_FILTERS": 6, "DEPTH": 2}
+    constants = write_run(tmp_path, shape, names)
+    model, _ = begin(constants, names)
+    images = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, len(names))).astype(np.float32)
+    expected = np.asarray(Run(tmp_path / "results/source").model()(images))
+    assert np.ptp(expected) > 0.01
+    np.testing.assert_allclose(model(images), expected, atol=1e-5)
+    with pytest.raises(UserError, match=f"FUSION {fusion} of run source takes the bands .* and no other"):
+        begin(constants, names[::-1])
 
 
 def test_bands_that_are_gone_are_dropped_and_unknown_ones_refused(tmp_path, capsys):
@@ -225,6 +246,46 @@ def test_a_resumed_run_needs_its_start_no_more_after_an_epoch(place, event, tmp_
     result = run_script("train.py", "--run", "killed", "--resume", cwd=copy)
     assert result.returncode == 0, result.stderr
     assert (copy / "results/killed/history.csv").read_text() == (place / "results/event/history.csv").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_every_backend_goes_on_from_a_start_and_keeps_what_is_frozen(tmp_path, backend):
+    """Killed and resumed; with a frozen encoder under TensorFlow alone, because JAX compiles it for minutes."""
+    pytest.importorskip(backend)
+    write_patches(tmp_path / "data/images", tmp_path / "data/masks", range(1, 13), bands=3)
+    environment = os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "TMPDIR": str(tmp_path)}
+    environment |= {"JAX_COMPILATION_CACHE_DIR": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+    def begin(run, *flags):
+        command = [sys.executable, ROOT / "train.py", "--run", run, *map(str, flags)]
+        return subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    def end(process):
+        printed = process.communicate(timeout=300)[0].decode()
+        assert process.returncode == 0, printed
+
+    network = ["--encoder", "efficientnet_lite0", "--batch-size", 4] if backend == "tensorflow" else SMALL
+    end(begin("first", "--epochs", 1, *network, "--augment"))
+    event = ["--start-from", "first", "--epochs", 6, "--epoch-steps", 2, "--split-seed", 0]
+    event += ["--freeze", "encoder"] if backend == "tensorflow" else []
+    end(begin("whole", *event))
+    killed, history = begin("killed", *event), tmp_path / "results/killed/history.csv"
+    while not (history.exists() and len(history.read_text().splitlines()) > 1):
+        assert killed.poll() is None, killed.communicate()
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    end(begin("killed", "--resume"))
+    assert rows(tmp_path / "results/killed/history.csv") == rows(tmp_path / "results/whole/history.csv")
+    first, now = (Run(tmp_path / "results" / run).model() for run in ("first", "killed"))
+    assert any((a != b).any() for a, b in zip(now.get_weights(), first.get_weights(), strict=True))
+    if backend == "tensorflow":
+        kept = first.get_layer("encoder").get_weights()
+        for weights, before in zip(now.get_layer("encoder").get_weights(), kept, strict=True):
+            np.testing.assert_array_equal(weights, before)
 
 
 def test_a_run_without_an_epoch_needs_the_same_start(place, event, tmp_path):
