@@ -11,7 +11,7 @@ SMALL_NETWORK = --base-filters 16 --max-filters 64 --batch-size 8 --epochs 16
 .PHONY: demo demo-event test test-all lint bench clean
 .DELETE_ON_ERROR:
 
-# A small network, the same on every processor: five minutes with AVX2 alone.
+# A small network, the same on every processor: less than five minutes with AVX2 alone.
 demo: .venv/installed
 	$(PY) make_sample_data.py --out-dir data/sample --patches 400 --overwrite
 	$(PY) train.py --data-dir data/sample --run demo $(SMALL_NETWORK) --overwrite

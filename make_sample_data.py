@@ -4,7 +4,7 @@
     python make_sample_data.py --patches 60 --seed 1 --out-dir data/small
     python make_sample_data.py --out-dir data/volcanic_island --region volcanic_island --patches 300
     python make_sample_data.py --out-dir data/series --dates 4          # dates before and after, as in Sen12Landslides
-    python make_sample_data.py --scene --out-dir data/event             # a scene before and one after, and an inventory
+    python make_sample_data.py --scene --out-dir data/sample_event      # a scene before and one after, and an inventory
 
 Every patch shows 1.28 km of invented but physically plausible ground: eroded terrain, forest, fields, rivers, roads and
 haze in the bands of Sentinel-2, with slope and elevation. Landslides start on steep ground and run downhill. Other bare
