@@ -131,7 +131,7 @@ def score_as_it_comes(work, folder, start):
 
 
 def draw_curves(rows, path):
-    """Draw Dice over the number of labelled patches, a panel for each pair of folders."""
+    """Draw Dice over the number of labelled patches, points and medians, a panel for each pair of folders."""
     from plots import BLUE, GREEN, ORANGE, PURPLE, plt, save
 
     pairs = list(dict.fromkeys((row["trained_on"], row["tested_on"]) for row in rows))
@@ -146,9 +146,10 @@ def draw_curves(rows, path):
                     curve.setdefault(int(row["labelled"]), []).append(float(row["dice"]))
             counts = sorted(curve)
             label = f"from {start}" + (" with elevation" if "dem" in bands else "")
-            axis.plot(counts, [np.mean(curve[n]) for n in counts], color=colour, label=label)
+            axis.plot(counts, [np.median(curve[n]) for n in counts], "_-", markersize=12, color=colour, label=label)
             for n in counts:
                 axis.plot([n] * len(curve[n]), curve[n], ".", color=colour)
+        counts = sorted({int(row["labelled"]) for row in here})
         axis.set_xscale("symlog", linthresh=5)
         axis.set(xlabel="labelled patches", ylabel="pooled Dice", ylim=(0, 1))
         axis.set(title=f"{pair[0]}, tested on {pair[1]}", xticks=counts, xticklabels=counts)

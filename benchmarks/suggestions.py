@@ -23,6 +23,7 @@ import runs
 import script
 from patch_reading import write_array
 from runs import Run
+from scenes.suggestions import entropy
 from splits import split_patches
 
 DATA_DIR = ""  # folder of patches with masks
@@ -81,7 +82,6 @@ def doubt(run, patches, places):
     """Return the mean entropy of a run's probabilities on some patches, averaged over flips and turns."""
     devices.import_keras()
     from inference import predict
-    from scenes.suggestions import entropy
 
     found = [
         entropy(probabilities).mean((1, 2))
