@@ -38,8 +38,9 @@ def save_model(model, path):
 def load_model(folder, to_store=False):
     """Load `model.keras` of a run. Its first layer normalises: feed it bands as they are in the files.
 
-    Without bfloat16 hardware the model computes in float32, which is faster than bfloat16 in software. With `to_store`
-    the model keeps its precision, so that it can be saved again.
+    It is to predict with: batch normalisation is folded into the convolutions (folding.py). Where the hardware has no
+    bfloat16 it computes in float32, which is faster than bfloat16 in software. With `to_store` it is as it was saved,
+    and can be saved again.
 
     Raises:
         UserError: the file is missing or cannot be loaded.
@@ -51,7 +52,11 @@ def load_model(folder, to_store=False):
     except Exception as error:  # Keras raises whatever its zip, JSON and HDF5 readers raise
         first_line = str(error).strip().splitlines()[0]
         raise UserError(f"{path} cannot be loaded ({first_line}): train the run again") from None
-    return fused(model, None if to_store or hardware_has_bfloat16() else "float32")
+    if to_store:
+        return fused(model)
+    import folding
+
+    return folding.fold(fused(model, None if hardware_has_bfloat16() else "float32"))
 
 
 def fused(model, dtype=None):

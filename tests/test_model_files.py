@@ -49,19 +49,22 @@ def test_stored_model_gives_the_same_answers_on_keras_alone(trained, tmp_path):
 
 
 def precisions(model):
-    return [layer.compute_dtype for layer in all_layers(model) if layer.weights]
+    return {layer.compute_dtype for layer in all_layers(model) if layer.weights}
 
 
 def test_a_loaded_model_answers_as_it_was_stored_or_in_float32(trained, both_processors, tmp_path):
-    """With bfloat16, results are identical; without, they are those of the weights in float32, which are close."""
+    """Without bfloat16, results are those of the weights in float32; with it, they are close to what was trained."""
     kind, model, images = trained
     save_model(model, tmp_path / "model.keras")
     loaded, expected = load_model(tmp_path), model.predict_on_batch(images)
     if both_processors == "1" or kind == "float32":
         assert precisions(loaded) == precisions(model)
-        np.testing.assert_array_equal(loaded.predict_on_batch(images), expected)
+        tolerance = 1e-5 if kind == "float32" else 0.02
+        np.testing.assert_allclose(loaded.predict_on_batch(images), expected, atol=tolerance)
+        stored = load_model(tmp_path, to_store=True)
+        np.testing.assert_array_equal(stored.predict_on_batch(images), expected)
         return
-    assert set(precisions(loaded)) == {"float32"}
+    assert precisions(loaded) == {"float32"}
     reference = build(kind)
     reference.set_weights(keras.models.load_model(tmp_path / "model.keras").get_weights())
     answers = loaded.predict_on_batch(images)

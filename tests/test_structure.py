@@ -23,7 +23,7 @@ LAZY = {  # modules that import within functions: the number of places, and why 
     "adaptation": (1, "cross_dataset.py imports it before Keras"),
     "architecture": (1, "train.py checks the constants before Keras, and only an encoder needs it for that"),
     "devices": (5, "it is the module that imports Keras, and the backend decides on the others"),
-    "model_files": (1, "TensorFlow is not there under other backends"),
+    "model_files": (2, "all scripts import it before Keras, and TensorFlow is not there under other backends"),
     "pictures": (2, "all scripts import it, and rasterio takes 0.1 s"),
     "runs": (1, "all scripts import it before Keras"),
     "scenes.clouds": (1, "ukis-csmask may not be installed"),
