@@ -15,26 +15,32 @@ class Folded(keras.layers.Layer):
         return inputs
 
 
-def fold(model):
+def fold(model, exchange=None, dtype=None):
     """Copy a model with each batch normalisation taken into the convolution before it, where nothing else uses that.
 
     gamma (conv(x) - mean) / sqrt(variance + epsilon) + beta is a convolution with scaled kernels and another bias
     (Jacob et al. 2018, arXiv 1712.05877, section 3.2). It computes in the precision of the normalisation, because what
     serves the gradient of a convolution in training slows prediction. The copy is not to be trained or saved.
+
+    Args:
+        model: keras.Model. exchange: {class of a layer: class that takes its place}. dtype: precision policy of all
+            layers; None: as it is.
     """
     norms = {id(convolution): norm for convolution, norm in pairs(model)}
     gone, copies = {id(norm) for norm in norms.values()}, []
 
     def clone(layer):
-        config = layer.get_config()
-        if id(layer) in gone:
-            return Folded(name=layer.name, dtype=config["dtype"])
-        norm = norms.get(id(layer))
+        config, norm = layer.get_config(), norms.get(id(layer))
         if norm:
             config |= {"use_bias": True, "dtype": norm.get_config()["dtype"]}
-        copy = type(layer).from_config(config)
-        if isinstance(copy, keras.layers.Layer):  # and no operation such as ops.take
-            copies.append((copy, layer, norm))
+        if not isinstance(layer, keras.layers.Layer):  # an operation such as ops.take keeps its input's type
+            return type(layer).from_config(config)
+        if dtype:
+            config["dtype"] = dtype
+        if id(layer) in gone:
+            return Folded(name=layer.name, dtype=config["dtype"])
+        copy = (exchange or {}).get(type(layer), type(layer)).from_config(config)
+        copies.append((copy, layer, norm))
         return copy
 
     bare = keras.Model(model.input, model.output, name=model.name)

@@ -1,7 +1,7 @@
 """Suggest where to label next: boxes of a mapped scene, as a GeoPackage to work through in QGIS.
 
     python suggest_boxes.py --map results/rgb/maps/scene_probability.tif
-    python suggest_boxes.py --map results/event/maps/scene_probability.tif --by doubt --labelled boxes.gpkg
+    python suggest_boxes.py --map results/event/maps/scene_probability.tif --by random --labelled boxes.gpkg
 
 Draw all landslides within the boxes, then give the boxes as --area: ground outside them counts as not labelled.
 
@@ -16,7 +16,7 @@ from targets import FILES, changed, check_targets
 # ----------------------------------------------------------------------------------------------
 MAP = ""  # raster of probabilities that predict.py wrote
 BOXES = 20  # number of boxes
-BY = "random"  # random: spread over the scene by chance; doubt: where the network is least sure (mean entropy)
+BY = "doubt"  # doubt: where the network is least sure (mean entropy); random: spread over the scene by chance
 SIZE = 128  # pixels a side of a box: those of a patch
 AREA = ""  # vector file of the ground that can be labelled; none: the whole map
 LABELLED = ""  # vector file of ground that is labelled already, which gets no box
@@ -24,7 +24,7 @@ SEED = 0  # seed of the random choice
 OUT = ""  # file to write; none: <scene>_boxes.gpkg beside the map
 OVERWRITE = False  # replace the file
 
-CHOICES = {"BY": ("random", "doubt")}
+CHOICES = {"BY": ("doubt", "random")}
 # ----------------------------------------------------------------------------------------------
 
 

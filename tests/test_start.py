@@ -229,7 +229,8 @@ def test_a_run_records_what_it_started_from(place, event):
     assert config["constants"]["LEARNING_RATE"] == train.FINE_TUNING["LEARNING_RATE"]
     assert config["constants"]["BASE_FILTERS"] == 4
     assert float(rows(place / "results/event/history.csv")[0]["val_dice"]) > 0
-    kept, now = (Run(place / "results" / run).model().get_layer("down1_norm1") for run in ("first", "event"))
+    models = (Run(place / "results" / run).model(to_store=True) for run in ("first", "event"))
+    kept, now = (model.get_layer("down1_norm1") for model in models)
     np.testing.assert_array_equal(now.moving_mean, kept.moving_mean)
     for stage in ("optimize_threshold.py", "evaluate.py"):
         result = run_script(stage, "--run", "event", cwd=place)

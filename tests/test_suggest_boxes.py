@@ -49,10 +49,10 @@ def test_the_most_doubtful_come_first_and_random_ones_are_spread(suggest):
     assert found.crs == UTM and found["doubt"].iloc[0] == pytest.approx(1, abs=1e-4)
     assert found.geometry.iloc[0].equals(shapely.box(300320, 1499680, 300480, 1499840))
     assert found.geometry.iloc[1].equals(shapely.box(300800, 1499360, 300960, 1499520))
-    found = suggest(BOXES=6)
+    found = suggest(BY="random", BOXES=6)
     apart = found.geometry.apply(lambda each: found.geometry.distance(each))
     assert (apart.to_numpy()[~np.eye(6, dtype=bool)] > 0).all()
-    assert suggest(BOXES=6).equals(found) and not suggest(BOXES=6, SEED=1).equals(found)
+    assert suggest(BY="random", BOXES=6).equals(found) and not suggest(BY="random", BOXES=6, SEED=1).equals(found)
     assert len(suggest(BOXES=100)) == 29  # all that were seen
 
 
