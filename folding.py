@@ -51,10 +51,12 @@ def fold(model, exchange=None, dtype=None):
 
 
 def pairs(model):
-    """List (convolution, batch normalisation behind it) of a model where the first has no other use."""
+    """Yield (convolution, batch normalisation behind it) of a model where the first has no other use."""
     found = list(operations(model))
     uses = Counter(id(tensor) for each in found for node in each._inbound_nodes for tensor in node.input_tensors)
-    uses.update(id(tensor) for tensor in keras.tree.flatten(model.output))
+    for each in (model, *found):
+        if isinstance(each, keras.Model):
+            uses.update(map(id, each.outputs))
     for norm in found:
         if not isinstance(norm, keras.layers.BatchNormalization) or len(norm._inbound_nodes) > 1:
             continue

@@ -52,7 +52,7 @@ def test_a_folded_network_gives_the_same_answers(name):
 
 
 def test_what_cannot_be_folded_stays():
-    """A convolution that is used twice, one with an activation, and batch normalisation of the image."""
+    """A convolution that is used twice, one with an activation, one that a model gives out; and a normalised image."""
     image = keras.Input((8, 8, 3))
     x = layers.BatchNormalization(name="of_image")(image)
     shared = layers.Conv2D(4, 3, padding="same")(x)
@@ -67,6 +67,9 @@ def test_what_cannot_be_folded_stays():
         "of_active",
         "of_out",
     }
+    within = keras.Model(image, [model.output[0], out])
+    outer = keras.Model(image, layers.Add()(within(image)))
+    assert "of_out" in {norm.name for norm in folding.operations(folding.fold(outer)) if "BatchNorm" in str(type(norm))}
     alone = keras.Model(image, model.output[0])
     assert folding.fold(alone).get_layer("of_out").__class__ is folding.Folded
     images = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype(np.float32)
