@@ -23,8 +23,11 @@ from script import UserError
 PATIENCE = 15  # seconds within which a cluster must answer and show a worker
 ROOT = Path(__file__).parent.parent
 ARCHIVE = "landslide_sources.zip"
-# Dask imports the top-level modules of an archive by name, this one last: what they were before, and what they have
-# imported meanwhile, goes, so that all of it is imported again and from one archive.
+# Dask imports the top-level modules of an archive in order of their names. This one comes first, because GDAL must be
+# loaded before TensorFlow:
+FIRST = "import scenes\n"
+# This one comes last: what the modules were before, and what they have imported meanwhile, goes, so that all of it is
+# imported again and from one archive.
 FORGET = f"""import sys
 
 for name, module in list(sys.modules.items()):
@@ -172,6 +175,7 @@ def write_archive(path):
     with zipfile.ZipFile(path, "w") as archive:
         for file in source_files():
             archive.write(file, file.relative_to(ROOT))
+        archive.writestr("aa_first.py", FIRST)
         archive.writestr("zz_forget.py", FORGET)
     return str(path)
 
