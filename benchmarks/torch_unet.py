@@ -1,4 +1,4 @@
-"""The U-Net of unet.py in PyTorch, untrained, for benchmarks only: it has the same layers, so speeds compare."""
+"""The U-Nets of unet.py and encoders.py in PyTorch, untrained, for benchmarks only: same layers, so speeds compare."""
 
 import torch
 from torch import nn
@@ -52,4 +52,31 @@ class UNet(nn.Module):
             x = self.up[level](torch.cat([skips[level], self.rise[level](x)], 1))
         if self.stem:
             x = self.full(torch.cat([self.full_detail(image), self.full_rise(x)], 1))
+        return self.logit(x)
+
+
+class EncoderUNet(nn.Module):
+    """The network of `encoders.build_encoder_unet`, patches enlarged twice: bands in, logits out; channels first.
+
+    Raises:
+        ModuleNotFoundError: timm, which has the encoder, is not installed.
+    """
+
+    def __init__(self, bands=3, filters=(128, 96, 64, 32)):
+        super().__init__()
+        import timm
+
+        self.encoder = timm.create_model("tf_efficientnet_lite0", features_only=True, pretrained=False, in_chans=bands)
+        *skips, entering = self.encoder.feature_info.channels()
+        beside = [*reversed(skips[1:]), skips[0] + bands]
+        entering = [entering, *filters[:-1]]
+        self.rise = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, 2) for a, b in zip(entering, filters, strict=True))
+        self.up = nn.ModuleList(Block(a + b, b, False) for a, b in zip(beside, filters, strict=True))
+        self.logit = nn.Conv2d(filters[-1], 1, 1)
+
+    def forward(self, image):
+        *skips, x = self.encoder(nn.functional.interpolate(image, scale_factor=2.0, mode="bilinear"))
+        skips[0] = torch.cat([skips[0], image], 1)
+        for skip, rise, block in zip(reversed(skips), self.rise, self.up, strict=True):
+            x = block(torch.cat([skip, rise(x)], 1))
         return self.logit(x)

@@ -29,6 +29,7 @@ from turns import hold_to, in_turn, processor, write_table
 
 import dataset
 import devices
+import model_files
 import script
 
 NETWORKS = ("default", "plain 16", "plain 32")  # networks to time, from SIZES in this file
@@ -228,8 +229,13 @@ def convolution_flops(network):
     devices.import_keras()
     from unet import build_unet
 
+    return model_flops(build_unet((128, 128, 14), **SIZES[network]))
+
+
+def model_flops(model):
+    """Count the floating-point operations of all convolutions of a Keras model, nested ones too, for one patch."""
     total = 0
-    for layer in build_unet((128, 128, 14), **SIZES[network]).layers:
+    for layer in model_files.all_layers(model):
         if "Conv2D" in type(layer).__name__:
             rows, columns, _ = layer.output.shape[1:]
             spread = layer.strides[0] * layer.strides[1] if "Transpose" in type(layer).__name__ else 1
