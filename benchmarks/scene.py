@@ -1,12 +1,12 @@
 """Compare speed and memory of mapping a 14-band scene by strips and in the naive way, at several heights.
 
     python benchmarks/scene.py
-    python benchmarks/scene.py --width 10980 --heights 1024 10980 --naive-limit 1024     # a Sentinel-2 scene
+    python benchmarks/scene.py --width 10980 --heights 1536 4096 10980 --naive-limit 0 --out full.csv  # Sentinel-2
 
 The strips are tiles as predict.py lays them. The naive way holds the whole scene in memory and calls model.predict for
 each tile of the size of the patches, half overlapping. Both ways blend tiles alike and write a raster. Each way is
 timed in its own process after a first prediction, which compiles the network. Absolute speeds drift on shared machines;
-compare the ratios. Writes no file.
+compare the ratios. Writes OUT, a table.
 """
 
 import sys
@@ -18,10 +18,11 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one lev
 
 import numpy as np
 from random_data import write_scene
-from turns import alone, peak
+from turns import alone, peak, processor
 
 import devices
 import model_files
+import records
 import script
 
 WIDTH = 1024  # columns of the scene
@@ -31,12 +32,14 @@ BASE_FILTERS = 48  # filters of the first level of the network
 TILE = 512  # pixels a side of the tiles of strips, at most
 OVERLAP = 48  # pixels that they share
 BATCH_SIZE = 32  # patches predicted at once; of larger tiles as many as have the same area (strips only)
+OUT = "results/figures/scene_speed.csv"  # the table
 
 PATCH = ((128, 128), 64)  # size and overlap of the naive tiles
 
 
 def main():
-    """Write a scene of each height, map it both ways and print speed and memory."""
+    """Write a scene of each height, map it both ways, print speed and memory and write the table."""
+    rows = []
     with tempfile.TemporaryDirectory() as place:
         alone(build_run, place, BASE_FILTERS)
         print(f"{WIDTH} columns, 14 bands, {BASE_FILTERS} filters, strips of tiles of {TILE} sharing {OVERLAP} pixels")
@@ -49,8 +52,14 @@ def main():
                     seconds, peak = alone(way, place, TILE, OVERLAP, BATCH_SIZE)
                     speeds[way.__name__] = height * WIDTH / 1e6 / seconds
                     print(f"{height:<8} {way.__name__:<8} {speeds[way.__name__]:6.3f}   {peak / 1e6:8.2f} GB")
+                    row = {"columns": WIDTH, "rows": height, "way": way.__name__}
+                    row |= {"megapixels_per_s": round(speeds[way.__name__], 3), "peak_gb": round(peak / 1e6, 3)}
+                    rows.append(row | {"ratio": ""} | processor())
             if len(speeds) == 2:
-                print(f"{height:<8} ratio    {speeds['strips'] / speeds['naive']:6.2f}")
+                rows[-2]["ratio"] = round(speeds["strips"] / speeds["naive"], 2)
+                print(f"{height:<8} ratio    {rows[-2]['ratio']:6.2f}")
+    records.write_csv(OUT, rows[0], [row.values() for row in rows])
+    print(f"written: {OUT}")
 
 
 def build_run(place, base_filters):

@@ -14,6 +14,8 @@ from pathlib import Path
 import records
 import script
 
+KIB = 1.024  # kB; Linux counts resident memory in units of 1024 bytes
+
 
 def hold_to(isa):
     """Limit this process and those that it starts to the instructions of `isa`: "avx2", or "all" for no limit.
@@ -95,7 +97,7 @@ def alone(function, *arguments):
 
 def peak():
     """Return the peak resident memory of this process in kB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
 
 
 def run_script(name, *arguments, cwd, until="\n"):
@@ -122,4 +124,4 @@ def run_script(name, *arguments, cwd, until="\n"):
         errors.seek(0)
         if process.returncode:
             raise script.UserError(f"{name}: {errors.read().strip()}")
-    return time.perf_counter() - began, usage.ru_maxrss, seen
+    return time.perf_counter() - began, usage.ru_maxrss * KIB, seen

@@ -19,6 +19,7 @@ from script import UserError
 from slope import horn_gradient
 
 NO_PLACE = "EPSG:3857"  # stands for no coordinate system where GDAL asks for one to move pixels
+ROWS = 32  # rows of the files read at once: on the way to the model their values lie several times in memory
 SAMPLE_PIXELS = 4_000_000  # a scene of no more is judged by all its pixels, a larger one by windows spread over it
 
 
@@ -51,6 +52,8 @@ class Scene:
         self._opened = list(files)
         moves = source.moves or (None,) * len(files)
         self.files = [self._on_grid(*each) for each in zip(range(len(files)), files, moves, strict=True)]
+        # GDAL reprojects approximately, to an eighth of a pixel, and otherwise in each window: a strip must stay one
+        self._by_rows = all(file.crs == self.grid.crs for file in files)
         self.dem = self._open_dem() if source.dem else None
 
     def __enter__(self):
@@ -102,20 +105,25 @@ class Scene:
         Raises:
             UserError: naming the file that cannot be read.
         """
-        window = Window.from_slices((top, bottom), (left, self.grid.width if right is None else right))
-        return self._completed(window, *self.read_files(window))
+        right = self.grid.width if right is None else right
+        values = np.empty((len(self.source.gain), bottom - top, right - left), np.float32)
+        valid = np.empty(values.shape[1:], bool)
+        columns, step = list(self.source.columns), ROWS if self._by_rows else bottom - top
+        for first in range(top, bottom, step):
+            last = min(first + step, bottom)
+            rows = slice(first - top, last - top)
+            values[columns, rows], valid[rows] = self.read_files(Window.from_slices((first, last), (left, right)))
+        return values, self._complete(values, Window.from_slices((top, bottom), (left, right)), valid)
 
-    def _completed(self, window, image, valid):
-        """Add slope and elevation to what the files hold, and scale; see `read`."""
-        values = np.empty((len(self.source.gain), *valid.shape), np.float32)
-        values[list(self.source.columns)] = image
+    def _complete(self, values, window, valid):
+        """Add slope and elevation to the files' `values` in a window, and scale them; returns valid, see `read`."""
         if self.source.terrain:
             terrain = self.read_terrain(window)
             for name, column in self.source.terrain:
                 values[column] = terrain[name]
             valid = valid & np.isfinite(terrain["dem"])
         self.scale(values)
-        return values, valid
+        return valid
 
     @ensure_env  # needed in every thread, or GDAL prints messages of its own
     def read_files(self, window, bands=None, shape=None):
@@ -220,7 +228,9 @@ class Scene:
         for top, bottom, left, right in windows:
             window = Window.from_slices((top, bottom), (left, right))
             image, in_files = self.read_files(window)
-            values, valid = self._completed(window, image, in_files)
+            values = np.empty((len(self.source.gain), *in_files.shape), np.float32)
+            values[list(self.source.columns)] = image
+            valid = self._complete(values, window, in_files)
             for group in self.source.blank:
                 zero = np.array(self.source.offsets, np.float32)[list(group), None, None]
                 blank += (image[list(group)] == zero).all(0).sum()

@@ -116,11 +116,15 @@ class Strip:
     """What the tiles of one strip see.
 
     Attributes:
-        values: bands x height x width that its tiles cover. valid: height x width of the scene, whether there are data.
-        places: (row, column) of `values` at which each tile with any data begins.
+        values: bands x height x width of the scene that its tiles see; beyond its edges they see it mirrored.
+        rows, columns: of `values`, for each row and column that the tiles cover.
+        valid: len(rows) x width of the scene, whether there are data.
+        places: (row, column) among those covered at which each tile with any data begins.
     """
 
     values: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
     valid: np.ndarray
     places: list
 
@@ -139,29 +143,21 @@ def read_strip(scene, grid, index, fill):
     rows = rows - rows.min()
     valid = valid[rows]
     wide = valid[:, columns]
-    values = _taken(values, rows, columns)
     places = [(top - tops[0], left - lefts[0]) for top in tops for left in lefts]
     covered = [(top, left) for top, left in places if wide[top : top + tile_height, left : left + tile_width].any()]
-    return Strip(values, valid, covered)
-
-
-def _taken(values, rows, columns):
-    """Return values[:, rows][:, :, columns]; band by band, because a strip of many bands is large."""
-    taken = np.empty((len(values), len(rows), len(columns)), values.dtype)
-    for band, out in zip(values, taken, strict=True):
-        np.take(band[rows], columns, axis=1, out=out)
-    return taken
+    return Strip(values, rows, columns, valid, covered)
 
 
 def predict_strip(model, grid, strip, batch_size, tta=False):
     """Predict the tiles of a strip; returns their weighted probabilities, added: height x scene width, float32."""
     tile_height, tile_width = grid.tile
     window = grid.window
-    sums = np.zeros(strip.values.shape[1:], np.float32)
+    sums = np.zeros((len(strip.rows), len(strip.columns)), np.float32)
     for places, size in batches(strip.places, batch_size):
         tiles = np.zeros((size, *grid.tile, len(strip.values)), np.float32)
         for tile, (top, left) in zip(tiles, places, strict=False):
-            tile[:] = np.moveaxis(strip.values[:, top : top + tile_height, left : left + tile_width], 0, -1)
+            rows, columns = strip.rows[top : top + tile_height], strip.columns[left : left + tile_width]
+            tile[:] = np.moveaxis(strip.values[:, rows[:, None], columns], 0, -1)
         found = probabilities(model, tiles, tta)
         for (top, left), probability in zip(places, found, strict=False):
             sums[top : top + tile_height, left : left + tile_width] += window * probability

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tracemalloc
 
 import geopandas
 import numpy as np
@@ -182,6 +183,30 @@ def test_files_of_other_resolutions_are_brought_onto_the_finest_grid(tmp_path):
     two = write_raster(tmp_path / "two.tif", np.ones((2, 5, 5), np.float32))
     with pytest.raises(UserError, match="two.tif has 2 bands: of several files each must hold a single one"):
         open_scene([paths[0], two], RGB)
+
+
+def test_reading_a_strip_takes_little_more_memory_than_its_values(tmp_path):
+    """NumPy reports its arrays to tracemalloc."""
+    path = write_raster(tmp_path / "scene.tif", np.ones((14, 480, 600), np.uint16))
+    grid = tiling.TileGrid.of((480, 600), 512, 32, 16)
+    with open_scene([path], BANDS_L4S) as opened:
+        tracemalloc.start()
+        strip = tiling.read_strip(opened, grid, 0, (0.0,) * 14)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert strip.values.nbytes < peak < 1.4 * strip.values.nbytes
+
+
+@pytest.mark.parametrize("crs", [UTM, "EPSG:32650"])
+def test_a_strip_of_a_view_holds_what_gdal_warps_in_one_piece(tmp_path, crs):
+    x, y = pyproj.Transformer.from_crs(UTM, crs, always_xy=True).transform(296000, 1504000)
+    coarse = np.random.default_rng(0).normal(100, 20, (1, 700, 1600)).astype(np.float32)
+    write_raster(tmp_path / "fine.tif", np.ones((1, 600, 2400), np.float32))
+    write_raster(tmp_path / "coarse.tif", coarse, from_origin(x, y, 20, 20), crs)
+    with open_scene([tmp_path / "fine.tif", tmp_path / "coarse.tif"], ("red", "green")) as opened:
+        values, valid = opened.read(7, 500)
+        assert valid.all()
+        np.testing.assert_array_equal(values[1], opened.files[1].read(1, window=((7, 500), (0, 2400))))
 
 
 def test_nodata_of_any_band_and_nan_are_no_data(tmp_path):
