@@ -379,6 +379,7 @@ def test_splits_without_landslides_are_refused(tmp_path):
     assert_user_error(run_script("train.py", *SMALL, cwd=tmp_path), "of the 6 train patches, so nothing can be learnt")
 
 
+@pytest.mark.slow
 def test_copies_in_other_splits_and_folders_are_told(tmp_path):
     write_patches(tmp_path / "data/TrainData/img", tmp_path / "data/TrainData/mask", range(1, 17))
     write_patches(tmp_path / "data/ValidData/img", tmp_path / "data/ValidData/mask", range(4, 10))

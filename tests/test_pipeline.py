@@ -171,6 +171,7 @@ def test_logits_of_all_levels_train_to_a_model_that_loads_on_keras_alone(workpla
     assert run_script("evaluate.py", "--run", "loss", "--threshold", 0.5, cwd=workplace).returncode == 0
 
 
+@pytest.mark.slow
 def test_runs_of_different_splits_are_not_joined(workplace):
     flags = ("--run", "resplit", "--split-seed", 1, "--epochs", 1, *SMALL)
     assert run_script("train.py", *flags, cwd=workplace).returncode == 0
@@ -221,6 +222,7 @@ def test_layouts_train(tmp_path, layout):
     assert data.exists()
 
 
+@pytest.mark.slow
 def test_skip_bad_trains_on_the_rest_and_lists_what_it_left_out(tmp_path):
     data = layout_folder(tmp_path / "data", "flat")
     (data / "images" / "image_3.h5").write_text("no")

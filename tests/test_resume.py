@@ -87,6 +87,7 @@ def test_ctrl_c_keeps_the_best_model_and_says_how_to_go_on(interrupted, stopped)
     assert run_script("optimize_threshold.py", "--run", "stopped", cwd=stopped).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_threshold_of_the_unfinished_model_goes_when_training_goes_on(stopped):
     """Otherwise, evaluate.py would apply the threshold of an early model to the final one."""
     folder = stopped / "results" / "stopped"
@@ -121,6 +122,7 @@ def test_resume_follows_moved_data_but_no_other_change(stopped):
     assert_user_error(result, "nowhere: no patches")
 
 
+@pytest.mark.slow
 def test_an_existing_run_is_replaced_on_request_only(tmp_path):
     layout_folder(tmp_path / "data", "flat")
     assert run_script("train.py", "--epochs", 1, *SMALL, cwd=tmp_path).returncode == 0

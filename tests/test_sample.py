@@ -103,6 +103,7 @@ def test_same_seed_same_bytes_however_many_patches(sample, tmp_path):
         assert all(equal) if same else not all(equal)
 
 
+@pytest.mark.slow
 def test_patches_are_replaced_on_request_only(tmp_path):
     def make(*flags):
         return run_script("make_sample_data.py", "--out-dir", "out", *flags, cwd=tmp_path)

@@ -196,7 +196,8 @@ def test_the_difference_of_two_equal_dates_is_nothing():
     assert np.abs(change.predict_on_batch(other)).max() > 0.01
 
 
-@pytest.mark.parametrize("fusion", ["stack", pytest.param("difference", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fusion", ["stack", "difference"])
 def test_a_series_goes_through_the_stages(tmp_path, fusion):
     for number in range(1, 25):
         write_published(tmp_path / f"data/s2/a_s2_{number}.nc", number, (2, 3) if number % 4 else None)

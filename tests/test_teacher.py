@@ -88,6 +88,7 @@ def test_a_student_learns_from_all_training_patches(place, student):
     assert record(place, "metrics.json", "student")["images"] == 6
 
 
+@pytest.mark.slow
 def test_patches_without_any_mask_join_the_training(place, tmp_path):
     write_patches(tmp_path / "more/TrainData/img", tmp_path / "more/TrainData/mask", range(101, 113))
     write_patches(tmp_path / "more/TestData/img", tmp_path / "gone", range(20, 31))
