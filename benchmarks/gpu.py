@@ -292,7 +292,7 @@ def torch_way(network, precision, batch, images, masks):
     """Build a network in PyTorch, compiled; return ({feed: function that trains some steps}, operations a patch)."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
-    from torch_unet import EncoderUNet, UNet
+    from torch_unet import EncoderUNet, UNet, bce_dice
 
     check_gpu(torch.cuda.is_available())
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -311,9 +311,7 @@ def torch_way(network, precision, batch, images, masks):
         for _ in range(steps):
             with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
                 logits = compiled(images).float()
-            probability = torch.sigmoid(logits)
-            dice = 1 - (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks) + dice
+            loss = bce_dice(logits, masks)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()

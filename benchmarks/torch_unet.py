@@ -80,3 +80,10 @@ class EncoderUNet(nn.Module):
         for skip, rise, block in zip(reversed(skips), self.rise, self.up, strict=True):
             x = block(torch.cat([skip, rise(x)], 1))
         return self.logit(x)
+
+
+def bce_dice(logits, masks):
+    """Compute the loss that train.py minimises by default: mean cross-entropy + Dice loss over the batch."""
+    probability = torch.sigmoid(logits)
+    dice = 1 - (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)
+    return nn.functional.binary_cross_entropy_with_logits(logits, masks) + dice

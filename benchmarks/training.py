@@ -137,7 +137,7 @@ def train_on_batch(size, place):
 def torch_step(size, channels_last=False, autocast=False):
     """Return a function that trains the PyTorch network on a batch: BCE + Dice, AdamW."""
     import torch
-    from torch_unet import UNet
+    from torch_unet import UNet, bce_dice
 
     model = UNet(14, **size)
     if channels_last:
@@ -147,9 +147,7 @@ def torch_step(size, channels_last=False, autocast=False):
     def step(images, masks):
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             logits = model(images).float()
-        probability = torch.sigmoid(logits)
-        dice = 1 - (2 * (probability * masks).sum() + 1) / (probability.sum() + masks.sum() + 1)
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, masks) + dice
+        loss = bce_dice(logits, masks)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
