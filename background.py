@@ -36,7 +36,7 @@ class Form(NamedTuple):
     @classmethod
     def of(cls, patches):
         """Return the form of packing.Patches."""
-        return cls(patches.images.shape[1:], str(patches.images.dtype), patches.file_bands, patches.bands)
+        return cls(patches.images.shape[1:], patches.dtype, patches.file_bands, patches.bands)
 
     @classmethod
     def of_run(cls, config):
@@ -117,7 +117,7 @@ def pack(files, shape, dtype, folder, key):
     """Cut all files to patches and write the cache; return its record."""
     names, extents, seen = [], [], set()
     mask = np.zeros(shape[:2], np.uint8)
-    with PackWriter(folder) as writer:
+    with PackWriter(folder, dtype) as writer:
         for name, path in progress(files, f"packing {len(files)} landslide-free pictures"):
             for corner, image, extent in tiles(*read_image(path, shape[2], dtype), shape[:2]):
                 content = content_hash(image)
@@ -129,7 +129,6 @@ def pack(files, shape, dtype, folder, key):
         record = writer.record(
             key=key,
             shape=list(shape),
-            dtype=str(dtype),
             names=names,
             numbers=[source(name) for name in names],
             splits=[split_of(source(name)) for name in names],

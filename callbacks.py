@@ -96,7 +96,7 @@ class RunRecorder(keras.callbacks.Callback):
 
 
 class Forecast(keras.callbacks.Callback):
-    """Callback that prints the latest end time of training after the first trained epoch.
+    """Callback that prints, after the first trained epoch, when training will end and how long its first step took.
 
     Args:
         hint: a further line, printed if the end is more than an hour away; "" for none.
@@ -104,11 +104,12 @@ class Forecast(keras.callbacks.Callback):
 
     def __init__(self, hint=""):
         super().__init__()
-        self.hint, self.began, self.told = hint, None, False
+        self.hint, self.entered, self.began, self.told = hint, None, None, False
 
     def on_epoch_begin(self, epoch, logs=None):
+        self.entered = self.entered or time.monotonic()
         if self.params["steps"] == 1:
-            self.began = self.began or time.monotonic()
+            self.began = self.entered
 
     def on_train_batch_end(self, batch, logs=None):
         if self.began is None:  # after the first step, which also compiles the network
@@ -122,7 +123,10 @@ class Forecast(keras.callbacks.Callback):
         steps = self.params["steps"]
         took = (time.monotonic() - self.began) * steps / max(steps - 1, 1)
         end = datetime.now() + timedelta(seconds=took * left)
-        print(f"{duration(took)} an epoch: {left} more take {duration(took * left)}, until {end:%H:%M}")
+        print(
+            f"{duration(took)} an epoch: {left} more take {duration(took * left)}, until {end:%H:%M}"
+            + (f"; compiling took {duration(self.began - self.entered)}" if self.began > self.entered else "")
+        )
         if self.hint and took * left > 3600:
             print(self.hint)
 

@@ -103,9 +103,9 @@ def check_alike(opened):
         if other.images.shape[1:] != patches.images.shape[1:]:
             sizes = [" x ".join(map(str, each.images.shape[1:])) for each in (patches, other)]
             raise script.UserError(f"{first} has patches of {sizes[0]}, {name} of {sizes[1]}: they must be alike")
-        if LEAVE_ONE_OUT and other.images.dtype != patches.images.dtype:
+        if LEAVE_ONE_OUT and other.dtype != patches.dtype:
             raise script.UserError(
-                f"{first} holds {patches.images.dtype}, {name} {other.images.dtype}: they cannot be trained on together"
+                f"{first} holds {patches.dtype}, {name} {other.dtype}: they cannot be trained on together"
             )
 
 

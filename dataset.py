@@ -11,13 +11,14 @@ import numpy as np
 from filelock import FileLock
 
 import splits
-from packing import PACK_FORMAT, PackWriter, Patches, read_pack
+from packing import HALF, PACK_FORMAT, PackWriter, Patches, read_pack
 from patch_files import NoPatches, find_patches, left_aside
 from patch_reading import Fault, MaskRule, ReadOptions, common_form, read_patch, size_text
 from script import UserError, progress
 
 FAULTS_SHOWN = 20
 FAR = 20  # ranges of all other images that a value may lie beyond them
+SOON = 64  # patches after which packing starts again with float32 if float16 is too coarse
 UNLABELLED = 255  # fills the mask of a patch that has none
 
 
@@ -75,13 +76,18 @@ def _fingerprint(entries, faults):
     return digest.hexdigest()
 
 
-def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
-    """Read and check every file and write the cache; without `skip_bad` only if there is no fault."""
+def _pack(data_dir, entries, faults, folder, key, skip_bad, options, half=True):
+    """Read and check every file and write the cache; without `skip_bad` only if there is no fault.
+
+    half: keep float32 as float16 if that is fine enough.
+    """
     shape, dtype = common_form(entries, options)
     form = (shape, dtype) if shape else None
+    first_faults = faults
     faults, kept, extremes, rule, passing = list(faults), [], [], MaskRule(), False
     stated = None  # by the first file that can be read
-    with PackWriter(folder, len(entries) * int(np.prod(shape)) * dtype.itemsize if shape else 0) as pack:
+    stored = HALF if half and dtype == np.float32 else dtype
+    with PackWriter(folder, dtype, stored, len(entries) * int(np.prod(shape or 0))) as pack:
         for entry in progress(entries, f"packing {len(entries)} patches"):
             try:
                 patch = read_patch(entry.image, entry.mask, options, form)
@@ -96,9 +102,13 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
                 continue
             mask = np.full(patch.image.shape[:2], UNLABELLED, np.uint8) if patch.mask is None else patch.mask
             rule.add(_name(entry.mask or entry.image, data_dir), mask)
-            pack.add(entry.name, patch.image.astype(dtype, copy=False), mask, patch.gap)
+            pack.add(entry.name, patch.image, mask, patch.gap)
             extremes.append(_extremes(patch))
             kept.append(entry)
+            if len(kept) == SOON and pack.coarse:
+                break
+        if pack.coarse:
+            return _pack(data_dir, entries, first_faults, folder, key, skip_bad, options, half=False)
         late = rule.faults() + _far_off(kept, np.array(extremes), data_dir)
         if late and skip_bad:  # rare, so they are simply read again
             bad = {name for name, _ in late}
@@ -108,12 +118,11 @@ def _pack(data_dir, entries, faults, folder, key, skip_bad, options):
             return _pack(data_dir, good, faults + late, folder, None if passing else key, skip_bad, options)
         faults += late
         if kept:
-            pack.settle(shape, dtype, rule.value)
+            pack.settle(shape, rule.value)
         gaps = f"{len(pack.gaps)} of {len(kept)} patches have pixels without data"
         record = pack.record(
             key=None if passing else key,  # a locked file is sound tomorrow, and its size and time are the same
             shape=shape,
-            dtype=str(dtype),
             names=[entry.name for entry in kept],
             numbers=[entry.number for entry in kept],
             splits=[entry.split for entry in kept],

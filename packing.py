@@ -14,7 +14,9 @@ from bands import band_columns, band_names
 from records import write_json
 from script import UserError
 
-PACK_FORMAT = 3  # raise it when the content of a cache changes: caches of another format are rebuilt
+PACK_FORMAT = 4  # raise it when the content of a cache changes: caches of another format are rebuilt
+HALF = np.dtype(np.float16)
+COARSE = 0.002  # root mean square error of float16, in standard deviations of a band, from which on it is not used
 
 
 class Patches:
@@ -23,7 +25,8 @@ class Patches:
     Attributes:
         names: path of each image inside the data folder, the key of split.csv and per_image.csv.
         numbers, own_splits: number and the folder's own split ("" if none) of each patch.
-        images: N x H x W x all bands of the files, in file units. masks: N x H x W, uint8 0/1.
+        images: N x H x W x all bands of the files, in file units; float16 where that is fine enough for float32.
+        dtype: that they were read with: str. masks: N x H x W, uint8 0/1.
         labelled: N bool, False where there is no mask (masks then hold 255).
         file_bands, bands: names of all bands and of the chosen ones.
         values: what the files say that their values are, see bands.value_unit; None if they do not say.
@@ -45,7 +48,7 @@ class Patches:
         with open(folder / "images.raw", "rb") as images, open(folder / "masks.raw", "rb") as masks:
             self._pages = mmap.mmap(images.fileno(), 0, access=mmap.ACCESS_READ)
             mask_pages = mmap.mmap(masks.fileno(), 0, access=mmap.ACCESS_READ)
-        self.images = np.frombuffer(self._pages, record["dtype"]).reshape(shape)
+        self.images, self.dtype = np.frombuffer(self._pages, record["stored"]).reshape(shape), record["dtype"]
         self.masks = np.frombuffer(mask_pages, np.uint8).reshape(shape[:3])
         self.extents = np.array(record.get("extents") or [shape[1:3]] * len(self.names))
         self.dates = record.get("dates", 0)
@@ -127,7 +130,7 @@ def read_pack(folder):
     try:
         record = json.loads((folder / "pack.json").read_text())
         pixels = len(record["names"]) * int(np.prod(record["shape"][:2]))
-        sizes = {"masks.raw": pixels, "images.raw": pixels * record["shape"][2] * np.dtype(record["dtype"]).itemsize}
+        sizes = {"masks.raw": pixels, "images.raw": pixels * record["shape"][2] * np.dtype(record["stored"]).itemsize}
         complete = all((folder / name).stat().st_size == size for name, size in sizes.items())
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return {}
@@ -139,17 +142,21 @@ class PackWriter:
 
     Args:
         folder: of the cache; an earlier one is replaced.
-        needed: bytes of all images, to be compared with the space that is free.
+        dtype: of the images that are added.
+        stored: type to keep them in; HALF halves disk and memory of float32. See `coarse`.
+        values: number of values of all images, whose bytes are compared with the space that is free.
 
     Raises:
         UserError: the disk is too small.
     """
 
-    def __init__(self, folder, needed=0):
+    def __init__(self, folder, dtype, stored=None, values=0):
         self.folder, self.partial = folder, folder.with_suffix(".partial")
+        self.dtype, self.stored = np.dtype(dtype), np.dtype(stored or dtype)
         self.contents, self.digest = [], hashlib.blake2b(digest_size=16)
-        self.gaps, self.missing, self.total, self.pixels = {}, 0, 0.0, 0
-        free = shutil.disk_usage(folder.parent).free
+        self.gaps, self.missing, self.pixels = {}, 0, 0
+        self.total, self.squares, self.rounding = 0.0, 0.0, 0.0  # sums of each band
+        needed, free = values * self.stored.itemsize, shutil.disk_usage(folder.parent).free
         if needed > free:
             raise UserError(f"{folder.parent}: packing needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
 
@@ -167,22 +174,36 @@ class PackWriter:
         shutil.rmtree(self.partial, ignore_errors=True)
 
     def add(self, name, image, mask, gap=None):
-        """Append a patch: image H x W x bands in the type to keep, mask H x W uint8; gap: H x W bool, without data."""
-        image, mask = np.ascontiguousarray(image), np.ascontiguousarray(mask)
+        """Append a patch: image H x W x bands, mask H x W uint8; gap: H x W bool, without data."""
+        image, mask = np.ascontiguousarray(image, self.dtype), np.ascontiguousarray(mask)
         if gap is not None:
             self.gaps[len(self.contents)] = np.packbits(gap)
             self.missing += np.count_nonzero(gap)
         self.total = self.total + image.sum((0, 1), dtype=np.float64)  # gaps hold 0
         self.pixels += mask.size
         self.contents.append(content_hash(image))
-        for file, array in zip(self.files, (image, mask), strict=True):
+        kept = image
+        if self.stored == HALF:
+            with np.errstate(over="ignore"):  # infinity is coarse, too
+                kept = image.astype(HALF)
+            self.squares = self.squares + np.square(image, dtype=np.float64).sum((0, 1))
+            self.rounding = self.rounding + np.square(kept - image).sum((0, 1), dtype=np.float64)
+        for file, array in zip(self.files, (kept, mask), strict=True):
             file.write(array.data)
         self.digest.update(image.data)
         # runs of earlier versions know their data by a digest with 1 for 255
         self.digest.update(mask if (mask == 1).any() else np.where(mask == 254, np.uint8(1), mask))
         self.digest.update(name.encode())
 
-    def settle(self, shape, dtype, undecided):
+    @property
+    def coarse(self):
+        """Whether the type that is kept loses more than COARSE of what was added so far: pack in its own type then."""
+        if self.stored != HALF or not self.pixels:
+            return False
+        variance = self.squares / self.pixels - np.square(self.total / self.pixels)
+        return bool((self.rounding / self.pixels > COARSE**2 * variance).any())
+
+    def settle(self, shape, undecided):
         """Complete what only all patches together can tell.
 
         Pixels without data get the mean of their band over all others, as they do when a scene is mapped; 254 in masks
@@ -196,16 +217,17 @@ class PackWriter:
             if (mask == 254).any():
                 mask[mask == 254] = undecided
         if self.gaps:
-            images = np.memmap(self.partial / "images.raw", dtype, "r+", shape=(count, *shape))
+            images = np.memmap(self.partial / "images.raw", self.stored, "r+", shape=(count, *shape))
             mean = self.total / (self.pixels - self.missing)
-            mean = (np.rint(mean) if np.dtype(dtype).kind in "ui" else mean).astype(dtype)
+            mean = (np.rint(mean) if self.dtype.kind in "ui" else mean).astype(self.stored)
             for i, packed in self.gaps.items():
                 gap = np.unpackbits(packed, count=shape[0] * shape[1]).reshape(shape[:2]).astype(bool)
                 images[i][gap] = mean
 
     def record(self, **fields):
         """Complete the record that `Patches` reads with the hashes of what was added."""
-        return {"digest": self.digest.hexdigest(), "contents": self.contents, **fields}
+        types = {"dtype": str(self.dtype), "stored": str(self.stored)}
+        return {"digest": self.digest.hexdigest(), "contents": self.contents, **types, **fields}
 
     def finish(self, record):
         """Write the record and put the cache in its place."""

@@ -43,7 +43,7 @@ def test_layouts_are_found_and_images_meet_their_masks(tmp_path, layout):
     assert patches.input_shape == (32, 32, 14)
     for i, number in enumerate(patches.numbers):
         image, mask = make_pair(number)
-        np.testing.assert_array_equal(patches.read([i])[0], image.astype(np.float32))
+        np.testing.assert_allclose(patches.read([i])[0], image, rtol=2**-10)  # as float16
         np.testing.assert_array_equal(patches.read_masks([i])[0], mask)
     counts = {split: list(patches.own_splits).count(split) for split in patch_files.SPLITS}
     assert counts == (
@@ -309,15 +309,49 @@ def test_a_single_fault_is_one_line_and_many_are_counted(tmp_path):
     assert many.endswith("... and 33 more")
 
 
-def test_integer_pictures_stay_integers_and_others_become_float32(tmp_path):
-    for dtype, kept in ((np.uint8, "uint8"), (np.uint16, "uint16"), (np.float64, "float32"), (np.int32, "float32")):
-        data = tmp_path / np.dtype(dtype).name
-        for number in (1, 2):
-            write_h5(data / "images" / f"image_{number}.h5", "img", np.full((16, 16, 3), 200, dtype))
-        patches = open_here(data)
-        assert patches.images.dtype == kept
-        assert patches.read([0]).dtype == np.float32
-        assert not patches.labelled.any()
+KEPT = {"uint8": "uint8", "uint16": "uint16", "float64": "float32", "float16": "float32", "int32": "float32"}
+
+
+@pytest.mark.parametrize(("dtype", "known_as"), KEPT.items())
+def test_integer_pictures_stay_integers_and_others_become_floats(tmp_path, dtype, known_as):
+    image = np.random.default_rng(0).integers(150, 250, (16, 16, 3)).astype(dtype)
+    for number in (1, 2):
+        write_h5(tmp_path / f"d/images/image_{number}.h5", "img", image)
+    patches = open_here(tmp_path / "d")
+    assert patches.dtype == known_as and patches.images.dtype == known_as.replace("float32", "float16")
+    assert patches.read([0]).dtype == np.float32
+    np.testing.assert_array_equal(patches.read([0])[0], image)
+    assert not patches.labelled.any()
+
+
+ROUNDED = {  # values of a band beside one of 1 +- 0.4, and whether float16 is fine enough for them
+    "reflectance": (0.3, 0.1, True),
+    "elevation of a mountain range": (2700, 800, True),
+    "elevation of a plain on a plateau": (4200, 3, False),
+    "digital numbers": (9000, 300, False),
+    "beyond the largest float16": (60_000, 9000, False),
+    "smaller than float16 can tell": (1e-7, 1e-8, False),
+    "one value": (0.1, 0, False),
+    "one value that float16 holds": (0.5, 0, True),
+}
+
+
+@pytest.mark.parametrize("many", [False, True], ids=["few", "many"])
+@pytest.mark.parametrize("case", ROUNDED)
+def test_floats_are_halved_only_where_hardly_anything_is_lost(tmp_path, monkeypatch, case, many):
+    """An error of 0.2 % of a band's standard deviation is allowed; digest and content are those of the files."""
+    mean, sd, fine = ROUNDED[case]
+    monkeypatch.setattr(dataset, "SOON", 3 if many else 100)
+    rng = np.random.default_rng(0)
+    images = rng.normal((1, mean), (0.4, sd), (6, 16, 16, 2)).astype(np.float32)
+    for number, image in enumerate(images, 1):
+        write_h5(tmp_path / f"d/images/image_{number}.h5", "img", image)
+    patches = open_here(tmp_path / "d")
+    assert patches.images.dtype == (np.float16 if fine else np.float32) and patches.dtype == "float32"
+    found = patches.read(np.arange(6))
+    error = np.sqrt(np.square(found - images, dtype=np.float64).mean((0, 1, 2)))
+    assert (error <= (0.002 * images.std((0, 1, 2)) if fine else 0)).all()
+    assert list(patches.contents) == [packing.content_hash(image) for image in images]
 
 
 def test_a_mixed_kind_of_numbers_is_a_fault(flat):
@@ -339,7 +373,7 @@ def test_cache_is_used_until_a_file_changes(flat, monkeypatch):
     write_h5(flat / "images" / "image_5.h5", "img", image + 1)
     changed = open_here(flat)
     assert len(reads) == 20 and changed.digest != patches.digest
-    np.testing.assert_allclose(changed.read([4])[0], image + 1, rtol=1e-6)
+    np.testing.assert_allclose(changed.read([4])[0], image + 1, rtol=2**-10)  # as float16
 
 
 @pytest.mark.parametrize("damage", ["cut", "no record", "bad record", "left over"])
@@ -357,7 +391,7 @@ def test_partial_caches_are_rebuilt(flat, damage):
         folder.rename(folder.with_suffix(".partial"))
     patches = open_here(flat)
     assert patches.digest == digest
-    np.testing.assert_array_equal(patches.read([0])[0], make_pair(1)[0].astype(np.float32))
+    np.testing.assert_array_equal(patches.read([0])[0], make_pair(1)[0].astype(np.float16))
     assert not list((flat.parent / "cache").glob("*.partial"))
 
 
@@ -384,7 +418,7 @@ def test_bands_by_name_and_by_number(flat):
     by_number = open_here(flat, bands=("4", "13", "14"))
     assert by_name.bands == by_number.bands == ("B4", "slope", "dem")
     np.testing.assert_array_equal(by_name.read([2]), by_number.read([2]))
-    np.testing.assert_array_equal(by_name.read([2])[0], make_pair(3)[0][..., [3, 12, 13]].astype(np.float32))
+    np.testing.assert_array_equal(by_name.read([2])[0], make_pair(3)[0][..., [3, 12, 13]].astype(np.float16))
     with pytest.raises(UserError, match="band B8A is not in these files"):
         open_here(flat, bands=("B8A",))
     with pytest.raises(UserError, match="same band twice"):
@@ -395,7 +429,9 @@ def test_bands_by_name_and_by_number(flat):
 def test_statistics_agree_with_numpy(flat):
     patches = open_here(flat, bands=("B2", "dem"))
     mean, variance = patches.statistics([1, 4, 6])
-    pixels = np.stack([make_pair(n)[0][..., [1, 13]] for n in (2, 5, 7)]).reshape(-1, 2)
+    pixels = (
+        np.stack([make_pair(n)[0][..., [1, 13]] for n in (2, 5, 7)]).reshape(-1, 2).astype(np.float16).astype(float)
+    )
     np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-6)
     np.testing.assert_allclose(variance, pixels.var(0), rtol=1e-5)
 

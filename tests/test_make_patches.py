@@ -263,9 +263,9 @@ def test_pixels_without_data_are_so_in_training_and_in_maps(place, slides, cut, 
     patches = dataset.open_patches("event", place / "cache")
     pixels = np.stack([cut_scene[name] for name in patches.names])
     gap = (pixels == fill).all(-1)
-    expected = pixels[~gap].astype(patches.images.dtype).mean(0)  # what stands for no data of files of other kinds, too
+    expected = pixels[~gap].astype(patches.dtype).mean(0)  # what stands for no data of files of other kinds, too
     np.testing.assert_allclose(patches.images[gap], np.broadcast_to(expected, (gap.sum(), 3)), atol=1e-3 + (fill == 0))
-    assert patches.images.dtype == kind and (patches.masks[gap] == 255).all()
+    assert patches.dtype == kind and (patches.masks[gap] == 255).all()
     call("event")
     for name in patches.names[::7]:
         mask = Path("maps", name.split("/")[1], Path(name).name.replace("image", "mask"))
