@@ -6,8 +6,6 @@
 The tile is made of copies of a small scene with many landslides, so that polygons are as many as they get. Writes OUT.
 """
 
-import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,21 +16,16 @@ import rasterio
 from rasterio.windows import Window
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from turns import run_script
+
 import records
 import script
 
-ROOT = Path(__file__).parent.parent
 SCENE = "data/sample_event/after.tif"  # scene to copy
 SCENE_BANDS = ("B4", "B3", "B2")  # its bands, as the run takes them
 RUN = "event"  # run to map with
 SIDE = 10980  # pixels a side
 OUT = "results/figures/full_scene.json"
-MEASURED = """import json, resource, runpy, sys, time
-sys.argv, began = sys.argv[1:], time.monotonic()
-runpy.run_path(sys.argv[0], run_name="__main__")
-used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-print(json.dumps({"seconds": round(time.monotonic() - began), "peak_gb": round(used * 1.024, 2)}))
-"""
 
 
 def main():
@@ -40,11 +33,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         scene = Path(folder, "tile.tif")
         write_tile(scene)
-        command = [str(ROOT / "predict.py"), "--run", RUN, "--input", str(scene), "--out-dir", folder]
-        done = subprocess.run([sys.executable, "-c", MEASURED, *command], capture_output=True, text=True)
-        if done.returncode:
-            raise script.UserError(done.stderr.strip())
-        record = {"side": SIDE, **json.loads(done.stdout.splitlines()[-1])}
+        flags = ("--run", RUN, "--input", scene, "--out-dir", folder)
+        seconds, memory, _ = run_script("predict.py", *flags, cwd=Path.cwd())
+        record = {"side": SIDE, "seconds": round(seconds), "peak_gb": round(memory / 1e6, 2)}
         record["polygons"] = pyogrio.read_info(Path(folder, "tile_landslides.gpkg"), layer="landslides")["features"]
         record["report_mb"] = round(Path(folder, "tile_report.html").stat().st_size / 1e6, 1)
         record["mp_per_s"] = round(SIDE**2 / 1e6 / record["seconds"], 2)

@@ -46,7 +46,7 @@ def main():
     settings = {"PATCHES": PATCHES, "BATCH_SIZE": BATCH_SIZE}
     with tempfile.TemporaryDirectory() as place:
         arguments = (folder, config, Path(place))
-        ways = [keras_as_stored, keras_float32, openvino_float32]
+        ways = [keras_folded, keras_float32, openvino_float32]
         ways += [torch_float32, torch_tuned_float32] if in_torch else []
         ways += [onnxruntime_float32] if ISA == "all" else []
         if devices.hardware_has_bfloat16():  # emulation takes minutes
@@ -54,22 +54,22 @@ def main():
         seconds = in_turn(ways, arguments, ROUNDS, settings)
         reference = np.load(Path(place, "keras_float32.npy"))
         differences = {path.stem: float(np.abs(np.load(path) - reference).max()) for path in Path(place).glob("*.npy")}
-    ours = statistics.median(seconds["keras_as_stored"])
+    ours = statistics.median(seconds["keras_folded"])
     rows, machine = [], processor(ISA)
     print(", ".join(machine.values()))
-    print("way                  patches/s   MP/s   as stored is ... times as fast   largest difference")
+    print("way                  patches/s   MP/s   folded is ... times as fast   largest difference")
     for way, took in seconds.items():
         took = statistics.median(took)
         row = {
             "way": way,
             "patches_per_s": round(PATCHES / took, 1),
             "megapixels_per_s": round(PATCHES * np.prod(config["input_shape"][:2]) / took / 1e6, 2),
-            "as_stored_against_it": round(took / ours, 2),
+            "folded_against_it": round(took / ours, 2),
             "largest_difference": round(differences[way], 6) if way in differences else "",
         }
         rows.append(row | machine)
         patches, pixels, ratio, difference = list(row.values())[1:]
-        print(f"{way:<20} {patches:>9} {pixels:>6} {ratio:>31} {difference:>20}")
+        print(f"{way:<20} {patches:>9} {pixels:>6} {ratio:>28} {difference:>20}")
     write_table(rows, OUT, "prediction_speed", ISA)
 
 
@@ -96,9 +96,9 @@ def work_of(predict, config, place, way):
     return work
 
 
-def keras_as_stored(folder, config, place):
+def keras_folded(folder, config, place):
     """Predict as evaluate.py and predict.py do."""
-    return work_of(model_files.load_model(folder).predict_on_batch, config, place, "keras_as_stored")
+    return work_of(model_files.load_model(folder).predict_on_batch, config, place, "keras_folded")
 
 
 def keras_float32(folder, config, place):

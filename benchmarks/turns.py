@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -114,7 +115,7 @@ def run_script(name, *arguments, cwd, until="\n"):
     """
     command = [sys.executable, "-u", str(Path(__file__).parent.parent / name), *map(str, arguments)]
     began, seen = time.perf_counter(), None
-    with open(cwd / "errors.txt", "w+") as errors:
+    with tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=errors, text=True) as process:
             for line in process.stdout:
                 if until in line and seen is None:
