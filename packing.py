@@ -198,10 +198,11 @@ class PackWriter:
     @property
     def coarse(self):
         """Whether the type that is kept loses more than COARSE of what was added so far: pack in its own type then."""
-        if self.stored != HALF or not self.pixels:
+        known = self.pixels - self.missing
+        if self.stored != HALF or not known:
             return False
-        variance = self.squares / self.pixels - np.square(self.total / self.pixels)
-        return bool((self.rounding / self.pixels > COARSE**2 * variance).any())
+        variance = np.maximum(self.squares / known - np.square(self.total / known), 0)  # gaps hold 0
+        return bool((self.rounding / known > COARSE**2 * variance).any())
 
     def settle(self, shape, undecided):
         """Complete what only all patches together can tell.

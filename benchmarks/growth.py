@@ -3,11 +3,12 @@
     python benchmarks/growth.py
     python benchmarks/growth.py --patches 950 --rows 2745      # up to the 3799 patches of Landslide4Sense and a tile
 
-Every stage runs as a user runs it, in its own process, at one, two and four times the size. If the time is a + b n^p,
-then p is log2 of the second difference over the first, and the start-up time a cancels out. Writes
-results/figures/growth.csv, growth.png and start_up.csv.
+Every stage runs as a user runs it, in its own process, at one, two and four times the size, in several rounds. Seconds
+are medians over the rounds. If the time is a + b n^p, p is the exponent; its interval of 90 % is a bootstrap over the
+rounds of each size. Writes results/figures/growth.csv, growth.png and start_up.csv.
 """
 
+import shutil
 import sys
 import tempfile
 import time
@@ -26,8 +27,9 @@ import script
 PATCHES = 200  # number of 14-band patches in the smallest folder
 ROWS = 512  # rows of the smallest scene
 COLUMNS = 2048  # columns of all scenes
-ROUNDS = 3  # number of times that --help is timed
+ROUNDS = 3  # number of times that everything is timed
 RESULTS_DIR = "results"  # the tables go to figures/ in it
+multiples = (1, 2, 4)  # sizes of each stage, in those of the smallest
 
 
 def main():
@@ -38,9 +40,12 @@ def main():
         place = Path(place)
         rows = of_patches(place) + of_scenes(place)
         starts = start_up(place)
-    print(f"\n{'stage':<16} {'size':>14}  seconds  peak memory   exponent of time")
+    print(f"\n{'stage':<16} {'size':>14}  seconds  peak memory   exponent of time (90 % interval)")
     for row in rows:
-        print(f"{row['stage']:<16} {row['size']:>14}  {row['seconds']:>7}  {row['peak_gb']:>8} GB   {row['exponent']}")
+        p, low, high = (row[key] for key in ("exponent", "exponent_low", "exponent_high"))
+        print(
+            f"{row['stage']:<16} {row['size']:>14}  {row['seconds']:>7}  {row['peak_gb']:>8} GB   {p} ({low} to {high})"
+        )
     for row in starts:
         print(f"{row['what']:<44} {row['seconds']:>6} s")
     records.write_csv(figures / "growth.csv", rows[0], [row.values() for row in rows])
@@ -51,51 +56,76 @@ def main():
 
 def of_patches(place):
     """Return the rows of the stages on a folder of patches: read, pack, open, train and evaluate."""
+    folders = {times: place / f"patches_{times}" for times in multiples}
+    for times, folder in folders.items():
+        write_patches(folder, times * PATCHES)
+    sizes = {times: sum(path.stat().st_size for path in folder.rglob("*.h5")) for times, folder in folders.items()}
     found = {}
-    for times in (1, 2, 4):
-        count, folder, run = times * PATCHES, place / f"patches_{times}", f"r{times}"
-        write_patches(folder, count)
-        size = sum(path.stat().st_size for path in folder.rglob("*.h5"))
-        print(f"{count} patches, {size / 1e9:.2f} GB", flush=True)
-        flags = ("--run", run, "--overwrite", "--epochs", 1, "--data-dir", folder)
-        measured = {
-            "read raw": alone(read_raw, folder),
-            "pack": alone(pack, folder, place),
-            "open packed": alone(pack, folder, place),
-            "train": run_script("train.py", *flags, cwd=place)[:2],
-            "evaluate": run_script(*f"evaluate.py --run {run} --split all --threshold 0.5".split(), cwd=place)[:2],
-        }
-        for stage, (seconds, memory) in measured.items():
-            found.setdefault(stage, []).append((count, "patches", seconds, memory, size))
-    return [row for stage, measured in found.items() for row in rows_of(stage, measured)]
+    for turn in range(ROUNDS):
+        for times, folder in folders.items():
+            print(f"round {turn + 1}: {times * PATCHES} patches, {sizes[times] / 1e9:.2f} GB", flush=True)
+            shutil.rmtree(place / "results" / "cache", ignore_errors=True)
+            run, flags = f"r{times}", ("--overwrite", "--epochs", 1, "--data-dir", folder)
+            measured = {
+                "read raw": alone(read_raw, folder),
+                "pack": alone(pack, folder, place),
+                "open packed": alone(pack, folder, place),
+                "train": run_script("train.py", "--run", run, *flags, cwd=place)[:2],
+                "evaluate": run_script(*f"evaluate.py --run {run} --split all --threshold 0.5".split(), cwd=place)[:2],
+            }
+            for stage, each in measured.items():
+                found.setdefault(stage, {}).setdefault(times, []).append(each)
+    names = {times: f"{times * PATCHES} patches" for times in multiples}
+    return [row for stage, measured in found.items() for row in rows_of(stage, names, measured, sizes)]
 
 
 def of_scenes(place):
     """Return the rows of mapping a scene, with the run that `of_patches` trained."""
-    measured = []
-    for times in (1, 2, 4):
-        write_scene(place / "scene.tif", times * ROWS, COLUMNS)
-        flags = ("--run", "r1", "--threshold", 0.5, "--input", "scene.tif")
-        seconds, memory, _ = run_script("predict.py", *flags, cwd=place)
-        measured.append((times * ROWS * COLUMNS / 1e6, "MP", seconds, memory, 0))
-    return rows_of("map a scene", measured)
+    for times in multiples:
+        write_scene(place / f"scene_{times}.tif", times * ROWS, COLUMNS)
+    measured = {times: [] for times in multiples}
+    for _ in range(ROUNDS):
+        for times in multiples:
+            flags = ("--run", "r1", "--threshold", 0.5, "--overwrite", "--input", f"scene_{times}.tif")
+            measured[times].append(run_script("predict.py", *flags, cwd=place)[:2])
+    return rows_of("map a scene", {times: f"{times * ROWS * COLUMNS / 1e6:.4g} MP" for times in multiples}, measured)
 
 
-def rows_of(stage, measured):
-    """Make a stage's rows from (size, unit, seconds, kB, bytes of the files) at one, two and four times the size."""
-    first, second = np.diff([seconds for _, _, seconds, _, _ in measured])
-    exponent = round(float(np.log2(second / first)), 2) if first > 0 and second > 0 else ""
+def rows_of(stage, names, measured, sizes=None):
+    """Make the rows of a stage.
+
+    Args:
+        names: {times: size in words}. measured: {times: [(seconds, kB) of each round]}. sizes: {times: bytes of the
+            files}.
+    """
+    seconds = {times: [each for each, _ in rounds] for times, rounds in measured.items()}
+    rng = np.random.default_rng(0)
+    drawn = [exponent(*(rng.choice(seconds[times], ROUNDS) for times in multiples)) for _ in range(1000)]
+    columns = [exponent(*seconds.values()), *np.quantile(drawn, (0.05, 0.95), method="nearest")]
+    columns = [round(float(each), 2) if np.isfinite(each) else "" for each in columns]
     return [
         {
             "stage": stage,
-            "size": f"{size:.4g} {unit}",
-            "seconds": round(seconds, 3),
-            "peak_gb": round(memory / 1e6, 2),
-            "mb_per_s": round(content / 1e6 / seconds) if stage in ("read raw", "pack") else "",
-            "exponent": exponent,
+            "size": names[times],
+            "seconds": round(float(np.median(seconds[times])), 3),
+            "peak_gb": round(max(memory for _, memory in rounds) / 1e6, 2),
+            "mb_per_s": round(sizes[times] / 1e6 / np.median(seconds[times])) if stage in ("read raw", "pack") else "",
+            "rounds": ROUNDS,
+            **dict(zip(("exponent", "exponent_low", "exponent_high"), columns, strict=True)),
         }
-        for size, unit, seconds, memory, content in measured
+        for times, rounds in measured.items()
     ]
+
+
+def exponent(once, twice, four_times):
+    """Return p of a + b n^p from the seconds of rounds at n = 1, 2 and 4; infinite if the times do not rise.
+
+    log2 of the second difference of the medians over the first: the start-up time a cancels out.
+    """
+    first, second = np.diff([np.median(each) for each in (once, twice, four_times)])
+    if first <= 0 or second <= 0:
+        return np.inf if first <= 0 else -np.inf
+    return np.log2(second / first)
 
 
 def read_raw(folder):

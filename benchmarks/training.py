@@ -1,17 +1,24 @@
 """Compare training speed, end to end, with the same network and data in PyTorch and with the machine's peak.
 
     pip install -r benchmarks/requirements.txt
-    python benchmarks/training.py                                  # the default network and the plain one of 16 and 32
+    python benchmarks/training.py                                  # the default, the plain and the pre-trained network
     python benchmarks/training.py --networks default --patches 640
     python benchmarks/training.py --isa avx2    # as without bfloat16
 
 Ways: `fit` trains as train.py does (packed files, augmentation, metrics). `train_on_batch` repeats the same step on one
-batch in memory. `torch_published` opens two HDF5 files per patch in a DataLoader and computes in float32, like the
-official baseline of Landslide4Sense. `torch_tuned` has all patches in memory, channels last, bfloat16 autocast where
-train.py would use bfloat16, and keeps freed memory as train.py does. Each way has its own process. The ways take turns,
-one epoch each, because speeds drift on shared machines. Share of peak: operations per second of the convolutions (three
-times those of prediction), divided by those of PyTorch's matrix product in the same precision. Writes
-results/figures/training_speed_<instructions>.csv.
+batch in memory. `torch` is the same network in PyTorch, tuned: all patches in memory, channels last, bfloat16 autocast
+where train.py would use bfloat16, freed memory kept as train.py keeps it. Both do the same work on each patch:
+
+- `flips`: two flips, each of half of the patches.
+- `turns`: one of eight flips and quarter turns, and half of the patches turned by any angle, zoomed and shifted, as
+  train.py does by default. PyTorch does it with Albumentations in a DataLoader, with the --loader-workers.
+
+`torch_published` opens two HDF5 files per patch in a DataLoader, does not augment and computes in float32, like the
+official baseline of Landslide4Sense.
+
+Each way has its own process. The ways take turns, one epoch each, because speeds drift on shared machines. Share of
+peak: operations per second of the convolutions (three times those of prediction), divided by those of PyTorch's matrix
+product in the same precision. Writes results/figures/training_speed_<instructions>.csv.
 """
 
 import statistics
@@ -31,20 +38,23 @@ import dataset
 import devices
 import model_files
 import script
+import train
 
-NETWORKS = ("default", "plain 16", "plain 32")  # networks to time, from SIZES in this file
-PATCHES = 320  # patches in an epoch, 128 x 128 x 14 float64 as published
+NETWORKS = ("default", "plain 16", "pretrained")  # networks to time, from SIZES in this file
+PATCHES = 192  # patches in an epoch, 128 x 128 x 14 float64 as published
 BATCH_SIZE = 16  # patches in a batch
 ROUNDS = 3  # timed epochs of each way, in turn
+LOADER_WORKERS = 1  # processes that augment for PyTorch; on two cores one is as good as any number, or better
 ISA = "all"  # instructions that the libraries may use: all, or avx2, as on a processor without bfloat16
 OUT = ""  # file of the table; empty: results/figures/training_speed_<instructions>.csv
 bfloat16 = True  # whether train.py would use it here; main() sets it for the processes of all ways
 
-SIZES = {  # arguments of both implementations
+SIZES = {  # arguments of torch_unet.UNet; none: EncoderUNet
     "default": {"base_filters": 48, "max_filters": 192, "block": "residual", "stem": 2},
     "small": {"base_filters": 24, "max_filters": 96, "block": "residual", "stem": 2},
     "plain 16": {"base_filters": 16, "max_filters": 256, "block": "plain", "stem": 1},
     "plain 32": {"base_filters": 32, "max_filters": 512, "block": "plain", "stem": 1},
+    "pretrained": {},
 }
 
 
@@ -52,6 +62,7 @@ def main():
     """Write random patches, time all ways for each network and write the table."""
     script.check_choices(globals(), NETWORKS=tuple(SIZES))
     script.check_ranges(globals(), BATCH_SIZE=(1, None), PATCHES=(BATCH_SIZE, None), ROUNDS=(1, None))
+    script.check_ranges(globals(), LOADER_WORKERS=(0, None))
     if PATCHES % BATCH_SIZE:
         raise script.UserError(f"PATCHES is {PATCHES}: it must be a multiple of BATCH_SIZE, {BATCH_SIZE}")
     hold_to(ISA)
@@ -67,29 +78,33 @@ def main():
 
 def measure(network, place):
     """Time all ways and the machine's peak in turn for one network; return the rows of the table."""
-    ways = (fit, train_on_batch, torch_published, torch_tuned, peak)
-    settings = {"PATCHES": PATCHES, "BATCH_SIZE": BATCH_SIZE, "bfloat16": bfloat16}
-    seconds = in_turn(ways, (SIZES[network], place), ROUNDS, settings)
-    *timed, best = (statistics.median(values) for values in seconds.values())
-    flops = 3 * convolution_flops(network) * PATCHES
+    ways = (fit_flips, fit_turns, train_on_batch, torch_published, torch_flips, torch_turns, peak)
+    settings = {name: globals()[name] for name in ("PATCHES", "BATCH_SIZE", "LOADER_WORKERS", "bfloat16")}
+    seconds = in_turn(ways, (network, place), ROUNDS, settings)
+    took = {name: statistics.median(values) for name, values in seconds.items()}
+    best = took.pop("peak")
+    flops = 3 * model_flops(keras_network(network)) * PATCHES
     rows = []
     machine = processor(ISA)
     precision = "bfloat16" if bfloat16 else "float32"
     print(f"\n{network}: {flops / PATCHES / 1e9:.2f} GFLOP a patch, {precision}, peak {best / 1e9:.0f} GFLOP/s")
     print("  " + ", ".join(machine.values()))
-    for name, took in zip(list(seconds)[:-1], timed, strict=True):
+    for name, each in took.items():
+        fit = "fit_turns" if name.endswith("turns") else "fit_flips"
+        ratios = [theirs / ours for theirs, ours in zip(seconds[name], seconds[fit], strict=True)]
         row = {
             "network": network,
             "way": name,
-            "patches_per_s": round(PATCHES / took, 1),
-            "fit_against_it": round(took / timed[0], 2),
-            "share_of_peak": round(flops / took / best, 3),
+            "patches_per_s": round(PATCHES / each, 1),
+            "compared_with": fit,
+            "fit_against_it": round(statistics.median(ratios), 2),
+            "share_of_peak": round(flops / each / best, 3),
             "precision": "float32" if name == "torch_published" else precision,
             **machine,
         }
         rows.append(row)
         print(
-            f"  {name:<16} {row['patches_per_s']:>7} patches/s   fit is {row['fit_against_it']:.2f} times as fast   "
+            f"  {name:<16} {row['patches_per_s']:>7} patches/s   {fit} is {row['fit_against_it']:.2f} times as fast   "
             f"{row['share_of_peak']:.0%} of peak"
         )
     return rows
@@ -98,31 +113,74 @@ def measure(network, place):
 # ---------------------------------------------------------------------- ways
 
 
-def keras_model(size):
-    """Build the network and compile it as train.py does."""
-    keras = devices.import_keras()
-    from losses import BCEDice
-    from model_files import fused
-    from training_metrics import PooledDice, PooledIoU
-    from unet import build_unet
+def keras_network(network):
+    """Build a network as train.py does, for 14 bands."""
+    devices.import_keras()
+    import networks
+    from bands import band_names
 
+    config = {"input_shape": (128, 128, 14), "bands": band_names(14), "band_mean": [1.0] * 14}
+    return networks.build_network(constants(network), config | {"band_variance": [0.1] * 14})
+
+
+def constants(network):
+    """Return the constants of train.py that describe a network: {NAME: value}."""
+    size = {"CONV_BLOCK" if name == "block" else name.upper(): value for name, value in SIZES[network].items()}
+    return train.constants() | size | {"ENCODER": "none" if size else "efficientnet_lite0"}
+
+
+def keras_model(network):
+    """Build a network and compile it, as train.py does."""
+    keras = devices.import_keras()
     keras.config.set_dtype_policy("mixed_bfloat16" if bfloat16 else "float32")
-    model = fused(build_unet((128, 128, 14), mean=[1.0] * 14, variance=[0.1] * 14, **size))
-    model.compile(keras.optimizers.AdamW(1e-3), BCEDice(), metrics=[PooledDice(name="dice"), PooledIoU(name="iou")])
+    import networks
+
+    model = model_files.fused(keras_network(network))
+    networks.compile_network(model, constants(network), PATCHES // BATCH_SIZE)
     return model
 
 
-def fit(size, place):
-    model = keras_model(size)
+def fit(network, place, augment):
+    model = keras_model(network)
     from feed import PatchFeed
 
     patches = dataset.open_patches(Path(place, "data"), Path(place, "cache"))
-    feed = PatchFeed(patches, np.arange(PATCHES), BATCH_SIZE, ("dihedral", "affine"), seed=0, workers=2)
-    return lambda: model.fit(feed, shuffle=False, verbose=0) and None
+    feed = PatchFeed(patches, np.arange(PATCHES), BATCH_SIZE, augment, seed=0, workers=train.WORKERS)
+    watch = EpochWatch()
+
+    def epoch():
+        """Return the seconds of the second epoch of a fit, because a fit starts once for dozens of epochs."""
+        model.fit(feed, epochs=2, shuffle=False, verbose=0, callbacks=[watch.callback()])
+        return watch.seconds
+
+    return epoch
 
 
-def train_on_batch(size, place):
-    model = keras_model(size)
+class EpochWatch:
+    """Keep the seconds of the last epoch of a fit."""
+
+    def callback(self):
+        import keras
+
+        return keras.callbacks.LambdaCallback(on_epoch_begin=self.begin, on_epoch_end=self.end)
+
+    def begin(self, epoch, logs):
+        self.began = time.perf_counter()
+
+    def end(self, epoch, logs):
+        self.seconds = time.perf_counter() - self.began
+
+
+def fit_flips(network, place):
+    return fit(network, place, ("flips",))
+
+
+def fit_turns(network, place):
+    return fit(network, place, ("dihedral", "affine"))
+
+
+def train_on_batch(network, place):
+    model = keras_model(network)
     rng = np.random.default_rng(0)
     images = rng.normal(1, 0.3, (BATCH_SIZE, 128, 128, 14)).astype(np.float32)
     masks = (rng.random((BATCH_SIZE, 128, 128, 1)) < 0.02).astype(np.float32)
@@ -134,12 +192,12 @@ def train_on_batch(size, place):
     return epoch
 
 
-def torch_step(size, channels_last=False, autocast=False):
+def torch_step(network, channels_last=False, autocast=False):
     """Return a function that trains the PyTorch network on a batch: BCE + Dice, AdamW."""
     import torch
-    from torch_unet import UNet, bce_dice
+    from torch_unet import EncoderUNet, UNet, bce_dice
 
-    model = UNet(14, **size)
+    model = UNet(14, **SIZES[network]) if SIZES[network] else EncoderUNet(14)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
@@ -173,10 +231,10 @@ class Files:
         return (image.astype(np.float32).transpose(2, 0, 1) - 1) / 0.3, mask.astype(np.float32)[None]
 
 
-def torch_published(size, place):
+def torch_published(network, place):
     import torch
 
-    step = torch_step(size)
+    step = torch_step(network)
     loader = torch.utils.data.DataLoader(Files(Path(place, "data")), BATCH_SIZE, shuffle=True, num_workers=2)
 
     def epoch():
@@ -186,11 +244,11 @@ def torch_published(size, place):
     return epoch
 
 
-def torch_tuned(size, place):
+def torch_flips(network, place):
     devices.keep_freed_memory()
     import torch
 
-    step = torch_step(size, channels_last=True, autocast=bfloat16)
+    step = torch_step(network, channels_last=True, autocast=bfloat16)
     files = Files(Path(place, "data"))
     images, masks = (torch.from_numpy(np.stack(part)) for part in zip(*(files[i] for i in range(PATCHES)), strict=True))
     images = images.contiguous(memory_format=torch.channels_last)
@@ -198,14 +256,62 @@ def torch_tuned(size, place):
     def epoch():
         order = torch.randperm(PATCHES)
         for start in range(0, PATCHES, BATCH_SIZE):
-            chosen = order[start : start + BATCH_SIZE]
-            dims = [dim for dim in (2, 3) if torch.rand(()) < 0.5]
-            step(images[chosen].flip(dims), masks[chosen].flip(dims))
+            batch = [part[order[start : start + BATCH_SIZE]] for part in (images, masks)]
+            for dim in (2, 3):
+                flipped = torch.rand(BATCH_SIZE) < 0.5
+                for part in batch:
+                    part[flipped] = part[flipped].flip(dim)
+            step(*batch)
 
     return epoch
 
 
-def peak(size, place):
+class Augmented:
+    """A data set in memory, augmented as train.py augments by default, by Albumentations; bands last."""
+
+    def __init__(self, folder):
+        import albumentations
+        import cv2
+
+        cv2.setNumThreads(0)  # as Albumentations advises beside a DataLoader's processes
+        files = Files(folder)
+        self.patches = [
+            (image.transpose(1, 2, 0).copy(), mask[0]) for image, mask in map(files.__getitem__, range(PATCHES))
+        ]
+        moved = {"scale": (0.75, 1.33), "rotate": (-180, 180), "translate_percent": (-0.125, 0.125)}
+        edges = {"border_mode": cv2.BORDER_REFLECT_101, "p": 0.5}
+        self.augment = albumentations.Compose([albumentations.D4(p=1), albumentations.Affine(**moved, **edges)])
+
+    def __len__(self):
+        return PATCHES
+
+    def __getitem__(self, i):
+        image, mask = self.patches[i]
+        moved = self.augment(image=image, mask=mask)
+        return moved["image"], moved["mask"][None]
+
+
+def torch_turns(network, place):
+    devices.keep_freed_memory()
+    import torch
+
+    step = torch_step(network, channels_last=True, autocast=bfloat16)
+    loader = torch.utils.data.DataLoader(
+        Augmented(Path(place, "data")),
+        BATCH_SIZE,
+        shuffle=True,
+        num_workers=LOADER_WORKERS,
+        persistent_workers=LOADER_WORKERS > 0,
+    )
+
+    def epoch():
+        for images, masks in loader:
+            step(images.permute(0, 3, 1, 2), masks)  # channels last in memory
+
+    return epoch
+
+
+def peak(network, place):
     """Return an "epoch" that returns the FLOP/s of a 4096 x 4096 matrix product, the best of five."""
     import torch
 
@@ -220,14 +326,6 @@ def peak(size, place):
         return best
 
     return epoch
-
-
-def convolution_flops(network):
-    """Count the floating-point operations of all convolutions in the forward pass of one patch."""
-    devices.import_keras()
-    from unet import build_unet
-
-    return model_flops(build_unet((128, 128, 14), **SIZES[network]))
 
 
 def model_flops(model):

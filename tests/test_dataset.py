@@ -354,6 +354,16 @@ def test_floats_are_halved_only_where_hardly_anything_is_lost(tmp_path, monkeypa
     assert list(patches.contents) == [packing.content_hash(image) for image in images]
 
 
+def test_pixels_without_data_do_not_hide_what_float16_loses(tmp_path):
+    """They hold 0, far from all others."""
+    image = np.random.default_rng(0).normal(4200, 3, (16, 16, 1)).astype(np.float32)
+    gap = np.arange(256).reshape(16, 16) < 100
+    with packing.PackWriter(tmp_path / "pack", np.float32, packing.HALF) as writer:
+        assert not writer.coarse
+        writer.add("a", np.where(gap[..., None], np.float32(0), image), np.zeros((16, 16), np.uint8), gap)
+        assert writer.coarse
+
+
 def test_a_mixed_kind_of_numbers_is_a_fault(flat):
     for path in (flat / "images").glob("*.h5"):
         write_h5(path, "img", np.zeros((32, 32, 14), np.uint8))
