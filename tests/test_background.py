@@ -175,6 +175,7 @@ def test_alarms_are_counted_on_the_part_that_a_picture_covers():
     assert [row["folder"] for row in false_alarms.by_folder(Ground, [0, 1], counts)] == ["a/b", "a/c"]
 
 
+@pytest.mark.slow
 def test_all_stages_count_false_alarms(free, tmp_path):
     rng = np.random.default_rng(0)
     for number in range(1, 25):

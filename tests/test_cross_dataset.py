@@ -79,6 +79,7 @@ def test_batch_norm_takes_the_statistics_of_other_images(two):
     assert norm.momentum == 0.99 and drop.rate == 0.5
 
 
+@pytest.mark.slow
 def test_fine_tuning_learns_from_the_patches_it_is_given(two):
     """The result depends on nothing else: the same weights and patches give the same result again."""
     keras.utils.set_random_seed(0)

@@ -102,6 +102,7 @@ def test_a_missing_run_names_the_stage_that_makes_it(tmp_path, script):
     assert_user_error(result, "results/none/config.json is missing: python train.py --run none makes it")
 
 
+@pytest.mark.slow
 def test_faults_of_another_folder_are_told_even_if_training_left_some_out(tmp_path):
     data = layout_folder(tmp_path / "data", "flat")
     shutil.copytree(data, tmp_path / "other")

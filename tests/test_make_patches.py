@@ -521,6 +521,7 @@ def test_a_file_need_not_lie_over_every_scene(event, cut, slides):
     assert min(counts.values()) > 1000
 
 
+@pytest.mark.slow
 def test_patches_on_another_disk_and_a_kill_while_they_are_put_in_place(event, cut, monkeypatch):
     (event / "elsewhere").mkdir()
     (event / "event").symlink_to(event / "elsewhere")

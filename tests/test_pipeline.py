@@ -211,6 +211,7 @@ def test_unlabelled_patches_are_drawn(workplace):
     assert_user_error(result, "no masks beside the images")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["official", "mirror"])
 def test_layouts_train(tmp_path, layout):
     data = layout_folder(tmp_path / "data", layout)
@@ -236,6 +237,7 @@ def test_skip_bad_trains_on_the_rest_and_lists_what_it_left_out(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
 def test_numbered_bands_do_not_fit_files_of_another_count(workplace):
     write_patches(workplace / "twelve" / "images", workplace / "twelve" / "masks", range(6), bands=12)
     result = run_script("train.py", "--data-dir", "twelve", "--run", "twelve", "--epochs", 1, *SMALL, cwd=workplace)

@@ -334,6 +334,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_that_looks_finished(place):
         shutil.rmtree(place / "maps", ignore_errors=True)
 
 
+@pytest.mark.slow
 def test_kill_9_leaves_no_file_that_looks_finished(call, place):
     bands = np.tile(make_bands(400, 400), (1, 3, 1))
     write_raster(place / "scene.tif", bands)

@@ -53,7 +53,8 @@ def stop_after(script, history, epochs, number):
     return script.result()
 
 
-@pytest.mark.parametrize("bfloat16", ["0", pytest.param("1", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("bfloat16", ["0", "1"])
 def test_kill_9_and_resume_give_the_history_of_an_uninterrupted_run(place, monkeypatch, bfloat16):
     monkeypatch.setenv("LANDSLIDE_BFLOAT16", bfloat16)
     results = place / "results"
@@ -100,6 +101,7 @@ def test_a_threshold_of_the_unfinished_model_goes_when_training_goes_on(stopped)
     assert not (folder / "threshold.json").exists()
 
 
+@pytest.mark.slow
 def test_constants_of_earlier_versions_are_known_under_their_new_names(stopped):
     path = stopped / "results" / "stopped" / "config.json"
     config = record(stopped, "config.json", "stopped")

@@ -167,7 +167,9 @@ def test_bands_are_told_apart_by_date():
     assert date_groups(("red", "green")) == ([], [0, 1])
 
 
-@pytest.mark.parametrize(("fusion", "count"), [("difference", 2), ("attention", 2), ("attention", 4)])
+@pytest.mark.parametrize(
+    ("fusion", "count"), [("difference", 2), ("attention", 2), pytest.param("attention", 4, marks=pytest.mark.slow)]
+)
 def test_dates_share_an_encoder_and_the_stored_model_joins_them_alike(tmp_path, both_processors, fusion, count):
     names = dated_names(count)
     options = {"base_filters": 8, "max_filters": 16, "depth": 3}
