@@ -17,6 +17,7 @@ from script import UserError
 PACK_FORMAT = 4  # raise it when the content of a cache changes: caches of another format are rebuilt
 HALF = np.dtype(np.float16)
 COARSE = 0.002  # root mean square error of float16, in standard deviations of a band, from which on it is not used
+SAMPLED = 7  # one pixel of so many tells that error; all would take longer than packing
 
 
 class Patches:
@@ -155,7 +156,7 @@ class PackWriter:
         self.dtype, self.stored = np.dtype(dtype), np.dtype(stored or dtype)
         self.contents, self.digest = [], hashlib.blake2b(digest_size=16)
         self.gaps, self.missing, self.pixels = {}, 0, 0
-        self.total, self.squares, self.rounding = 0.0, 0.0, 0.0  # sums of each band
+        self.total, self.moments, self.largest = 0.0, 0.0, 0.0
         needed, free = values * self.stored.itemsize, shutil.disk_usage(folder.parent).free
         if needed > free:
             raise UserError(f"{folder.parent}: packing needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
@@ -184,10 +185,15 @@ class PackWriter:
         self.contents.append(content_hash(image))
         kept = image
         if self.stored == HALF:
-            with np.errstate(over="ignore"):  # infinity is coarse, too
+            self.largest = max(self.largest, image.max(), -image.min())
+            with np.errstate(over="ignore"):
                 kept = image.astype(HALF)
-            self.squares = self.squares + np.square(image, dtype=np.float64).sum((0, 1))
-            self.rounding = self.rounding + np.square(kept - image).sum((0, 1), dtype=np.float64)
+            known = slice(None) if gap is None else ~gap.ravel()[::SAMPLED]
+            exact, rounded = (
+                part.reshape(mask.size, -1)[::SAMPLED][known].astype(np.float64) for part in (image, kept)
+            )
+            each = np.ones_like(exact), exact, np.square(exact), np.square(rounded - exact)
+            self.moments = self.moments + np.array([values.sum(0) for values in each])
         for file, array in zip(self.files, (kept, mask), strict=True):
             file.write(array.data)
         self.digest.update(image.data)
@@ -198,11 +204,11 @@ class PackWriter:
     @property
     def coarse(self):
         """Whether the type that is kept loses more than COARSE of what was added so far: pack in its own type then."""
-        known = self.pixels - self.missing
-        if self.stored != HALF or not known:
+        if self.stored != HALF or not np.any(self.moments):
             return False
-        variance = np.maximum(self.squares / known - np.square(self.total / known), 0)  # gaps hold 0
-        return bool((self.rounding / known > COARSE**2 * variance).any())
+        count, total, squares, rounding = self.moments  # of each band
+        variance = np.maximum(squares / count - np.square(total / count), 0)
+        return self.largest > np.finfo(HALF).max or bool((rounding / count > COARSE**2 * variance).any())
 
     def settle(self, shape, undecided):
         """Complete what only all patches together can tell.

@@ -1,6 +1,6 @@
 """Measure training speed on one GPU, compared with PyTorch compiled and with the GPU's peak.
 
-    pip install -r benchmarks/requirements.txt timm
+    pip install -r benchmarks/requirements.txt
     KERAS_BACKEND=jax python benchmarks/gpu.py
     KERAS_BACKEND=torch python benchmarks/gpu.py --ways "keras default bfloat16" --batch-sizes 64
 
