@@ -1,0 +1,89 @@
+"""Measure which kinds of operations a training step spends its time in, under TensorFlow.
+
+    python benchmarks/step_profile.py
+    python benchmarks/step_profile.py --networks pretrained
+
+The step is that of train.py on one batch in memory. Times are those of TensorFlow's profiler, summed over the threads,
+as shares of all operations. Writes results/figures/step_profile.csv.
+"""
+
+import collections
+import glob
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
+
+import numpy as np
+import training
+from turns import alone, processor
+
+import devices
+import records
+import script
+
+NETWORKS = ("default", "plain 16", "pretrained")  # networks to profile, from SIZES in training.py
+BATCH_SIZE = 16  # patches in a batch
+STEPS = 3  # profiled steps
+OUT = "results/figures/step_profile.csv"  # file of the table
+
+KINDS = {  # the first kind of which a part of an operation's name is one, in this order
+    "depthwise convolution": ("Depthwise",),
+    "convolution": ("Conv2D",),
+    "normalisation": ("BatchNorm",),
+    "activation": ("Relu", "Sigmoid"),
+    "change of precision": ("Cast",),
+    "joining and summing": ("Slice", "Concat", "AddN", "Pad", "Resize", "MaxPool"),
+}
+
+
+def main():
+    """Profile the networks, each in its own process; print and write the table."""
+    script.check_choices(globals(), NETWORKS=tuple(training.SIZES))
+    script.check_ranges(globals(), BATCH_SIZE=(1, None), STEPS=(1, None))
+    rows, machine = [], processor()
+    for network in NETWORKS:
+        shares = alone(profile, network, BATCH_SIZE, STEPS)
+        print(f"{network}: " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items()))
+        rows += [(network, kind, round(share, 3), *machine.values()) for kind, share in shares.items()]
+    records.write_csv(OUT, ("network", "kind", "share", *machine), rows)
+    print(f"written: {OUT}")
+
+
+def profile(network, batch_size, steps):
+    """Return {kind: share of the time of all operations}, the largest first."""
+    training.bfloat16 = devices.hardware_has_bfloat16()
+    model = training.keras_model(network)
+    import tensorflow as tf
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    rng = np.random.default_rng(0)
+    images = rng.normal(1, 0.3, (batch_size, *model.input.shape[1:])).astype(np.float32)
+    masks = (rng.random((*images.shape[:3], 1)) < 0.02).astype(np.float32)
+    for _ in range(3):  # compiles, and fills caches
+        model.train_on_batch(images, masks)
+    with tempfile.TemporaryDirectory() as place:
+        with tf.profiler.experimental.Profile(place):
+            for _ in range(steps):
+                model.train_on_batch(images, masks)
+        (path,) = glob.glob(f"{place}/**/*.xplane.pb", recursive=True)
+        space = xplane_pb2.XSpace.FromString(Path(path).read_bytes())
+    took = collections.Counter()
+    for plane in space.planes:
+        for event in (event for line in plane.lines for event in line.events):
+            name = plane.event_metadata[event.metadata_id].name  # layer:operation
+            layer, colon, operation = name.rpartition(":")
+            if colon and not layer.endswith(":") and " " not in name:
+                took[kind_of(operation)] += event.duration_ps
+    return {kind: seconds / took.total() for kind, seconds in took.most_common()}
+
+
+def kind_of(operation):
+    """Return the kind of an operation of TensorFlow."""
+    found = (kind for kind, parts in KINDS.items() if any(part in operation for part in parts))
+    return next(found, "optimizer, loss and the rest")
+
+
+if __name__ == "__main__":
+    script.start(main)
