@@ -26,7 +26,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as devices.import_keras h
 
 
 # Files that take longest, in order: started last, one of them would go on alone.
-LONG = "families devices cross_dataset resume ablate pipeline series".split()
+LONG = "families devices cross_dataset resume ablate pipeline series make_patches start encoders predict".split()
 
 
 def pytest_collection_modifyitems(items):

@@ -138,6 +138,7 @@ def test_every_pair_is_scored_in_every_way(tmp_path):
     assert (place / "matrix.png").stat().st_size and (place / "adaptation.png").stat().st_size
 
 
+@pytest.mark.slow
 def test_folders_must_be_two_and_alike(tmp_path):
     one = write_set(tmp_path / "a", range(1, 8))
     assert_user_error(run_script("cross_dataset.py", "--data-dirs", one, cwd=tmp_path), "needs two or more folders")

@@ -71,6 +71,7 @@ def test_the_decoder_ends_on_the_grid_of_the_patch(enlarge):
         encoders.build_encoder_unet((72, 72, 4), tuple("0123"), enlarge=enlarge)
 
 
+@pytest.mark.slow
 def test_saved_in_bfloat16_it_predicts_the_same(tmp_path, both_processors):
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

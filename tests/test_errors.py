@@ -117,6 +117,7 @@ def test_faults_of_another_folder_are_told_even_if_training_left_some_out(tmp_pa
     assert result.returncode == 2
 
 
+@pytest.mark.slow
 def test_data_that_changed_since_training_is_noticed(tmp_path):
     data = layout_folder(tmp_path / "data", "flat")
     assert run_script("train.py", "--epochs", 1, *SMALL, cwd=tmp_path).returncode == 0

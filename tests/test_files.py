@@ -101,6 +101,7 @@ def test_absurd_values_are_a_fault_of_their_file(tmp_path, value, said):
     assert len(rest) == 19 and [name for name, _ in rest.left_out] == ["images/image_7.h5"]
 
 
+@pytest.mark.slow
 def test_a_run_predicts_no_data_where_there_is_none(tmp_path):
     write_patches(tmp_path / "data/images", tmp_path / "data/masks", range(1, 13))
     with h5py.File(tmp_path / "data/images/image_3.h5", "a") as file:

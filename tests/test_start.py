@@ -104,7 +104,7 @@ def test_a_network_with_a_new_band_predicts_what_its_start_predicts(tmp_path, mo
     source = model_files.resized(Run(tmp_path / "results/source").model(), (size, size))
     expected = np.asarray(source(images[..., [2, 0, 3]]))
     assert np.ptp(expected) > 0.01
-    np.testing.assert_allclose(model(images), expected, atol=1e-5)
+    np.testing.assert_allclose(model(images), expected, atol=1e-4)  # the source predicts with normalisation folded
 
 
 @pytest.mark.parametrize("fusion", ["difference", pytest.param("attention", marks=pytest.mark.slow)])
@@ -161,6 +161,7 @@ def test_bands_are_found_by_name(names, others, places):
 # ---------------------------------------------------------------------- learning
 
 
+@pytest.mark.slow
 def test_a_frozen_encoder_keeps_its_weights_and_statistics(both_processors):
     """The model that is stored can learn again."""
     policy = "mixed_bfloat16" if both_processors == "1" else "float32"
