@@ -38,7 +38,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
 import numpy as np
-from training import SIZES, model_flops
+from training import keras_model, model_flops, torch_network
 from turns import processor
 
 import devices
@@ -237,19 +237,11 @@ def idle_shares():
 def keras_ways(network, precision, batch, images, masks):
     """Build a network as train.py does; return ({feed: function that trains some steps}, operations a patch)."""
     keras = devices.import_keras()
-    import model_files
-    import networks
     from bands import band_names
     from feed import PatchFeed
 
     check_gpu(devices.has_gpu())
-    keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bfloat16" else "float32")
-    bands = BANDS[network]
-    constants = train.constants() | {"ENCODER": "efficientnet_lite0" if network == "pretrained" else "none"}
-    config = {"input_shape": (128, 128, bands), "bands": band_names(bands)}
-    config |= {"band_mean": [1.0] * bands, "band_variance": [0.1] * bands}
-    model = model_files.fused(networks.build_network(constants, config))
-    networks.compile_network(model, constants, 1000)
+    model = keras_model(network, precision == "bfloat16", BANDS[network])
 
     class Memory(keras.utils.PyDataset):
         """The same batch, in the device's memory, again and again."""
@@ -269,7 +261,7 @@ def keras_ways(network, precision, batch, images, masks):
     class Patches:
         """What PatchFeed asks of packing.Patches, without files."""
 
-        bands = config["bands"]
+        bands = band_names(BANDS[network])
 
         def read(self, indices):
             return images[indices % len(images)]
@@ -279,7 +271,7 @@ def keras_ways(network, precision, batch, images, masks):
 
     def augmented(steps):
         chosen = np.arange(steps * batch)
-        return PatchFeed(Patches(), chosen, batch, constants["AUGMENT"], constants["SEED"], workers=WORKERS)
+        return PatchFeed(Patches(), chosen, batch, train.AUGMENT, train.SEED, workers=WORKERS)
 
     feeds = {
         name: lambda steps, make=make: model.fit(make(steps), shuffle=False, verbose=0)
@@ -292,14 +284,13 @@ def torch_way(network, precision, batch, images, masks):
     """Build a network in PyTorch, compiled; return ({feed: function that trains some steps}, operations a patch)."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
-    from torch_unet import EncoderUNet, UNet, bce_dice
+    from torch_unet import bce_dice
 
     check_gpu(torch.cuda.is_available())
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")  # TF32, as JAX's default
-    model = EncoderUNet() if network == "pretrained" else UNet(BANDS[network], **SIZES[network])
-    model = model.to(device, memory_format=torch.channels_last)
+    model = torch_network(network, BANDS[network]).to(device, memory_format=torch.channels_last)
     images = torch.from_numpy(images[:batch]).to(device).permute(0, 3, 1, 2)  # channels last in memory
     masks = torch.from_numpy(masks[:batch, None]).to(device).float()
     with FlopCounterMode(display=False) as counted, torch.no_grad():

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one lev
 
 import numpy as np
 from random_data import write_patches
+from turns import second_epoch
 
 import dataset
 import devices
@@ -41,15 +42,6 @@ def main():
     from training_metrics import PooledDice, PooledIoU
     from unet import build_unet
 
-    class EpochWatch(keras.callbacks.Callback):
-        """Keep the time of the last epoch, in wall-clock and in CPU seconds."""
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self.began = clocks()
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.took = clocks() - self.began
-
     class OneBatch(keras.utils.PyDataset):
         """Give the same batch every time, without any work."""
 
@@ -71,12 +63,6 @@ def main():
         model = fused(build_unet(patches.input_shape, BASE_FILTERS, max_filters=4 * BASE_FILTERS))
         model.compile(optimizer="adamw", loss=BCEDice(), metrics=[PooledDice(), PooledIoU()])
         images, masks = augmented[0]
-        watch = EpochWatch()
-
-        def fit(feed):
-            """Time the second epoch of a fit, because the start of a fit is negligible over dozens of epochs."""
-            model.fit(feed, epochs=2, shuffle=False, verbose=0, callbacks=[watch])
-            return watch.took
 
         def in_memory():
             """Time the same number of training steps on one batch in memory."""
@@ -87,9 +73,9 @@ def main():
 
         ways = {
             "train_on_batch, one batch in memory": in_memory,
-            "fit, one batch in memory": lambda: fit(OneBatch(workers=WORKERS)),
-            "fit, from files": lambda: fit(read),
-            "fit, from files, augmented": lambda: fit(augmented),
+            "fit, one batch in memory": lambda: second_epoch(model, OneBatch(workers=WORKERS), clocks),
+            "fit, from files": lambda: second_epoch(model, read, clocks),
+            "fit, from files, augmented": lambda: second_epoch(model, augmented, clocks),
         }
         in_memory()  # traces the graph; each fit does so in its first epoch
         measured = np.array([[way() for way in ways.values()] for _ in range(ROUNDS)])

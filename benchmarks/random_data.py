@@ -16,6 +16,13 @@ def write_patches(folder, count):
             file["mask"] = (rng.random((128, 128)) < 0.02).astype(np.uint8)
 
 
+def make_batch(size, bands=14):
+    """Make a batch of random patches: images size x 128 x 128 x bands and masks size x 128 x 128 x 1, both float32."""
+    rng = np.random.default_rng(0)
+    images = rng.normal(1, 0.3, (size, 128, 128, bands)).astype(np.float32)
+    return images, (rng.random((size, 128, 128, 1)) < 0.02).astype(np.float32)
+
+
 def write_scene(path, height, width):
     """Write a 14-band GeoTIFF of random digital numbers, one row of blocks at a time."""
     import rasterio

@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
-import numpy as np
 import training
+from random_data import make_batch
 from turns import alone, processor
 
 import devices
@@ -53,14 +53,11 @@ def main():
 
 def profile(network, batch_size, steps):
     """Return {kind: share of the time of all operations}, the largest first."""
-    training.bfloat16 = devices.hardware_has_bfloat16()
-    model = training.keras_model(network)
+    model = training.keras_model(network, devices.hardware_has_bfloat16())
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
-    rng = np.random.default_rng(0)
-    images = rng.normal(1, 0.3, (batch_size, *model.input.shape[1:])).astype(np.float32)
-    masks = (rng.random((*images.shape[:3], 1)) < 0.02).astype(np.float32)
+    images, masks = make_batch(batch_size)
     for _ in range(3):  # compiles, and fills caches
         model.train_on_batch(images, masks)
     with tempfile.TemporaryDirectory() as place:

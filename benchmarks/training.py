@@ -31,8 +31,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one lev
 
 import h5py
 import numpy as np
-from random_data import write_patches
-from turns import hold_to, in_turn, processor, write_table
+from random_data import make_batch, write_patches
+from turns import hold_to, in_turn, processor, second_epoch, write_table
 
 import dataset
 import devices
@@ -112,14 +112,14 @@ def measure(network, place):
 # ---------------------------------------------------------------------- ways
 
 
-def keras_network(network):
-    """Build a network as train.py does, for 14 bands."""
+def keras_network(network, bands=14):
+    """Build a network as train.py does."""
     devices.import_keras()
     import networks
     from bands import band_names
 
-    config = {"input_shape": (128, 128, 14), "bands": band_names(14), "band_mean": [1.0] * 14}
-    return networks.build_network(constants(network), config | {"band_variance": [0.1] * 14})
+    config = {"input_shape": (128, 128, bands), "bands": band_names(bands), "band_mean": [1.0] * bands}
+    return networks.build_network(constants(network), config | {"band_variance": [0.1] * bands})
 
 
 def constants(network):
@@ -128,46 +128,24 @@ def constants(network):
     return train.constants() | size | {"ENCODER": "none" if size else "efficientnet_lite0"}
 
 
-def keras_model(network):
+def keras_model(network, in_bfloat16, bands=14):
     """Build a network and compile it, as train.py does."""
     keras = devices.import_keras()
-    keras.config.set_dtype_policy("mixed_bfloat16" if bfloat16 else "float32")
+    keras.config.set_dtype_policy("mixed_bfloat16" if in_bfloat16 else "float32")
     import networks
 
-    model = model_files.fused(keras_network(network))
-    networks.compile_network(model, constants(network), PATCHES // BATCH_SIZE)
+    model = model_files.fused(keras_network(network, bands))
+    networks.compile_network(model, constants(network), steps=1000)
     return model
 
 
 def fit(network, place, augment):
-    model = keras_model(network)
+    model = keras_model(network, bfloat16)
     from feed import PatchFeed
 
     patches = dataset.open_patches(Path(place, "data"), Path(place, "cache"))
     feed = PatchFeed(patches, np.arange(PATCHES), BATCH_SIZE, augment, seed=0, workers=train.WORKERS)
-    watch = EpochWatch()
-
-    def epoch():
-        """Return the seconds of the second epoch of a fit, because a fit starts once for dozens of epochs."""
-        model.fit(feed, epochs=2, shuffle=False, verbose=0, callbacks=[watch.callback()])
-        return watch.seconds
-
-    return epoch
-
-
-class EpochWatch:
-    """Keep the seconds of the last epoch of a fit."""
-
-    def callback(self):
-        import keras
-
-        return keras.callbacks.LambdaCallback(on_epoch_begin=self.begin, on_epoch_end=self.end)
-
-    def begin(self, epoch, logs):
-        self.began = time.perf_counter()
-
-    def end(self, epoch, logs):
-        self.seconds = time.perf_counter() - self.began
+    return lambda: second_epoch(model, feed)
 
 
 def fit_flips(network, place):
@@ -179,10 +157,8 @@ def fit_turns(network, place):
 
 
 def train_on_batch(network, place):
-    model = keras_model(network)
-    rng = np.random.default_rng(0)
-    images = rng.normal(1, 0.3, (BATCH_SIZE, 128, 128, 14)).astype(np.float32)
-    masks = (rng.random((BATCH_SIZE, 128, 128, 1)) < 0.02).astype(np.float32)
+    model = keras_model(network, bfloat16)
+    images, masks = make_batch(BATCH_SIZE)
 
     def epoch():
         for _ in range(PATCHES // BATCH_SIZE):
@@ -191,12 +167,19 @@ def train_on_batch(network, place):
     return epoch
 
 
+def torch_network(network, bands=14):
+    """Build a network in PyTorch."""
+    from torch_unet import EncoderUNet, UNet
+
+    return UNet(bands, **SIZES[network]) if SIZES[network] else EncoderUNet(bands)
+
+
 def torch_step(network, channels_last=False, autocast=False):
     """Return a function that trains the PyTorch network on a batch: BCE + Dice, AdamW."""
     import torch
-    from torch_unet import EncoderUNet, UNet, bce_dice
+    from torch_unet import bce_dice
 
-    model = UNet(14, **SIZES[network]) if SIZES[network] else EncoderUNet(14)
+    model = torch_network(network)
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
