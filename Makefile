@@ -1,7 +1,7 @@
 # make demo   synthetic patches -> training -> threshold -> scores -> pictures, on two cores
 # make demo-event   an invented event: patches cut from a scene and polygons, the RGB run adapted to them, maps compared
 # make test   lint and all tests but the slow ones; make test-all runs those, too
-# make bench  speed and memory, beside PyTorch and OpenVINO (benchmarks/README.md), half an hour
+# make bench  speed and memory, beside PyTorch and OpenVINO (benchmarks/README.md), an hour
 # They make .venv on the first call and leave it alone afterwards.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -51,8 +51,7 @@ lint: .venv/installed-test
 	$(PY) -m ruff format --check .
 
 bench: .venv/installed-bench
-	$(PY) benchmarks/training.py --networks default "plain 16"
-	$(PY) benchmarks/training.py --networks pretrained --patches 96 --out results/figures/training_speed_pretrained.csv
+	$(PY) benchmarks/training.py
 	$(PY) benchmarks/input_pipeline.py
 	$(PY) benchmarks/prediction.py
 	$(PY) benchmarks/growth.py

@@ -75,7 +75,7 @@ class Patches:
             self._pages.madvise(mmap.MADV_DONTNEED)
         if self.bands != self.file_bands:
             images = images[..., self._columns]
-        return images.astype(np.float32, copy=False)
+        return widened(images) if images.dtype == HALF else images.astype(np.float32, copy=False)
 
     def read_masks(self, indices):
         """Read the masks of some patches: n x H x W, uint8."""
@@ -91,6 +91,20 @@ class Patches:
             squares += np.square(pixels).sum(0)
         count = len(indices) * self.images.shape[1] * self.images.shape[2]
         return shift + total / count, squares / count - np.square(total / count)
+
+
+def widened(halves):
+    """Convert finite float16 values to float32, exactly, and several times as fast as NumPy's `astype`.
+
+    Sign, exponent and fraction move to their places in float32. The exponent is then too small by the difference of the
+    biases (IEEE 754: 127 and 15), which a factor of 2 ** 112 makes up for.
+    """
+    bits = halves.view(np.int16).astype(np.int32)  # keeps the sign in the first bit
+    bits <<= 13
+    bits &= np.int32(~0x70000000)  # copies of the sign
+    values = bits.view(np.float32)
+    values *= np.float32(2.0**112)
+    return values
 
 
 class JoinedPatches:

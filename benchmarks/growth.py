@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one lev
 
 import numpy as np
 from random_data import write_patches, write_scene
-from turns import alone, peak, run_script
+from turns import alone, interval, peak, run_script
 
 import dataset
 import records
@@ -99,9 +99,7 @@ def rows_of(stage, names, measured, sizes=None):
             files}.
     """
     seconds = {times: [each for each, _ in rounds] for times, rounds in measured.items()}
-    rng = np.random.default_rng(0)
-    drawn = [exponent(*(rng.choice(seconds[times], ROUNDS) for times in multiples)) for _ in range(1000)]
-    columns = [exponent(*seconds.values()), *np.quantile(drawn, (0.05, 0.95), method="nearest")]
+    columns = [exponent(*seconds.values()), *interval(exponent, *seconds.values())]
     columns = [round(float(each), 2) if np.isfinite(each) else "" for each in columns]
     return [
         {

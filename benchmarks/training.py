@@ -18,7 +18,8 @@ official baseline of Landslide4Sense.
 
 Each way has its own process. The ways take turns, one epoch each, because speeds drift on shared machines. Share of
 peak: operations per second of the convolutions (three times those of prediction), divided by those of PyTorch's matrix
-product in the same precision. Writes results/figures/training_speed_<instructions>.csv.
+product in the same precision. In brackets is the interval of 90 % of a ratio, a bootstrap over the rounds. Writes
+results/figures/training_speed_<instructions>.csv.
 """
 
 import statistics
@@ -32,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one lev
 import h5py
 import numpy as np
 from random_data import make_batch, write_patches
-from turns import hold_to, in_turn, processor, second_epoch, write_table
+from turns import hold_to, in_turn, interval, processor, second_epoch, write_table
 
 import dataset
 import devices
@@ -41,9 +42,9 @@ import script
 import train
 
 NETWORKS = ("default", "plain 16", "pretrained")  # networks to time, from SIZES in this file
-PATCHES = 160  # patches in an epoch, 128 x 128 x 14 float64 as published
+PATCHES = 128  # patches in an epoch, 128 x 128 x 14 float64 as published
 BATCH_SIZE = 16  # patches in a batch
-ROUNDS = 3  # timed epochs of each way, in turn
+ROUNDS = 5  # timed epochs of each way, in turn
 LOADER_WORKERS = 1  # processes that augment for PyTorch; on two cores one is as good as any number, or better
 ISA = "all"  # instructions that the libraries may use: all, or avx2, as on a processor without bfloat16
 OUT = ""  # file of the table; empty: results/figures/training_speed_<instructions>.csv
@@ -81,32 +82,42 @@ def measure(network, place):
     ways = (fit_flips, fit_turns, train_on_batch, torch_published, torch_flips, torch_turns, peak)
     settings = {name: globals()[name] for name in ("PATCHES", "BATCH_SIZE", "LOADER_WORKERS", "bfloat16")}
     seconds = in_turn(ways, (network, place), ROUNDS, settings)
-    took = {name: statistics.median(values) for name, values in seconds.items()}
-    best = took.pop("peak")
+    best = statistics.median(seconds.pop("peak"))
     flops = 3 * model_flops(keras_network(network)) * PATCHES
     rows = []
     machine = processor(ISA)
     precision = "bfloat16" if bfloat16 else "float32"
     print(f"\n{network}: {flops / PATCHES / 1e9:.2f} GFLOP a patch, {precision}, peak {best / 1e9:.0f} GFLOP/s")
     print("  " + ", ".join(machine.values()))
-    for name, each in took.items():
+    for name, rounds in seconds.items():
         fit = "fit_turns" if name.endswith("turns") else "fit_flips"
+        each = statistics.median(rounds)
+        low, high = (1, 1) if name == fit else interval(against, rounds, seconds[fit])
         row = {
             "network": network,
             "way": name,
             "patches_per_s": round(PATCHES / each, 1),
             "compared_with": fit,
-            "fit_against_it": round(each / took[fit], 2),
+            "fit_against_it": round(against(rounds, seconds[fit]), 2),
+            "low": round(low, 2),
+            "high": round(high, 2),
+            "rounds": ROUNDS,
             "share_of_peak": round(flops / each / best, 3),
             "precision": "float32" if name == "torch_published" else precision,
             **machine,
         }
         rows.append(row)
         print(
-            f"  {name:<16} {row['patches_per_s']:>7} patches/s   {fit} is {row['fit_against_it']:.2f} times as fast   "
+            f"  {name:<16} {row['patches_per_s']:>7} patches/s   {fit} is {row['fit_against_it']:.2f} "
+            f"({low:.2f} to {high:.2f}) times as fast   "
             f"{row['share_of_peak']:.0%} of peak"
         )
     return rows
+
+
+def against(seconds, ours):
+    """Return how many times as fast `ours` are, from the seconds of rounds."""
+    return statistics.median(seconds) / statistics.median(ours)
 
 
 # ---------------------------------------------------------------------- ways

@@ -12,6 +12,8 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import numpy as np
+
 import records
 import script
 
@@ -88,6 +90,13 @@ def _serve(way, arguments, settings, pipe):
             began = time.perf_counter()
             found = work()
             pipe.send(time.perf_counter() - began if found is None else found)
+
+
+def interval(statistic, *samples):
+    """Return the interval of 90 % of a statistic of several samples of timings: a bootstrap over each sample."""
+    rng = np.random.default_rng(0)
+    drawn = [statistic(*(rng.choice(sample, len(sample)) for sample in samples)) for _ in range(1000)]
+    return np.quantile(drawn, (0.05, 0.95), method="nearest")  # values that occurred, for some may be infinite
 
 
 def alone(function, *arguments):

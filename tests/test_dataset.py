@@ -354,6 +354,12 @@ def test_floats_are_halved_only_where_hardly_anything_is_lost(tmp_path, monkeypa
     assert list(patches.contents) == [packing.content_hash(image) for image in images]
 
 
+def test_all_finite_float16_are_widened_exactly():
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)].reshape(2, -1)
+    np.testing.assert_array_equal(packing.widened(halves).view(np.uint32), halves.astype(np.float32).view(np.uint32))
+
+
 def test_pixels_without_data_do_not_hide_what_float16_loses(tmp_path):
     """They hold 0, far from all others."""
     image = np.random.default_rng(0).normal(4200, 3, (16, 16, 1)).astype(np.float32)
