@@ -1,7 +1,7 @@
 """Measure what each part of the input pipeline costs: model.fit from files against one batch in memory.
 
     python benchmarks/input_pipeline.py                         # 14 bands, random files
-    python benchmarks/input_pipeline.py --base-filters 32 --workers 1
+    python benchmarks/input_pipeline.py --network "plain 16" --workers 1
 
 All ways take turns in one process, because absolute speeds drift on shared machines; compare the ratios. Core time is
 the CPU time of all threads. Its increase is the cost of the added work; any further loss of speed is waiting. Writes
@@ -16,8 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
 import numpy as np
+import training
 from random_data import write_patches
-from turns import second_epoch
+from turns import processor, second_epoch
 
 import dataset
 import devices
@@ -26,7 +27,7 @@ import script
 
 PATCHES = 480  # number of patches to write and train on
 ROUNDS = 3  # timed epochs of each way, in turn
-BASE_FILTERS = 48  # filters of the first level of the network
+NETWORK = "default"  # network to train, from SIZES in training.py
 BATCH_SIZE = 16  # patches in a batch
 AUGMENT = ("dihedral", "affine")  # augmentations of the feed
 WORKERS = 2  # extra threads that prepare batches
@@ -35,12 +36,9 @@ OUT = "results/figures/input_pipeline.csv"  # file of the table
 
 def main():
     """Write random patches, time all ways in turn, and print and write the table."""
+    script.check_choices(globals(), NETWORK=tuple(training.SIZES))
     keras = devices.import_keras()
     from feed import PatchFeed
-    from losses import BCEDice
-    from model_files import fused
-    from training_metrics import PooledDice, PooledIoU
-    from unet import build_unet
 
     class OneBatch(keras.utils.PyDataset):
         """Give the same batch every time, without any work."""
@@ -51,8 +49,7 @@ def main():
         def __getitem__(self, i):
             return images, masks
 
-    keras.utils.set_random_seed(0)
-    keras.config.set_dtype_policy("mixed_bfloat16" if devices.hardware_has_bfloat16() else "float32")
+    model = training.keras_model(NETWORK, devices.hardware_has_bfloat16())
     with tempfile.TemporaryDirectory() as place:
         write_patches(Path(place, "data"), PATCHES)
         patches = dataset.open_patches(Path(place, "data"), Path(place, "cache"))
@@ -60,8 +57,6 @@ def main():
             PatchFeed(patches, np.arange(PATCHES), BATCH_SIZE, augment, seed=0, workers=WORKERS)
             for augment in ((), AUGMENT)
         )
-        model = fused(build_unet(patches.input_shape, BASE_FILTERS, max_filters=4 * BASE_FILTERS))
-        model.compile(optimizer="adamw", loss=BCEDice(), metrics=[PooledDice(), PooledIoU()])
         images, masks = augmented[0]
 
         def in_memory():
@@ -79,7 +74,7 @@ def main():
         }
         in_memory()  # traces the graph; each fit does so in its first epoch
         measured = np.array([[way() for way in ways.values()] for _ in range(ROUNDS)])
-    print(f"{keras.config.dtype_policy().name}, {BASE_FILTERS} filters, batch {BATCH_SIZE}, {WORKERS} workers")
+    print(f"{keras.config.dtype_policy().name}, {NETWORK}, batch {BATCH_SIZE}, {WORKERS} workers")
     print(f"{'way':<36} patches/s  of train_on_batch (rounds)         core time a patch")
     rows = []
     for i, name in enumerate(ways):
@@ -91,7 +86,7 @@ def main():
             "of_train_on_batch": round(float(np.median(ratios)), 3),
             "core_ms_a_patch": round(1000 * cores / PATCHES, 1),
         }
-        rows.append(row)
+        rows.append(row | processor())
         patches_per_s, ratio, core_ms = list(row.values())[1:]
         spread = ", ".join(f"{each:.2f}" for each in ratios)
         print(f"{name:<36} {patches_per_s:>9}  {ratio:.2f} ({spread:<24}) {core_ms:>8} ms")

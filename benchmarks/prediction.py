@@ -26,12 +26,11 @@ import runs
 import script
 
 RUN = "rgb"  # name of the run
-RESULTS_DIR = "results"  # folder of all runs
+RESULTS_DIR = "results"  # folder of all runs; the table goes to figures/ in it
 PATCHES = 128  # patches predicted in a round
 BATCH_SIZE = 32  # patches in a batch
 ROUNDS = 5  # timed rounds of each way, in turn
 ISA = "all"  # instructions that the libraries may use: all, or avx2, as on a processor without bfloat16
-OUT = ""  # file of the table; empty: results/figures/prediction_speed_<instructions>.csv
 
 
 def main():
@@ -70,7 +69,7 @@ def main():
         rows.append(row | machine)
         patches, pixels, ratio, difference = list(row.values())[1:]
         print(f"{way:<20} {patches:>9} {pixels:>6} {ratio:>28} {difference:>20}")
-    write_table(rows, OUT, "prediction_speed", ISA)
+    write_table(rows, RESULTS_DIR, "prediction_speed", ISA)
 
 
 # ---------------------------------------------------------------------- ways

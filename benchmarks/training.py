@@ -19,7 +19,7 @@ official baseline of Landslide4Sense.
 Each way has its own process. The ways take turns, one epoch each, because speeds drift on shared machines. Share of
 peak: operations per second of the convolutions (three times those of prediction), divided by those of PyTorch's matrix
 product in the same precision. In brackets is the interval of 90 % of a ratio, a bootstrap over the rounds. Writes
-results/figures/training_speed_<instructions>.csv.
+results/figures/training_speed_<network>_<instructions>.csv.
 """
 
 import statistics
@@ -42,12 +42,12 @@ import script
 import train
 
 NETWORKS = ("default", "plain 16", "pretrained")  # networks to time, from SIZES in this file
-PATCHES = 128  # patches in an epoch, 128 x 128 x 14 float64 as published
+PATCHES = 320  # patches in an epoch, 128 x 128 x 14 float64 as published
 BATCH_SIZE = 16  # patches in a batch
-ROUNDS = 5  # timed epochs of each way, in turn
+ROUNDS = 4  # timed epochs of each way, in turn
 LOADER_WORKERS = 1  # processes that augment for PyTorch; on two cores one is as good as any number, or better
 ISA = "all"  # instructions that the libraries may use: all, or avx2, as on a processor without bfloat16
-OUT = ""  # file of the table; empty: results/figures/training_speed_<instructions>.csv
+RESULTS_DIR = "results"  # the tables go to figures/ in it
 bfloat16 = True  # whether train.py would use it here; main() sets it for the processes of all ways
 
 SIZES = {  # arguments of torch_unet.UNet; none: EncoderUNet
@@ -69,12 +69,10 @@ def main():
     hold_to(ISA)
     global bfloat16
     bfloat16 = devices.hardware_has_bfloat16()
-    rows = []
     with tempfile.TemporaryDirectory() as place:
         write_patches(Path(place, "data"), PATCHES)
         for network in NETWORKS:
-            rows += measure(network, place)
-    write_table(rows, OUT, "training_speed", ISA)
+            write_table(measure(network, place), RESULTS_DIR, f"training_speed_{network.replace(' ', '')}", ISA)
 
 
 def measure(network, place):

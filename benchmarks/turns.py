@@ -39,10 +39,10 @@ def processor(isa="all"):
     return {"processor": facts.get("model name", platform.processor()), "instructions": used}
 
 
-def write_table(rows, out, name, isa):
-    """Write a table to the file `out` or, if that is empty, to one named after the instructions in use."""
+def write_table(rows, results_dir, name, isa):
+    """Write a table to results_dir/figures/, in a file whose name ends with the instructions in use."""
     used = processor(isa)["instructions"].split()[0].removesuffix("_bf16")
-    out = out or f"results/figures/{name}_{used}.csv"
+    out = Path(results_dir, "figures", f"{name}_{used}.csv")
     records.write_csv(out, rows[0], [row.values() for row in rows])
     print(f"written: {out}")
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import tensorflow_parts
 from model_files import all_layers, fused, load_model, portable, save_model
 from segformer import build_segformer
 from unet import build_unet
@@ -82,6 +83,19 @@ def test_bfloat16_halves_the_file(tmp_path):
             keras.config.set_dtype_policy("float32")
         sizes.append((tmp_path / f"{policy}.keras").stat().st_size)
     assert sizes[1] < 0.6 * sizes[0]
+
+
+@pytest.mark.parametrize("channels", [24, 32])  # a multiple of 16 or none: two ways through oneDNN
+@pytest.mark.parametrize("training", [True, False])
+def test_fused_normalisation_in_bfloat16_is_that_of_keras_in_float32(channels, training):
+    rng = np.random.default_rng(0)
+    images = keras.ops.cast(rng.normal(3, 2, (4, 16, 16, channels)), "bfloat16")
+    ours, theirs = tensorflow_parts.FusedBatchNormalization(dtype="mixed_bfloat16"), keras.layers.BatchNormalization()
+    found, expected = ours(images, training=training), theirs(keras.ops.cast(images, "float32"), training=training)
+    assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
+    np.testing.assert_allclose(keras.ops.cast(found, "float32"), expected, atol=0.02)  # bfloat16 up to 4
+    for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=2e-3)
 
 
 def test_fused_normalisation_trains_like_that_of_keras():
