@@ -51,7 +51,8 @@ lint: .venv/installed-test
 	$(PY) -m ruff format --check .
 
 bench: .venv/installed-bench
-	$(PY) benchmarks/training.py
+	$(PY) benchmarks/training.py --networks default "plain 16"
+	$(PY) benchmarks/training.py --networks pretrained --patches 128
 	$(PY) benchmarks/input_pipeline.py
 	$(PY) benchmarks/prediction.py
 	$(PY) benchmarks/growth.py
