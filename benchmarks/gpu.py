@@ -38,6 +38,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
 import numpy as np
+from random_data import make_batch
 from training import keras_model, model_flops, torch_network
 from turns import processor
 
@@ -170,9 +171,8 @@ def prepare(way, batch):
     """
     global prepared
     library, network, precision = way.split()
-    rng = np.random.default_rng(0)
-    images = rng.normal(1, 0.3, (max(batch, 256), 128, 128, BANDS[network])).astype(np.float32)
-    masks = (rng.random(images.shape[:3]) < 0.02).astype(np.uint8)
+    images, masks = make_batch(max(batch, 256), BANDS[network])
+    masks = masks[..., 0].astype(np.uint8)
     try:
         build = keras_ways if library == "keras" else torch_way
         feeds, flops = build(network, precision, batch, images, masks)

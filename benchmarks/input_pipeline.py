@@ -76,7 +76,7 @@ def main():
         measured = np.array([[way() for way in ways.values()] for _ in range(ROUNDS)])
     print(f"{keras.config.dtype_policy().name}, {NETWORK}, batch {BATCH_SIZE}, {WORKERS} workers")
     print(f"{'way':<36} patches/s  of train_on_batch (rounds)         core time a patch")
-    rows = []
+    rows, machine = [], processor()
     for i, name in enumerate(ways):
         seconds, cores = np.median(measured[:, i], axis=0)
         ratios = measured[:, 0, 0] / measured[:, i, 0]
@@ -86,7 +86,7 @@ def main():
             "of_train_on_batch": round(float(np.median(ratios)), 3),
             "core_ms_a_patch": round(1000 * cores / PATCHES, 1),
         }
-        rows.append(row | processor())
+        rows.append(row | machine)
         patches_per_s, ratio, core_ms = list(row.values())[1:]
         spread = ", ".join(f"{each:.2f}" for each in ratios)
         print(f"{name:<36} {patches_per_s:>9}  {ratio:.2f} ({spread:<24}) {core_ms:>8} ms")
