@@ -51,12 +51,12 @@ lint: .venv/installed-test
 	$(PY) -m ruff format --check .
 
 bench: .venv/installed-bench
-	$(PY) benchmarks/training.py --networks default "plain 16"
-	$(PY) benchmarks/training.py --networks pretrained --patches 128
+	$(PY) benchmarks/training_speed.py --networks default "plain 16"
+	$(PY) benchmarks/training_speed.py --networks pretrained --patches 128
 	$(PY) benchmarks/input_pipeline.py
-	$(PY) benchmarks/prediction.py
+	$(PY) benchmarks/prediction_speed.py
 	$(PY) benchmarks/growth.py
-	$(PY) benchmarks/scene.py
+	$(PY) benchmarks/scene_speed.py
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv

@@ -13,7 +13,7 @@ from pathlib import Path
 import records
 import runs
 import script
-from targets import check_targets, scene_name
+from map_files import check_targets, scene_name
 
 # ---------------------------------------------------------------------- input and output
 MAP = ""  # mask, probabilities or polygons: GeoTIFF, GeoPackage, Shapefile, GeoJSON, any that GDAL reads
@@ -41,7 +41,7 @@ SEED = 0  # seed of the bootstrap
 def main():
     """Compare, write the files and print a table."""
     check_settings()
-    from scenes import comparison, comparison_picture, tally  # GDAL and Matplotlib are slow to import
+    from scenes.comparing import comparison, picture, tally  # GDAL and Matplotlib are slow to import
 
     name = f"{scene_name([MAP])}_against_{scene_name([REFERENCE])}"
     folder = Path(OUT_DIR) if OUT_DIR else Path(MAP).parent / name
@@ -80,7 +80,7 @@ def main():
     title = f"{Path(MAP).name} against {Path(REFERENCE).name}"
     half = record["half_found"]
     told = shift_text(record["shift"]), f"half are found: {half_text(half)}".replace("m2", "m²")
-    comparison_picture.draw(counted, pair.grid, sizes, half, title, told, folder / "comparison.png")
+    picture.draw(counted, pair.grid, sizes, half, title, told, folder / "comparison.png")
     records.write_json(folder / "scores.json", record)
     print(table(record, sizes))
     print(f"written: {folder}/: {', '.join(comparison.FILES)}")

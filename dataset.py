@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-import splits
-from packing import HALF, PACK_FORMAT, PackWriter, Patches, read_pack
-from patch_files import NoPatches, find_patches, left_aside
-from patch_reading import Fault, MaskRule, ReadOptions, common_form, read_patch, size_text
+from patches import splits
+from patches.layouts import NoPatches, find_patches, left_aside
+from patches.packing import HALF, PACK_FORMAT, PackWriter, Patches, read_pack
+from patches.reading import Fault, MaskRule, ReadOptions, common_form, read_patch, size_text
 from script import UserError, progress
 
 FAULTS_SHOWN = 20
@@ -30,7 +30,7 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
         cache_dir: where packed folders are kept, one folder for each data folder.
         bands: names or numbers of the bands to use, in order; empty for all.
         skip_bad: leave unusable files out instead of refusing the folder.
-        options: patch_reading.ReadOptions; None for the defaults.
+        options: reading.ReadOptions; None for the defaults.
 
     Raises:
         UserError: with all faults of the folder (the first 20, then a count).
@@ -192,7 +192,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
             cache_dir,
             config["bands"],
             skip_bad or bool(config["left_out"]),
-            run.options,
+            ReadOptions.of_constants(run.constants),
         )
     except NoPatches as error:
         raise UserError(f"{error}; give the place of run {run.name}'s data with --data-dir") from None

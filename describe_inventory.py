@@ -16,8 +16,8 @@ import numpy as np
 import records
 import runs
 import script
-import size_statistics
-from targets import check_targets
+from map_files import check_targets
+from scores import size_statistics
 
 INVENTORY = ""  # vector file of landslide polygons, in any coordinate system
 LAYER = ""  # its layer; empty: landslides, as predict.py writes it, or else all layers
@@ -43,7 +43,7 @@ def main():
     check_targets(targets, OVERWRITE)
 
     import plots  # Matplotlib and GDAL are slow to import
-    from scenes.inventory import read_inventory
+    from scenes.comparing.inventory import read_inventory
 
     areas, studied, notes = read_inventory(INVENTORY, LAYER, WHERE, SPLIT_PARTS, AREA)
     print(f"{INVENTORY}: {len(areas)} landslides, {areas.sum() / 1e6:.4g} km2")

@@ -10,13 +10,12 @@ model.keras, which contains the models of all members. Next: python optimize_thr
 import shutil
 from datetime import UTC, datetime
 
-import architecture
-import model_files
 import records
 import runs
 import script
-import splits
-from devices import import_keras
+from networks import architecture, model_files
+from networks.keras_start import import_keras
+from patches import splits
 
 RESULTS_DIR = "results"  # folder of all runs
 MEMBERS = ()  # names of the runs to join
@@ -35,13 +34,13 @@ def main():
     if (folder / "config.json").exists() and not OVERWRITE:
         raise script.UserError(f"run {folder} exists: replace it with --overwrite, or choose another --run")
     check_members(opened)
-    models = [member.model(to_store=True) for member in opened]
+    models = [model_files.load_model(member.folder, to_store=True) for member in opened]
     first, names = opened[0], [member.name for member in opened]
     runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
     model_files.save_model(mean_model(models), folder / "model.keras")
     shutil.copyfile(first.folder / "split.csv", folder / "split.csv")
     kept = ("data_dir", "data_digest", "bands", "file_bands", "input_shape", "band_mean", "band_variance", "values")
-    kept += ("left_out", "file_dtype", "background_digest", "bands_from", "file_band_names")
+    kept += ("left_out", "file_dtype", "background_digest", "file_band_names")
     config = {"run": folder.name, "members": names, **{key: first.config[key] for key in kept if key in first.config}}
     # those of the member that allows fewest sizes of images, by which tiles of scenes are laid
     strictest = max(opened, key=lambda member: architecture.total_stride(member.constants, config["input_shape"]))

@@ -15,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 import dataset
-import false_alarms
 import metrics
-import objects
-import patch_files
 import records
 import runs
 import script
-from inference import predict
+from networks.inference import predict
+from networks.model_files import load_model
+from patches import layouts
+from scores import false_alarms, objects
 
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
@@ -37,7 +37,7 @@ BATCH_SIZE = 32  # patches in a batch
 BOOTSTRAP = 2000  # bootstrap draws of the patches for the interval of Dice
 SEED = 0  # seed of the bootstrap
 
-CHOICES = {"SPLIT": (*patch_files.SPLITS, "all")}
+CHOICES = {"SPLIT": (*layouts.SPLITS, "all")}
 
 
 def main():
@@ -46,8 +46,6 @@ def main():
     script.check_ranges(globals(), PIXEL_SIZE=(1e-3, None))
     script.check_choices(globals(), **CHOICES)
     run = runs.open_run(RESULTS_DIR, RUN)
-    for constant in run.removed():
-        print(f"note: the run was trained with {constant}, which is gone: the loss below is BCE + Dice")
     folder, threshold = run.folder, run.threshold(TTA) if THRESHOLD is None else THRESHOLD
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
@@ -56,11 +54,12 @@ def main():
     ground, chosen = None, ()
     if own or BACKGROUND_DIRS:
         ground, chosen = false_alarms.open_for_run(run, SPLIT, cache_dir, BACKGROUND_DIRS)
-    model = run.model()
+    model = load_model(run.folder)
 
-    import plots  # Matplotlib is slow to import
+    import plots  # Matplotlib and Keras are slow to import
+    from losses import BCEDice
 
-    record, per_image, by_size, curve = score(model, run.loss(), patches, indices, threshold)
+    record, per_image, by_size, curve = score(model, BCEDice.of_constants(run.constants), patches, indices, threshold)
     record = {
         "run": folder.name,
         "data_dir": str(patches.data_dir),

@@ -16,15 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-import architecture
-import model_files
-import patch_reading
 import records
 import runs
 import script
 from bands import TERRAIN, band_columns, band_names, l4s_gains
-from devices import import_keras
-from inference import probabilities
+from networks import architecture, model_files
+from networks.inference import probabilities
+from networks.keras_start import import_keras
+from patches import reading
 
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -76,11 +75,11 @@ def main():
     if import_keras().backend.backend() != "tensorflow":
         raise script.UserError("only TensorFlow exports: unset the environment variable KERAS_BACKEND")
     if FORMAT == "savedmodel":
-        from tensorflow_parts import open_model, write_model
+        from networks.tensorflow_parts import open_model, write_model
     else:
-        from onnx_files import open_model, write_model
+        from networks.onnx_files import open_model, write_model
 
-    model = model_files.fused(run.model(to_store=True), "float32")
+    model = model_files.fused(model_files.load_model(run.folder, to_store=True), "float32")
     graph = build_graph(model, image_size(model, run), scaling)
     place = records.atomic_folder if FORMAT == "savedmodel" else records.atomic_write
     with place(path) as partial:
@@ -146,7 +145,7 @@ def image_size(model, run):
     # transformers and attention over dates hold sizes
     if any(isinstance(layer, keras.layers.Reshape) for layer in model_files.all_layers(model)):
         if SIZE is not None and trained != (SIZE, SIZE):
-            only = patch_reading.size_text(trained)
+            only = reading.size_text(trained)
             raise script.UserError(f"SIZE is {SIZE}, but the network of run {run.name} takes {only} pixels only")
         return trained
     side = 512 if SIZE is None else SIZE
@@ -242,16 +241,16 @@ def draw_patches(run):
 
 def read_patches(run):
     """Read the patches of CHECK_ON: n x H x W x bands float32."""
-    images = []
+    images, options = [], reading.ReadOptions.of_constants(run.constants)
     for path in map(Path, CHECK_ON):
         try:
-            image = patch_reading.read_patch(path, None, run.options).image
-        except patch_reading.Fault as fault:
+            image = reading.read_patch(path, None, options).image
+        except reading.Fault as fault:
             raise script.UserError(f"{path}: {fault}") from None
-        names = band_names(image.shape[2], run.options.of(path).dates)
+        names = band_names(image.shape[2], options.of(path).dates)
         images.append(image[..., band_columns(run.config["bands"], names, path)].astype(np.float32))
         if images[-1].shape != tuple(run.config["input_shape"]):
-            trained = patch_reading.size_text(run.config["input_shape"][:2])
+            trained = reading.size_text(run.config["input_shape"][:2])
             raise script.UserError(f"{path}: run {run.name} was trained on patches of {trained} pixels")
     return np.stack(images)
 

@@ -15,9 +15,9 @@ def binary_crossentropy(y_true, y_pred, positive_weight=1.0):
     """Compute the mean binary cross-entropy over labelled pixels, with landslide weighted by `positive_weight`."""
     y_true, y_pred, known = labelled_pixels(y_true, y_pred)
     y_pred = ops.clip(y_pred, EPSILON, 1 - EPSILON)
-    found = positive_weight * y_true * ops.log(y_pred)
-    spared = (1 - y_true) * ops.log(1 - y_pred)
-    return -ops.sum(known * (found + spared)) / ops.maximum(ops.sum(known), 1.0)
+    landslide = positive_weight * y_true * ops.log(y_pred)
+    other = (1 - y_true) * ops.log(1 - y_pred)
+    return -ops.sum(known * (landslide + other)) / ops.maximum(ops.sum(known), 1.0)
 
 
 def dice_loss(y_true, y_pred, smooth=1.0):
@@ -41,36 +41,29 @@ def labelled_pixels(y_true, y_pred):
 
 @keras.saving.register_keras_serializable("landslide")
 class BCEDice(keras.losses.Loss):
-    """Combined loss, binary_crossentropy + dice_weight * dice_loss.
+    """Combined loss, binary_crossentropy + dice_loss.
 
     Cross-entropy gives every pixel a gradient from the first step. Dice optimises the reported score and is not
     dominated by the many easy background pixels.
 
     Args:
-        dice_weight: weight of the Dice term against the cross-entropy's 1.
         positive_weight: weight of landslide pixels in the cross-entropy.
         smooth: see `dice_loss`.
     """
 
-    def __init__(self, dice_weight=1.0, positive_weight=1.0, smooth=1.0, name="bce_dice", **kwargs):
+    def __init__(self, positive_weight=1.0, smooth=1.0, name="bce_dice", **kwargs):
         super().__init__(name=name, **{"dtype": "float32", **kwargs})
-        self.dice_weight = dice_weight
         self.positive_weight = positive_weight
         self.smooth = smooth
 
     def call(self, y_true, y_pred):
         cross_entropy = binary_crossentropy(y_true, y_pred, self.positive_weight)
-        return cross_entropy + self.dice_weight * dice_loss(y_true, y_pred, self.smooth)
+        return cross_entropy + dice_loss(y_true, y_pred, self.smooth)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "dice_weight": self.dice_weight,
-            "positive_weight": self.positive_weight,
-            "smooth": self.smooth,
-        }
+        return {**super().get_config(), "positive_weight": self.positive_weight, "smooth": self.smooth}
 
     @classmethod
     def of_constants(cls, constants):
         """Create the loss of train.py with these constants (`runs.Run.constants`)."""
-        return cls(constants["DICE_WEIGHT"], constants["POSITIVE_WEIGHT"])
+        return cls(constants["POSITIVE_WEIGHT"])

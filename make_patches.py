@@ -20,7 +20,7 @@ import records
 import runs
 import script
 from bands import TERRAIN, sentinel2_band, true_colour
-from patch_files import SPLITS
+from patches.layouts import SPLITS
 
 # ---------------------------------------------------------------------- input and output
 SCENE = ()  # a product (.SAFE or zip), a GeoTIFF, or files of one band each, in order
@@ -68,7 +68,7 @@ def main():
 
     from scenes.cutting import split_rows  # GDAL and Matplotlib are slow to import
     from scenes.inputs import list_inputs
-    from scenes.patches import CutSettings, open_cutters, write_patches
+    from scenes.patch_cutter import CutSettings, open_cutters, write_patches
     from scenes.source import SceneInput
     from scenes.split_map import draw_splits
 

@@ -35,9 +35,9 @@ import numpy as np
 
 import records
 import script
-import series
 from bands import BANDS_L4S
-from patch_reading import write_array
+from patches import series
+from patches.reading import write_array
 from synthetic.landscape import REGIONS
 from synthetic.patches import make_patch, make_series, plan
 from synthetic.terrain import SIZE

@@ -12,14 +12,14 @@ Next: python evaluate.py --run <run>
 from pathlib import Path
 
 import dataset
-import false_alarms
-import patch_files
 import records
 import runs
 import script
-import splits
-from inference import threshold_curve
 from metrics import THRESHOLDS
+from networks.inference import threshold_curve
+from networks.model_files import load_model
+from patches import layouts, splits
+from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
@@ -29,7 +29,7 @@ TTA = False  # average over the eight flips and turns: the threshold for --tta o
 BACKGROUND_WEIGHT = 1.0  # landslide-free ground counts as this many times the pixels of the split; 0: not at all
 BATCH_SIZE = 32  # patches in a batch
 
-CHOICES = {"SPLIT": patch_files.SPLITS}
+CHOICES = {"SPLIT": layouts.SPLITS}
 
 
 def main():
@@ -50,7 +50,7 @@ def main():
     ground, chosen = None, ()
     if BACKGROUND_WEIGHT:
         ground, chosen = false_alarms.open_for_run(run, SPLIT, Path(RESULTS_DIR, "cache"))
-    model = run.model()
+    model = load_model(run.folder)
 
     import plots  # Matplotlib is slow to import
 

@@ -13,17 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-import patch_files
-import patch_reading
-import pictures
 import records
 import runs
 import script
 from bands import band_columns, band_names
-from inference import probabilities
+from map_files import MapExists, check_targets
+from networks.inference import probabilities
+from networks.model_files import load_model
+from networks.threads import BackgroundWriter, prefetch
+from patches import image_files, layouts, reading
 from product_names import is_product_folder
-from targets import MapExists, check_targets
-from threads import BackgroundWriter, prefetch
 
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -124,7 +123,7 @@ def holds_patches(path):
     """Return whether a path is of patches, and not of a scene or product."""
     if path.is_dir():
         return not is_product_folder(path)
-    return path.suffix.lower() in (*patch_files.HDF5, patch_files.SERIES)
+    return path.suffix.lower() in (*layouts.HDF5, layouts.SERIES)
 
 
 def check_settings():
@@ -151,25 +150,26 @@ def map_patches(run, threshold, out_dir, metadata):
     if len(set(targets)) < len(targets):
         twice = next(path for i, path in enumerate(targets) if path in targets[:i])
         raise script.UserError(f"{twice} would hold the masks of two patches: map them in several calls")
-    read_patch(entries[0], run)  # reports a mistake before Keras is loaded
+    options = reading.ReadOptions.of_constants(run.constants)
+    read_patch(entries[0], run, options)  # reports a mistake before Keras is loaded
 
-    model = run.model()
+    model = load_model(run.folder)
 
     def write(entry, probability, gap):
         target = out_dir / entry.split
-        if run.options.of(entry.image).size:  # back to its own size
-            size = pictures.size(entry.image)
-            probability = pictures.resampled(probability[..., None], size)[..., 0]
-            gap = pictures.resampled(gap[..., None].astype(np.float32), size)[..., 0] > 0
+        if options.of(entry.image).size:  # back to its own size
+            size = image_files.size(entry.image)
+            probability = image_files.resampled(probability[..., None], size)[..., 0]
+            gap = image_files.resampled(gap[..., None].astype(np.float32), size)[..., 0] > 0
         mask = (probability >= np.float32(threshold)).astype(np.uint8)
         outputs = {"mask": np.where(gap, np.uint8(255), mask)}
         if PROBABILITIES:
             outputs["probability"] = np.where(gap, np.float32(np.nan), probability)
         for key, array in outputs.items():
-            patch_reading.write_array(target / f"{key}_{entry.number}.h5", key, array, metadata)
+            reading.write_array(target / f"{key}_{entry.number}.h5", key, array, metadata)
 
     batches = [entries[i : i + BATCH_SIZE] for i in range(0, len(entries), BATCH_SIZE)]
-    read = prefetch(lambda batch: [read_patch(entry, run) for entry in batch], batches)
+    read = prefetch(lambda batch: [read_patch(entry, run, options) for entry in batch], batches)
     with BackgroundWriter(write) as writer:
         for batch, patches in zip(script.progress(batches, "mapping"), read, strict=True):
             images, gaps = zip(*patches, strict=True)
@@ -187,13 +187,13 @@ def list_patches(paths):
             raise script.UserError(f"{each} is a folder: give it alone, or several patches")
     path = paths[0]
     if path.is_file():
-        return [patch_files.Entry(each.name, each.stem.rsplit("_", 1)[-1], "", each, None) for each in paths]
+        return [layouts.Entry(each.name, each.stem.rsplit("_", 1)[-1], "", each, None) for each in paths]
     try:
-        entries, faults = patch_files.find_patches(path, with_masks=False)
-    except patch_files.NoPatches:
+        entries, faults = layouts.find_patches(path, with_masks=False)
+    except layouts.NoPatches:
         faults = []
-        found = patch_files.pair(patch_files.list_files(path, "."), [], path, faults)
-        entries = [patch_files.Entry(file.name, key, "", file, None) for key, file, _ in found]
+        found = layouts.pair(layouts.list_files(path, "."), [], path, faults)
+        entries = [layouts.Entry(file.name, key, "", file, None) for key, file, _ in found]
         if not entries and not faults:
             raise
     if faults:
@@ -201,22 +201,22 @@ def list_patches(paths):
     return entries
 
 
-def read_patch(entry, run):
+def read_patch(entry, run, options):
     """Read the model's bands of a patch: (H x W x bands float32, H x W bool: without data).
 
     Where there is no data, the bands hold their mean in the run's training.
     """
     try:
-        patch = patch_reading.read_patch(entry.image, None, run.options)
-    except patch_reading.Fault as fault:
+        patch = reading.read_patch(entry.image, None, options)
+    except reading.Fault as fault:
         raise script.UserError(f"{entry.image}: {fault}") from None
     image, size = patch.image, tuple(run.config["input_shape"][:2])
     if image.shape[:2] != size:
         raise script.UserError(
-            f"{entry.image}: {patch_reading.size_text(image.shape[:2])} pixels, but run {run.name} was trained on "
-            f"{patch_reading.size_text(size)}"
+            f"{entry.image}: {reading.size_text(image.shape[:2])} pixels, but run {run.name} was trained on "
+            f"{reading.size_text(size)}"
         )
-    names = patch.stated.get("bands") or band_names(image.shape[2], run.options.of(entry.image).dates)
+    names = patch.stated.get("bands") or band_names(image.shape[2], options.of(entry.image).dates)
     columns = band_columns(run.config["bands"], names, entry.image)
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap
     mean = np.array(run.config["band_mean"], np.float32)

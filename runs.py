@@ -8,10 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import model_files
-from bands import value_unit
-from devices import import_keras
-from patch_reading import ReadOptions
 from records import read_json
 from script import UserError, adopt
 
@@ -22,11 +18,6 @@ DERIVED = (
     *("threshold*.json", "threshold_curve*", "metrics*.json", "per_image*.csv"),
     *("objects*.csv", "false_alarms*.csv", "reliability*.csv", "reliability*.png", "samples/*.png"),
 )
-# Constants of train.py that runs of earlier versions lack, with the value of those runs; then former names.
-ADDED = {"DATES": 2, "SIZE": 0, "MODEL": "unet", "ENCODER": "none", "ENLARGE": 2, "BACKGROUND_DIRS": ()}
-ADDED |= {"TEACHER": "", "START_FROM": "", "FREEZE": "none"}
-RENAMED = {"BLOCK": "BLOCK_SIZE", "LABEL_SHARE": "LABELLED_FRACTION", "SCALES": "MULTI_SCALE_LOGITS"}
-REMOVED = {"RESIZE": False, "LOSS": "bce_dice", "LABEL_SMOOTHING": 0.0}  # with the only value that is still supported
 OWN = ("RESULTS_DIR", "RUN", "RESUME", "OVERWRITE")  # constants that a resumed run takes from its command line
 NOT_RUNS = ("", ".", "..", "cache", "figures", "ablation", "cross_dataset")  # names in results/ that are not runs
 
@@ -78,69 +69,37 @@ class Run:
     Attributes:
         folder, name: results/<name>/ and <name>.
         config: the record of training.
-        constants: those of train.py, {NAME: value}, under their present names; constants added after the run have the
-            value that it was trained with.
+        constants: those of train.py, {NAME: value}; empty for a model that train.py did not make.
     """
 
     def __init__(self, folder):
         """Open the run in a folder, or raise UserError naming the stage that makes it."""
         self.folder, self.name = Path(folder), Path(folder).name
         self.config = read_json(self.folder / "config.json", f"python train.py --run {self.name}")
-        self.constants = ADDED | present_names(self.config.get("constants", {}))
-        if "bands_from" not in self.config:  # runs of earlier versions number bands from 0
-            self.config["bands"] = [f"band{int(band) + 1}" if band.isdigit() else band for band in self.config["bands"]]
-            bands = self.constants.get("BANDS", ())
-            self.constants["BANDS"] = [str(int(band) + 1) if band.isdigit() else band for band in map(str, bands)]
-        if "values" not in self.config and "band_mean" in self.config:  # nor do they say what their values are
-            dtype = self.config.get("file_dtype", "")
-            self.config["values"] = value_unit(self.config["bands"], dtype, self.config["band_mean"])
-
-    def removed(self):
-        """Constants that the run was trained with and that train.py no longer has: "LOSS = focal_dice", for example."""
-        return [
-            f"{name} = {self.constants[name]}"
-            for name in REMOVED
-            if self.constants.get(name, REMOVED[name]) != REMOVED[name]
-        ]
+        self.constants = self.config.get("constants", {})
 
     def predecessors(self):
         """Yield this run and the runs that it learnt from, by their weights or probabilities, as far as they remain."""
         yield self
         start = self.config.get("start") or {}
-        before = {
+        finished = {
             start.get("run"): start.get("finished"),
-            self.constants["TEACHER"]: self.config.get("teacher_finished"),
+            self.constants.get("TEACHER"): self.config.get("teacher_finished"),
         }
-        for name in filter(None, before):
+        for name in filter(None, finished):
             try:
                 run = open_run(self.folder.parent, name)
             except UserError:
                 run = None
-            if run and run.config.get("finished") == before[name]:
+            if run and run.config.get("finished") == finished[name]:
                 yield from run.predecessors()
             else:
                 print(f"note: run {name}, which run {self.name} learnt from, is gone: it is unknown what it has seen")
-
-    @property
-    def options(self):
-        """How the patches of the run are read: patch_reading.ReadOptions."""
-        return ReadOptions(self.constants["DATES"], self.constants["SIZE"])
 
     def threshold(self, tta=False):
         """Read the threshold that optimize_threshold.py chose, with or without test-time augmentation."""
         name, flag = ("threshold_tta.json", " --tta") if tta else ("threshold.json", "")
         return read_json(self.folder / name, f"python optimize_threshold.py --run {self.name}{flag}")["threshold"]
-
-    def model(self, to_store=False):
-        """Load the model that the run keeps, see `model_files.load_model`."""
-        return model_files.load_model(self.folder, to_store)
-
-    def loss(self):
-        """Return the loss that the run was trained with; Keras is imported first."""
-        import_keras()
-        from losses import BCEDice
-
-        return BCEDice.of_constants(self.constants)
 
 
 def open_run(results_dir, name):
@@ -153,20 +112,12 @@ def open_run(results_dir, name):
 
 def resume_constants(constants, folder):
     """Give the constants of train.py (its globals) the values that the run in a folder was started with."""
-    run = Run(folder)
-    for constant in run.removed():
-        raise UserError(f"{constant} is no longer known: start again with --overwrite")
-    kept = {name: run.constants[name] for name in run.constants if name not in OWN}
+    kept = {name: value for name, value in Run(folder).constants.items() if name not in OWN}
     adopted, refused = adopt(constants, kept)
     for name, value in adopted.items():
         print(f"resuming with {name} = {value!r}, as the run was started")
     for name in refused.keys() - {"DATA_DIR", "WORKERS"}:  # data may have moved; neither changes the result
         raise UserError(f"a resumed run keeps {name} {refused[name]}: leave it out or start with --overwrite")
-
-
-def present_names(constants):
-    """Rename the constants of train.py that a run recorded to their present names."""
-    return {RENAMED.get(name, name): value for name, value in constants.items()}
 
 
 def clear_run(folder, records):

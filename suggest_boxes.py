@@ -11,7 +11,7 @@ Writes <scene>_boxes.gpkg beside the map. Next: python make_patches.py --scene S
 from pathlib import Path
 
 import script
-from targets import FILES, changed, check_targets
+from map_files import FILES, changed, check_targets
 
 # ----------------------------------------------------------------------------------------------
 MAP = ""  # raster of probabilities that predict.py wrote

@@ -18,21 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-import architecture
 import augment
-import background
 import dataset
-import devices
-import fine_tuning
-import model_files
-import patch_files
-import patch_reading
 import records
 import runs
 import script
-import splits
 from bands import value_unit
-from teacher import Teacher
+from networks import architecture, keras_start, model_files
+from patches import layouts, reading, splits
+from patches.landslide_free import Form, join, open_background
+from training import devices, fine_tuning
+from training.teacher import Teacher
 
 # ---------------------------------------------------------------------- input and output
 DATA_DIR = "data"  # folder of patches, in one of the layouts that data/README.md lists
@@ -69,7 +65,6 @@ FUSION = "stack"  # how the U-Net joins dates; stack: as bands; difference, atte
 STRIDE = 4  # stride of the segformer's first stage: 4, or 2 (finer, four times the work)
 DROPOUT = 0.0  # share of channels dropped at the bottom of the U-Net, or before the segformer's last layer
 MULTI_SCALE_LOGITS = False  # add the logits of all decoder levels; learns faster in short runs
-DICE_WEIGHT = 1.0  # weight of the Dice loss; the cross-entropy has weight 1
 POSITIVE_WEIGHT = 1.0  # weight of landslide pixels in the cross-entropy
 # ---------------------------------------------------------------------- optimisation
 EPOCHS = 120  # largest number of passes over the training split
@@ -120,9 +115,7 @@ def main():
     patches = open_data()
     if BACKGROUND_DIRS and patches.dates:
         raise script.UserError("--background-dirs is for single pictures and patches, not for series of dates")
-    landslide_free = background.open_background(
-        BACKGROUND_DIRS, background.Form.of(patches), Path(RESULTS_DIR, "cache")
-    )
+    landslide_free = open_background(BACKGROUND_DIRS, Form.of(patches), Path(RESULTS_DIR, "cache"))
     share = devices.DeviceShard(BATCH_SIZE)
     assigned, teacher = prepare_run(folder, patches, landslide_free)
     train(folder, patches, landslide_free, assigned, teacher, share)
@@ -132,9 +125,9 @@ def open_data():
     """Open the training data; raise UserError that says where to get some if there is none."""
     try:
         return dataset.open_patches(
-            DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, patch_reading.ReadOptions(DATES, SIZE)
+            DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, reading.ReadOptions(DATES, SIZE)
         )
-    except patch_files.NoPatches as error:
+    except layouts.NoPatches as error:
         raise script.UserError(
             f"{error}\n"
             f"  real data: unzip Landslide4Sense (zenodo.org/records/10463239) into {DATA_DIR}/, see README.md\n"
@@ -147,7 +140,7 @@ def check_settings():
     script.check_ranges(globals(), EPOCHS=(1, None), BATCH_SIZE=(1, None), BASE_FILTERS=(1, None), DEPTH=(1, 8))
     script.check_ranges(globals(), PATIENCE=(0, None), WORKERS=(0, None), SEED=(0, 2**32 - 1), BLOCK_SIZE=(1, None))
     script.check_ranges(globals(), LEARNING_RATE=(1e-12, None), WARMUP_EPOCHS=(0, None), WEIGHT_DECAY=(0, None))
-    script.check_ranges(globals(), DICE_WEIGHT=(0, None), POSITIVE_WEIGHT=(0, None), EPOCH_STEPS=(0, None))
+    script.check_ranges(globals(), POSITIVE_WEIGHT=(0, None), EPOCH_STEPS=(0, None))
     script.check_ranges(globals(), DATES=(1, None), SIZE=(0, None), LABELLED_FRACTION=(0, 1), TEACHER_WEIGHT=(0, 1))
     script.check_ranges(globals(), MAX_FILTERS=(1, None), STEM=(1, 2), DROPOUT=(0, 0.9), SPLIT_SEED=(0, 2**32 - 1))
     script.check_ranges(globals(), BACKGROUND_SHARE=(0, 0.9), ENLARGE=(1, 2), ENCODER_RATE=(0, 1))
@@ -196,7 +189,6 @@ def prepare_run(folder, patches, landslide_free):
         "data_dir": DATA_DIR,
         "data_digest": patches.digest,
         "bands": patches.bands,
-        "bands_from": 1,
         "file_bands": len(patches.file_bands),
         "file_band_names": patches.file_bands,
         "file_dtype": patches.dtype,
@@ -225,24 +217,25 @@ def open_teacher(patches, assigned):
 def train(folder, patches, landslide_free, assigned, teacher, share):
     """Fit the model and write its record into `folder`."""
     # Keras takes seconds to import; --help and errors in the data must not wait for it.
-    keras = devices.import_keras()
-    import networks
-    from calibration import calibrate
-    from callbacks import Forecast, RunRecorder, feed_callback
-    from feed import PatchFeed
+    keras = keras_start.import_keras()
+    from networks import builder
     from plots import training_curves
+    from training import optimizer
+    from training.calibration import calibrate
+    from training.callbacks import Forecast, RunRecorder, feed_callback
+    from training.feed import PatchFeed
 
     config = records.read_json(folder / "config.json", "train.py")
     keras.utils.set_random_seed(SEED)
     config.setdefault("backend", keras.backend.backend())
     if "precision" not in config:  # a resumed run keeps its precision on any machine
-        bfloat16 = MIXED_PRECISION == "on" or (MIXED_PRECISION == "auto" and devices.hardware_has_bfloat16())
+        bfloat16 = MIXED_PRECISION == "on" or (MIXED_PRECISION == "auto" and keras_start.hardware_has_bfloat16())
         config["precision"] = "mixed_bfloat16" if bfloat16 else "float32"
         records.write_json(folder / "config.json", config)
     keras.config.set_dtype_policy(config["precision"])
     share.agree(config, assigned)
 
-    chosen = {split: (assigned == split).nonzero()[0] for split in (*patch_files.SPLITS, splits.NO_MASK)}
+    chosen = {split: (assigned == split).nonzero()[0] for split in (*layouts.SPLITS, splits.NO_MASK)}
     sizes = ", ".join(f"{len(indices)} {split}" for split, indices in chosen.items() if len(indices))
     print(f"{folder}: {sizes} patches of {patches.input_shape}, {config['precision']} on {share}")
     learnt, targets, beside = chosen["train"], None, ()
@@ -250,7 +243,7 @@ def train(folder, patches, landslide_free, assigned, teacher, share):
         learnt, targets = np.append(learnt, chosen[splits.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
     validated = chosen["validation"]
     if landslide_free:
-        patches, beside, held_out = background.join(patches, landslide_free, len(validated), BACKGROUND_SHARE)
+        patches, beside, held_out = join(patches, landslide_free, len(validated), BACKGROUND_SHARE)
         validated = np.append(validated, held_out)
         print(f"{len(beside)} landslide-free training patches, {BACKGROUND_SHARE:.0%} of each batch")
     feed = PatchFeed(
@@ -263,11 +256,11 @@ def train(folder, patches, landslide_free, assigned, teacher, share):
     # A few validation patches rank epochs by chance, and a schedule of fine-tuning ends where it has settled.
     recorder = RunRecorder(folder, len(feed), PATIENCE, keep_last=bool(START_FROM) and not PATIENCE)
     with share.scope():
-        model = model_files.fused(networks.build_network(constants(), config))
-        networks.compile_network(model, constants(), len(feed), keep_statistics=bool(START_FROM))
+        model = model_files.fused(builder.build_network(constants(), config))
+        optimizer.compile_network(model, constants(), len(feed), keep_statistics=bool(START_FROM))
         done = recorder.resume(model) if RESUME else 0
         if START_FROM and not done:
-            networks.carry_over(constants(), config, model)
+            fine_tuning.carry_over(constants(), config, model, builder.band_layers(constants()))
         print(f"{MODEL} of {model.count_params():,} parameters")
         if done < EPOCHS and not recorder.finished:
             forecast = Forecast(architecture.smaller_network(constants()))

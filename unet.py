@@ -1,12 +1,14 @@
-"""The network: a U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with batch normalisation and variants of it."""
+"""The network: a U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with batch normalisation and variants of it.
+
+Of several dates of one place, a shared encoder sees each, and its features are joined level by level.
+"""
 
 import keras
 import numpy as np
-from keras import layers
-
-from fusion import encode_dates
+from keras import layers, ops
 
 DETAIL_FILTERS = 16  # of the full-resolution level that stem 2 adds
+ATTENTION_MASKS = 4  # attention weightings of the dates: one sum alone would lose which date a feature comes from
 
 
 def build_unet(
@@ -40,7 +42,7 @@ def build_unet(
             U-Net lies in its top level, which has the fewest filters.
         dates: of a series, (positions of each date's bands, positions of the bands without a date).
         fusion: how dates are combined. stack: as one image of all their bands. difference, attention: the same encoder
-            processes each date, and its features are joined, see `fusion.encode_dates`.
+            processes each date, and its features are joined, see `encode_dates`.
         mean, variance: each band's mean and variance over the training split, in file units. They become the first
             layer, so that every later stage normalises alike. None leaves the bands as they are.
 
@@ -63,12 +65,12 @@ def build_unet(
         """Return the features of each level, from the top to the bottom."""
         if stem == 2:
             x = layers.Conv2D(filters[0], 4, strides=2, padding="same", name="stem")(x)
-        given = []
+        features = []
         for level in range(depth):
             x = conv_block(x, filters[level], block, f"down{level}")
-            given.append(x)
+            features.append(x)
             x = layers.MaxPooling2D(name=f"down{level}_pool")(x)
-        return [*given, conv_block(x, filters[depth], block, "bottom")]
+        return [*features, conv_block(x, filters[depth], block, "bottom")]
 
     *skips, x = encode(x) if fusion == "stack" else encode_dates(x, *dates, encode, fusion)
     if dropout:
@@ -96,6 +98,48 @@ def build_unet(
         logit = layers.Add(dtype="float32", name="logit_sum")([logit, *sides])
     probability = layers.Activation("sigmoid", dtype="float32", name="probability")(logit)
     return keras.Model(image, probability, name=name)
+
+
+def encode_dates(x, dates, undated, encode, fusion):
+    """Encode each date of a series with the same weights and join the features of each level.
+
+    Args:
+        x: B x height x width x bands, with the bands of all dates. dates: positions of each date's bands, in order of
+            time.
+        undated: positions of the bands without a date (slope, elevation), given to the encoder with each date.
+        encode: function B x height x width x bands -> list of features, one for each level, the bottom last.
+        fusion: difference: the features of the later of two dates, and their difference from the earlier (Daudt et al.
+            2018, arXiv 1810.08462). attention: the bottom gives ATTENTION_MASKS weightings of the dates at each pixel;
+            a 1 x 1 convolution joins the weighted sums of each level (Garnot & Landrieu 2021, arXiv 2107.07933,
+            reduced).
+
+    Returns:
+        list of joined features, one for each level.
+    """
+    one_date = keras.Input((*x.shape[1:3], len(dates[0]) + len(undated)), name="one_date")
+    encoder = keras.Model(one_date, encode(one_date), name="encoder")
+    features = [encoder(ops.take(x, [*positions, *undated], axis=-1)) for positions in dates]
+    levels = list(zip(*features, strict=True))
+    if fusion == "difference":
+        return [
+            layers.Concatenate(name=f"change{i}")([after, layers.Subtract(name=f"difference{i}")([after, before])])
+            for i, (before, after) in enumerate(levels)
+        ]
+    bottom = layers.Concatenate(name="dates")(levels[-1])
+    weights = layers.Conv2D(ATTENTION_MASKS * len(dates), 1, name="attention")(bottom)
+    joined = []
+    for i, level in enumerate(levels):
+        size, filters = level[0].shape[1:3], level[0].shape[3]
+        enlarge = layers.UpSampling2D(size[0] // weights.shape[1], interpolation="bilinear", name=f"weights{i}")
+        weighting = enlarge(weights)
+        weighting = layers.Reshape((*size, ATTENTION_MASKS, len(dates)), name=f"weights{i}_by_date")(weighting)
+        weighting = layers.Softmax(name=f"weights{i}_softmax")(weighting)
+        stacked = layers.Concatenate(axis=-2, name=f"stacked{i}")(
+            [layers.Reshape((*size, 1, filters), name=f"date{i}_{d}")(date) for d, date in enumerate(level)]
+        )
+        sums = layers.Reshape((*size, ATTENTION_MASKS * filters), name=f"sums{i}")(ops.matmul(weighting, stacked))
+        joined.append(layers.Conv2D(filters, 1, name=f"joined{i}")(sums))
+    return joined
 
 
 def conv_block(x, filters, block, name):

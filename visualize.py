@@ -17,14 +17,15 @@ import numpy as np
 
 import augment
 import dataset
-import false_alarms
 import metrics
-import patch_files
 import records
 import runs
 import script
 from bands import optical_bands, true_colour
-from inference import confusions, predict
+from networks.inference import confusions, predict
+from networks.model_files import load_model
+from patches import layouts
+from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
@@ -36,7 +37,7 @@ SKIP_BAD = False  # leave out unusable files instead of stopping
 BATCH_SIZE = 32  # patches in a batch
 SEED = 0  # seed of the random patches and the augmentations
 
-CHOICES = {"SPLIT": (*patch_files.SPLITS, "all")}
+CHOICES = {"SPLIT": (*layouts.SPLITS, "all")}
 
 
 def main():
@@ -61,7 +62,7 @@ def main():
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD, masks=False)
     ground, free = false_alarms.open_for_run(run, SPLIT, cache_dir) if own else (None, ())
-    model = run.model()
+    model = load_model(run.folder)
 
     if history:
         plots.training_curves(history, folder / "training_curves.png", run.config.get("kept_epoch"))

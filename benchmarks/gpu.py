@@ -39,13 +39,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one lev
 
 import numpy as np
 from random_data import make_batch
-from training import keras_model, model_flops, torch_network
+from training_speed import keras_model, model_flops, torch_network
 from turns import processor
 
-import devices
 import records
 import script
 import train
+from networks import keras_start
 
 WAYS = (
     "keras default bfloat16",
@@ -236,11 +236,11 @@ def idle_shares():
 
 def keras_ways(network, precision, batch, images, masks):
     """Build a network as train.py does; return ({feed: function that trains some steps}, operations a patch)."""
-    keras = devices.import_keras()
+    keras = keras_start.import_keras()
     from bands import band_names
-    from feed import PatchFeed
+    from training.feed import PatchFeed
 
-    check_gpu(devices.has_gpu())
+    check_gpu(keras_start.has_gpu())
     model = keras_model(network, precision == "bfloat16", BANDS[network])
 
     class Memory(keras.utils.PyDataset):

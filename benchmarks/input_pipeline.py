@@ -16,18 +16,18 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
 import numpy as np
-import training
+import training_speed
 from random_data import write_patches
 from turns import processor, second_epoch
 
 import dataset
-import devices
 import records
 import script
+from networks import keras_start
 
 PATCHES = 480  # number of patches to write and train on
 ROUNDS = 3  # timed epochs of each way, in turn
-NETWORK = "default"  # network to train, from SIZES in training.py
+NETWORK = "default"  # network to train, from SIZES in training_speed.py
 BATCH_SIZE = 16  # patches in a batch
 AUGMENT = ("dihedral", "affine")  # augmentations of the feed
 WORKERS = 2  # extra threads that prepare batches
@@ -36,9 +36,9 @@ OUT = "results/figures/input_pipeline.csv"  # file of the table
 
 def main():
     """Write random patches, time all ways in turn, and print and write the table."""
-    script.check_choices(globals(), NETWORK=tuple(training.SIZES))
-    keras = devices.import_keras()
-    from feed import PatchFeed
+    script.check_choices(globals(), NETWORK=tuple(training_speed.SIZES))
+    keras = keras_start.import_keras()
+    from training_speed.feed import PatchFeed
 
     class OneBatch(keras.utils.PyDataset):
         """Give the same batch every time, without any work."""
@@ -49,7 +49,7 @@ def main():
         def __getitem__(self, i):
             return images, masks
 
-    model = training.keras_model(NETWORK, devices.hardware_has_bfloat16())
+    model = training_speed.keras_model(NETWORK, keras_start.hardware_has_bfloat16())
     with tempfile.TemporaryDirectory() as place:
         write_patches(Path(place, "data"), PATCHES)
         patches = dataset.open_patches(Path(place, "data"), Path(place, "cache"))

@@ -15,15 +15,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
-import training
+import training_speed
 from random_data import make_batch
 from turns import alone, processor
 
-import devices
 import records
 import script
+from networks import keras_start
 
-NETWORKS = ("default", "plain 16", "pretrained")  # networks to profile, from SIZES in training.py
+NETWORKS = ("default", "plain 16", "pretrained")  # networks to profile, from SIZES in training_speed.py
 BATCH_SIZE = 16  # patches in a batch
 STEPS = 3  # profiled steps
 OUT = "results/figures/step_profile.csv"  # file of the table
@@ -40,7 +40,7 @@ KINDS = {  # the first kind of which a part of an operation's name is one, in th
 
 def main():
     """Profile the networks, each in its own process; print and write the table."""
-    script.check_choices(globals(), NETWORKS=tuple(training.SIZES))
+    script.check_choices(globals(), NETWORKS=tuple(training_speed.SIZES))
     script.check_ranges(globals(), BATCH_SIZE=(1, None), STEPS=(1, None))
     rows, machine = [], processor()
     for network in NETWORKS:
@@ -53,7 +53,7 @@ def main():
 
 def profile(network, batch_size, steps):
     """Return {kind: share of the time of all operations}, the largest first."""
-    model = training.keras_model(network, devices.hardware_has_bfloat16())
+    model = training_speed.keras_model(network, keras_start.hardware_has_bfloat16())
     import tensorflow as tf
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 

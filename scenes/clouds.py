@@ -13,7 +13,7 @@ from rasterio.windows import Window
 from scenes import source
 from scenes.opening import damage_told, open_raster
 from scenes.pixel_grid import PixelGrid
-from scenes.product import REFLECTANCE
+from scenes.products.product import REFLECTANCE
 from scenes.tiling import raster
 from script import UserError, progress
 

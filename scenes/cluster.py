@@ -156,12 +156,15 @@ def open_client(distributed, scheduler):
 
 def source_files():
     """List the files of the project that a worker imports: two modules, what they import, and so on."""
-    found, wanted = {ROOT / "scenes" / "__init__.py"}, ["scenes.cluster", "scenes.pipeline"]
+    found, wanted = set(), ["scenes.cluster", "scenes.pipeline"]
     while wanted:
         path = ROOT.joinpath(*wanted.pop().split(".")).with_suffix(".py")
         if path in found or not path.exists():
             continue
-        found.add(path)
+        found |= {
+            path,
+            *(folder / "__init__.py" for folder in path.parents if folder.is_relative_to(ROOT) and folder != ROOT),
+        }
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):  # also imports within functions
             if isinstance(node, ast.Import):
                 wanted += [alias.name for alias in node.names]

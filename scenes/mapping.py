@@ -1,4 +1,4 @@
-"""The map of a scene, from an open scene to complete files: targets.FILES lists them."""
+"""The map of a scene, from an open scene to complete files: map_files.FILES lists them."""
 
 import contextlib
 import shutil
@@ -13,13 +13,13 @@ from rasterio._err import CPLE_BaseError
 from rasterio.windows import Window
 
 import records
-from architecture import has_fixed_size, total_stride
 from bands import true_colour
+from map_files import FILES, check_targets, date_of, scene_name, side_files, strips_folder
+from networks.architecture import has_fixed_size, total_stride
 from records import atomic_write
 from scenes import geopackage, pipeline, polygons, quick_look, rasters, report, styles, tiling
 from scenes.preparation import open_covers, open_scenes, prepare
 from script import UserError, progress
-from targets import FILES, check_targets, date_of, scene_name, side_files, strips_folder
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from model_files import load_model, resized
+from networks.model_files import load_model, resized
+from networks.threads import prefetch
 from scenes.source import SceneSource
 from scenes.tiling import TileGrid, predict_strip, read_strip
-from threads import prefetch
 
 
 @dataclass(frozen=True)

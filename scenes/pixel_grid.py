@@ -7,7 +7,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.vrt import WarpedVRT
 
-from ground import ground_lattice
+from scenes.geodesy import ground_lattice
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class PixelGrid:
 
     @functools.cached_property
     def pixel_size(self):
-        """(dx, dy) of a pixel in metres on the ground, as lattices (see ground.py)."""
+        """(dx, dy) of a pixel in metres on the ground, as lattices (see geodesy.py)."""
         return ground_lattice(self.transform, self.crs, *self.shape)
 
     def matches(self, other):

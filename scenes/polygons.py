@@ -8,8 +8,8 @@ from rasterio import features
 from rasterio.windows import Window
 from scipy.ndimage import map_coordinates
 
-from ground import LATTICE, interpolate
 from scenes.components import Components
+from scenes.geodesy import LATTICE, interpolate
 from scenes.pixel_grid import PixelGrid
 from scenes.styles import CLASSES
 from script import progress

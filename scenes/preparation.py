@@ -7,7 +7,7 @@ from pathlib import Path
 from scenes import pairs, polygons
 from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
-from scenes.products import open_product
+from scenes.products.recognition import open_product
 from scenes.scaling import choose_scaling, distance_from_training, scaled
 from scenes.source import open_scene
 from script import UserError

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from rasterio.env import ensure_env
 
+from map_files import strips_folder
+from networks.threads import BackgroundWriter
 from scenes import checkpoints, cluster, pairs, pipeline, polygons, tiling
 from script import progress
-from targets import strips_folder
-from threads import BackgroundWriter
 
 
 @dataclass(frozen=True)

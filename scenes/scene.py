@@ -12,11 +12,11 @@ from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import ensure_env
 from rasterio.windows import Window
 
-from ground import interpolate
+from patches.slope import horn_gradient
+from scenes.geodesy import interpolate
 from scenes.opening import Elevation, damage_told, open_raster
 from scenes.pixel_grid import PixelGrid, reduced_shape
 from script import UserError
-from slope import horn_gradient
 
 NO_PLACE = "EPSG:3857"  # stands for no coordinate system where GDAL asks for one to move pixels
 ROWS = 32  # rows of the files read at once: on the way to the model their values lie several times in memory

@@ -9,11 +9,11 @@ import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
 from bands import TERRAIN
-from ground import has_ellipsoid
-from scenes import products
+from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_told, open_raster
 from scenes.pixel_grid import PixelGrid
-from scenes.product import REFLECTANCE, Product
+from scenes.products import recognition
+from scenes.products.product import REFLECTANCE, Product
 from scenes.scene import Scene
 from script import UserError
 
@@ -90,7 +90,7 @@ def open_scene(scene, model_bands, product=None):
         UserError: for a file that cannot be opened, bands that are missing, too many or too few, or a coordinate
             system in which nothing can be measured.
     """
-    product = product or products.open_product(scene.paths)
+    product = product or recognition.open_product(scene.paths)
     source = match_product(product, model_bands, scene) if product else None
     paths = source.paths if product else tuple(map(str, scene.paths))
     with contextlib.ExitStack() as stack:

@@ -14,8 +14,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning
 
-import augment
-from inference import probabilities
+from networks.inference import probabilities
 
 BLOCK = 256  # pixels a side of the blocks of written rasters; whole rows of blocks are written, each block once
 
@@ -105,7 +104,8 @@ def _ramp(size, overlap):
 
 def mirrored(first, last, size):
     """Return the indices first ... last - 1 of a line of `size` pixels, mirrored at its ends as often as needed."""
-    return augment.mirrored(np.arange(first, last), size)
+    beyond = max(-first, 0), max(last - size, 0)
+    return np.pad(np.arange(size), beyond, "reflect")[max(first, 0) :][: last - first]
 
 
 # ---------------------------------------------------------------------- a strip

@@ -12,8 +12,8 @@ import shapely
 from pyogrio.errors import DataLayerError, DataSourceError, FieldError
 from shapely.errors import GEOSException
 
-from ground import has_ellipsoid, to_geodetic
 from product_names import looks_like_product
+from scenes.geodesy import has_ellipsoid, to_geodetic
 from scenes.opening import RASTERS, check_readable, names_in_zip
 from scenes.styles import VERDICTS
 from script import UserError

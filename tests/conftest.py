@@ -15,14 +15,14 @@ import h5py
 import numpy as np
 import pytest
 
-import patch_files
 import scenes  # noqa: F401  before Keras, which test modules import
+from patches import layouts
 
 pytest_plugins = ("tests.maps",)
 ROOT = Path(__file__).parent.parent
 SMALL = "--base-filters 4 --depth 2 --batch-size 8 --learning-rate 0.01".split()  # a network for tiny patches
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as devices.import_keras has it; here modules import Keras first
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as keras_start has it; here modules import Keras first
 
 
 # Files that take longest, in order: started last, one of them would go on alone.
@@ -147,7 +147,7 @@ def assert_user_error(result, *parts):
 def layout_folder(root, layout):
     """Write a folder in one of the layouts with 6 training, 3 validation and 2 test patches (flat: 11)."""
     numbers = {"": range(1, 12), "train": range(1, 7), "validation": range(1, 4), "test": range(1, 3)}
-    for split, (images, masks) in patch_files.LAYOUTS[layout].items():
+    for split, (images, masks) in layouts.LAYOUTS[layout].items():
         write_patches(root / images, root / masks, numbers[split])
     return root
 

@@ -13,7 +13,7 @@ TWO = ("--factors", "baseline", "flips only", "--epochs", 1, "--timed-steps", 1)
 @pytest.mark.slow
 def test_runs_are_compared_with_the_baseline_and_not_repeated(flat):
     place = flat.parent
-    result = run_script("ablate.py", *TWO, cwd=place)
+    result = run_script("experiments/ablate.py", *TWO, cwd=place)
     assert result.returncode == 0, result.stderr
     table = {row["factor"]: row for row in rows(place / "results/ablation.csv")}
     dice = {
@@ -28,11 +28,11 @@ def test_runs_are_compared_with_the_baseline_and_not_repeated(flat):
     assert record(place, "config.json", "ablation/flips_only-0")["constants"]["AUGMENT"] == ["flips"]
     assert (place / "results/ablation.png").exists()
 
-    result = run_script("ablate.py", *TWO[:-1], 0, cwd=place)
+    result = run_script("experiments/ablate.py", *TWO[:-1], 0, cwd=place)
     assert result.stdout.count("already trained") == 2
     runs_dir = place / "results/ablation"
     (runs_dir / "flips_only-0").rename(place / "elsewhere")
-    result = run_script("ablate.py", "--factors", *TWO[1:2], *TWO[3:-1], 0, cwd=place)
+    result = run_script("experiments/ablate.py", "--factors", *TWO[1:2], *TWO[3:-1], 0, cwd=place)
     assert result.returncode == 0, result.stderr
     assert {row["factor"]: row for row in rows(place / "results/ablation.csv")} == table
 
@@ -42,19 +42,21 @@ def test_runs_are_compared_with_the_baseline_and_not_repeated(flat):
     config["seed"] = config["constants"]["SEED"] = 1
     (runs_dir / "flips_only-1/config.json").write_text(json.dumps(config))
     (runs_dir / "flips_only-1/threshold.json").write_text('{"dice": 0.9}')
-    result = run_script("ablate.py", "--factors", "flips only", *TWO[3:-1], 0, "--seeds", 1, cwd=place)
+    result = run_script("experiments/ablate.py", "--factors", "flips only", *TWO[3:-1], 0, "--seeds", 1, cwd=place)
     assert result.returncode == 0, result.stderr
     row = next(row for row in rows(place / "results/ablation.csv") if row["factor"] == "flips only")
     assert row["dice_of_seeds"] == f"0:{dice['flips only']:.4f} 1:0.9000" and row["seeds"] == "2"
     assert float(row["validation_dice"]) == pytest.approx((dice["flips only"] + 0.9) / 2, abs=1e-4)
-    result = run_script("ablate.py", *TWO[:-3], 2, cwd=place)
+    result = run_script("experiments/ablate.py", *TWO[:-3], 2, cwd=place)
     assert_user_error(result, "results/ablation/baseline-0 was trained with --epochs = 1, not 2")
-    assert_user_error(run_script("ablate.py", "--factors", "luck", cwd=place), "--factors: 'luck' is none of baseline")
+    assert_user_error(
+        run_script("experiments/ablate.py", "--factors", "luck", cwd=place), "--factors: 'luck' is none of baseline"
+    )
 
 
 def test_what_train_says_reaches_the_user(tmp_path):
-    result = run_script("ablate.py", "--factors", "baseline", "--epochs", 1, cwd=tmp_path)
+    result = run_script("experiments/ablate.py", "--factors", "baseline", "--epochs", 1, cwd=tmp_path)
     assert_user_error(result, "baseline, seed 0: train.py", "no patches")
     assert_user_error(
-        run_script("ablate.py", "--seeds", 0, -1, cwd=tmp_path), "--seeds is -1: it must be between 0 and"
+        run_script("experiments/ablate.py", "--seeds", 0, -1, cwd=tmp_path), "--seeds is -1: it must be between 0 and"
     )

@@ -9,16 +9,16 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-import background
-import false_alarms
 import metrics
 from bands import BANDS_RGB
-from feed import PatchFeed
-from packing import JoinedPatches
+from patches import landslide_free
+from patches.packing import JoinedPatches
+from scores import false_alarms
 from script import UserError
 from tests.conftest import SMALL, assert_user_error, record, rows, run_script, write_h5
+from training.feed import PatchFeed
 
-FORM = background.Form((32, 32, 3), "uint8", BANDS_RGB, BANDS_RGB)
+FORM = landslide_free.Form((32, 32, 3), "uint8", BANDS_RGB, BANDS_RGB)
 
 
 def write_picture(path, size, seed=0):
@@ -41,7 +41,7 @@ def test_pictures_of_any_size_become_patches(tmp_path):
     high = write_picture(tmp_path / "free/deep/high.tif", (64, 40), 2)
     shutil.copy(tmp_path / "free/large.png", tmp_path / "free/copy.png")
     form = FORM._replace(shape=(64, 64, 3))
-    ground = background.open_background([tmp_path / "free"], form, tmp_path / "cache")
+    ground = landslide_free.open_background([tmp_path / "free"], form, tmp_path / "cache")
     assert ground.names == ["free/copy.png", "free/copy.png@0,64", "free/deep/high.tif"]  # the same picture once
     np.testing.assert_array_equal(ground.extents, [[64, 64], [64, 36], [64, 40]])  # 6 rows are too few for a patch
     np.testing.assert_array_equal(ground.images[0], large[:64, :64])
@@ -60,13 +60,13 @@ def test_pictures_of_any_size_become_patches(tmp_path):
     ],
 )
 def test_crops_of_one_picture_share_a_source(name, source):
-    assert background.source(name) == source
+    assert landslide_free.source(name) == source
 
 
 def test_a_source_keeps_its_split_whatever_is_added(free, tmp_path):
-    before = background.open_background([free], FORM, tmp_path / "cache")
+    before = landslide_free.open_background([free], FORM, tmp_path / "cache")
     write_picture(free / "town" / "0000.png", (32, 32), 99)
-    after = background.open_background([free], FORM, tmp_path / "cache")
+    after = landslide_free.open_background([free], FORM, tmp_path / "cache")
     split = dict(zip(after.names, after.own_splits, strict=True))
     assert [split[name] for name in before.names] == before.own_splits.tolist()
     assert len(after) == 41 and after.digest != before.digest
@@ -92,7 +92,7 @@ def test_a_source_keeps_its_split_whatever_is_added(free, tmp_path):
 def test_what_cannot_be_used_is_named(tmp_path, write, said):
     write(tmp_path / "free")
     with pytest.raises(UserError, match=said):
-        background.open_background([tmp_path / "free"], FORM, tmp_path / "cache")
+        landslide_free.open_background([tmp_path / "free"], FORM, tmp_path / "cache")
 
 
 class Fixed:

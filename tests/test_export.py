@@ -6,15 +6,14 @@ import sys
 
 import numpy as np
 import pytest
+from builder.inference import probabilities
 
 import export
-import model_files
-import networks
 import records
 import script
 import train
 from bands import BANDS_RGB, dated_names
-from inference import probabilities
+from networks import builder, model_files
 
 onnx = pytest.importorskip("onnx", reason="requirements-export.txt is not installed")
 pytest.importorskip("tf2onnx", reason="requirements-export.txt is not installed")
@@ -49,7 +48,7 @@ def write_run(results, name, constants, bands=BANDS_RGB, values="display", side=
         keras.utils.set_random_seed(3)
         keras.config.set_dtype_policy("mixed_bfloat16")
         try:
-            model = networks.build_network(config["constants"], config)
+            model = builder.build_network(config["constants"], config)
         finally:
             keras.config.set_dtype_policy("float32")
         rng = np.random.default_rng(3)
@@ -180,7 +179,7 @@ def test_a_saved_model_needs_nothing_of_ours(call, results, tmp_path):
         "import sys, numpy as np, tensorflow as tf\n"
         f"model = tf.saved_model.load({str(path)!r})\n"
         "np.save('found.npy', model.serve(np.load('image.npy')))\n"
-        "assert not {'export', 'model_files', 'unet'} & set(sys.modules)\n"
+        "assert not {'export', 'networks.model_files', 'unet'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
     expected = probabilities(reference(results, (64, 48)), image)

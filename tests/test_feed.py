@@ -6,8 +6,8 @@ import pytest
 
 import augment
 import dataset
-from feed import PatchFeed
-from inference import predict
+from networks.inference import predict
+from training.feed import PatchFeed
 
 
 @pytest.fixture

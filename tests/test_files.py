@@ -13,8 +13,7 @@ import rasterio
 from PIL import Image
 
 import dataset
-import patch_files
-import patch_reading
+from patches import layouts, reading
 from script import UserError
 from tests.conftest import SMALL, assert_user_error, layout_folder, record, run_script, write_h5, write_patches
 
@@ -83,7 +82,7 @@ def test_fill_values_in_hdf5_and_integers_are_no_data(tmp_path):
     image = np.full((1, 32, 32), 400, np.int16)
     image[0, 0, 0] = -32768
     write_raster(tmp_path / "a_1.tif", image)
-    patch = patch_reading.read_patch(tmp_path / "a_1.tif", None)
+    patch = reading.read_patch(tmp_path / "a_1.tif", None)
     assert patch.gap.sum() == 1 and patch.gap[0, 0]
 
 
@@ -269,7 +268,7 @@ def test_pairs_of_names(tmp_path, image, mask, key):
         for folder, name in (("images", image), ("masks", mask))
     ]
     faults = []
-    found = patch_files.pair(images, masks, tmp_path, faults)
+    found = layouts.pair(images, masks, tmp_path, faults)
     assert not faults and sorted((a, b) for _, a, b in found) == sorted(zip(images, masks, strict=True))
     assert {type(name) for name, _, _ in found} == {key}
 
@@ -329,8 +328,8 @@ def test_arrays_of_other_shapes_are_told(tmp_path):
     for number, shape in ((1, (14, 64, 64)), (2, (0, 0, 3)), (3, (64, 64))):
         write_h5(tmp_path / f"image_{number}.h5", "img", np.zeros(shape))
     for number, said in ((1, "bands come first"), (2, r"is empty \(0 x 0 x 3\)"), (3, "not height x width x bands")):
-        with pytest.raises(patch_reading.Fault, match=said):
-            patch_reading.read_patch(tmp_path / f"image_{number}.h5", None)
+        with pytest.raises(reading.Fault, match=said):
+            reading.read_patch(tmp_path / f"image_{number}.h5", None)
 
 
 # ---------------------------------------------------------------------- what cannot be read now
@@ -402,14 +401,14 @@ def test_copies_stay_on_one_side_of_a_cut(tmp_path):
         for kind in ("image", "mask"):
             path = tmp_path / f"d/{kind}s/{kind}_{number}.h5"
             (path.with_name(f"{kind}_{number + 100}.h5")).write_bytes(path.read_bytes())
-    import splits
+    from patches import splits
 
     patches = packed(tmp_path / "d")
     assigned, notes = splits.split_patches(patches)
     assert not any("same content" in note for note in notes)
-    assert {split: set(patches.contents[assigned == split]) for split in patch_files.SPLITS}.keys() == {
+    assert {split: set(patches.contents[assigned == split]) for split in layouts.SPLITS}.keys() == {
         "train",
         "validation",
         "test",
     }
-    assert min((assigned == split).sum() for split in patch_files.SPLITS) >= 2
+    assert min((assigned == split).sum() for split in layouts.SPLITS) >= 2

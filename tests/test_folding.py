@@ -6,10 +6,8 @@ import pytest
 from keras import layers
 
 import bands
-import folding
-import model_files
-import networks
 import train
+from networks import builder, folding, model_files
 
 NETWORKS = {
     "residual": {"CONV_BLOCK": "se", "MULTI_SCALE_LOGITS": True},
@@ -40,7 +38,7 @@ def test_a_folded_network_gives_the_same_answers(name):
         "band_mean": [1.0] * count,
         "band_variance": [2.0] * count,
     }
-    model = unsettled(model_files.fused(networks.build_network(constants, config)))
+    model = unsettled(model_files.fused(builder.build_network(constants, config)))
     folded = folding.fold(model)
     images = np.random.default_rng(1).normal(1, 1.5, (2, 32, 32, count)).astype(np.float32)
     np.testing.assert_allclose(folded(images), model(images), atol=2e-5)

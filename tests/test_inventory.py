@@ -9,8 +9,8 @@ import pytest
 import shapely
 from scipy import integrate, optimize, stats
 
-import size_statistics as sizes
 from scenes import vectors
+from scores import size_statistics as sizes
 from tests.conftest import assert_user_error, rows, run_script
 
 MALAMUD = sizes.InverseGamma(1.40, 1.28e3, -1.32e2)  # of three events, 1.28e-3 and -1.32e-4 km2; here in m2

@@ -30,9 +30,9 @@ def test_dice_agrees_with_keras_and_is_pooled_over_the_batch(batch):
     assert float(dice_loss(*batch, smooth=1e-7)) == pytest.approx(expected, abs=1e-5)
 
 
-def test_loss_is_the_weighted_sum(batch):
-    expected = float(binary_crossentropy(*batch, 2.0)) + 0.5 * float(dice_loss(*batch))
-    assert float(BCEDice(dice_weight=0.5, positive_weight=2.0)(*batch)) == pytest.approx(expected, rel=1e-6)
+def test_loss_is_the_sum_of_both(batch):
+    expected = float(binary_crossentropy(*batch, 2.0)) + float(dice_loss(*batch))
+    assert float(BCEDice(positive_weight=2.0)(*batch)) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
@@ -55,7 +55,7 @@ def test_a_compiled_model_loads_without_custom_objects(tmp_path, batch):
     masks, images = batch
     inputs = keras.Input((8, 8, 1))
     model = keras.Model(inputs, keras.layers.Conv2D(1, 3, padding="same", activation="sigmoid")(inputs))
-    model.compile(optimizer="adam", loss=BCEDice(dice_weight=0.7, positive_weight=2.0))
+    model.compile(optimizer="adam", loss=BCEDice(positive_weight=2.0))
     expected = model.evaluate(images, masks, verbose=0)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
@@ -64,8 +64,8 @@ def test_a_compiled_model_loads_without_custom_objects(tmp_path, batch):
 
 
 def test_the_loss_of_a_run_is_that_of_its_constants(batch):
-    loss = BCEDice.of_constants({"DICE_WEIGHT": 0.5, "POSITIVE_WEIGHT": 2.0, "LOSS": "bce_dice"})
-    assert float(loss(*batch)) == pytest.approx(float(BCEDice(0.5, 2.0)(*batch)))
+    loss = BCEDice.of_constants({"POSITIVE_WEIGHT": 2.0})
+    assert float(loss(*batch)) == pytest.approx(float(BCEDice(2.0)(*batch)))
 
 
 def test_the_loss_tells_right_from_wrong(batch):

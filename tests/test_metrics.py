@@ -7,7 +7,7 @@ from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
 import metrics
-import training_metrics
+from training import keras_metrics
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_keras_metrics_are_pooled_over_batches(pixels, policy):
     masks, probabilities = pixels
     keras.config.set_dtype_policy(policy)
     try:
-        dice, iou = training_metrics.PooledDice(), training_metrics.PooledIoU(threshold=0.4)
+        dice, iou = keras_metrics.PooledDice(), keras_metrics.PooledIoU(threshold=0.4)
         for i in range(6):
             for metric in (dice, iou):
                 metric.update_state(masks[i : i + 1, ..., None], probabilities[i : i + 1, ..., None])

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-import tensorflow_parts
-from model_files import all_layers, fused, load_model, portable, save_model
-from segformer import build_segformer
+from networks import tensorflow_parts
+from networks.model_files import all_layers, fused, load_model, portable, save_model
+from networks.segformer import build_segformer
 from unet import build_unet
 
 

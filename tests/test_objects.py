@@ -5,7 +5,7 @@ import pytest
 from scipy import ndimage
 
 import metrics
-import objects
+from scores import objects
 
 
 def test_each_landslide_is_found_missed_or_false():

@@ -12,9 +12,10 @@ from netCDF4 import Dataset
 from rasterio.control import GroundControlPoint
 from rasterio.transform import from_origin
 
-import targets as map_files
-from scenes import opening, products, scaling, source, vectors
+import map_files
+from scenes import opening, scaling, source, vectors
 from scenes.pixel_grid import PixelGrid
+from scenes.products import recognition
 from script import UserError
 from tests.test_scene import open_scene
 
@@ -59,7 +60,7 @@ def test_a_zip_whose_directory_is_damaged_is_told_by_all_that_read_zips(tmp_path
         archive.write(tmp_path / "scene.tif", "scene.tif")
     content = (tmp_path / "bad.zip").read_bytes()
     (tmp_path / "bad.zip").write_bytes(content.replace(b"PK\x01\x02", b"XXXX"))
-    for read in (opening.open_raster, vectors.is_vector, vectors.layers, lambda path: products.open_product([path])):
+    for read in (opening.open_raster, vectors.is_vector, vectors.layers, lambda path: recognition.open_product([path])):
         with pytest.raises(UserError, match="bad.zip is no sound zip: it may be cut short"):
             read(str(tmp_path / "bad.zip"))
 

@@ -162,7 +162,7 @@ def test_an_ensemble_is_neither_trained_further_nor_joined_with_unfinished_runs(
 
 @pytest.mark.slow
 def test_logits_of_all_levels_train_to_a_model_that_loads_on_keras_alone(workplace):
-    flags = ("--positive-weight", 2, "--dice-weight", 0.5, "--multi-scale-logits", *SMALL)
+    flags = ("--positive-weight", 2, "--multi-scale-logits", *SMALL)
     result = run_script("train.py", "--run", "loss", "--epochs", 1, *flags, cwd=workplace)
     assert result.returncode == 0, result.stderr
     code = "import keras; assert not keras.models.load_model('results/loss/model.keras').compiled"

@@ -9,7 +9,8 @@ import pytest
 import rasterio
 
 from bands import BANDS_L4S, SCALE_L4S, value_unit
-from scenes import products, scaling
+from scenes import scaling
+from scenes.products import recognition
 from scenes.source import SceneSource
 from script import UserError
 from tests.product_files import SIDE, band_file, digital_number, make_item, make_landsat, make_safe
@@ -52,13 +53,13 @@ def test_the_forms_of_one_product_read_alike(level_2a, tmp_path):
     archive = zipped(shutil.copytree(level_2a, tmp_path / level_2a.name))
     inside = level_2a / "GRANULE"
     for path in (level_2a, level_2a / "MTD_MSIL2A.xml", level_2a / "manifest.safe", inside, archive):
-        product = products.open_product([path])
+        product = recognition.open_product([path])
         assert product.name == level_2a.name[:-5] and product.surface and product.time.startswith("2023-07-01T10:15")
         with open_scene([path], RGB) as scene:
             values, _ = scene.read(100, 101, 5, 6)
         assert values.ravel().tolist() == [digital_number(band) - 1000 for band in ("B4", "B3", "B2")]
     renamed = shutil.copytree(level_2a, tmp_path / "storm")
-    assert products.open_product([renamed]).name == level_2a.name[:-5]
+    assert recognition.open_product([renamed]).name == level_2a.name[:-5]
 
 
 def test_bands_of_20_and_60_metres_lie_where_gdal_warps_them(copy):
@@ -154,11 +155,11 @@ def test_classes_cut_short_and_damage_in_a_zip_are_found_before_the_work(copy):
         file.seek(at)
         file.write(bytes(255 - byte for byte in content[at : at + 40]))
     with pytest.raises(UserError, match="is damaged .*: download the product again"):
-        products.open_product([archive])
+        recognition.open_product([archive])
     scl = next(copy.rglob("*SCL_20m.jp2"))
     scl.write_bytes(scl.read_bytes()[:-50])
     with pytest.raises(UserError, match="SCL_20m.jp2 is cut short"):
-        products.open_product([copy])
+        recognition.open_product([copy])
 
 
 @pytest.mark.slow
@@ -199,13 +200,13 @@ def test_what_is_no_item_of_sentinel_2_is_refused(tmp_path):
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=told):
-            products.open_product([path])
+            recognition.open_product([path])
     odd = {"type": "Feature", "collection": "sentinel-2-l2a", "properties": None}
     path.write_text(json.dumps(odd | {"assets": {"red": None, "B03": {"roles": None, "href": "a"}}}))
     with pytest.raises(UserError, match="states neither an offset"):
-        products.open_product([path])
+        recognition.open_product([path])
     with pytest.raises(UserError, match="states neither an offset .* nor the processing baseline"):
-        products.open_product([make_item(tmp_path, raster=None)])
+        recognition.open_product([make_item(tmp_path, raster=None)])
 
 
 @pytest.mark.parametrize("form", ["json", "txt"])
@@ -215,7 +216,7 @@ def test_landsat_is_read_by_the_roles_of_its_bands(tmp_path, form):
             values, _ = scene.read(0, 1, 0, 1)
         expected = [(2.75e-5 * (10000 + number) - 0.2) * 10000 for number in (4, 3, 2, 5, 6, 7)]
         assert values.ravel() == pytest.approx(expected, rel=1e-5)
-    assert products.open_product([tmp_path]).kind == "Landsat 9 Collection 2 Level-2SP, pixels of 30 m"
+    assert recognition.open_product([tmp_path]).kind == "Landsat 9 Collection 2 Level-2SP, pixels of 30 m"
     with pytest.raises(UserError, match="lacks band B5"):
         open_scene([tmp_path], ("B5",))
 
@@ -230,22 +231,22 @@ def test_other_landsats_are_refused(tmp_path):
     path = make_landsat(tmp_path)
     path.write_text(path.read_text().replace("LANDSAT_9", "LANDSAT_7"))
     with pytest.raises(UserError, match="of LANDSAT_7; read are Landsat 8 and 9 of Collection 2"):
-        products.open_product([path])
+        recognition.open_product([path])
     shutil.copy(path, tmp_path / "LC08_MTL.json")
     with pytest.raises(UserError, match="holds 2 Landsat scenes: give one of them by its MTL file"):
-        products.open_product([tmp_path])
+        recognition.open_product([tmp_path])
     path.write_text(
         '{"A": {"PRODUCT_CONTENTS": {"COLLECTION_NUMBER": "02", "PROCESSING_LEVEL": "L1TP"}, "IMAGE_ATTRIBUTES": '
         '{"SPACECRAFT_ID": "LANDSAT_9"}}}'
     )
     with pytest.raises(UserError, match="is damaged .it lacks 'SUN_ELEVATION'"):
-        products.open_product([path])
+        recognition.open_product([path])
     (tmp_path / "LC09_L2SP_192028_20230703_20230705_02_T1.tar").touch()
     with pytest.raises(UserError, match="unpack it"):
-        products.open_product([tmp_path / "LC09_L2SP_192028_20230703_20230705_02_T1.tar"])
+        recognition.open_product([tmp_path / "LC09_L2SP_192028_20230703_20230705_02_T1.tar"])
     path.write_text("{")
     with pytest.raises(UserError, match="MTL.json is damaged"):
-        products.open_product([path])
+        recognition.open_product([path])
 
 
 # ---------------------------------------------------------------------- scaling

@@ -61,7 +61,7 @@ def test_pixels_of_centimetres_have_areas_and_a_report(call, place):
 
 @pytest.mark.slow
 def test_a_reader_can_use_it_in_a_browser(call, place):
-    """With a scene before, clouds and polygons; benchmarks/report_in_browser.py has the steps."""
+    """With a scene before, clouds and polygons; tests/checks/report_in_browser.py has the steps."""
     pytest.importorskip("playwright")
     if not shutil.which("chromium"):
         pytest.skip("Chromium is not installed")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import dataset
-from callbacks import RunRecorder
-from feed import PatchFeed
 from losses import BCEDice
 from tests.conftest import SMALL, Script, assert_user_error, layout_folder, record, run_script, write_patches
-from training_metrics import PooledDice
+from training.callbacks import RunRecorder
+from training.feed import PatchFeed
+from training.keras_metrics import PooledDice
 from unet import build_unet
 
 FLAGS = ("--augment", "dihedral", *SMALL)

@@ -10,10 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-import devices
 import records
 import runs
 import script
+from networks import keras_start
 from tests.conftest import ROOT
 
 SCRIPT = '''"""A script."""
@@ -207,65 +207,46 @@ def test_csv_keeps_digits_and_names_with_commas(tmp_path):
 def test_whether_bfloat16_is_fast_can_be_said_for_the_machine(monkeypatch):
     for said, answer in (("0", False), ("1", True)):
         monkeypatch.setenv("LANDSLIDE_BFLOAT16", said)
-        assert devices.hardware_has_bfloat16() is answer
+        assert keras_start.hardware_has_bfloat16() is answer
     monkeypatch.setenv("LANDSLIDE_BFLOAT16", "no")
     with pytest.raises(script.UserError, match="LANDSLIDE_BFLOAT16 is 'no': it must be 0 or 1"):
-        devices.hardware_has_bfloat16()
+        keras_start.hardware_has_bfloat16()
 
 
 @pytest.mark.parametrize(("backend", "answer"), [("tensorflow", True), ("jax", False)])
 def test_a_gpu_has_bfloat16_but_not_under_jax(monkeypatch, backend, answer):
-    keras = devices.import_keras()
+    keras = keras_start.import_keras()
     monkeypatch.delenv("LANDSLIDE_BFLOAT16", raising=False)
     monkeypatch.setattr(keras.distribution, "list_devices", lambda: ["gpu:0"])
     monkeypatch.setattr(keras.backend, "backend", lambda: backend)
-    assert devices.hardware_has_bfloat16() is answer
+    assert keras_start.hardware_has_bfloat16() is answer
 
 
 def test_onednn_is_on_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
-    devices.import_keras()
+    keras_start.import_keras()
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "1"
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
-    devices.import_keras()
+    keras_start.import_keras()
     assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == "0"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library is left as it is")
 def test_memory_that_is_freed_is_not_faulted_in_again():
     code = (
-        "import resource, numpy as np, devices\n"
+        "import resource, numpy as np\nfrom networks import keras_start\n"
         "def faults():\n"
         "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
         "    for _ in range(20): np.ones(5_000_000)\n"
         "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
         "given_back = faults()\n"
-        "devices.keep_freed_memory()\n"
+        "keras_start.keep_freed_memory()\n"
         "faults()\n"
         "print(given_back, faults())\n"
     )
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     given_back, kept = map(int, result.stdout.split())
     assert kept < given_back / 10
-
-
-def test_bands_of_earlier_runs_were_numbered_from_0(tmp_path):
-    old = {"bands": ["0", "3"], "file_bands": 4, "constants": {"BANDS": [0, 3]}}
-    for name, config in (("old", old), ("new", {"bands": ["band1"], "bands_from": 1, "constants": {"BANDS": ["1"]}})):
-        records.write_json(tmp_path / name / "config.json", config)
-    opened = runs.Run(tmp_path / "old")
-    assert opened.config["bands"] == ["band1", "band4"] and opened.constants["BANDS"] == ["1", "4"]
-    opened = runs.Run(tmp_path / "new")
-    assert opened.config["bands"] == ["band1"] and opened.constants["BANDS"] == ["1"]
-
-
-def test_constants_that_earlier_runs_lack_have_values_that_train_py_takes():
-    import train
-
-    known = script.constants(vars(train))
-    assert {name: type(value) for name, value in runs.ADDED.items()} == {
-        name: type(known[name][0]) for name in runs.ADDED
-    }
 
 
 def test_a_run_that_comes_with_the_project_is_found_from_any_folder(tmp_path, monkeypatch):

@@ -15,12 +15,11 @@ import shapely
 from affine import Affine
 from rasterio.transform import from_origin
 
-import ground
 from bands import BANDS_L4S, SCALE_L4S
-from scenes import components, geopackage, polygons, scaling, scene, source, tiling
+from patches.slope import horn_slope
+from scenes import components, geodesy, geopackage, polygons, scaling, scene, source, tiling
 from scenes.pixel_grid import PixelGrid
 from script import UserError
-from slope import horn_slope
 
 UTM = "EPSG:32651"
 RGB = ("red", "green", "blue")
@@ -79,7 +78,7 @@ def test_pixels_are_measured_on_the_ground(crs):
     there = pyproj.Transformer.from_crs(4326, crs, always_xy=True)
     size = 1e-4 if crs == "EPSG:4326" else 20.0
     transform = from_origin(*there.transform(lon, lat), size, size)
-    dx, dy = ground.ground_lattice(transform, rasterio.CRS.from_string(crs), 40, 60)
+    dx, dy = geodesy.ground_lattice(transform, rasterio.CRS.from_string(crs), 40, 60)
     back = pyproj.Transformer.from_crs(crs, 4326, always_xy=True)
     geod = pyproj.Geod(ellps="WGS84")
 

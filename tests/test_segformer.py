@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from segformer import build_segformer
+from networks.segformer import build_segformer
 
 
 def trainable(model):

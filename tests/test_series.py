@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 import dataset
-import patch_reading
-import series
 from bands import BANDS_SEN12, date_groups, dated_names, true_colour
-from model_files import fused, load_model, save_model
+from networks.model_files import fused, load_model, save_model
+from patches import reading, series
 from script import UserError
 from tests.conftest import SMALL, assert_user_error, record, rows, run_script
 from unet import build_unet
@@ -115,7 +114,7 @@ def test_a_folder_of_series_is_packed_and_again_for_other_dates(tmp_path):
     np.testing.assert_array_equal(pair.masks, [masks[2], masks[1], masks[0]])
     assert len(pair.bands) == 22 and pair.dates == 2
     assert true_colour(pair.file_bands) == [pair.bands.index(f"{band} after") for band in ("B04", "B03", "B02")]
-    four = dataset.open_patches(tmp_path / "d", tmp_path / "cache", options=patch_reading.ReadOptions(dates=4))
+    four = dataset.open_patches(tmp_path / "d", tmp_path / "cache", options=reading.ReadOptions(dates=4))
     assert four.input_shape == (SIZE, SIZE, 42) and four.bands[-4:] == ("B11 t4", "B12 t4", "slope", "dem")
     some = dataset.open_patches(tmp_path / "d", tmp_path / "cache", ("B04 before", "B04 after", "dem"))
     assert some.input_shape == (SIZE, SIZE, 3)
@@ -130,7 +129,7 @@ def test_what_is_no_such_series_is_told(tmp_path):
     assert "a_2.nc: has no variable SCL" in str(error.value)
     assert "a_3.nc: is cut short or not NetCDF-4" in str(error.value)
     with pytest.raises(UserError, match="has 6 dates: 7 cannot be chosen"):
-        dataset.open_patches(tmp_path / "d", tmp_path / "cache", options=patch_reading.ReadOptions(dates=7))
+        dataset.open_patches(tmp_path / "d", tmp_path / "cache", options=reading.ReadOptions(dates=7))
 
 
 def test_a_place_that_lies_twice_in_a_folder_is_told(tmp_path):
@@ -231,5 +230,5 @@ def test_a_fusion_that_does_not_fit_is_refused(tmp_path, flat):
 
 def test_a_series_needs_its_mask_only_to_be_scored(tmp_path):
     write_published(tmp_path / "a_1.nc", 1)
-    patch = patch_reading.read_patch(tmp_path / "a_1.nc", None)
+    patch = reading.read_patch(tmp_path / "a_1.nc", None)
     assert patch.image.shape == (SIZE, SIZE, 22) and patch.mask is None

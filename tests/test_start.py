@@ -14,16 +14,14 @@ import pytest
 
 import bands
 import dataset
-import encoders
-import fine_tuning
-import model_files
-import networks
 import train
-from feed import PatchFeed
+from networks import builder, encoders, model_files
 from runs import Run
 from script import UserError
 from tests.conftest import ROOT, SMALL, Script, assert_user_error, record, rows, run_script, write_patches
 from tests.test_resume import stop_after
+from training import fine_tuning, optimizer
+from training.feed import PatchFeed
 
 RGB = ("red", "green", "blue")
 NETWORKS = {
@@ -49,7 +47,6 @@ def write_run(place, constants, names=RGB, model=True):
         "run": "source",
         "constants": constants,
         "bands": names,
-        "bands_from": 1,
         "input_shape": (32, 32, len(names)),
     }
     config |= {"band_mean": [50.0 + 10 * i for i in range(len(names))], "band_variance": [900.0] * len(names)}
@@ -59,7 +56,7 @@ def write_run(place, constants, names=RGB, model=True):
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "split.csv").write_text("image,split,content\nimage_1.h5,train,abc\n")
     if model:
-        network = networks.build_network(constants, config)
+        network = builder.build_network(constants, config)
         for layer in model_files.all_layers(network):
             layer.set_weights([w * rng.uniform(0.8, 1.2, w.shape) for w in layer.get_weights()])
         model_files.save_model(network, folder / "model.keras")
@@ -82,8 +79,8 @@ def begin(constants, names, size=32, mean=None):
     assigned = np.array(["train", "test"])
     start = fine_tuning.start_record(constants, Folder(names), assigned, np.array(mean), np.full(len(names), 800.0))
     config = {"run": "event", "bands": names, "input_shape": (size, size, len(names)), "start": start}
-    model = networks.build_network(constants, config)
-    networks.carry_over(constants, config, model)
+    model = builder.build_network(constants, config)
+    fine_tuning.carry_over(constants, config, model, builder.band_layers(constants))
     return model, start
 
 
@@ -101,10 +98,11 @@ def test_a_network_with_a_new_band_predicts_what_its_start_predicts(tmp_path, mo
     assert "bands carried over: green to B3, red to B4, blue to B2; new, with weights of 0: dem" in printed
     assert start["band_mean"] == [60.0, 5.0, 50.0, 70.0] and start["band_variance"] == [900.0, 800.0, 900.0, 900.0]
     images = np.random.default_rng(1).uniform(0, 255, (2, size, size, 4)).astype(np.float32)
-    source = model_files.resized(Run(tmp_path / "results/source").model(to_store=True), (size, size))
+    source = model_files.resized(model_files.load_model(tmp_path / "results/source", to_store=True), (size, size))
     expected = np.asarray(source(images[..., [2, 0, 3]]))
     assert np.ptp(expected) > 0.01
-    np.testing.assert_allclose(model(images), expected, atol=1e-5)
+    # a convolution of four bands may add up in another order than one of three, which fifty layers carry on
+    np.testing.assert_allclose(model(images), expected, atol=5e-5)
 
 
 @pytest.mark.parametrize("fusion", ["difference", pytest.param("attention", marks=pytest.mark.slow)])
@@ -114,7 +112,7 @@ def test_a_network_of_two_dates_is_carried_over_with_the_same_bands_only(tmp_pat
     constants = write_run(tmp_path, shape, names)
     model, _ = begin(constants, names)
     images = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, len(names))).astype(np.float32)
-    expected = np.asarray(Run(tmp_path / "results/source").model()(images))
+    expected = np.asarray(model_files.load_model(tmp_path / "results/source")(images))
     assert np.ptp(expected) > 0.01
     np.testing.assert_allclose(model(images), expected, atol=1e-5)
     with pytest.raises(UserError, match=f"FUSION {fusion} of run source takes the bands .* and no other"):
@@ -126,7 +124,7 @@ def test_bands_that_are_gone_are_dropped_and_unknown_ones_refused(tmp_path, caps
     model, _ = begin(constants, ("B4", "B3"), mean=[50.0, 60.0])
     printed = capsys.readouterr().out
     assert "red to B4, green to B3; dropped with their weights: blue" in printed and "warning" not in printed
-    source = model_files.all_layers(Run(tmp_path / "results/source").model())
+    source = model_files.all_layers(model_files.load_model(tmp_path / "results/source"))
     kernels = {layer.name: layer.get_weights()[0] for layer in source if layer.weights}
     np.testing.assert_array_equal(model.get_layer("stem").get_weights()[0], kernels["stem"][:, :, :2])
     begin(constants, RGB, mean=[0.9, 1.0, 1.1])
@@ -169,10 +167,10 @@ def test_a_frozen_encoder_keeps_its_weights_and_statistics(both_processors):
     config = {"bands": RGB, "input_shape": (32, 32, 3), "band_mean": [50.0] * 3, "band_variance": [900.0] * 3}
     keras.config.set_dtype_policy(policy)
     try:
-        model = model_files.fused(networks.build_network(constants, config))
+        model = model_files.fused(builder.build_network(constants, config))
     finally:
         keras.config.set_dtype_policy("float32")
-    networks.compile_network(model, constants, steps=2)
+    optimizer.compile_network(model, constants, steps=2)
     encoder, before = model.get_layer("encoder"), model.get_weights()
     kept = encoder.get_weights()
     rng = np.random.default_rng(0)
@@ -230,7 +228,7 @@ def test_a_run_records_what_it_started_from(place, event):
     assert config["constants"]["LEARNING_RATE"] == train.FINE_TUNING["LEARNING_RATE"]
     assert config["constants"]["BASE_FILTERS"] == 4
     assert float(rows(place / "results/event/history.csv")[0]["val_dice"]) > 0
-    models = (Run(place / "results" / run).model(to_store=True) for run in ("first", "event"))
+    models = (model_files.load_model(place / "results" / run, to_store=True) for run in ("first", "event"))
     kept, now = (model.get_layer("down1_norm1") for model in models)
     np.testing.assert_array_equal(now.moving_mean, kept.moving_mean)
     for stage in ("optimize_threshold.py", "evaluate.py"):
@@ -282,7 +280,7 @@ def test_every_backend_goes_on_from_a_start_and_keeps_what_is_frozen(tmp_path, b
     killed.communicate()
     end(begin("killed", "--resume"))
     assert rows(tmp_path / "results/killed/history.csv") == rows(tmp_path / "results/whole/history.csv")
-    first, now = (Run(tmp_path / "results" / run).model() for run in ("first", "killed"))
+    first, now = (model_files.load_model(tmp_path / "results" / run) for run in ("first", "killed"))
     assert any((a != b).any() for a, b in zip(now.get_weights(), first.get_weights(), strict=True))
     if backend == "tensorflow":
         kept = first.get_layer("encoder").get_weights()

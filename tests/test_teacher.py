@@ -8,11 +8,12 @@ import pytest
 
 import dataset
 import runs
-import splits
-from feed import PatchFeed
-from inference import probabilities
-from teacher import Teacher
+from networks.inference import probabilities
+from networks.model_files import load_model
+from patches import splits
 from tests.conftest import SMALL, assert_user_error, record, rows, run_script, write_patches
+from training.feed import PatchFeed
+from training.teacher import Teacher
 
 FEW = ("--labelled-fraction", 0.3, "--epochs", 2, *SMALL)
 
@@ -53,7 +54,7 @@ def test_targets_are_mask_and_teacher_mixed_and_the_teacher_alone_without_mask(p
     run, patches, assigned = opened
     targets = Teacher(run, patches, assigned, place / "results/cache").targets(weight) / 255
     seen = dataset.open_patches(place / "data", place / "results/cache")  # the teacher uses all bands
-    said = probabilities(run.model(), seen.read(np.arange(40)), tta=True)
+    said = probabilities(load_model(run.folder), seen.read(np.arange(40)), tta=True)
     expected = {
         "train": weight * said + (1 - weight) * seen.masks,
         "unlabelled": said,

@@ -6,12 +6,11 @@ import pytest
 from sklearn.metrics import f1_score
 
 import augment
-import calibration
 import losses
 import metrics
-import objects
 import plots
-import training_metrics
+from scores import objects
+from training import calibration, keras_metrics
 
 
 @pytest.fixture
@@ -34,7 +33,7 @@ def test_scores_are_those_of_labelled_pixels(case):
     whole.update(masks, probabilities)
     part.update(labels, seen)
     np.testing.assert_array_equal(whole.counts(), part.counts())
-    score = training_metrics.PooledDice()
+    score = keras_metrics.PooledDice()
     score.update_state(masks[..., None].astype(np.float32), probabilities[..., None])
     assert float(score.result()) == pytest.approx(f1_score(labels, seen >= 0.5))
 

@@ -1,0 +1,1 @@
+"""Experiments: one question each, answered by many trainings; the tables of the pages come from here."""

@@ -1,0 +1,252 @@
+"""Score runs under many renderings of the same test patches, and count their false alarms under the same renderings.
+
+    python experiments/renderings.py --runs rgb rgb_scratch --background-dirs data/real/landslide_free/eurosat_test \
+        --scene data/real/sentinel2_rgbn.tif
+
+A network that tells ground with landslides from ground without by how the picture was made scores well on both, and
+finds nothing in a picture that was made in another way. This table shows it. The probe tries to tell the two kinds of
+training ground by traces of compression alone, before and after the augmentation "rendering".
+
+Writes renderings.csv, renderings_probe.csv and renderings.png into OUT. Runs must take red, green and blue of 8 bits.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import augment
+import dataset
+import records
+import rendering
+import runs
+import script
+from bands import SCALE_L4S, optical_bands
+from networks.inference import probabilities
+from networks.model_files import load_model
+from patches import landslide_free
+from scores import false_alarms
+
+RESULTS_DIR = "results"  # folder of all runs
+RUNS = ("rgb",)  # names of the runs
+DATA_DIR = ""  # folder of patches; empty: each run's own data
+SPLIT = "test"  # split to score
+BACKGROUND_DIRS = ()  # folders of landslide-free pictures
+SCENE = ""  # GeoTIFF of a landslide-free scene, with red, green and blue as its first bands, in digital numbers
+BATCH_SIZE = 32  # patches in a batch
+OUT = "results/figures"  # folder of the tables and the picture
+
+L4S_RGB = np.array([SCALE_L4S[i] for i in (3, 2, 1)])
+# The RGB subset holds L4S's values times 255 / (largest of the patch): 57.5 is 55.2, its mean of green, by 0.96, L4S's.
+TO_EUROSAT = L4S_RGB / 57.5 * 255 / 2750  # EuroSAT shows 0 to 2750 digital numbers as 0 to 255
+HAZE = np.array([14, 19, 25])  # grey levels of light scattered by the air, most in blue
+
+
+def each(change):
+    """Make a rendering of a function of one picture (H x W x 3, 0 to 255); masks stay."""
+
+    def render(images, masks):
+        changed = [np.clip(np.rint(change(image)), 0, 255) for image in images]
+        return np.stack(changed).astype(np.float32), masks
+
+    return render
+
+
+def moved(factor, shift=0.0):
+    """Make a rendering with pixels `factor` times as large, moved by `shift` pixels; masks follow the size only."""
+
+    def render(images, masks):
+        pairs = [augment.with_pixels(*pair, factor, shift) for pair in zip(images, masks, strict=True)]
+        images, changed = (np.stack(parts) for parts in zip(*pairs, strict=True))
+        return np.rint(images), masks if shift else changed
+
+    return render
+
+
+def lossy(kind, quality):
+    """Make a rendering that compresses."""
+    return each(lambda image: rendering.compressed(image.astype(np.uint8), kind, quality))
+
+
+RENDERINGS = {
+    "as stored": each(lambda image: image),
+    "JPEG 90": lossy("JPEG", 90),
+    "JPEG 75": lossy("JPEG", 75),
+    "JPEG 50": lossy("JPEG", 50),
+    "WebP 90": lossy("WEBP", 90),
+    "brightness x 0.7": each(lambda image: 0.7 * image),
+    "brightness x 1.5": each(lambda image: 1.5 * image),
+    "stretched per band": each(lambda image: rendering.stretch(image, 255)),
+    "EuroSAT's stretch": each(lambda image: image * TO_EUROSAT),
+    "EuroSAT's stretch, JPEG 75": each(
+        lambda image: rendering.compressed(np.clip(np.rint(image * TO_EUROSAT), 0, 255).astype(np.uint8), "JPEG", 75)
+    ),
+    "gamma 0.7": each(lambda image: 255 * (image / 255) ** 0.7),
+    "gamma 1.4": each(lambda image: 255 * (image / 255) ** 1.4),
+    "haze added": each(lambda image: image + HAZE),
+    "haze removed": each(lambda image: image - HAZE),
+    "moved by half a pixel": moved(1.0, 0.5),
+    "enlarged 1.5 times": moved(1 / 1.5),
+    "reduced 1.5 times": moved(1.5),
+}
+SCALINGS = {  # of digital numbers to 8 bits, for the scene
+    "2nd to 98th percentile": lambda scene, seen: (
+        255 * (scene - np.percentile(scene[seen], 2, 0)) / np.ptp(np.percentile(scene[seen], [2, 98], 0), 0)
+    ),
+    "0 to 2750": lambda scene, seen: scene * (255 / 2750),
+    "Landslide4Sense": lambda scene, seen: scene / L4S_RGB * 57.5,
+}
+
+
+def main():
+    """Score every run under every rendering, try the probe, and write the tables and the picture."""
+    cache, out = Path(RESULTS_DIR, "cache"), Path(OUT)
+    rows, probe_rows = [], []
+    opened = [runs.open_run(RESULTS_DIR, name) for name in RUNS]
+    for run in opened:  # packed before the work, which a missing folder would otherwise end
+        landslide_free.open_background(run.constants["BACKGROUND_DIRS"], landslide_free.Form.of_run(run.config), cache)
+    for name, run in zip(RUNS, opened, strict=True):
+        patches, indices, _ = dataset.open_for_run(run, SPLIT, DATA_DIR, cache)
+        ground = landslide_free.open_background(BACKGROUND_DIRS, landslide_free.Form.of(patches), cache)
+        model, threshold = load_model(run.folder), run.threshold()
+        for title, render in RENDERINGS.items():
+            rows.append({"run": name, "rendering": title, **score(model, patches, indices, threshold, render)})
+            rows[-1] |= alarms(model, ground, threshold, render)
+            print(", ".join(f"{key} {value:.4f}" if type(value) is float else value for key, value in rows[-1].items()))
+        for title, change in SCALINGS.items() if SCENE else ():
+            share = scene_alarms(model, threshold, change)
+            rows.append({"run": name, "rendering": f"scene, {title}", "dice": "", "ground_pixels": share})
+            print(f"{name}: {title}: {share:.2%} of {SCENE}")
+        if trained_with := run.constants["BACKGROUND_DIRS"]:
+            ground = landslide_free.open_background(trained_with, landslide_free.Form.of(patches), cache)
+            probe_rows += [{"run": name, **row} for row in probe(patches, ground)]
+            print("probe:", ", ".join(f"{row['patches']} {row['accuracy']:.3f}" for row in probe_rows[-2:]))
+    header = ("run", "rendering", "dice", "precision", "recall", "ground_pixels", "ground_patches")
+    records.write_csv(out / "renderings.csv", header, [[row.get(key, "") for key in header] for row in rows])
+    if probe_rows:
+        records.write_csv(out / "renderings_probe.csv", probe_rows[0], [row.values() for row in probe_rows])
+    draw([row for row in rows if row["dice"] != ""], patches, indices, out / "renderings.png")
+    print(f"written: {out}/renderings.csv, renderings.png")
+
+
+def score(model, patches, indices, threshold, render):
+    """Score the test patches under a rendering."""
+    import metrics
+
+    counts = np.zeros(3, int)
+    for start in range(0, len(indices), BATCH_SIZE):
+        batch = indices[start : start + BATCH_SIZE]
+        images, masks = render(patches.read(batch), patches.read_masks(batch))
+        tp, fp, fn, _ = metrics.confusion(masks, probabilities(model, images) >= np.float32(threshold))
+        counts += tp.sum(), fp.sum(), fn.sum()
+    found = metrics.scores(*counts)
+    return {name: float(found[name]) for name in ("dice", "precision", "recall")}
+
+
+def alarms(model, ground, threshold, render):
+    """Count the false alarms on landslide-free ground under a rendering."""
+    if not ground:
+        return {}
+
+    class Rendered:
+        extents, read_masks = ground.extents, ground.read_masks
+
+        @staticmethod
+        def read(indices):
+            return render(ground.read(indices), ground.read_masks(indices))[0]
+
+    found = false_alarms.summary(*false_alarms.count(model, Rendered, np.arange(len(ground)), threshold, BATCH_SIZE))
+    return {"ground_pixels": found["pixel_share"], "ground_patches": found["patch_share"]}
+
+
+def scene_alarms(model, threshold, change):
+    """Return the share of a landslide-free scene at or above the threshold, in tiles of a patch, without no data."""
+    import rasterio
+
+    with rasterio.open(SCENE) as file:
+        scene = np.moveaxis(file.read((1, 2, 3)), 0, -1).astype(np.float32)
+    seen = (scene > 0).any(-1)
+    scene = np.where(seen[..., None], np.clip(np.rint(change(scene, seen)), 0, 255), 0)
+    size, counts = model.input_shape[1], np.zeros(2, int)
+    for row in range(0, scene.shape[0] - size + 1, size):
+        for column in range(0, scene.shape[1] - size + 1, size):
+            tile = np.s_[row : row + size, column : column + size]
+            if seen[tile].any():
+                alarm = probabilities(model, scene[tile][None].astype(np.float32))[0] >= np.float32(threshold)
+                counts += np.count_nonzero(alarm & seen[tile]), np.count_nonzero(seen[tile])
+    return float(counts[0] / counts[1])
+
+
+def probe(patches, ground, number=1000, seed=0):
+    """Tell landslide patches from landslide-free ones by traces of compression: accuracy of a linear classifier.
+
+    The traces: the mean step between neighbouring rows, and columns, for each place modulo 8, over the mean of all
+    eight. JPEG and WebP work in blocks, so steps are larger at some places. Without traces the accuracy is one half.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    rng = np.random.default_rng(seed)
+    chosen = [rng.permutation(len(kind))[:number] for kind in (patches, ground)]
+    images = [kind.read(np.sort(part)) for kind, part in zip((patches, ground), chosen, strict=True)]
+    size = min(map(len, images))
+    images = np.concatenate([part[:size] for part in images])
+    kinds = np.repeat([0, 1], size)
+    augmented = np.empty_like(images)
+    for name in ("affine", "pixel_size", "rendering"):
+        for start in range(0, len(images), BATCH_SIZE):
+            part = np.s_[start : start + BATCH_SIZE]
+            entering = (images if name == "affine" else augmented)[part]
+            augmented[part] = augment.AUGMENTATIONS[name](
+                entering, entering[..., 0], rng, optical_bands(patches.bands)
+            )[0]
+    rows = []
+    for title, pictures in (("as stored", images), ("augmented", augmented)):
+        # only the first 64 pixels: what a smaller picture covers
+        steps = [np.abs(np.diff(pictures[:, :64, :64].mean(-1), axis=axis)).mean(3 - axis) for axis in (1, 2)]
+        steps = [np.stack([step[:, place::8].mean(1) for place in range(8)], 1) for step in steps]
+        traces = np.hstack([step / (step.mean(1, keepdims=True) + 1e-6) for step in steps])
+        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        order = rng.permutation(len(kinds))
+        accuracy = cross_val_score(classifier, traces[order], kinds[order], cv=5).mean()
+        rows.append({"patches": title, "number": len(kinds), "accuracy": round(float(accuracy), 3)})
+    return rows
+
+
+def draw(rows, patches, indices, path):
+    """Draw one patch under every rendering above the scores of each run."""
+    import matplotlib.pyplot as plt
+
+    import plots
+
+    shown = max(indices[:100], key=lambda i: patches.masks[i].sum())
+    titles, names = list(RENDERINGS), list(dict.fromkeys(row["run"] for row in rows))
+    figure = plt.figure(figsize=(14, 6.5), layout="constrained")
+    pictures, below = figure.subfigures(2, 1, height_ratios=(1, 2.2))
+    for axis, title in zip(pictures.subplots(2, 9).flat, [*titles, None], strict=True):
+        axis.set_axis_off()
+        if title:
+            image, mask = RENDERINGS[title](patches.read([shown]), patches.read_masks([shown]))
+            axis.imshow(image[0].astype(np.uint8))
+            axis.contour(mask[0], [0.5], colors="yellow", linewidths=0.6)
+            axis.set_title(title, fontsize=7)
+    upper, lower = below.subplots(2, 1, sharex=True)
+    for colour, name in zip((plots.BLUE, plots.ORANGE, plots.GREEN, plots.PURPLE), names, strict=False):
+        own = [row for row in rows if row["run"] == name]
+        upper.plot(titles, [row["dice"] for row in own], "o-", color=colour, label=name)
+        if "ground_pixels" in own[0]:
+            lower.plot(titles, [100 * row["ground_pixels"] for row in own], "o-", color=colour, label=name)
+    upper.set(ylabel="Dice, test patches", ylim=(0, 1))
+    upper.legend(frameon=False, ncols=4)
+    lower.set(ylabel="landslide-free ground\npredicted, %", ylim=(0, None))
+    lower.set_xticks(range(len(titles)), titles, rotation=30, ha="right")
+    for axis in (upper, lower):
+        axis.grid(alpha=0.3)
+    plots.save(figure, path)
+
+
+if __name__ == "__main__":
+    script.start(main)

@@ -1,0 +1,81 @@
+"""What the constants of train.py say of a network, before Keras is imported: whether it fits, which sizes it takes."""
+
+from bands import date_groups, optical_bands
+from networks.keras_start import hardware_has_bfloat16, has_gpu, import_keras
+from script import UserError
+
+# Constants that decide which weights a network has.
+SHAPE = tuple(
+    "MODEL ENCODER ENLARGE BASE_FILTERS MAX_FILTERS DEPTH STEM CONV_BLOCK FUSION STRIDE MULTI_SCALE_LOGITS".split()
+)
+
+
+def check_fit(constants, input_shape, bands):
+    """Raise UserError if the network or the augmentation cannot take patches of this shape and these bands.
+
+    Args:
+        constants: of train.py, {NAME: value}. input_shape: (height, width, bands). bands: their names.
+    """
+    height, width, _ = input_shape
+    unet, encoder = constants["MODEL"] == "unet", constants["ENCODER"]
+    divisor, hint = 2 ** constants["DEPTH"], "lower DEPTH or "
+    if not unet:
+        divisor, hint = 8 * constants["STRIDE"], "lower STRIDE or "
+    if encoder != "none":
+        divisor, hint = 32 // constants["ENLARGE"], ""
+        if not unet or constants["FUSION"] != "stack":
+            raise UserError(f"ENCODER {encoder} goes with MODEL unet and FUSION stack only")
+    if constants["START_FROM"]:
+        hint = ""  # the network is that of another run
+    if height % divisor or width % divisor:
+        raise UserError(f"patches of {height} x {width} pixels are not divisible by {divisor}: {hint}pad them")
+    if constants["FREEZE"] == "encoder" and encoder == "none":
+        raise UserError("FREEZE encoder is for networks with a pre-trained encoder, and ENCODER is none")
+    if "dihedral" in constants["AUGMENT"] and height != width:
+        raise UserError(f"dihedral needs square patches, not {height} x {width}: use --augment flips affine")
+    if "compression" in constants["AUGMENT"] and len(optical_bands(bands)) != 3:
+        raise UserError("AUGMENT compression is for pictures: it needs three bands of light")
+    if encoder != "none":
+        import_keras()
+        from networks.encoders import check_encoder
+
+        check_encoder(encoder, height * constants["ENLARGE"], width * constants["ENLARGE"])
+    fusion = constants["FUSION"]
+    if fusion == "stack":
+        return
+    try:
+        dates, _ = date_groups(bands)
+    except ValueError as error:
+        raise UserError(f"BANDS: {error}") from None
+    if not unet or len(dates) < 2 or (fusion == "difference" and len(dates) > 2):
+        fitting = "two dates" if fusion == "difference" else "two dates or more"
+        raise UserError(
+            f"FUSION {fusion} needs the unet and series of {fitting}; "
+            f"here MODEL is {constants['MODEL']} and the number of dates is {len(dates)}"
+        )
+
+
+def has_fixed_size(constants):
+    """Return whether the network of a run takes only images of the size of its patches."""
+    return constants.get("MODEL") == "segformer" or constants.get("FUSION") == "attention"
+
+
+def total_stride(constants, input_shape):
+    """Return the number of pixels of which the sides of an image must be multiples, for the network of a run.
+
+    Of a network of fixed size, or whose constants are unknown, this is the side of its patches.
+    """
+    if has_fixed_size(constants) or constants.get("MODEL") != "unet" or "DEPTH" not in constants:
+        return max(input_shape[:2])
+    return 32 if constants["ENCODER"] != "none" else 2 ** constants["DEPTH"]
+
+
+def smaller_network(constants):
+    """Return a hint to use a smaller U-Net on a CPU without bfloat16, or "" where it does not apply."""
+    large = constants["MODEL"] == "unet" and constants["ENCODER"] == "none" and constants["BASE_FILTERS"] > 24
+    if not large or has_gpu() or hardware_has_bfloat16():
+        return ""
+    return (
+        "this processor has no bfloat16: --base-filters 24 --max-filters 96 --epochs 60 takes a fifth of the time, "
+        "with a test Dice of 0.709 instead of 0.725 on the RGB subset (docs/training.md)"
+    )

@@ -1,0 +1,56 @@
+"""The network that the constants of train.py describe."""
+
+from bands import date_groups
+from networks.encoders import DECODER_FILTERS, LITE0, build_encoder_unet
+from networks.segformer import build_segformer
+from unet import build_unet
+
+
+def build_network(constants, config):
+    """Build the network from Keras's own layers, not compiled.
+
+    Args:
+        constants: of train.py, {NAME: value}.
+        config: of the run; only input_shape, bands, band_mean and band_variance are used. A run that started from
+            another normalises as that one, and has these statistics in `start`.
+    """
+    known = config.get("start") or config
+    statistics = {"mean": known["band_mean"], "variance": known["band_variance"]}
+    if constants["MODEL"] == "segformer":
+        return build_segformer(config["input_shape"], constants["STRIDE"], constants["DROPOUT"], **statistics)
+    if constants["ENCODER"] != "none":
+        return build_encoder_unet(
+            config["input_shape"],
+            config["bands"],
+            encoder=constants["ENCODER"],
+            enlarge=constants["ENLARGE"],
+            dropout=constants["DROPOUT"],
+            **statistics,
+        )
+    return build_unet(
+        config["input_shape"],
+        base_filters=constants["BASE_FILTERS"],
+        depth=constants["DEPTH"],
+        max_filters=constants["MAX_FILTERS"],
+        block=constants["CONV_BLOCK"],
+        dropout=constants["DROPOUT"],
+        multi_scale_logits=constants["MULTI_SCALE_LOGITS"],
+        stem=constants["STEM"],
+        dates=None if constants["FUSION"] == "stack" else date_groups(config["bands"]),
+        fusion=constants["FUSION"],
+        **statistics,
+    )
+
+
+def band_layers(constants):
+    """Return {name: number of other channels behind the bands} of the convolutions that the bands enter unmixed."""
+    if constants["MODEL"] == "segformer":
+        return {"stage0_patches": 0}
+    if constants["ENCODER"] != "none":
+        enlarge = constants["ENLARGE"]
+        first = "stem_conv" if constants["ENCODER"] == LITE0 else "as_imagenet"
+        return {first: 0, f"up{enlarge}_conv1": DECODER_FILTERS[enlarge]}
+    if constants["FUSION"] != "stack":  # the encoder sees one date; fine_tuning.check_bands wants the same bands
+        return {}
+    names = ("stem", "full_detail") if constants["STEM"] == 2 else ("down0_conv1", "down0_shortcut")
+    return dict.fromkeys(names, 0)

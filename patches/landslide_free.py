@@ -1,0 +1,186 @@
+"""Ground without landslides: folders of pictures or patches, of any size and without masks, packed as patches.
+
+A model that has only seen patches with landslides finds them everywhere. All pixels of these folders are background:
+training mixes them into each batch, and every stage counts the false alarms on those held out.
+"""
+
+import hashlib
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock
+
+from bands import band_names
+from patches import image_files
+from patches.layouts import HDF5, PICTURES, SPLITS
+from patches.packing import PACK_FORMAT, JoinedPatches, PackWriter, Patches, content_hash, read_pack
+from patches.reading import Fault, check_readable, checked_image, from_picture, read_stored
+from script import UserError, progress
+
+SUFFIXES = (*HDF5, *PICTURES, ".webp")
+LEAST = 32  # pixels a side: smaller pictures, and smaller rests of a cut picture, show too little ground
+FRACTIONS = (0.8, 0.1, 0.1)  # shares of the sources for training, validation and test
+
+
+class Form(NamedTuple):
+    """What landslide-free ground must have in common with the patches it is used with."""
+
+    shape: tuple  # height, width and bands of a file
+    dtype: str
+    file_bands: tuple  # names of all bands
+    bands: tuple  # names of those that the network takes
+
+    @classmethod
+    def of(cls, patches):
+        """Return the form of packing.Patches."""
+        return cls(patches.images.shape[1:], patches.dtype, patches.file_bands, patches.bands)
+
+    @classmethod
+    def of_run(cls, config):
+        """Return the form of the patches that a run was trained on; runs of earlier versions lack the type."""
+        count = config["file_bands"]
+        dtype = config.get("file_dtype", "float32")
+        names = tuple(config.get("file_band_names") or band_names(count))
+        return cls((*config["input_shape"][:2], count), dtype, names, tuple(config["bands"]))
+
+
+def open_background(folders, form, cache_dir="results/cache"):
+    """Find, check and pack landslide-free ground, or open the cache if no file has changed since.
+
+    Pictures larger than a patch are cut into patches; what is smaller than a patch lies in its top left corner and is
+    mirrored beyond. Equal patches are kept once.
+
+    Args:
+        folders: folders that hold pictures (PNG, TIFF, JPEG, WebP) or HDF5 patches (`img`), at any depth.
+        form: Form of the patches that this ground is used with; its values must have the same units, too.
+        cache_dir: where packed folders are kept.
+
+    Returns:
+        packing.Patches whose masks are all 0. `own_splits` are split by source, `extents` the part of each patch that
+        is not mirrored. None without folders.
+
+    Raises:
+        UserError: a folder holds no pictures, or a file cannot be used.
+    """
+    if not folders:
+        return None
+    files = [pair for folder in folders for pair in find_pictures(folder)]
+    state = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files]
+    key = hashlib.sha256(repr((PACK_FORMAT, form.shape, form.dtype, state)).encode()).hexdigest()
+    folder = Path(cache_dir, f"background-{key[:12]}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_suffix(".lock")):
+        record = read_pack(folder)
+        if record.get("key") != key:
+            record = pack(files, form.shape, np.dtype(form.dtype), folder, key)
+    return Patches(" ".join(map(str, folders)), folder, record, form.bands, form.file_bands)
+
+
+def join(patches, landslide_free, count, share, seed=0):
+    """Join landslide-free ground to the patches that a network is trained on.
+
+    Args:
+        patches, landslide_free: packing.Patches.
+        count: patches of the validation split. As much landslide-free ground is added to it as training has, so that
+            the epoch that is kept is one with few false alarms.
+        share: of landslide-free ground in a batch.
+        seed: of the choice for validation.
+
+    Returns:
+        (packing.JoinedPatches, positions of landslide-free training patches, positions of those for validation).
+
+    Raises:
+        UserError: there are too few pictures for three splits.
+    """
+    places = {split: len(patches) + np.flatnonzero(landslide_free.own_splits == split) for split in SPLITS}
+    if not all(map(len, places.values())):
+        raise UserError("--background-dirs: too few pictures to split into training, validation and test")
+    held_out = np.random.default_rng(seed).permutation(places["validation"])[: round(count * share / (1 - share))]
+    return JoinedPatches(patches, landslide_free), places["train"], np.sort(held_out)
+
+
+def find_pictures(folder):
+    """List (name, path) of the pictures and patches in a folder, at any depth; names start with the folder's own."""
+    folder = Path(folder)
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+    if not paths:
+        missing = "no such folder" if not folder.is_dir() else "no pictures (.png, .tif, .jpg, .webp) or patches (.h5)"
+        raise UserError(f"{folder}: {missing}: --background-dirs takes folders of ground without landslides")
+    top = folder.resolve().name
+    return [(f"{top}/{path.relative_to(folder).as_posix()}", path) for path in paths]
+
+
+def pack(files, shape, dtype, folder, key):
+    """Cut all files to patches and write the cache; return its record."""
+    names, extents, seen = [], [], set()
+    mask = np.zeros(shape[:2], np.uint8)
+    with PackWriter(folder, dtype) as writer:
+        for name, path in progress(files, f"packing {len(files)} landslide-free pictures"):
+            for corner, image, extent in tiles(*read_image(path, shape[2], dtype), shape[:2]):
+                content = content_hash(image)
+                if content not in seen:
+                    seen.add(content)
+                    writer.add(name, image, mask)
+                    names.append(f"{name}@{corner[0]},{corner[1]}" if any(corner) else name)
+                    extents.append(extent)
+        record = writer.record(
+            key=key,
+            shape=list(shape),
+            names=names,
+            numbers=[source(name) for name in names],
+            splits=[split_of(source(name)) for name in names],
+            labelled=[True] * len(names),
+            extents=extents,
+            faults=[],
+        )
+        writer.finish(record)
+    return record
+
+
+def read_image(path, bands, dtype):
+    """Read a picture or patch: (height x width x bands as it is kept, height x width bool: where there is no data).
+
+    Raises UserError that names the file.
+    """
+    try:
+        check_readable(path)
+        stored = path.suffix.lower() in HDF5
+        image, gap = read_stored(path)[:2] if stored else from_picture(image_files.read, path, bands)
+        image, gap = checked_image(image, gap)
+    except Fault as fault:
+        raise UserError(f"{path}: {fault}") from None
+    if image.shape[2] != bands:
+        raise UserError(f"{path}: has {image.shape[2]} bands, the training patches have {bands}")
+    if min(image.shape[:2]) < LEAST:
+        raise UserError(f"{path}: is {image.shape[0]} x {image.shape[1]} pixels; {LEAST} a side are the least")
+    if dtype != np.float32 and not np.can_cast(image.dtype, dtype):
+        raise UserError(f"{path}: holds {image.dtype}, the training patches {dtype}")
+    return image.astype(dtype, copy=False), np.zeros(image.shape[:2], bool) if gap is None else gap
+
+
+def tiles(image, gap, size):
+    """Cut an image into patches of `size`; yield ((row, column), patch, (rows, columns) that are not mirrored).
+
+    Patches with pixels without data are left out.
+    """
+    height, width = image.shape[:2]
+    for row in range(0, height, size[0]):
+        for column in range(0, width, size[1]):
+            part = image[row : row + size[0], column : column + size[1]]
+            if min(part.shape[:2]) < LEAST or gap[row : row + size[0], column : column + size[1]].any():
+                continue
+            beyond = [(0, full - length) for full, length in zip(size, part.shape[:2], strict=True)]
+            yield (row, column), np.pad(part, (*beyond, (0, 0)), "reflect"), part.shape[:2]
+
+
+def source(name):
+    """Return what a patch was cut from: crops named NAME_ROW_COLUMN, and all patches of one file, share a source."""
+    return re.sub(r"(?<=\d)_\d+_\d+$", "", name.split("@")[0].rsplit(".", 1)[0])
+
+
+def split_of(source):
+    """Assign a source to a split, by its name alone: adding files moves no other file."""
+    place = int.from_bytes(hashlib.blake2b(source.encode(), digest_size=4).digest(), "big") / 2**32
+    return SPLITS[int(np.searchsorted(np.cumsum(FRACTIONS)[:-1], place, side="right"))]

@@ -1,0 +1,112 @@
+"""Series of dates: the NetCDF-4 files of Sen12Landslides as they are published (doi 10.1038/s41597-025-06167-2).
+
+A file holds 15 dates of one place: variables B02 ... B12 (Sentinel-2, digital numbers), SCL (scene classification), DEM
+(metres) and MASK (0/1, the same on every date), each (time, x, y) or (time, y, x). The attribute `pre_post_dates` gives
+the dates around the event. NetCDF-4 is HDF5, so h5py reads it. The bands of the chosen dates are stacked into one
+image, date after date, followed by slope and elevation; other modules treat it as an image with more bands.
+"""
+
+import ast
+
+import h5py
+import numpy as np
+
+from bands import BANDS_SEN12
+from patches.slope import horn_slope
+from records import atomic_hdf5
+
+UNUSABLE = (0, 1, 3, 8, 9, 10)  # of SCL: no data, defective, cloud shadow, cloud (likely, certain), thin cirrus
+PIXEL = 10.0  # metres
+
+
+class NotASeries(Exception):
+    """A file that does not have this form; the text says what is wrong."""
+
+
+def read_series(path, dates):
+    """Read the chosen dates: image H x W x bands of `bands.dated_names(dates)`, float32, and mask H x W.
+
+    Raises:
+        NotASeries: a variable is missing, or there are too few dates. A damaged file raises the errors of h5py.
+    """
+    with h5py.File(path) as file:
+        missing = [name for name in (*BANDS_SEN12, "SCL", "DEM", "MASK") if name not in file]
+        if missing:
+            raise NotASeries(f"has no variable {missing[0]}, which Sentinel-2 files of Sen12Landslides have")
+        clouds = np.isin(file["SCL"][()], UNUSABLE).mean((1, 2))
+        chosen = choose_dates(clouds, event_dates(file.attrs), dates)
+        light = [plane(file[band], date) for date in chosen for band in BANDS_SEN12]
+        dem = plane(file["DEM"], 0).astype(np.float32)
+        mask = plane(file["MASK"], chosen[-1])
+    slope = horn_slope(np.pad(dem, 1, constant_values=np.nan), PIXEL, PIXEL)
+    return np.stack([*light, slope, dem], -1).astype(np.float32), mask
+
+
+def plane(variable, date):
+    """Read one date of a variable, rows along y. Dimensions without names are assumed to be in the order time, x, y."""
+    names = [dimension[0].name.strip("/") if len(dimension) else "" for dimension in variable.dims]
+    return variable[date] if names[1:] == ["y", "x"] else variable[date].T
+
+
+def write_series(path, variables, attributes):
+    """Write a file of this form, whole or not at all.
+
+    Args:
+        path: of the file.
+        variables: {name: dates x height x width} of the variables that `read_series` reads.
+        attributes: of the file; without `pre_post_dates` the place counts as one without an event.
+    """
+    dates, height, width = variables["MASK"].shape
+    with atomic_hdf5(path) as file:
+        axes = {"time": 16 * np.arange(dates), "x": PIXEL * np.arange(width), "y": -PIXEL * np.arange(height)}
+        for name, values in axes.items():
+            file[name] = values
+            file[name].make_scale(name)
+        file["time"].attrs.update({"units": "days since 2023-01-01", "calendar": "proleptic_gregorian"})
+        for name, values in variables.items():
+            kind = np.uint8 if name == "MASK" else np.int16
+            limits = np.iinfo(kind)
+            stored = np.clip(np.rint(values), limits.min, limits.max).astype(kind)
+            file[name] = stored.transpose(0, 2, 1)
+            for axis, label in enumerate(axes):
+                file[name].dims[axis].attach_scale(file[label])
+        file.attrs.update({"annotated": str("pre_post_dates" in attributes), "satellite": "s2", **attributes})
+
+
+def event_dates(attributes):
+    """Return the positions of the last date before and the first after the event; None if the file lacks them.
+
+    For several events, they are the last date before the first event and the first after the last one.
+    """
+    try:
+        told = attributes["pre_post_dates"]
+        told = ast.literal_eval(told.decode() if isinstance(told, bytes) else str(told))  # fixed-length text is bytes
+        told = told if isinstance(told, list | tuple) else [told]
+        pre, post = min(int(each["pre"]) for each in told), max(int(each["post"]) for each in told)
+    except (KeyError, ValueError, SyntaxError, TypeError):  # UnicodeDecodeError is a ValueError
+        return None
+    return (pre, post) if 0 <= pre < post else None
+
+
+def choose_dates(clouds, event, dates):
+    """Choose the dates to use; return their positions, in order of time.
+
+    Args:
+        clouds: share of unusable pixels on each date.
+        event: positions of the last date before and the first after the event; None: the middle of the series.
+        dates: 1: the clearest after the event. 2: the clearest before and the clearest after. More: the clearest after
+            the event and the clearest of all others. If dates are equally clear, the nearest to the event.
+
+    Raises:
+        NotASeries: there are too few dates.
+    """
+    count = len(clouds)
+    pre, post = event if event and event[1] < count else (count // 2 - 1, count // 2)
+    before = sorted(range(pre + 1), key=lambda i: (clouds[i], pre - i))
+    after = sorted(range(post, count), key=lambda i: (clouds[i], i - post))
+    if dates > count or not before or not after:
+        raise NotASeries(f"has {count} dates: {dates} cannot be chosen")
+    if dates <= 2:
+        return [*before[: dates - 1], after[0]]
+    others = sorted((i for i in range(count) if i != after[0]), key=lambda i: (clouds[i], abs(i - post)))
+    return sorted([after[0], *others[: dates - 1]])

@@ -1,0 +1,1 @@
+"""A map compared with an inventory, on the ground."""

@@ -1,0 +1,250 @@
+"""A map compared with a reference: both opened on one grid, and all figures of scores.json."""
+
+import contextlib
+from dataclasses import dataclass
+
+import numpy as np
+
+import metrics
+from scenes import vectors
+from scenes.comparing import agreement, estimates
+from scenes.comparing.layers import PolygonLayer, RasterLayer, metric_grid, read_polygons
+from scenes.geodesy import to_geodetic
+from scenes.pixel_grid import PixelGrid
+from scenes.vectors import LANDSLIDES, SEEN, is_vector, read_layers, read_shapes
+from script import UserError
+
+FILES = ("scores.json", "objects.csv", "by_size.csv", "comparison.png")  # that compare_maps.py writes
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """How a map is compared; see the constants of compare_maps.py."""
+
+    threshold: float | None
+    min_confidence: float
+    map_layer: str
+    reference_layer: str
+    resolution: float
+    tolerance: float
+    iou: float
+    found: float
+    overlap: float
+    sizes: tuple
+    block: float
+    bootstrap: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two layers on one grid, and the PolygonLayer of the area in which the reference is complete, or None."""
+
+    mapped: PolygonLayer | RasterLayer
+    reference: PolygonLayer | RasterLayer
+    area: PolygonLayer | None
+    grid: PixelGrid
+
+
+@contextlib.contextmanager
+def open_pair(map_path, reference_path, area_path, settings):
+    """Open a map and a reference on one grid: that of the map, else of the reference, else a metric one.
+
+    Raises:
+        UserError: one cannot be read, or laid over the other.
+    """
+    area = read_layers(area_path, map_path, own=SEEN) if area_path else None
+    if area is not None and not len(area):
+        raise UserError(f"{area_path} holds no shapes: it is empty")
+    rasters, tables, seen = {}, {}, {}
+    given = {
+        "map": (map_path, reference_path, settings.map_layer, settings.threshold, settings.min_confidence),
+        "reference": (reference_path, map_path, settings.reference_layer, None, 0.0),
+    }
+    with contextlib.ExitStack() as stack:
+        for name, (path, other, layer, threshold, least) in given.items():
+            if is_vector(path):
+                if threshold is not None:
+                    raise UserError(f"{path} holds polygons: --threshold is for probabilities")
+                tables[name] = read_polygons(path, other, layer, f"--{name}-layer", least)
+                has_seen = layer in ("", LANDSLIDES) and {LANDSLIDES, SEEN} <= set(vectors.layers(path))
+                seen[name] = read_shapes(path, other, SEEN) if has_seen else None
+            else:
+                if least:
+                    raise UserError(f"{path} is a raster: --min-confidence is for polygons")
+                own = next(iter(rasters.values())).grid if rasters else None
+                rasters[name] = RasterLayer(path, own, threshold)
+                stack.callback(rasters[name].close)
+        if rasters:
+            grid, over = next((layer.grid, layer.path) for layer in rasters.values())
+        else:
+            frame = area if seen["map"] is None else seen["map"]
+            if frame is not None and not len(frame):
+                raise UserError(f"{map_path} holds no ground that was judged: there is nothing to compare")
+            if frame is None:
+                raise UserError(
+                    "two vector files need --area, the polygons in which the reference is complete: outside of it "
+                    "nobody knows what is a false alarm"
+                )
+            grid, over = metric_grid(frame, settings.resolution), map_path
+        area = PolygonLayer(area, grid, area_path, over, small=False) if area_path else None
+        layers = dict(rasters)
+        for name, table in tables.items():
+            path, judged = given[name][0], seen[name]
+            ground = None if judged is None else PolygonLayer(judged, grid, path, over, None, True, small=False)
+            if ground is None and name == "map":
+                ground = area  # beyond it nothing is known of the map
+            layers[name] = PolygonLayer(table, grid, path, over, ground, may_be_empty=judged is not None)
+        yield Pair(layers["map"], layers["reference"], area, grid)
+
+
+def check_judged(tally, map_path, reference_path, area_path):
+    """Raise UserError if no pixel could be judged, saying why."""
+    known, within, judged = tally.known
+    if judged:
+        return
+    if not known:
+        raise UserError(f"{map_path} holds no ground that was judged: there is nothing to compare")
+    if not within:
+        raise UserError(
+            f"{area_path} holds the centre of no judged pixel of {map_path}: it is smaller than a pixel, or lies where "
+            "the map was not judged"
+        )
+    raise UserError(f"{reference_path} does not lie over {area_path or map_path}: there is nothing to compare")
+
+
+# ---------------------------------------------------------------------- figures
+
+
+def scores(tally, pair, settings):
+    """Compute the figures of a Tally; returns (record of scores.json, rows of by_size.csv)."""
+    agreement.compare_objects(tally, settings.iou, settings.found, settings.overlap)
+    mapped, reference = tally.map_objects, tally.reference_objects
+    sizes = agreement.by_size(mapped, reference, settings.sizes)
+    chosen = reference["counted"]
+    record = {
+        "pixels": pixel_scores(tally, pair, settings),
+        "boundary": {"tolerance_m": settings.tolerance, **boundary_scores(tally.boundary)},
+        "objects": {
+            **{name: int(objects["counted"].sum()) for name, objects in (("map", mapped), ("reference", reference))},
+            **left_out(mapped, reference),
+            "iou": settings.iou,
+            **agreement.one_to_one(mapped, reference),
+            **{key: value for key, value in sizes[-1].items() if key.startswith(("found", "touched", "false"))},
+        },
+        "half_found": agreement.half_found(
+            reference["area"][chosen], reference["found"][chosen], settings.bootstrap, settings.seed
+        ),
+        "shift": measured_shift(mapped, reference, pair.grid),
+        **totals(tally),
+    }
+    return record, sizes
+
+
+def pixel_scores(tally, pair, settings):
+    """Return the scores of evaluate.py over all judged pixels; the interval is over blocks."""
+    counts = tally.confusion
+    blocks = counts[counts.sum((1, 2)) > 0]
+    tn, fn, fp, tp = blocks.reshape(len(blocks), 4).T
+    low, high = metrics.bootstrap_dice(tp, fp, fn, settings.bootstrap, settings.seed)
+    found = {name: float(value) for name, value in metrics.scores(tp.sum(), fp.sum(), fn.sum()).items()}
+    found |= {"dice_ci95": [low, high], "blocks": len(blocks), "block_m": settings.block}
+    if pair.mapped.probability:
+        found["average_precision"] = tally.curve.average_precision()
+    return found | {
+        name: int(part.sum()) for name, part in zip(("tp", "fp", "fn", "tn"), (tp, fp, fn, tn), strict=True)
+    }
+
+
+def boundary_scores(counts):
+    """Return precision, recall and F1 of a boundary (Csurka et al. 2013, BMVC) from Tally.boundary."""
+    (mapped, near_reference), (reference, near_map) = counts
+    precision, recall = float(metrics.ratio(near_reference, mapped)), float(metrics.ratio(near_map, reference))
+    f1 = 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return {"precision": precision, "recall": recall, "f1": f1}
+
+
+def left_out(mapped, reference):
+    """Return how many objects do not count: mostly on ground that was not judged, or wholly under other polygons."""
+    cut = [int(((each["judged_area"] > 0) & ~each["counted"]).sum()) for each in (mapped, reference)]
+    hidden = [int((each["pixels"] == 0).sum()) for each in (mapped, reference)]
+    return {"map_cut": cut[0], "reference_cut": cut[1], "map_covered": hidden[0], "reference_covered": hidden[1]}
+
+
+def places(objects, grid):
+    """Return longitude and latitude of the centroids of objects, on the datum of the grid."""
+    transformer, _ = to_geodetic(grid.crs)
+    return transformer.transform(*(grid.transform @ (objects["column"] + 0.5, objects["row"] + 0.5)))
+
+
+def measured_shift(mapped, reference, grid):
+    """Measure the shift by pairs of whole objects of like size: neither has twice the area of the other."""
+    own = np.flatnonzero(reference["partner"] >= 0)
+    partner = reference["partner"][own]
+    ratio = reference["area"][own] / mapped["area"][partner]
+    whole = (ratio > 0.5) & (ratio < 2)
+    for objects, at in ((reference, own), (mapped, partner)):
+        whole &= (objects["judged_pixels"] == objects["pixels"])[at] & (objects["edge_pixels"] == 0)[at]
+    own, partner = own[whole], partner[whole]
+    (lon, lat), (from_lon, from_lat) = places(reference, grid), places(mapped, grid)
+    azimuth, _, distance = to_geodetic(grid.crs)[1].inv(from_lon[partner], from_lat[partner], lon[own], lat[own])
+    angle = np.radians(azimuth)
+    return agreement.shift(distance * np.sin(angle), distance * np.cos(angle))
+
+
+def totals(tally):
+    """Return area and number of landslides over the whole map: as mapped, and corrected by the reference."""
+    mapped, reference = tally.map_objects, tally.reference_objects
+    areas, (down, right, across) = tally.areas, tally.blocks
+    covered = float(areas.sum() / tally.mapped.sum())
+    covered = 1.0 if covered > 1 - 1e-9 else covered
+
+    def per_block(objects):
+        row, column = (objects[name][objects["counted"]].astype(int) for name in ("row", "column"))
+        return np.bincount(row // down * across + column // right, minlength=len(areas))[:, None]
+
+    counts = [per_block(objects) for objects in (reference, mapped)]
+    shown = int((mapped["known_pixels"] > 0).sum())
+    return {
+        "covered_share": covered,
+        "area_m2": {
+            "judged": float(areas.sum()),
+            "whole_map": float(tally.mapped.sum()),
+            "reference_judged": float(areas[:, :, 1].sum()),
+            "map_judged": float(areas[:, 1].sum()),
+            "map": float(tally.mapped[1]),
+            **estimates.estimated(areas[:, :, 1], areas.sum(2), tally.mapped, covered),
+        },
+        "count": {
+            "reference_judged": int(reference["counted"].sum()),
+            "map_judged": int(mapped["counted"].sum()),
+            "map": shown,
+            **estimates.estimated(*counts, [shown], covered),
+        },
+    }
+
+
+def object_rows(tally, grid):
+    """Yield the rows of objects.csv, of the reference and then of the map, with a header before them."""
+    yield "side", "id", "area_m2", "lon", "lat", "counted", "overlap", "iou", "matched", "partner", "outcome"
+    for side, objects in (("reference", tally.reference_objects), ("map", tally.map_objects)):
+        lon, lat = places(objects, grid)
+        if side == "reference":
+            outcome = np.where(objects["found"], "found", "missed")
+        else:
+            outcome = np.where(objects["false"], "false alarm", "on the reference")
+        for i in np.flatnonzero(objects["judged_area"] > 0):
+            partner = objects["partner"][i]
+            yield (
+                side,
+                i + 1,
+                round(objects["area"][i], 1),
+                round(lon[i], 7),
+                round(lat[i], 7),
+                int(objects["counted"][i]),
+                round(objects["overlap"][i], 4),
+                round(objects["iou"][i], 4),
+                int(objects["matched"][i]),
+                partner + 1 if partner >= 0 else "",
+                outcome[i],
+            )

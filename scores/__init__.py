@@ -1,0 +1,1 @@
+"""Scores beyond pixels: landslides as objects, false alarms, sizes of landslides."""

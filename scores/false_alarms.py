@@ -1,0 +1,84 @@
+"""False alarms: what a run calls landslide on ground without landslides."""
+
+from pathlib import Path
+
+import numpy as np
+import scipy
+
+from networks.inference import predict
+from patches import landslide_free, splits
+from scores.objects import NEIGHBOURS
+from script import UserError
+
+
+def open_for_run(run, split, cache_dir, folders=()):
+    """Open landslide-free ground that a run is scored on.
+
+    Args:
+        run: runs.Run.
+        split: train, validation, test or all; of the ground that the run was trained with, where that is meant.
+        cache_dir: see `landslide_free.open_background`.
+        folders: folders of landslide-free ground; empty for the folders that the run was trained with.
+
+    Returns:
+        (packing.Patches, indices), or (None, ()) if there are none: the run was trained without, or its folders are
+        not on this machine (which is printed).
+
+    Raises:
+        UserError: see `landslide_free.open_background`; or the run's own folders have changed.
+    """
+    config, trained_with = run.config, run.constants["BACKGROUND_DIRS"]
+    if not folders and not trained_with:
+        return None, ()
+    if not folders and not all(Path(folder).is_dir() for folder in trained_with):
+        print(f"note: {', '.join(trained_with)} not found: no false alarms on landslide-free ground are counted")
+        return None, ()
+    ground = landslide_free.open_background(folders or trained_with, landslide_free.Form.of_run(config), cache_dir)
+    if ground.digest == config.get("background_digest"):
+        return ground, np.flatnonzero(np.isin(ground.own_splits, (split, "test") if split == "all" else split))
+    if not folders:
+        raise UserError(
+            f"{', '.join(trained_with)}: changed since run {run.name} was trained, so it is unknown which pictures it "
+            "has seen; give other landslide-free ground with --background-dirs"
+        )
+    learnt = splits.contents_of(run.folder / "split.csv", f"python train.py --run {run.name}", ("train",))
+    if seen := np.isin(ground.contents, learnt).sum():
+        print(f"note: run {run.name} was trained on {seen} of the {len(ground)} patches of {ground.data_dir}")
+    return ground, np.arange(len(ground))
+
+
+def count(model, ground, indices, threshold, batch_size=32, tta=False):
+    """Count pixels, pixels at or above the threshold and connected areas of them for each of some patches.
+
+    Only the part of a patch that its picture covers is counted. Returns three int arrays of len(indices).
+    """
+    counts = []
+    for batch, _, probabilities in predict(model, ground, indices, batch_size, tta):
+        for (rows, columns), probability in zip(ground.extents[batch], probabilities, strict=True):
+            alarm = probability[:rows, :columns] >= np.float32(threshold)
+            counts.append((alarm.size, np.count_nonzero(alarm), scipy.ndimage.label(alarm, NEIGHBOURS)[1]))
+    return tuple(np.array(counts, int).reshape(-1, 3).T)
+
+
+def summary(pixels, alarmed, alarms, pixel_size=10.0):
+    """Sum the counts of patches up: shares of pixels and of patches, and alarms per 100 km2.
+
+    pixel_size: metres on the ground of a pixel's side.
+    """
+    km2 = pixels.sum() * pixel_size**2 / 1e6
+    return {
+        "patches": len(pixels),
+        "km2": round(float(km2), 2),
+        "pixel_share": float(alarmed.sum() / pixels.sum()),
+        "patch_share": float((alarmed > 0).mean()),
+        "alarms_per_100km2": float(100 * alarms.sum() / km2),
+    }
+
+
+def by_folder(ground, indices, counts, pixel_size=10.0):
+    """Sum the counts of patches up for each folder that their pictures lie in: a list of dicts, `folder` first."""
+    folders = np.array([ground.names[i].rsplit("/", 1)[0] for i in indices])
+    return [
+        {"folder": str(folder), **summary(*(values[folders == folder] for values in counts), pixel_size)}
+        for folder in np.unique(folders)
+    ]

@@ -1,0 +1,1 @@
+"""Training: batches, callbacks, optimizer, and learning from other runs."""
