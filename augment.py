@@ -10,6 +10,7 @@ import numpy as np
 import scipy  # which loads its parts on first use
 
 import rendering
+from mask_values import UNLABELLED
 
 
 def flips(images, masks, rng, optical_bands=()):
@@ -233,7 +234,7 @@ def mixup(images, masks, rng, optical_bands=(), share=0.5):
     weight = weight[:, None, None]
     mixed = weight[..., None] * images + (1 - weight[..., None]) * images[others]
     unlabelled = (masks > 1) | ((masks[others] > 1) & (weight < 1))
-    return mixed, np.where(unlabelled, 255, weight * masks + (1 - weight) * masks[others])
+    return mixed, np.where(unlabelled, UNLABELLED, weight * masks + (1 - weight) * masks[others])
 
 
 AUGMENTATIONS = {

@@ -11,15 +11,11 @@ import numpy as np
 from filelock import FileLock
 
 from patches import splits
+from patches.folder_packing import describe_faults, pack_folder
 from patches.layouts import NoPatches, find_patches, left_aside
-from patches.packing import HALF, PACK_FORMAT, PackWriter, Patches, read_pack
-from patches.reading import Fault, MaskRule, ReadOptions, common_form, read_patch, size_text
-from script import UserError, progress
-
-FAULTS_SHOWN = 20
-FAR = 20  # ranges of all other images that a value may lie beyond them
-SOON = 64  # patches after which packing starts again with float32 if float16 is too coarse
-UNLABELLED = 255  # fills the mask of a patch that has none
+from patches.packing import PACK_FORMAT, Patches, read_pack
+from patches.reading import ReadOptions, size_text
+from script import UserError
 
 
 def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, options=None):
@@ -45,24 +41,12 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
     with FileLock(folder.with_suffix(".lock")):  # of two runs that pack one folder the second waits, and reads
         record = read_pack(folder)
         if record.get("key") != key:
-            record = _pack(data_dir, entries, faults, folder, key, skip_bad, options)
+            record = pack_folder(data_dir, entries, faults, folder, key, skip_bad, options)
         if record["faults"] and not skip_bad:
             raise UserError(describe_faults(data_dir, record["faults"]))
         patches = Patches(data_dir, folder, record, bands)
     patches.notes += [f"{data_dir}/{name}: left aside, {n} files" for name, n in left_aside(data_dir, entries)]
     return patches
-
-
-def describe_faults(data_dir, faults):
-    """Write the text of a UserError that lists faults: one line for one, a list for several."""
-    if len(faults) == 1:
-        name, fault = faults[0]
-        return f"{Path(data_dir, name)}: {fault} (or leave it out with --skip-bad)"
-    lines = [f"{data_dir}: {len(faults)} files cannot be used; mend them or leave them out with --skip-bad"]
-    lines += [f"  {name}: {fault}" for name, fault in faults[:FAULTS_SHOWN]]
-    if len(faults) > FAULTS_SHOWN:
-        lines.append(f"  ... and {len(faults) - FAULTS_SHOWN} more")
-    return "\n".join(lines)
 
 
 def _fingerprint(entries, faults):
@@ -74,97 +58,6 @@ def _fingerprint(entries, faults):
                 state = path.stat()
                 digest.update(repr((entry.name, path.name, state.st_size, state.st_mtime_ns)).encode())
     return digest.hexdigest()
-
-
-def _pack(data_dir, entries, faults, folder, key, skip_bad, options, half=True):
-    """Read and check every file and write the cache; without `skip_bad` only if there is no fault.
-
-    half: keep float32 as float16 if that is fine enough.
-    """
-    shape, dtype = common_form(entries, options)
-    form = (shape, dtype) if shape else None
-    first_faults = faults
-    faults, kept, extremes, rule, passing = list(faults), [], [], MaskRule(), False
-    stated = None  # by the first file that can be read
-    stored = HALF if half and dtype == np.float32 else dtype
-    with PackWriter(folder, dtype, stored, len(entries) * int(np.prod(shape or 0))) as pack:
-        for entry in progress(entries, f"packing {len(entries)} patches"):
-            try:
-                patch = read_patch(entry.image, entry.mask, options, form)
-            except Fault as fault:
-                faults.append((_name(getattr(fault, "path", entry.image), data_dir), str(fault)))
-                passing |= fault.passing
-                continue
-            stated = patch.stated if stated is None else stated
-            if patch.stated != stated:
-                words = [" ".join((*each.get("bands", ()), each.get("values", ""))) for each in (patch.stated, stated)]
-                faults.append((_name(entry.image, data_dir), f"says that it holds {words[0]}, the first {words[1]}"))
-                continue
-            mask = np.full(patch.image.shape[:2], UNLABELLED, np.uint8) if patch.mask is None else patch.mask
-            rule.add(_name(entry.mask or entry.image, data_dir), mask)
-            pack.add(entry.name, patch.image, mask, patch.gap)
-            extremes.append(_extremes(patch))
-            kept.append(entry)
-            if len(kept) == SOON and pack.coarse:
-                break
-        if pack.coarse:
-            return _pack(data_dir, entries, first_faults, folder, key, skip_bad, options, half=False)
-        late = rule.faults() + _far_off(kept, np.array(extremes), data_dir)
-        if late and skip_bad:  # rare, so they are simply read again
-            bad = {name for name, _ in late}
-            good = [
-                each for each in kept if not {_name(path, data_dir) for path in (each.image, each.mask or "")} & bad
-            ]
-            return _pack(data_dir, good, faults + late, folder, None if passing else key, skip_bad, options)
-        faults += late
-        if kept:
-            pack.settle(shape, rule.value)
-        gaps = f"{len(pack.gaps)} of {len(kept)} patches have pixels without data"
-        record = pack.record(
-            key=None if passing else key,  # a locked file is sound tomorrow, and its size and time are the same
-            shape=shape,
-            names=[entry.name for entry in kept],
-            numbers=[entry.number for entry in kept],
-            splits=[entry.split for entry in kept],
-            labelled=[entry.mask is not None for entry in kept],
-            faults=faults,
-            dates=options.dates,
-            **(stated or {}),
-            notes=[f"{gaps}, {pack.missing / pack.pixels:.1%} of all: not labelled"] if pack.gaps else [],
-        )
-        if kept and (skip_bad or not faults):
-            pack.finish(record)
-        elif skip_bad:
-            raise UserError(describe_faults(data_dir, faults) + "\n  no usable patch is left")
-        return record
-
-
-def _name(path, data_dir):
-    return Path(path).relative_to(data_dir).as_posix() if path else ""
-
-
-def _extremes(patch):
-    """Return the smallest and largest value of each band where there is data: 2 x bands, float64."""
-    pixels = patch.image.reshape(-1, patch.image.shape[2]) if patch.gap is None else patch.image[~patch.gap]
-    return pixels.min(0).astype(float), pixels.max(0).astype(float)
-
-
-def _far_off(entries, extremes, data_dir):
-    """Find images that lie more than 20 times the range of all others away from them, as damaged values do."""
-    if len(entries) < 10:
-        return []
-    low, high = np.sort(extremes[:, 0], axis=0), np.sort(extremes[:, 1], axis=0)
-    faults = []
-    for entry, (least, most) in zip(entries, extremes, strict=True):
-        # the limits of the others: the second where this image holds the first
-        below = np.where(least == low[0], low[1], low[0])
-        above = np.where(most == high[-1], high[-2], high[-1])
-        reach = FAR * np.maximum(above - below, 1e-6)
-        for band in np.flatnonzero((least < below - reach) | (most > above + reach))[:1]:
-            value = least[band] if least[band] < below[band] - reach[band] else most[band]
-            others = f"those of the other images lie between {below[band]:g} and {above[band]:g}"
-            faults.append((_name(entry.image, data_dir), f"band {band + 1} holds {value:g}; {others}"))
-    return faults
 
 
 def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=False, masks=True):

@@ -18,6 +18,7 @@ import runs
 import script
 from bands import band_columns, band_names
 from map_files import MapExists, check_targets
+from mask_values import UNLABELLED
 from networks.inference import probabilities
 from networks.model_files import load_model
 from networks.threads import BackgroundWriter, prefetch
@@ -162,7 +163,7 @@ def map_patches(run, threshold, out_dir, metadata):
             probability = image_files.resampled(probability[..., None], size)[..., 0]
             gap = image_files.resampled(gap[..., None].astype(np.float32), size)[..., 0] > 0
         mask = (probability >= np.float32(threshold)).astype(np.uint8)
-        outputs = {"mask": np.where(gap, np.uint8(255), mask)}
+        outputs = {"mask": np.where(gap, np.uint8(UNLABELLED), mask)}
         if PROBABILITIES:
             outputs["probability"] = np.where(gap, np.float32(np.nan), probability)
         for key, array in outputs.items():

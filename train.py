@@ -26,7 +26,8 @@ import script
 from bands import value_unit
 from networks import architecture, keras_start, model_files
 from patches import layouts, reading, splits
-from patches.landslide_free import Form, join, open_background
+from patches.landslide_free import join, open_background
+from patches.reading import PatchFormat
 from training import devices, fine_tuning
 from training.teacher import Teacher
 
@@ -115,7 +116,7 @@ def main():
     patches = open_data()
     if BACKGROUND_DIRS and patches.dates:
         raise script.UserError("--background-dirs is for single pictures and patches, not for series of dates")
-    landslide_free = open_background(BACKGROUND_DIRS, Form.of(patches), Path(RESULTS_DIR, "cache"))
+    landslide_free = open_background(BACKGROUND_DIRS, PatchFormat.of(patches), Path(RESULTS_DIR, "cache"))
     share = devices.DeviceShard(BATCH_SIZE)
     assigned, teacher = prepare_run(folder, patches, landslide_free)
     train(folder, patches, landslide_free, assigned, teacher, share)

@@ -24,6 +24,7 @@ import records
 import runs
 import script
 from bands import TERRAIN
+from mask_values import UNLABELLED
 from patches.reading import write_array
 
 DATA_DIR = ""  # folder of patches, red green blue (0 to 255) and perhaps elevation; where all are 0 there is no data
@@ -105,7 +106,7 @@ def write(folder, patches, splits):
     for split, places in splits.items():
         for number, place in enumerate(places, 1):
             image, mask = patches.read([place])[0], patches.read_masks([place])[0]
-            mask = np.where((image == 0).all(-1), np.uint8(255), mask)
+            mask = np.where((image == 0).all(-1), np.uint8(UNLABELLED), mask)
             image = image[..., : len(BANDS)].astype(kind)
             about = {"bands": list(BANDS), "values": "display"}
             write_array(folder / "images" / split / f"image_{number}.h5", "img", image, about)

@@ -26,6 +26,7 @@ from bands import SCALE_L4S, optical_bands
 from networks.inference import probabilities
 from networks.model_files import load_model
 from patches import landslide_free
+from patches.reading import PatchFormat
 from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
@@ -105,10 +106,10 @@ def main():
     rows, probe_rows = [], []
     opened = [runs.open_run(RESULTS_DIR, name) for name in RUNS]
     for run in opened:  # packed before the work, which a missing folder would otherwise end
-        landslide_free.open_background(run.constants["BACKGROUND_DIRS"], landslide_free.Form.of_run(run.config), cache)
+        landslide_free.open_background(run.constants["BACKGROUND_DIRS"], PatchFormat.of_run(run.config), cache)
     for name, run in zip(RUNS, opened, strict=True):
         patches, indices, _ = dataset.open_for_run(run, SPLIT, DATA_DIR, cache)
-        ground = landslide_free.open_background(BACKGROUND_DIRS, landslide_free.Form.of(patches), cache)
+        ground = landslide_free.open_background(BACKGROUND_DIRS, PatchFormat.of(patches), cache)
         model, threshold = load_model(run.folder), run.threshold()
         for title, render in RENDERINGS.items():
             rows.append({"run": name, "rendering": title, **score(model, patches, indices, threshold, render)})
@@ -119,7 +120,7 @@ def main():
             rows.append({"run": name, "rendering": f"scene, {title}", "dice": "", "ground_pixels": share})
             print(f"{name}: {title}: {share:.2%} of {SCENE}")
         if trained_with := run.constants["BACKGROUND_DIRS"]:
-            ground = landslide_free.open_background(trained_with, landslide_free.Form.of(patches), cache)
+            ground = landslide_free.open_background(trained_with, PatchFormat.of(patches), cache)
             probe_rows += [{"run": name, **row} for row in probe(patches, ground)]
             print("probe:", ", ".join(f"{row['patches']} {row['accuracy']:.3f}" for row in probe_rows[-2:]))
     header = ("run", "rendering", "dice", "precision", "recall", "ground_pixels", "ground_patches")

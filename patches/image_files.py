@@ -43,32 +43,31 @@ def read(path, bands=0):
 
 
 def read_mask(path):
-    """Read a mask: 1 for landslide, 0 for none, 255 where there is no label, and 254 for the value 255.
+    """Read the values of a mask, for `mask_values.understood`.
 
-    In a folder of masks of 0 and 1 the value 255 says that there is no label, in others that there is a landslide. Of
-    palettes and colours, black is 0 and the only other colour is landslide. A picture of one colour with transparent
-    parts tells the mask by its alpha band.
+    Of palettes and colours, black is 0 and the only other colour is landslide, 1. A picture of one colour with
+    transparent parts is a mask by its alpha band. A tag that 0 is no data is that of a program that burnt polygons.
 
     Returns:
-        height x width, in the type of the file; values other than these four as they are.
+        (values height x width, in the type of the file; unlabelled, bool: where its tag or alpha band says so).
 
     Raises:
         NotAPicture: GDAL cannot read it, or it has several colours.
     """
     with opened(path) as file:
         colours, alpha, gap = _parts(file)
-        palette = _has_palette(file)
+        palette, burnt = _has_palette(file), file.nodata == 0
     even = (colours == colours[:1, :1]).all()
     if even and alpha is not None and (alpha != alpha[0, 0]).any():
-        return (alpha > 127).astype(np.uint8)
+        return (alpha > 127).astype(np.uint8), np.zeros(alpha.shape, bool)
+    values = colours[..., 0]
     if palette or (colours != colours[..., :1]).any():
         different = np.unique(colours.reshape(-1, colours.shape[-1]), axis=0)
         if different.any(1).sum() > 1:
             raise NotAPicture("is coloured, not a mask of 0 and 1 or 0 and 255")
-        mask = colours.any(-1).astype(np.uint8)
-    else:
-        mask = np.where(colours[..., 0] == 255, 254, colours[..., 0]).astype(colours.dtype)
-    return np.where(gap if alpha is None else gap | (alpha == 0), 255, mask).astype(mask.dtype)
+        values = colours.any(-1).astype(np.uint8)
+    unlabelled = np.zeros_like(gap) if burnt else gap
+    return values, unlabelled if alpha is None else unlabelled | (alpha == 0)
 
 
 def _has_palette(file):

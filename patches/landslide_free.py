@@ -7,12 +7,10 @@ training mixes them into each batch, and every stage counts the false alarms on 
 import hashlib
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
 
-from bands import band_names
 from patches import image_files
 from patches.layouts import HDF5, PICTURES, SPLITS
 from patches.packing import PACK_FORMAT, JoinedPatches, PackWriter, Patches, content_hash, read_pack
@@ -24,29 +22,7 @@ LEAST = 32  # pixels a side: smaller pictures, and smaller rests of a cut pictur
 FRACTIONS = (0.8, 0.1, 0.1)  # shares of the sources for training, validation and test
 
 
-class Form(NamedTuple):
-    """What landslide-free ground must have in common with the patches it is used with."""
-
-    shape: tuple  # height, width and bands of a file
-    dtype: str
-    file_bands: tuple  # names of all bands
-    bands: tuple  # names of those that the network takes
-
-    @classmethod
-    def of(cls, patches):
-        """Return the form of packing.Patches."""
-        return cls(patches.images.shape[1:], patches.dtype, patches.file_bands, patches.bands)
-
-    @classmethod
-    def of_run(cls, config):
-        """Return the form of the patches that a run was trained on; runs of earlier versions lack the type."""
-        count = config["file_bands"]
-        dtype = config.get("file_dtype", "float32")
-        names = tuple(config.get("file_band_names") or band_names(count))
-        return cls((*config["input_shape"][:2], count), dtype, names, tuple(config["bands"]))
-
-
-def open_background(folders, form, cache_dir="results/cache"):
+def open_background(folders, patch_format, cache_dir="results/cache"):
     """Find, check and pack landslide-free ground, or open the cache if no file has changed since.
 
     Pictures larger than a patch are cut into patches; what is smaller than a patch lies in its top left corner and is
@@ -54,7 +30,7 @@ def open_background(folders, form, cache_dir="results/cache"):
 
     Args:
         folders: folders that hold pictures (PNG, TIFF, JPEG, WebP) or HDF5 patches (`img`), at any depth.
-        form: Form of the patches that this ground is used with; its values must have the same units, too.
+        patch_format: PatchFormat of the patches that this ground is used with; its values must have the same units.
         cache_dir: where packed folders are kept.
 
     Returns:
@@ -68,14 +44,14 @@ def open_background(folders, form, cache_dir="results/cache"):
         return None
     files = [pair for folder in folders for pair in find_pictures(folder)]
     state = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files]
-    key = hashlib.sha256(repr((PACK_FORMAT, form.shape, form.dtype, state)).encode()).hexdigest()
+    key = hashlib.sha256(repr((PACK_FORMAT, patch_format.shape, str(patch_format.dtype), state)).encode()).hexdigest()
     folder = Path(cache_dir, f"background-{key[:12]}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         record = read_pack(folder)
         if record.get("key") != key:
-            record = pack(files, form.shape, np.dtype(form.dtype), folder, key)
-    return Patches(" ".join(map(str, folders)), folder, record, form.bands, form.file_bands)
+            record = pack(files, patch_format, folder, key)
+    return Patches(" ".join(map(str, folders)), folder, record, patch_format.bands, patch_format.file_bands)
 
 
 def join(patches, landslide_free, count, share, seed=0):
@@ -112,13 +88,13 @@ def find_pictures(folder):
     return [(f"{top}/{path.relative_to(folder).as_posix()}", path) for path in paths]
 
 
-def pack(files, shape, dtype, folder, key):
+def pack(files, patch_format, folder, key):
     """Cut all files to patches and write the cache; return its record."""
-    names, extents, seen = [], [], set()
+    names, extents, seen, shape = [], [], set(), patch_format.shape
     mask = np.zeros(shape[:2], np.uint8)
-    with PackWriter(folder, dtype) as writer:
+    with PackWriter(folder, patch_format.dtype) as writer:
         for name, path in progress(files, f"packing {len(files)} landslide-free pictures"):
-            for corner, image, extent in tiles(*read_image(path, shape[2], dtype), shape[:2]):
+            for corner, image, extent in tiles(*read_image(path, patch_format), shape[:2]):
                 content = content_hash(image)
                 if content not in seen:
                     seen.add(content)
@@ -139,7 +115,7 @@ def pack(files, shape, dtype, folder, key):
     return record
 
 
-def read_image(path, bands, dtype):
+def read_image(path, patch_format):
     """Read a picture or patch: (height x width x bands as it is kept, height x width bool: where there is no data).
 
     Raises UserError that names the file.
@@ -147,17 +123,16 @@ def read_image(path, bands, dtype):
     try:
         check_readable(path)
         stored = path.suffix.lower() in HDF5
-        image, gap = read_stored(path)[:2] if stored else from_picture(image_files.read, path, bands)
+        image, gap = read_stored(path)[:2] if stored else from_picture(image_files.read, path, patch_format.shape[2])
         image, gap = checked_image(image, gap)
+        if image.shape[2] != patch_format.shape[2]:
+            raise Fault(f"has {image.shape[2]} bands, the training patches have {patch_format.shape[2]}")
+        if min(image.shape[:2]) < LEAST:
+            raise Fault(f"is {image.shape[0]} x {image.shape[1]} pixels; {LEAST} a side are the least")
+        patch_format.check_type(image, "the training patches")
     except Fault as fault:
         raise UserError(f"{path}: {fault}") from None
-    if image.shape[2] != bands:
-        raise UserError(f"{path}: has {image.shape[2]} bands, the training patches have {bands}")
-    if min(image.shape[:2]) < LEAST:
-        raise UserError(f"{path}: is {image.shape[0]} x {image.shape[1]} pixels; {LEAST} a side are the least")
-    if dtype != np.float32 and not np.can_cast(image.dtype, dtype):
-        raise UserError(f"{path}: holds {image.dtype}, the training patches {dtype}")
-    return image.astype(dtype, copy=False), np.zeros(image.shape[:2], bool) if gap is None else gap
+    return image.astype(patch_format.dtype, copy=False), np.zeros(image.shape[:2], bool) if gap is None else gap
 
 
 def tiles(image, gap, size):

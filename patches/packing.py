@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from bands import band_columns, band_names
+from mask_values import LANDSLIDE
 from records import write_json
 from script import UserError
 
-PACK_FORMAT = 4  # raise it when the content of a cache changes: caches of another format are rebuilt
+PACK_FORMAT = 5  # raise it when the content of a cache changes: caches of another format are rebuilt
 HALF = np.dtype(np.float16)
 COARSE = 0.002  # root mean square error of float16, in standard deviations of a band, from which on it is not used
 SAMPLED = 7  # one pixel of so many tells that error; all would take longer than packing
@@ -169,7 +170,7 @@ class PackWriter:
         self.folder, self.partial = folder, folder.with_suffix(".partial")
         self.dtype, self.stored = np.dtype(dtype), np.dtype(stored or dtype)
         self.contents, self.digest = [], hashlib.blake2b(digest_size=16)
-        self.gaps, self.missing, self.pixels = {}, 0, 0
+        self.gaps, self.undecided, self.missing, self.pixels = {}, {}, 0, 0
         self.total, self.moments, self.largest = 0.0, 0.0, 0.0
         needed, free = values * self.stored.itemsize, shutil.disk_usage(folder.parent).free
         if needed > free:
@@ -188,12 +189,17 @@ class PackWriter:
         self._stack.close()
         shutil.rmtree(self.partial, ignore_errors=True)
 
-    def add(self, name, image, mask, gap=None):
-        """Append a patch: image H x W x bands, mask H x W uint8; gap: H x W bool, without data."""
+    def add(self, name, image, mask, gap=None, undecided=None):
+        """Append a patch: image H x W x bands, mask H x W uint8; gap: H x W bool, without data.
+
+        undecided: H x W bool, where `settle` may turn UNLABELLED into landslide.
+        """
         image, mask = np.ascontiguousarray(image, self.dtype), np.ascontiguousarray(mask)
         if gap is not None:
             self.gaps[len(self.contents)] = np.packbits(gap)
             self.missing += np.count_nonzero(gap)
+        if undecided is not None and undecided.any():
+            self.undecided[len(self.contents)] = np.packbits(undecided)
         self.total = self.total + image.sum((0, 1), dtype=np.float64)  # gaps hold 0
         self.pixels += mask.size
         self.contents.append(content_hash(image))
@@ -211,8 +217,7 @@ class PackWriter:
         for file, array in zip(self.files, (kept, mask), strict=True):
             file.write(array.data)
         self.digest.update(image.data)
-        # runs of earlier versions know their data by a digest with 1 for 255
-        self.digest.update(mask if (mask == 1).any() else np.where(mask == 254, np.uint8(1), mask))
+        self.digest.update(mask)
         self.digest.update(name.encode())
 
     @property
@@ -224,26 +229,28 @@ class PackWriter:
         variance = np.maximum(squares / count - np.square(total / count), 0)
         return self.largest > np.finfo(HALF).max or bool((rounding / count > COARSE**2 * variance).any())
 
-    def settle(self, shape, undecided):
+    def settle(self, shape, undecided_is_landslide):
         """Complete what only all patches together can tell.
 
-        Pixels without data get the mean of their band over all others, as they do when a scene is mapped; 254 in masks
-        becomes `undecided`.
+        Pixels without data get the mean of their band over all others, as they do when a scene is mapped.
         """
         for file in self.files:
             file.flush()
         count = len(self.contents)
-        masks = np.memmap(self.partial / "masks.raw", np.uint8, "r+", shape=(count, *shape[:2]))
-        for mask in masks:
-            if (mask == 254).any():
-                mask[mask == 254] = undecided
+
+        def unpacked(bits):
+            return np.unpackbits(bits, count=shape[0] * shape[1]).reshape(shape[:2]).astype(bool)
+
+        if self.undecided and undecided_is_landslide:
+            masks = np.memmap(self.partial / "masks.raw", np.uint8, "r+", shape=(count, *shape[:2]))
+            for i, bits in self.undecided.items():
+                masks[i][unpacked(bits)] = LANDSLIDE
         if self.gaps:
             images = np.memmap(self.partial / "images.raw", self.stored, "r+", shape=(count, *shape))
             mean = self.total / (self.pixels - self.missing)
             mean = (np.rint(mean) if self.dtype.kind in "ui" else mean).astype(self.stored)
-            for i, packed in self.gaps.items():
-                gap = np.unpackbits(packed, count=shape[0] * shape[1]).reshape(shape[:2]).astype(bool)
-                images[i][gap] = mean
+            for i, bits in self.gaps.items():
+                images[i][unpacked(bits)] = mean
 
     def record(self, **fields):
         """Complete the record that `Patches` reads with the hashes of what was added."""

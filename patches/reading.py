@@ -1,12 +1,14 @@
 """Image and mask patches read from their files, and checked; a `Fault` says what is wrong with a file."""
 
 import contextlib
+import math
 from collections import Counter
 from dataclasses import dataclass
 
 import h5py
 import numpy as np
 
+from mask_values import LANDSLIDE, OTHER, UNLABELLED, Labels, WrongValues, understood
 from patches import image_files, series
 from patches.layouts import HDF5, PICTURES, SERIES
 from records import atomic_hdf5
@@ -56,23 +58,67 @@ class Patch:
 
     Attributes:
         image: height x width x bands, in file units; 0 where there is no data.
-        mask: height x width, uint8, or None: 0, 1, 255 where there is no label, and 254 where the file holds 255, of
-            which the whole folder decides (`MaskRule`).
+        labels: mask_values.Labels of the mask, or None without one.
         gap: height x width bool, where there is no data, or None if there is data everywhere.
         stated: what an image file of make_patches.py says of itself, {"bands": names, "values": unit}; of others {}.
     """
 
     image: np.ndarray
-    mask: np.ndarray | None
+    labels: Labels | None
     gap: np.ndarray | None
     stated: dict
+
+
+@dataclass(frozen=True)
+class PatchFormat:
+    """What the patches of a folder have in common.
+
+    Attributes:
+        shape: height, width and bands of a file; () if no image can be read.
+        dtype: to keep them in.
+        file_bands, bands: names of all bands, and of those that a network takes.
+    """
+
+    shape: tuple
+    dtype: np.dtype | None
+    file_bands: tuple = ()
+    bands: tuple = ()
+
+    @classmethod
+    def of(cls, patches):
+        """Return the format of packing.Patches."""
+        return cls(patches.images.shape[1:], np.dtype(patches.dtype), patches.file_bands, patches.bands)
+
+    @classmethod
+    def of_run(cls, config):
+        """Return the format of the patches that a run was trained on."""
+        shape = (*config["input_shape"][:2], config["file_bands"])
+        return cls(shape, np.dtype(config["file_dtype"]), tuple(config["file_band_names"]), tuple(config["bands"]))
+
+    @property
+    def values(self):
+        """Number of values of a patch."""
+        return math.prod(self.shape) if self.shape else 0
+
+    def check(self, image, others="the other images", hint=""):
+        """Raise Fault if an image differs; others: what it is compared with; hint: what to do if its size differs."""
+        if image.shape[2] != self.shape[2]:
+            raise Fault(f"has {image.shape[2]} bands, {others} have {self.shape[2]}")
+        if image.shape[:2] != self.shape[:2]:
+            raise Fault(f"is {size_text(image.shape[:2])} pixels, {others} are {size_text(self.shape[:2])}{hint}")
+        self.check_type(image, others)
+
+    def check_type(self, image, others="the other images"):
+        """Raise Fault if the values of an image cannot be kept in the type of the others."""
+        if self.dtype != np.float32 and not np.can_cast(image.dtype, self.dtype):
+            raise Fault(f"'img' holds {image.dtype}, {others} {self.dtype}")
 
 
 # h5py raises any of these for a damaged file, depending on which bytes are damaged
 H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 
 
-def read_patch(image_path, mask_path, options=None, form=None):
+def read_patch(image_path, mask_path, options=None, patch_format=None):
     """Read and check a patch, without a mask if `mask_path` is None.
 
     Pixels are without data where the file says so, where a float or 16-bit image holds one of `image_files.FILLS`, and
@@ -81,7 +127,7 @@ def read_patch(image_path, mask_path, options=None, form=None):
     Args:
         image_path, mask_path: of its files; the same one for a series.
         options: ReadOptions.
-        form: (shape, dtype) that the image must share with the others of its folder.
+        patch_format: PatchFormat that the image must share with the others of its folder; None: any.
 
     Returns:
         Patch.
@@ -90,31 +136,32 @@ def read_patch(image_path, mask_path, options=None, form=None):
         Fault: its attribute `path` is the file with the defect.
     """
     path, options = image_path, (options or ReadOptions()).of(image_path)
-    picture, gap, mask, stated = is_picture(path), None, None, {}
+    picture, gap, stated, patch_format = is_picture(path), None, {}, patch_format or PatchFormat((), None)
     try:
         check_readable(path)
         if path.suffix.lower() == SERIES:
             image, mask = read_dates(path, options.dates)
+            mask = mask, None
         elif picture:
-            image, gap = from_picture(image_files.read, path, form[0][2] if form else 0)
+            image, gap = from_picture(image_files.read, path, patch_format.shape[2] if patch_format.shape else 0)
         else:
             image, gap, stated = read_stored(path)
         image, gap = checked_image(image, gap)
         own = image.shape[:2]
         if options.size:
             image, gap = to_size(image, gap, options.size)
-        if form:
-            check_form(image, *form, "; train.py --size brings pictures to one size" if picture else "")
+        if patch_format.shape:
+            patch_format.check(image, hint="; train.py --size brings pictures to one size" if picture else "")
         if mask_path is None:
             return Patch(image, None, gap, stated)
         if path.suffix.lower() != SERIES:
             path = mask_path
             check_readable(path)
-            mask = from_picture(image_files.read_mask, path) if is_picture(path) else read_stored_mask(path)
-        mask = checked_mask(mask, own)
-        if options.size and mask.shape != image.shape[:2]:
-            mask = resized_mask(mask, image.shape[:2])
-        return Patch(image, mask if gap is None else np.where(gap, np.uint8(255), mask), gap, stated)
+            mask = from_picture(image_files.read_mask, path) if is_picture(path) else (read_stored_mask(path), None)
+        labels = checked_labels(*mask, own)
+        if options.size and own != image.shape[:2]:
+            labels = resized_labels(labels, image.shape[:2])
+        return Patch(image, labels if gap is None else labels.without(gap), gap, stated)
     except Fault as fault:
         fault.path = path
         raise
@@ -237,24 +284,21 @@ def squeezed(array, axes):
 
 
 def read_stored_mask(path):
-    """Read a mask from HDF5 as `image_files.read_mask` does, without axes of length 1 before and behind."""
+    """Read the values of a mask from HDF5, without axes of length 1 before and behind."""
     with opened(path) as file:
-        mask = squeezed(read_array(file, "mask"), 2)
-    return np.where(mask == 255, 254, mask).astype(mask.dtype) if mask.dtype.kind in "uif" else mask
+        return squeezed(read_array(file, "mask"), 2)
 
 
-def checked_mask(mask, size):
-    """Check that a mask holds 0, 1, 254 or 255 and has the image's (height, width), or raise Fault; return uint8."""
-    if np.shape(mask) != size:
-        raise Fault(f"'mask' has shape {size_text(np.shape(mask)) or 'none'}, its image {size_text(size)}")
-    if mask.dtype.kind not in "buif":
-        raise Fault(f"'mask' holds {mask.dtype}, not numbers")
-    values = np.unique(mask)
-    if not np.isin(values, (0, 1, 254, 255)).all():
-        values = np.where(values == 254, 255, values)
-        shown = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
-        raise Fault(f"'mask' holds values other than 0 and 1 ({shown})")
-    return mask.astype(np.uint8)
+def checked_labels(values, unlabelled, size):
+    """Check the values of a mask, of an image of (height, width), or raise Fault; returns mask_values.Labels."""
+    if np.shape(values) != size:
+        raise Fault(f"'mask' has shape {size_text(np.shape(values)) or 'none'}, its image {size_text(size)}")
+    if values.dtype.kind not in "buif":
+        raise Fault(f"'mask' holds {values.dtype}, not numbers")
+    try:
+        return understood(values, unlabelled)
+    except WrongValues as wrong:
+        raise Fault(f"'mask' holds values other than 0 and 1 ({wrong})") from None
 
 
 def to_size(image, gap, side):
@@ -266,42 +310,13 @@ def to_size(image, gap, side):
     return np.where(gap[..., None], image.dtype.type(0), resampled), gap
 
 
-def resized_mask(mask, size):
-    """Resample a mask of 0, 1, 254 and 255: the value that covers most of a pixel, of equals the larger."""
-    values = np.unique(mask)
-    shares = [image_files.resampled((mask == value)[..., None].astype(np.float32), size)[..., 0] for value in values]
-    return values[len(values) - 1 - np.argmax(shares[::-1], axis=0)]
-
-
-class MaskRule:
-    """Decide for a folder what 255 in its masks means, from all of them.
-
-    If some masks hold 1, the folder's landslides are 1, and 255 says that there is no label (as in the maps of
-    predict.py). If none does, landslides are 255.
-    """
-
-    def __init__(self):
-        self.ones, self.high, self.both = [], [], []
-
-    def add(self, name, mask):
-        """Note what the mask `name` holds: 1, 254 (255 in the file), or both."""
-        one, high = (mask == 1).any(), (mask == 254).any()
-        if one or high:
-            (self.both if one and high else self.ones if one else self.high).append(name)
-
-    @property
-    def value(self):
-        """What 254 stands for: 255, no label, or 1, landslide."""
-        return 255 if self.ones or self.both else 1
-
-    def faults(self):
-        """List (name, fault) of the masks that differ from the others, where that leaves the meaning of 255 open."""
-        if not (self.ones and self.high) or self.both:
-            return []
-        few, words = self.high, "0 and 255, the others 0 and 1"
-        if len(self.high) > len(self.ones):
-            few, words = self.ones, "0 and 1, the others 0 and 255"
-        return [(name, f"'mask' holds {words}: write all alike (255 may mark what is not labelled)") for name in few]
+def resized_labels(labels, size):
+    """Resample a mask: what covers most of a pixel; of equals, no label before landslide before none."""
+    mask, undecided, coded = labels
+    kinds = (mask == UNLABELLED) & ~undecided, undecided, mask == LANDSLIDE, mask == OTHER
+    shares = [image_files.resampled(kind[..., None].astype(np.float32), size)[..., 0] for kind in kinds]
+    most = np.argmax(shares, axis=0)
+    return Labels(np.array([UNLABELLED, UNLABELLED, LANDSLIDE, OTHER], np.uint8)[most], most == 1, coded)
 
 
 def size_text(shape):
@@ -318,37 +333,26 @@ def write_array(path, key, array, attributes=None, gap=None):
         file.attrs.update(attributes or {})
 
 
-def common_form(entries, options=None):
-    """Find the (shape, dtype to keep) of most images in a sample of at most 50, spread over the folder.
+def common_format(entries, options=None):
+    """Find the PatchFormat of most images in a sample of at most 50, spread over the folder.
 
-    If none of those can be read, all images are tried; (None, None) if no image can be read. Only the headers of HDF5
-    files are read.
+    If none of those can be read, all images are tried. Only the headers of HDF5 files are read.
     """
-    forms = Counter()
+    formats = Counter()
     for sample in (entries[:: max(1, len(entries) // 25)], entries):
         for entry in sample:
             with contextlib.suppress(*H5_ERRORS, AttributeError, Fault):
                 if entry.image.suffix.lower() in HDF5:
                     with h5py.File(entry.image) as file:
                         stored = file["img"]
-                        form = squeezed(np.broadcast_to(np.uint8(0), stored.shape), 3).shape, stored.dtype
+                        shape, dtype = squeezed(np.broadcast_to(np.uint8(0), stored.shape), 3).shape, stored.dtype
                 else:
                     image = read_patch(entry.image, None, options).image
-                    form = image.shape, image.dtype
-                if len(form[0]) == 3:
-                    forms[form] += 1
-        if forms:
-            shape, dtype = max(forms, key=forms.get)
+                    shape, dtype = image.shape, image.dtype
+                if len(shape) == 3:
+                    formats[shape, dtype] += 1
+        if formats:
+            shape, dtype = max(formats, key=formats.get)
             # 8- and 16-bit integers stay as they are; a network does not need the digits beyond float32
-            return shape, dtype if dtype.kind in "ui" and dtype.itemsize <= 2 else np.dtype(np.float32)
-    return None, None
-
-
-def check_form(image, shape, dtype, hint=""):
-    """Raise Fault if an image differs from the rest of the folder; hint: what to do if its size differs."""
-    if image.shape[2] != shape[2]:
-        raise Fault(f"has {image.shape[2]} bands, the other images have {shape[2]}")
-    if image.shape != shape:
-        raise Fault(f"is {size_text(image.shape[:2])} pixels, the other images are {size_text(shape[:2])}{hint}")
-    if dtype != np.float32 and not np.can_cast(image.dtype, dtype):
-        raise Fault(f"'img' holds {image.dtype}, the other images {dtype}")
+            return PatchFormat(shape, dtype if dtype.kind in "ui" and dtype.itemsize <= 2 else np.dtype(np.float32))
+    return PatchFormat((), None)

@@ -9,14 +9,13 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 from scipy.ndimage import distance_transform_edt
 
+from mask_values import EXCLUDED, LANDSLIDE, OTHER, UNLABELLED, MaskRule, WrongValues, understood
 from scenes.opening import damage_told, open_raster
 from scenes.pixel_grid import PixelGrid
-from scenes.polygons import EXCLUDED, HIDDEN
 from scenes.styles import VERDICTS
 from scenes.vectors import SEEN, box_of, is_vector, rows_transform, shapes_over, to_pixels
 from script import UserError
 
-LANDSLIDE, OTHER, UNLABELLED = 1, 0, 255  # values of a mask
 MEANING = {  # of what a reviewer writes into the column verdict
     **dict.fromkeys((VERDICTS[0], "yes", "y", "true", "1"), LANDSLIDE),
     **dict.fromkeys((VERDICTS[1], "no landslide", "no", "n", "false", "0"), OTHER),
@@ -167,10 +166,7 @@ def read_polygons(path, grid, min_area):
 
 
 class MaskRaster:
-    """A raster of labels on the grid of a scene: 1 landslide, 0 not; 253 to 255 and no data are not labelled.
-
-    If the whole file holds no 1 but 255, landslides are 255, as in the masks of many public sets. A tag that 0 is no
-    data means no landslide.
+    """A raster of labels on the grid of a scene, by the rule of `mask_values`.
 
     Attributes:
         labels_any: whether it labels any pixel of the scene.
@@ -186,44 +182,32 @@ class MaskRaster:
                 if grid.crs is None or self.file.crs is None:
                     raise UserError(f"{path}: neither on the scene's grid nor with a coordinate system to lay it over")
                 self.view = grid.warped(self.file, resampling=Resampling.nearest, src_nodata=None, nodata=EXCLUDED)
-            self.landslide = LANDSLIDE
-            self.landslide = self._decide()
+            rule = MaskRule()
+            for top in range(0, self.file.height, STRIP):
+                bottom = min(top + STRIP, self.file.height)
+                rule.add(self._read(self.file, (top, bottom), (0, self.file.width)))
+            self.high_is_landslide = rule.high_is_landslide
             strips = ((top, min(top + STRIP, grid.height)) for top in range(0, grid.height, STRIP))
             self.labels_any = any((self.read(*strip, 0, grid.width) != UNLABELLED).any() for strip in strips)
         except BaseException:
             self.file.close()
             raise
 
-    def _decide(self):
-        """Return the value of landslides, 1 or 255, from all values of the file; raise UserError for other values."""
-        found = set()
-        for top in range(0, self.file.height, STRIP):
-            values = self._read(self.file, (top, min(top + STRIP, self.file.height)), (0, self.file.width))
-            found |= set(np.unique(values[~self._silent(values)]).tolist())
-        if wrong := sorted(found - {LANDSLIDE, OTHER, UNLABELLED}):
-            raise UserError(
-                f"{self.path} holds {wrong[0]:g}; a mask has 1 for landslide, 0 for other ground, 255 for no label"
-            )
-        return UNLABELLED if UNLABELLED in found and LANDSLIDE not in found else LANDSLIDE
-
     @ensure_env
     def _read(self, file, rows, columns):
+        """Read a window of the file, or of a view of it: mask_values.Labels; UserError for other values."""
         with damage_told(self.path):
-            return file.read(1, window=Window.from_slices(rows, columns))
-
-    def _silent(self, values):
-        """Return where a file says nothing, whatever 255 means in it."""
-        tagged = (values == self.file.nodata) & (self.file.nodata != 0)
-        return tagged | (values == EXCLUDED) | (values == HIDDEN) | (values != values)
+            values = file.read(1, window=Window.from_slices(rows, columns))
+        try:
+            return understood(values, nodata=self.file.nodata)
+        except WrongValues as wrong:
+            raise UserError(
+                f"{self.path} holds {wrong}; a mask has 1 for landslide, 0 for other ground, 255 for no label"
+            ) from None
 
     def read(self, top, bottom, left, right):
         """Read the labels of a window: H x W uint8, 0, 1 or 255."""
-        values = self._read(self.view, (top, bottom), (left, right))
-        known = ~self._silent(values)
-        labels = np.full(values.shape, UNLABELLED, np.uint8)
-        labels[known & (values == OTHER)] = OTHER
-        labels[known & (values == self.landslide)] = LANDSLIDE
-        return labels
+        return self._read(self.view, (top, bottom), (left, right)).decided(self.high_is_landslide)
 
     def close(self):
         """Close the raster."""

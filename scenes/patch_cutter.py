@@ -8,11 +8,12 @@ from rasterio.warp import transform_bounds
 
 from bands import TERRAIN
 from map_files import scene_name
+from mask_values import LANDSLIDE, UNLABELLED
 from patches.reading import write_array
 from scenes import pairs
 from scenes.cluster import windows_on_cluster
 from scenes.cutting import lay_patches
-from scenes.labels import LANDSLIDE, UNLABELLED, Labels
+from scenes.labels import Labels
 from scenes.preparation import open_covers, open_scenes, prepare
 from scenes.vectors import box_of
 from script import UserError, progress

@@ -8,6 +8,7 @@ from rasterio import features
 from rasterio.windows import Window
 from scipy.ndimage import map_coordinates
 
+from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, UNLABELLED
 from scenes.components import Components
 from scenes.geodesy import LATTICE, interpolate
 from scenes.pixel_grid import PixelGrid
@@ -16,7 +17,6 @@ from script import progress
 
 STRIP = 512  # rows looked at together
 AREA_LOST = 0.02  # share of its area that a polygon may win or lose when its outline is smoothed
-EXCLUDED, HIDDEN, NO_DATA = 253, 254, 255  # in a mask: taken out by the user, not seen, no data; 1 is landslide
 
 
 def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slope=0.0):
@@ -28,7 +28,7 @@ def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slop
     they become polygons.
 
     Args:
-        mask_path: raster with 1 where there is landslide, and EXCLUDED, HIDDEN and NO_DATA.
+        mask_path: raster with 1 where there is landslide, and EXCLUDED, HIDDEN and UNLABELLED.
         probability_path: raster of probabilities or, if uint8, of percents.
         min_area: see above.
         terrain: function (top, bottom) -> terrain of those rows, see Scene.read_terrain; or None.
@@ -137,9 +137,9 @@ def find(mask_path, probability_path, grid, terrain=None, min_slope=0.0):
             window = Window(0, top, grid.width, bottom - top)
             # read where nothing is found, too: a map that cannot be read back was not written whole
             around, probability = read_around(mask, top, bottom), file.read(1, window=window) * unit
-            inside = around[1:-1, 1:-1] == 1
+            inside = around[1:-1, 1:-1] == LANDSLIDE
             sums = {"pixels": np.ones(inside.shape, np.uint8), "probability": probability}
-            sums |= {"cut_by_cloud": beside(around == HIDDEN), "cut_by_edge": beside(around == NO_DATA)}
+            sums |= {"cut_by_cloud": beside(around == HIDDEN), "cut_by_edge": beside(around == UNLABELLED)}
             if grid.crs:
                 across, down = (
                     interpolate(plane, grid.shape, np.arange(top, bottom), np.arange(grid.width))
@@ -170,7 +170,7 @@ def read_around(mask, top, bottom):
     first, last = max(top - 1, 0), min(bottom + 1, mask.height)
     rows = mask.read(1, window=Window(0, first, mask.width, last - first))
     beyond = (first - (top - 1), bottom + 1 - last), (1, 1)
-    return np.pad(rows, beyond, constant_values=NO_DATA)
+    return np.pad(rows, beyond, constant_values=UNLABELLED)
 
 
 def beside(chosen):

@@ -4,7 +4,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from scenes import pairs, polygons
+from mask_values import EXCLUDED, HIDDEN
+from scenes import pairs
 from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
 from scenes.products.recognition import open_product
@@ -41,12 +42,12 @@ def open_covers(stack, scenes, inputs, clouds, exclude="", buffer=0.0):
         ([(code in the mask, what to ask), ...], of which the last one decides; what told the clouds of the first).
     """
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clouds-")))
-    covers = [(polygons.EXCLUDED, open_excluded(exclude, scenes[0].grid, buffer))]
+    covers = [(EXCLUDED, open_excluded(exclude, scenes[0].grid, buffer))]
     for i, scene in enumerate(filter(None, inputs)):
         # a model of two dates has both in one scene, which knows the product of the later one
         product = scenes[i].source.product if i < len(scenes) else open_product(scene.paths)
         wanted = clouds if i == 0 or clouds in ("none", "ukis") else "auto"
-        covers.append((polygons.HIDDEN, open_clouds(wanted, product, scenes[0].grid, folder / f"clouds{i}.tif")))
+        covers.append((HIDDEN, open_clouds(wanted, product, scenes[0].grid, folder / f"clouds{i}.tif")))
     told = covers[1][1]
     covers = [(code, cover) for code, cover in covers if cover]
     for _, cover in covers:

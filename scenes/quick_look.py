@@ -9,8 +9,8 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
+from mask_values import HIDDEN
 from plots import ORANGE, plt, stretch
-from scenes.polygons import HIDDEN
 from scenes.vectors import to_pixels
 
 NODATA = 0.93  # grey where there is no scene

@@ -7,8 +7,9 @@ import numpy as np
 from rasterio.env import ensure_env
 
 from map_files import strips_folder
+from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, UNLABELLED
 from networks.threads import BackgroundWriter
-from scenes import checkpoints, cluster, pairs, pipeline, polygons, tiling
+from scenes import checkpoints, cluster, pairs, pipeline, tiling
 from script import progress
 
 
@@ -33,7 +34,7 @@ def meanings(percent):
     return (
         f"probability of landslide, {scale}; {fill}: no data, not seen or excluded",
         "1: landslide, a probability of the threshold or more, 0: less; "
-        f"{polygons.EXCLUDED}: excluded, {polygons.HIDDEN}: not seen, {polygons.NO_DATA}: no data",
+        f"{EXCLUDED}: excluded, {HIDDEN}: not seen, {UNLABELLED}: no data",
     )
 
 
@@ -60,7 +61,7 @@ def write(jobs, scenes, covers, settings, paths, metadata):
     overlap_adds = [tiling.OverlapAdd(grid) for _ in jobs]
     probability_form = {"dtype": "uint8", "nodata": 255} if settings.percent else {"dtype": "float32", "nodata": np.nan}
     probability_form |= {"description": "probability of landslide", "unit": "%" if settings.percent else ""}
-    mask_form = {"dtype": "uint8", "nodata": polygons.NO_DATA, "description": "landslide"}
+    mask_form = {"dtype": "uint8", "nodata": UNLABELLED, "description": "landslide"}
     probability_tags, mask_tags = (metadata | {"meaning": text} for text in meanings(settings.percent))
     with (
         contextlib.closing(strips),  # before the scene is closed, the thread that reads it has to end
@@ -78,11 +79,11 @@ def write(jobs, scenes, covers, settings, paths, metadata):
             hiding = np.zeros(valid.shape, np.uint8)
             for _, before, known in earlier:
                 probability = pairs.new_probability(probability, before)
-                hiding[~known] = polygons.HIDDEN
+                hiding[~known] = HIDDEN
             for code, cover in covers:
                 hiding[cover.hidden(top, top + len(valid))] = code
             seen = valid & (hiding == 0)
-            mask = np.where(seen, probability >= np.float32(settings.threshold), polygons.NO_DATA).astype(np.uint8)
+            mask = np.where(seen, probability >= np.float32(settings.threshold), UNLABELLED).astype(np.uint8)
             mask[valid & ~seen] = hiding[valid & ~seen]
             if settings.percent:
                 shown = np.where(seen, np.round(probability * 100), 255).astype(np.uint8)
@@ -91,7 +92,7 @@ def write(jobs, scenes, covers, settings, paths, metadata):
             window = ((top, top + len(valid)), (0, grid.width))
             probabilities.write(shown, 1, window=window)
             masks.write(mask, 1, window=window)
-            counts[:] += (mask == 1).sum(), seen.sum(), (mask == polygons.EXCLUDED).sum(), valid.sum()
+            counts[:] += (mask == LANDSLIDE).sum(), seen.sum(), (mask == EXCLUDED).sum(), valid.sum()
 
         with BackgroundWriter(write_strip) as writer:
             for found in progress(strips, "mapping", len(grid.strips)):

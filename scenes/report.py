@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 from rasterio.enums import Resampling
 
+from mask_values import EXCLUDED, HIDDEN, UNLABELLED
 from plots import stretch
 from scenes.pixel_grid import reduced_shape
-from scenes.polygons import EXCLUDED, HIDDEN
 from scenes.styles import CLASSES, COLOURS, MASK_CLASSES, PROBABILITY_RAMP, class_ranges, hex_colour
 from scenes.vectors import to_pixels
 
@@ -128,7 +128,7 @@ def probability(path):
 def cover(path):
     """Draw what is hidden or excluded as a PNG, in a data address."""
     values, _ = reduced(path, Resampling.nearest)
-    codes = values.filled(255)
+    codes = values.filled(UNLABELLED)
     index = np.select([codes == HIDDEN, codes == EXCLUDED], [1, 2], 0).astype(np.uint8)
     palette = np.array([(0, 0, 0, 0), *(MASK_CLASSES[code][1] for code in (HIDDEN, EXCLUDED))], float)
     return encoded(paletted(index, palette), "png", optimize=True)

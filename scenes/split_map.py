@@ -5,8 +5,8 @@ from matplotlib.colors import ListedColormap, to_rgba
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from mask_values import LANDSLIDE, UNLABELLED
 from plots import BLUE, GREEN, GREY, ORANGE, PURPLE, plt, save, stretch
-from scenes.labels import LANDSLIDE, UNLABELLED
 from scenes.quick_look import NODATA, add_scale_bar
 
 COLOURS = {"train": BLUE, "validation": GREEN, "test": PURPLE, "": GREY}

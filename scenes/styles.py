@@ -8,16 +8,18 @@ from xml.sax.saxutils import quoteattr
 import pandas
 import pyogrio
 
+from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER
+
 # A polygon's class by its confidence, the mean calibrated probability: at least this. Above one half, landslide is more
 # likely than not; above three quarters, three of four such pixels are landslide on validation patches.
 CLASSES = {"certain": 0.75, "probable": 0.5, "doubtful": 0.0}
 COLOURS = {"certain": (178, 24, 43), "probable": (239, 138, 98), "doubtful": (253, 219, 199)}
 VERDICTS = ("landslide", "not landslide", "unsure")  # that a reviewer chooses from; labels.py reads them
 MASK_CLASSES = {
-    1: ("landslide", (178, 24, 43, 255)),
-    0: ("no landslide", (255, 255, 255, 0)),
-    253: ("excluded", (120, 120, 200, 110)),
-    254: ("not seen", (140, 140, 140, 160)),
+    LANDSLIDE: ("landslide", (178, 24, 43, 255)),
+    OTHER: ("no landslide", (255, 255, 255, 0)),
+    EXCLUDED: ("excluded", (120, 120, 200, 110)),
+    HIDDEN: ("not seen", (140, 140, 140, 160)),
 }
 PROBABILITY_RAMP = ((0.0, (255, 255, 255, 0)), (0.25, (253, 219, 199, 140)), (0.5, (239, 138, 98, 200))) + (
     (0.75, (214, 96, 77, 230)),

@@ -7,6 +7,7 @@ import scipy
 
 from networks.inference import predict
 from patches import landslide_free, splits
+from patches.reading import PatchFormat
 from scores.objects import NEIGHBOURS
 from script import UserError
 
@@ -33,7 +34,7 @@ def open_for_run(run, split, cache_dir, folders=()):
     if not folders and not all(Path(folder).is_dir() for folder in trained_with):
         print(f"note: {', '.join(trained_with)} not found: no false alarms on landslide-free ground are counted")
         return None, ()
-    ground = landslide_free.open_background(folders or trained_with, landslide_free.Form.of_run(config), cache_dir)
+    ground = landslide_free.open_background(folders or trained_with, PatchFormat.of_run(config), cache_dir)
     if ground.digest == config.get("background_digest"):
         return ground, np.flatnonzero(np.isin(ground.own_splits, (split, "test") if split == "all" else split))
     if not folders:

@@ -38,6 +38,7 @@ def write_run(results, name, model, bands, threshold):
         "input_shape": [TILE, TILE, len(bands)],
         "band_mean": [1.0] * len(bands),
         "band_variance": [0.25] * len(bands),
+        "values": "l4s",
     }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "threshold.json").write_text(json.dumps({"threshold": threshold}))

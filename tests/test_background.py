@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ import metrics
 from bands import BANDS_RGB
 from patches import landslide_free
 from patches.packing import JoinedPatches
+from patches.reading import PatchFormat
 from scores import false_alarms
 from script import UserError
 from tests.conftest import SMALL, assert_user_error, record, rows, run_script, write_h5
 from training.feed import PatchFeed
 
-FORM = landslide_free.Form((32, 32, 3), "uint8", BANDS_RGB, BANDS_RGB)
+FORM = PatchFormat((32, 32, 3), np.dtype("uint8"), BANDS_RGB, BANDS_RGB)
 
 
 def write_picture(path, size, seed=0):
@@ -40,7 +42,7 @@ def test_pictures_of_any_size_become_patches(tmp_path):
     large = write_picture(tmp_path / "free/large.png", (70, 100), 1)
     high = write_picture(tmp_path / "free/deep/high.tif", (64, 40), 2)
     shutil.copy(tmp_path / "free/large.png", tmp_path / "free/copy.png")
-    form = FORM._replace(shape=(64, 64, 3))
+    form = replace(FORM, shape=(64, 64, 3))
     ground = landslide_free.open_background([tmp_path / "free"], form, tmp_path / "cache")
     assert ground.names == ["free/copy.png", "free/copy.png@0,64", "free/deep/high.tif"]  # the same picture once
     np.testing.assert_array_equal(ground.extents, [[64, 64], [64, 36], [64, 40]])  # 6 rows are too few for a patch

@@ -18,6 +18,7 @@ from sklearn import metrics as sk
 
 import compare_maps
 import script
+from mask_values import HIDDEN
 from scenes import geopackage, polygons
 from scenes.comparing import agreement, estimates, tally
 from tests.conftest import assert_user_error, rows, run_script
@@ -262,7 +263,7 @@ def test_two_inventories_are_compared_inside_the_area_alone(compare, tmp_path):
 
 def test_the_geopackage_of_a_map_scores_as_its_mask(compare, tmp_path):
     mask = blobs(seed=9)
-    mask[60:, :40] = polygons.HIDDEN
+    mask[60:, :40] = HIDDEN
     probability = np.where(mask == 1, 0.9, 0.1).astype(np.float32)
     probability[:, 55:] = np.where(mask[:, 55:] == 1, 0.6, 0.1)
     rasters = write_raster(tmp_path / "m.tif", [mask], nodata=255), write_raster(tmp_path / "p.tif", [probability])

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 import dataset
 from bands import BANDS_L4S, true_colour
-from patches import layouts, packing, reading, splits
+from patches import folder_packing, layouts, packing, reading, splits
 from script import UserError
 from tests.conftest import layout_folder, make_pair, write_h5, write_patches
 
@@ -267,7 +267,7 @@ def test_any_damage_within_a_file_is_a_fault(tmp_path):
             reading.read_patch(tmp_path / "image_2.h5", None)
         except reading.Fault:
             faults += 1
-        reading.common_form([layouts.Entry("", 2, "", tmp_path / "image_2.h5", None)])
+        reading.common_format([layouts.Entry("", 2, "", tmp_path / "image_2.h5", None)])
     assert faults > 10
 
 
@@ -338,7 +338,7 @@ ROUNDED = {  # values of a band beside one of 1 +- 0.4, and whether float16 is f
 def test_floats_are_halved_only_where_hardly_anything_is_lost(tmp_path, monkeypatch, case, many):
     """An error of 0.2 % of a band's standard deviation is allowed; digest and content are those of the files."""
     mean, sd, fine = ROUNDED[case]
-    monkeypatch.setattr(dataset, "SOON", 3 if many else 100)
+    monkeypatch.setattr(folder_packing, "SOON", 3 if many else 100)
     rng = np.random.default_rng(0)
     images = rng.normal((1, mean), (0.4, sd), (6, 16, 16, 2)).astype(np.float32)
     for number, image in enumerate(images, 1):
@@ -378,8 +378,8 @@ def test_a_mixed_kind_of_numbers_is_a_fault(flat):
 def test_cache_is_used_until_a_file_changes(flat, monkeypatch):
     patches = open_here(flat)
     reads = []
-    original = dataset.read_patch
-    monkeypatch.setattr(dataset, "read_patch", lambda path, *more: reads.append(path) or original(path, *more))
+    original = folder_packing.read_patch
+    monkeypatch.setattr(folder_packing, "read_patch", lambda path, *more: reads.append(path) or original(path, *more))
     assert open_here(flat).digest == patches.digest
     assert not reads
     image, _ = make_pair(5)

@@ -6,7 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-from builder.inference import probabilities
 
 import export
 import records
@@ -14,6 +13,7 @@ import script
 import train
 from bands import BANDS_RGB, dated_names
 from networks import builder, model_files
+from networks.inference import probabilities
 
 onnx = pytest.importorskip("onnx", reason="requirements-export.txt is not installed")
 pytest.importorskip("tf2onnx", reason="requirements-export.txt is not installed")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import shapely
 
+from mask_values import HIDDEN
 from scenes import geopackage, polygons, styles
 from tests.test_scene import UTM, write_raster
 
@@ -20,7 +21,7 @@ def path(tmp_path):
     for i, (value, side) in enumerate(((0.9, 5), (0.6, 4), (0.4, 3))):
         mask[5 : 5 + side, 10 * i + 5 : 10 * i + 5 + side] = 1
         probability[mask == 1] = np.where(probability[mask == 1] == 0, value, probability[mask == 1])
-    mask[30:] = polygons.HIDDEN
+    mask[30:] = HIDDEN
     rasters = write_raster(tmp_path / "m.tif", [mask]), write_raster(tmp_path / "p.tif", [probability])
     table = polygons.landslides(*rasters)
     about = {"run": "rgb", "scene": "x", "seen": "0.7500"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rasterio.transform import from_origin
 
-from benchmarks import report_in_browser
+from tests.checks import report_in_browser
 from tests.maps import make_bands
 from tests.product_files import SIDE, make_safe
 from tests.test_pairs import ground

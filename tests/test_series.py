@@ -231,4 +231,4 @@ def test_a_fusion_that_does_not_fit_is_refused(tmp_path, flat):
 def test_a_series_needs_its_mask_only_to_be_scored(tmp_path):
     write_published(tmp_path / "a_1.nc", 1)
     patch = reading.read_patch(tmp_path / "a_1.nc", None)
-    assert patch.image.shape == (SIZE, SIZE, 22) and patch.mask is None
+    assert patch.image.shape == (SIZE, SIZE, 22) and patch.labels is None

@@ -24,7 +24,7 @@ MODULES = FILES.keys() - SCRIPTS
 # From the ground up. Modules at the top level are named; a room stands for all its modules. Each imports from floors
 # below its own, or from its own room; scripts, experiments and benchmarks are above all of them.
 FLOORS = (
-    ("script", "product_names"),
+    ("script", "product_names", "mask_values"),
     ("records", "bands", "metrics", "rendering"),
     ("map_files", "runs", "plots"),
     ("augment", "losses", "unet", "patches"),

@@ -9,11 +9,11 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from map_files import FILES
+from mask_values import LANDSLIDE, UNLABELLED, MaskRule, WrongValues, understood
 from scenes.components import Numbering
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_told, open_raster
 from scenes.pixel_grid import PixelGrid
-from scenes.polygons import EXCLUDED, HIDDEN, NO_DATA
 from scenes.vectors import box_of, faults_told, on_grid, read_layers, rows_transform, without_refuted
 from script import UserError
 
@@ -103,8 +103,8 @@ class PolygonLayer:
 class RasterLayer:
     """A mask or probabilities on a grid. Pixels that touch at a side are one object, as in predict.py's polygons.
 
-    A mask holds 1 for landslide (255, if it holds no value but 0 and 255 and has no tag), and predict.py's codes for
-    ground that was not judged. A probability is a float from 0 to 1, or a whole number of percent.
+    A mask is understood by the rule of `mask_values`. A probability is a float from 0 to 1, or a whole number of
+    percent.
     """
 
     def __init__(self, path, grid=None, threshold=None):
@@ -146,21 +146,19 @@ class RasterLayer:
         self.numbering = Numbering(self.grid.width)
 
     def _look_at_values(self):
-        """Find out from the values whether this is a mask or a probability."""
-        codes, others, low, high = (0, 1, EXCLUDED, HIDDEN, NO_DATA), 0, np.inf, -np.inf
-        found = set()
+        """Find out from the values whether this is a mask or a probability, and what 255 means in a mask."""
+        rule, mask, low, high = MaskRule(), not self.path.endswith(FILES["probability"]), np.inf, -np.inf
         for top in range(0, self.file.height, ROWS):
             values = self._read(self.file, top, min(top + ROWS, self.file.height), self.file.width)
+            try:
+                rule.add(understood(values, nodata=self.nodata))
+            except WrongValues:
+                mask = False
             values = values[self._known(values)]
-            counts = {code: np.count_nonzero(values == code) for code in codes}
-            found |= {code for code, count in counts.items() if count}
-            others += values.size - sum(counts.values())
             if values.size:
                 low, high = min(low, values.min()), max(high, values.max())
-        self.probability, self.landslide = self.path.endswith(FILES["probability"]) or others > 0, 1
-        if not self.probability:
-            if NO_DATA in found and not found & {1, EXCLUDED, HIDDEN}:
-                self.landslide = NO_DATA
+        self.probability, self.high_is_landslide = not mask, rule.high_is_landslide
+        if mask:
             return
         most = 1 if np.dtype(self.file.dtypes[0]).kind == "f" else 100
         if low < 0 or high > most:
@@ -175,22 +173,20 @@ class RasterLayer:
             return file.read(1, window=Window(0, top, width, bottom - top))
 
     def _known(self, values):
-        """Return where there is a value. A mask whose 0 is tagged as no data means no landslide by it."""
-        known = ~np.isnan(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
-        return known if self.nodata is None or self.nodata == 0 else known & (values != self.nodata)
+        """Return where there is a probability."""
+        known = values == values  # a number
+        return known if self.nodata is None else known & (values != self.nodata)
 
     def read(self, top, bottom):
         """Read some rows: (landslide, known, both H x W bool; probabilities H x W float32, or None of a mask)."""
         values = self._read(self.view, top, bottom, self.grid.width)
-        known = self._known(values)
-        if self.view is not self.file:
-            known &= values != BEYOND
-        if self.probability:
-            probability = np.where(known, values, 0).astype(np.float32) / self.most
-            return known & (probability >= np.float32(self.threshold)), known, probability
-        if self.landslide == 1:
-            known &= values < EXCLUDED
-        return known & (values == self.landslide), known, None
+        beyond = values == BEYOND if self.view is not self.file else np.zeros(values.shape, bool)
+        if not self.probability:
+            mask = understood(values, beyond, self.nodata).decided(self.high_is_landslide)
+            return mask == LANDSLIDE, mask != UNLABELLED, None
+        known = self._known(values) & ~beyond
+        probability = np.where(known, values, 0).astype(np.float32) / self.most
+        return known & (probability >= np.float32(self.threshold)), known, probability
 
     def number(self, found):
         """Return the numbers of objects in rows that were read, from the top."""

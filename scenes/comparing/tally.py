@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial import cKDTree
 
+from mask_values import UNLABELLED
 from metrics import ThresholdCurve
 from scenes.comparing.layers import ROWS
 from scenes.geodesy import interpolate
@@ -114,7 +115,7 @@ def count(mapped, reference, area, grid, tolerance, block):
         found.confusion += np.bincount(code, minlength=4 * number).reshape(-1, 2, 2)
         found.areas += np.bincount(code, size[seen], 4 * number).reshape(-1, 2, 2)
         if probability is not None:
-            found.curve.update(np.where(seen, there[core] > 0, np.uint8(255)), probability[core])
+            found.curve.update(np.where(seen, there[core] > 0, np.uint8(UNLABELLED)), probability[core])
         found.boundary += boundary(here > 0, there > 0, judged, core, tolerance, sides)
         paint(found, outcome, seen, first)
     (map_total, map_owner), (total, owner) = mapped.joined(), reference.joined()

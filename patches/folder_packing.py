@@ -1,0 +1,168 @@
+"""A folder of patches, checked and packed: every patch goes one way, from its files into the cache."""
+
+from pathlib import Path
+
+import numpy as np
+
+from mask_values import UNLABELLED, MaskRule
+from patches.packing import HALF, PackWriter
+from patches.reading import Fault, common_format, read_patch
+from script import UserError, progress
+
+FAULTS_SHOWN = 20
+FAR = 20  # ranges of all other images that a value may lie beyond them
+SOON = 64  # patches after which packing starts again with float32 if float16 is too coarse
+
+
+def pack_folder(data_dir, entries, faults, folder, key, skip_bad, options):
+    """Read and check every patch of a folder and write the cache; without `skip_bad` only if there is no fault.
+
+    Args:
+        data_dir: of the patches. entries, faults: of `layouts.find_patches`. folder: of the cache. key: identifies the
+            state of the files. skip_bad: leave unusable files out. options: reading.ReadOptions.
+
+    Returns:
+        dict: the record of the cache, whose `faults` lists what cannot be used.
+
+    Raises:
+        UserError: no patch is left.
+    """
+    patch_format = common_format(entries, options)
+    stored = HALF if patch_format.dtype == np.float32 else patch_format.dtype
+    late = []  # faults that only all patches together show
+    while True:
+        left = [entry for entry in entries if not names_of(entry, data_dir) & dict(late).keys()]
+        with PackWriter(folder, patch_format.dtype, stored, len(left) * patch_format.values) as writer:
+            packing = FolderPacking(data_dir, options, patch_format, writer)
+            packing.add_all(left)
+            if writer.coarse:
+                stored = patch_format.dtype
+                continue
+            if skip_bad and (new := packing.late_faults()):  # rare, so the others are simply read again
+                late += new
+                continue
+            return packing.finish([*faults, *late], key, skip_bad)
+
+
+class FolderPacking:
+    """Patches of a folder on their way into a cache, and what all of them together tell.
+
+    Args:
+        data_dir: of the folder. options: ReadOptions. patch_format: PatchFormat that all must share. writer: open
+            PackWriter.
+
+    Attributes:
+        kept: entries of the patches that were packed. faults: (name, fault) of the others.
+    """
+
+    def __init__(self, data_dir, options, patch_format, writer):
+        self.data_dir, self.options, self.patch_format, self.writer = data_dir, options, patch_format, writer
+        self.kept, self.faults, self.extremes, self.rule = [], [], [], MaskRule()
+        self.stated = None  # by the first file that can be read
+        self.passing = False  # whether a fault may be gone the next time
+
+    def add_all(self, entries):
+        """Pack patches, until float16 turns out to be too coarse."""
+        for entry in progress(entries, f"packing {len(entries)} patches"):
+            try:
+                self.add(entry)
+            except Fault as fault:
+                self.faults.append((relative(getattr(fault, "path", entry.image), self.data_dir), str(fault)))
+                self.passing |= fault.passing
+            if len(self.kept) == SOON and self.writer.coarse:
+                return
+
+    def add(self, entry):
+        """Read, check and pack a patch; raises Fault."""
+        patch = read_patch(entry.image, entry.mask, self.options, self.patch_format)
+        self.stated = patch.stated if self.stated is None else self.stated
+        if patch.stated != self.stated:
+            both = patch.stated, self.stated
+            own, first = (" ".join((*each.get("bands", ()), each.get("values", ""))) for each in both)
+            raise Fault(f"says that it holds {own}, the first {first}")
+        if patch.labels:
+            self.rule.add(patch.labels, relative(entry.mask, self.data_dir))
+            mask, undecided, _ = patch.labels
+        else:
+            mask, undecided = np.full(patch.image.shape[:2], UNLABELLED, np.uint8), None
+        self.writer.add(entry.name, patch.image, mask, patch.gap, undecided)
+        self.extremes.append(extremes(patch))
+        self.kept.append(entry)
+
+    def late_faults(self):
+        """List (name, fault) that only all patches together show: masks and images unlike the others."""
+        return self.rule.faults() + far_off(self.kept, np.array(self.extremes), self.data_dir)
+
+    def finish(self, faults, key, skip_bad):
+        """Complete the cache and return its record; without `skip_bad`, a cache with faults is not kept."""
+        faults = [*faults, *self.faults, *([] if skip_bad else self.late_faults())]
+        writer, count = self.writer, len(self.kept)
+        if count:
+            writer.settle(self.patch_format.shape, self.rule.high_is_landslide)
+        gaps = f"{len(writer.gaps)} of {count} patches have pixels without data"
+        record = writer.record(
+            key=None if self.passing else key,  # a locked file is sound tomorrow, and its size and time are the same
+            shape=self.patch_format.shape,
+            names=[entry.name for entry in self.kept],
+            numbers=[entry.number for entry in self.kept],
+            splits=[entry.split for entry in self.kept],
+            labelled=[entry.mask is not None for entry in self.kept],
+            faults=faults,
+            dates=self.options.dates,
+            **(self.stated or {}),
+            notes=[f"{gaps}, {writer.missing / writer.pixels:.1%} of all: not labelled"] if writer.gaps else [],
+        )
+        if count and (skip_bad or not faults):
+            writer.finish(record)
+        elif skip_bad:
+            raise UserError(describe_faults(self.data_dir, faults) + "\n  no usable patch is left")
+        return record
+
+
+def describe_faults(data_dir, faults):
+    """Write the text of a UserError that lists faults: one line for one, a list for several."""
+    if len(faults) == 1:
+        name, fault = faults[0]
+        return f"{Path(data_dir, name)}: {fault} (or leave it out with --skip-bad)"
+    lines = [f"{data_dir}: {len(faults)} files cannot be used; mend them or leave them out with --skip-bad"]
+    lines += [f"  {name}: {fault}" for name, fault in faults[:FAULTS_SHOWN]]
+    if len(faults) > FAULTS_SHOWN:
+        lines.append(f"  ... and {len(faults) - FAULTS_SHOWN} more")
+    return "\n".join(lines)
+
+
+def names_of(entry, data_dir):
+    """Return the names of the files of a patch within its data folder, as a set."""
+    return {relative(path, data_dir) for path in (entry.image, entry.mask) if path}
+
+
+def relative(path, data_dir):
+    """Return the path of a file within its data folder."""
+    return Path(path).relative_to(data_dir).as_posix()
+
+
+def extremes(patch):
+    """Return the smallest and largest value of each band where there is data: 2 x bands, float64."""
+    pixels = patch.image.reshape(-1, patch.image.shape[2]) if patch.gap is None else patch.image[~patch.gap]
+    return pixels.min(0).astype(float), pixels.max(0).astype(float)
+
+
+def far_off(entries, limits, data_dir):
+    """Find images that lie more than FAR times the range of all others away from them, as damaged values do.
+
+    limits: N x 2 x bands, of `extremes`. Returns [(name, fault), ...].
+    """
+    if len(entries) < 10:
+        return []
+    low, high = np.sort(limits[:, 0], axis=0), np.sort(limits[:, 1], axis=0)
+    faults = []
+    for entry, (least, most) in zip(entries, limits, strict=True):
+        # the limits of the others: the second where this image holds the first
+        below = np.where(least == low[0], low[1], low[0])
+        above = np.where(most == high[-1], high[-2], high[-1])
+        reach = FAR * np.maximum(above - below, 1e-6)
+        for band in np.flatnonzero((least < below - reach) | (most > above + reach))[:1]:
+            value = least[band] if least[band] < below[band] - reach[band] else most[band]
+            others = f"those of the other images lie between {below[band]:g} and {above[band]:g}"
+            faults.append((relative(entry.image, data_dir), f"band {band + 1} holds {value:g}; {others}"))
+    return faults
