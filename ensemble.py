@@ -40,7 +40,7 @@ def main():
     model_files.save_model(mean_model(models), folder / "model.keras")
     shutil.copyfile(first.folder / "split.csv", folder / "split.csv")
     kept = ("data_dir", "data_digest", "bands", "file_bands", "input_shape", "band_mean", "band_variance", "values")
-    kept += ("left_out", "file_dtype", "background_digest", "file_band_names")
+    kept += ("left_out", "file_dtype", "landslide_free_digest", "file_band_names")
     config = {"run": folder.name, "members": names, **{key: first.config[key] for key in kept if key in first.config}}
     # those of the member that allows fewest sizes of images, by which tiles of scenes are laid
     strictest = max(opened, key=lambda member: architecture.total_stride(member.constants, config["input_shape"]))

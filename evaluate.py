@@ -3,7 +3,7 @@
     python evaluate.py                                               # run results/unet/, its test split
     python evaluate.py --run first --split validation
     python evaluate.py --run first --data-dir data/other --split all # patches that the run has never seen
-    python evaluate.py --run first --background-dirs data/towns      # and false alarms on ground without landslides
+    python evaluate.py --run first --landslide-free-dirs data/towns      # and false alarms on ground without landslides
 
 Writes metrics.json, per_image.csv, objects.csv, reliability.csv and reliability.png into the run's folder, and
 false_alarms.csv if there is ground without landslides. For another split, folder or threshold, and for --tta, the names
@@ -28,7 +28,7 @@ RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
 DATA_DIR = ""  # folder of patches to score; empty: the run's own data
 SPLIT = "test"  # split to score; for the run's own data, the one in its split.csv
-BACKGROUND_DIRS = ()  # folders of landslide-free ground to count false alarms on; none: the run's own, of this split
+LANDSLIDE_FREE_DIRS = ()  # folders of ground to count false alarms on; none: the run's own, of this split
 PIXEL_SIZE = 10.0  # metres on the ground of a pixel's side, for the number of alarms per 100 km2
 TTA = False  # average over the eight flips and turns (eight times the work), with a threshold of its own
 THRESHOLD = None  # float: probability from which a pixel is predicted as landslide; none: from optimize_threshold.py
@@ -52,8 +52,8 @@ def main():
     if own and SPLIT in ("train", "all"):
         print(f"note: the {SPLIT} split holds patches that the run was trained on")
     ground, chosen = None, ()
-    if own or BACKGROUND_DIRS:
-        ground, chosen = false_alarms.open_for_run(run, SPLIT, cache_dir, BACKGROUND_DIRS)
+    if own or LANDSLIDE_FREE_DIRS:
+        ground, chosen = false_alarms.open_for_run(run, SPLIT, cache_dir, LANDSLIDE_FREE_DIRS)
     model = load_model(run.folder)
 
     import plots  # Matplotlib and Keras are slow to import
@@ -77,7 +77,7 @@ def main():
         counts = false_alarms.count(model, ground, chosen, threshold, BATCH_SIZE, TTA)
         alarms = false_alarms.by_folder(ground, chosen, counts, PIXEL_SIZE)
         totals = false_alarms.summary(*counts, PIXEL_SIZE)
-        record["background"] = {"data_dir": ground.data_dir.as_posix(), "pixel_size": PIXEL_SIZE, **totals}
+        record["landslide_free"] = {"data_dir": ground.data_dir.as_posix(), "pixel_size": PIXEL_SIZE, **totals}
         rows = [row.values() for row in alarms]
         records.write_csv(folder / f"false_alarms{suffix}.csv", alarms[0], rows)
     header = ("image", "tp", "fp", "fn", "tn", "dice", "iou", "precision", "recall")
@@ -91,7 +91,7 @@ def main():
     records.write_json(folder / f"metrics{suffix}.json", record)
     print(table(record, by_size))
     if ground:
-        print(false_alarm_table(alarms, record["background"]))
+        print(false_alarm_table(alarms, record["landslide_free"]))
     print(f"written: {folder}/metrics{suffix}.json, and per_image, objects, reliability beside it")
 
 
@@ -99,7 +99,11 @@ def record_suffix(patches, own):
     """Return the suffix of the file names; "" for the run's own test split at its own threshold without TTA."""
     parts = [] if own else [patches.data_dir.resolve().name, patches.digest[:6]]
     parts += [SPLIT] if SPLIT != "test" or not own else []
-    parts += ["ground", *(Path(folder).resolve().name for folder in BACKGROUND_DIRS)] if BACKGROUND_DIRS else []
+    parts += (
+        ["landslide_free", *(Path(folder).resolve().name for folder in LANDSLIDE_FREE_DIRS)]
+        if LANDSLIDE_FREE_DIRS
+        else []
+    )
     parts += ["tta"] if TTA else []
     parts += [] if THRESHOLD is None else [f"at{THRESHOLD:g}"]
     return "".join(f"_{part}" for part in parts)

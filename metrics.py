@@ -81,15 +81,15 @@ class ThresholdCurve:
         self.negative += np.bincount(bins[~masks], minlength=len(THRESHOLDS))
         self.sums += np.bincount(bins, probabilities, len(THRESHOLDS))
 
-    def with_background(self, background, weight):
+    def with_landslide_free(self, landslide_free, weight):
         """Return a curve that also counts the false alarms on landslide-free ground.
 
-        background: ThresholdCurve of that ground. It counts as `weight` times as many pixels as this curve has.
+        landslide_free: ThresholdCurve of that ground. It counts as `weight` times as many pixels as this curve has.
         """
         joined = ThresholdCurve()
-        scale = weight * (self.positive.sum() + self.negative.sum()) / background.negative.sum()
+        scale = weight * (self.positive.sum() + self.negative.sum()) / landslide_free.negative.sum()
         joined.positive += self.positive
-        joined.negative += self.negative + np.rint(scale * background.negative).astype(np.int64)
+        joined.negative += self.negative + np.rint(scale * landslide_free.negative).astype(np.int64)
         return joined
 
     def counts(self):

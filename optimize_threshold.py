@@ -26,7 +26,7 @@ RUN = "unet"  # name of the run
 DATA_DIR = ""  # folder of the run's data, if it has moved since training
 SPLIT = "validation"  # split to choose on; a threshold chosen on test makes the test scores too optimistic
 TTA = False  # average over the eight flips and turns: the threshold for --tta of evaluate.py and predict.py
-BACKGROUND_WEIGHT = 1.0  # landslide-free ground counts as this many times the pixels of the split; 0: not at all
+LANDSLIDE_FREE_WEIGHT = 1.0  # landslide-free ground counts as this many times the pixels of the split; 0: not at all
 BATCH_SIZE = 32  # patches in a batch
 
 CHOICES = {"SPLIT": layouts.SPLITS}
@@ -34,7 +34,7 @@ CHOICES = {"SPLIT": layouts.SPLITS}
 
 def main():
     """Predict the split, find the threshold with the highest Dice and write it."""
-    script.check_ranges(globals(), BATCH_SIZE=(1, None), BACKGROUND_WEIGHT=(0, None))
+    script.check_ranges(globals(), BATCH_SIZE=(1, None), LANDSLIDE_FREE_WEIGHT=(0, None))
     script.check_choices(globals(), **CHOICES)
     run = runs.open_run(RESULTS_DIR, RUN)
     folder = run.folder
@@ -48,7 +48,7 @@ def main():
             f"no landslide in the {SPLIT} split of {patches.data_dir}: no threshold can be chosen on it"
         )
     ground, chosen = None, ()
-    if BACKGROUND_WEIGHT:
+    if LANDSLIDE_FREE_WEIGHT:
         ground, chosen = false_alarms.open_for_run(run, SPLIT, Path(RESULTS_DIR, "cache"))
     model = load_model(run.folder)
 
@@ -59,10 +59,10 @@ def main():
     alarms = {}
     if ground:
         on_ground = threshold_curve(model, ground, chosen, BATCH_SIZE, TTA)
-        joined = curve.with_background(on_ground, BACKGROUND_WEIGHT)
+        joined = curve.with_landslide_free(on_ground, LANDSLIDE_FREE_WEIGHT)
         best = joined.best()
         share = on_ground.counts()[1] / on_ground.negative.sum()
-        alarms = {"background_dice": joined.scores()["dice"], "background_pixel_share": share}
+        alarms = {"landslide_free_dice": joined.scores()["dice"], "landslide_free_pixel_share": share}
     half = list(THRESHOLDS).index(0.5)
     suffix = "_tta" if TTA else ""
     record = {
@@ -74,8 +74,8 @@ def main():
         "average": "pooled over pixels",
         **{name: float(values[best]) for name, values in scores.items()},
         "dice_at_0.5": float(scores["dice"][half]),
-        "background_weight": BACKGROUND_WEIGHT if ground else 0.0,
-        "background_patches": len(chosen),
+        "landslide_free_weight": LANDSLIDE_FREE_WEIGHT if ground else 0.0,
+        "landslide_free_patches": len(chosen),
         **{name: float(values[best]) for name, values in alarms.items()},
         "average_precision": curve.average_precision(),
         "revision": runs.revision(),
@@ -91,8 +91,8 @@ def main():
         f"threshold {record['threshold']:.3f}: pooled Dice {record['dice']:.3f}, IoU {record['iou']:.3f}, "
         f"precision {record['precision']:.3f}, recall {record['recall']:.3f}; at 0.5 Dice {record['dice_at_0.5']:.3f}\n"
         + (
-            f"landslide-free ground, {len(chosen)} patches: {record['background_pixel_share']:.2%} of it predicted; "
-            f"with {BACKGROUND_WEIGHT:g} times as much of it as of the split, Dice {record['background_dice']:.3f}\n"
+            f"landslide-free ground, {len(chosen)} patches: {record['landslide_free_pixel_share']:.2%} predicted; with "
+            f"{LANDSLIDE_FREE_WEIGHT:g} times as much of it as of the split, Dice {record['landslide_free_dice']:.3f}\n"
             if ground
             else ""
         )

@@ -55,14 +55,14 @@ def training_curves(rows, path, kept=None):
 def threshold_curve(thresholds, scores, chosen, title, path):
     """Plot scores over thresholds; `chosen` is the index of the threshold to mark.
 
-    scores: {name: values} of precision, recall, dice and iou; with landslide-free ground also background_dice (counting
-    its false alarms) and background_pixel_share.
+    scores: {name: values} of precision, recall, dice and iou; with landslide-free ground also of landslide_free_dice,
+    which counts its false alarms, and landslide_free_pixel_share.
     """
     figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
     styles = {"dice": (BLUE, "-"), "iou": (GREEN, "-"), "precision": (ORANGE, "--"), "recall": (PURPLE, "-.")}
-    styles |= {"background_dice": (BLUE, ":"), "background_pixel_share": ("black", ":")}
-    labels = {"dice": "Dice", "iou": "IoU", "background_dice": "Dice with landslide-free ground"}
-    labels["background_pixel_share"] = "share of landslide-free ground"
+    styles |= {"landslide_free_dice": (BLUE, ":"), "landslide_free_pixel_share": ("black", ":")}
+    labels = {"dice": "Dice", "iou": "IoU", "landslide_free_dice": "Dice with landslide-free ground"}
+    labels["landslide_free_pixel_share"] = "share of landslide-free ground"
     for name, (colour, line) in styles.items():
         if name in scores:
             axis.plot(thresholds, scores[name], color=colour, linestyle=line, label=labels.get(name, name))

@@ -43,7 +43,7 @@ def main():
     target = Path(OUT) if OUT else Path(MAP).with_name(Path(MAP).stem.removesuffix("_probability") + "_boxes.gpkg")
     check_targets([target], OVERWRITE)
     grid, doubt = suggestions.tile_doubt(MAP, SIZE)
-    free = suggestions.without(doubt, grid, SIZE, AREA, LABELLED)
+    free = suggestions.doubt_left(doubt, grid, SIZE, AREA, LABELLED)
     tiles = suggestions.choose_tiles(free, BOXES, None if BY == "doubt" else SEED)
     if not tiles:
         raise script.UserError(f"{MAP}: no box of {SIZE} pixels is left that was seen and can be labelled")

@@ -26,7 +26,7 @@ import script
 from bands import value_unit
 from networks import architecture, keras_start, model_files
 from patches import layouts, reading, splits
-from patches.landslide_free import join, open_background
+from patches.landslide_free import join, open_landslide_free
 from patches.reading import PatchFormat
 from training import devices, fine_tuning
 from training.teacher import Teacher
@@ -48,8 +48,8 @@ TEST_SPLIT = "test"  # the folder's own split to hold out as test; validation: i
 LABELLED_FRACTION = 1.0  # share of training patches whose masks are used; the others count as unlabelled
 TEACHER = ""  # finished run whose probabilities are the targets of unlabelled patches
 TEACHER_WEIGHT = 0.5  # weight of the teacher's probabilities where there is a mask; the mask has the rest
-BACKGROUND_DIRS = ()  # folders of pictures or patches of ground without landslides, without masks, of any size
-BACKGROUND_SHARE = 0.3  # their share of each training batch
+LANDSLIDE_FREE_DIRS = ()  # folders of pictures or patches of ground without landslides, without masks, of any size
+LANDSLIDE_FREE_SHARE = 0.3  # their share of each training batch
 AUGMENT = ("dihedral", "affine")  # augmentations of the training patches, in this order
 # ---------------------------------------------------------------------- model and loss
 START_FROM = ""  # finished run to start from: its weights, and its network in place of the one described below
@@ -114,12 +114,12 @@ def main():
         fine_tuning.start_constants(globals(), FINE_TUNING)
     check_settings()
     patches = open_data()
-    if BACKGROUND_DIRS and patches.dates:
-        raise script.UserError("--background-dirs is for single pictures and patches, not for series of dates")
-    landslide_free = open_background(BACKGROUND_DIRS, PatchFormat.of(patches), Path(RESULTS_DIR, "cache"))
-    share = devices.DeviceShard(BATCH_SIZE)
+    if LANDSLIDE_FREE_DIRS and patches.dates:
+        raise script.UserError("--landslide-free-dirs is for single pictures and patches, not for series of dates")
+    landslide_free = open_landslide_free(LANDSLIDE_FREE_DIRS, PatchFormat.of(patches), Path(RESULTS_DIR, "cache"))
+    shard = devices.DeviceShard(BATCH_SIZE)
     assigned, teacher = prepare_run(folder, patches, landslide_free)
-    train(folder, patches, landslide_free, assigned, teacher, share)
+    train(folder, patches, landslide_free, assigned, teacher, shard)
 
 
 def open_data():
@@ -144,7 +144,7 @@ def check_settings():
     script.check_ranges(globals(), POSITIVE_WEIGHT=(0, None), EPOCH_STEPS=(0, None))
     script.check_ranges(globals(), DATES=(1, None), SIZE=(0, None), LABELLED_FRACTION=(0, 1), TEACHER_WEIGHT=(0, 1))
     script.check_ranges(globals(), MAX_FILTERS=(1, None), STEM=(1, 2), DROPOUT=(0, 0.9), SPLIT_SEED=(0, 2**32 - 1))
-    script.check_ranges(globals(), BACKGROUND_SHARE=(0, 0.9), ENLARGE=(1, 2), ENCODER_RATE=(0, 1))
+    script.check_ranges(globals(), LANDSLIDE_FREE_SHARE=(0, 0.9), ENLARGE=(1, 2), ENCODER_RATE=(0, 1))
     for name in ("TEACHER", "START_FROM"):
         other = globals()[name]
         if other and runs.run_folder(RESULTS_DIR, other) == runs.run_folder(RESULTS_DIR, RUN):
@@ -163,9 +163,9 @@ def prepare_run(folder, patches, landslide_free):
         config = records.read_json(folder / "config.json", "train.py")
         if config["data_digest"] != patches.digest:
             raise script.UserError(f"{DATA_DIR} has changed since run {RUN} was started: start again with --overwrite")
-        if config.get("background_digest") != (landslide_free and landslide_free.digest):
+        if config.get("landslide_free_digest") != (landslide_free and landslide_free.digest):
             raise script.UserError(
-                "BACKGROUND_DIRS have changed since the run was started: start again with --overwrite"
+                "LANDSLIDE_FREE_DIRS have changed since the run was started: start again with --overwrite"
             )
         assigned = splits.read_split(folder / "split.csv", patches, "train.py --overwrite")
         teacher = open_teacher(patches, assigned)
@@ -197,7 +197,7 @@ def prepare_run(folder, patches, landslide_free):
         "band_mean": mean.tolist(),
         "band_variance": variance.tolist(),
         "values": patches.values or value_unit(patches.bands, patches.dtype, mean),
-        "background_digest": landslide_free and landslide_free.digest,
+        "landslide_free_digest": landslide_free and landslide_free.digest,
         "seed": SEED,
         "left_out": patches.left_out,
         "start": start,
@@ -215,7 +215,7 @@ def open_teacher(patches, assigned):
     return Teacher(runs.open_run(RESULTS_DIR, TEACHER), patches, assigned, Path(RESULTS_DIR, "cache"), SKIP_BAD)
 
 
-def train(folder, patches, landslide_free, assigned, teacher, share):
+def train(folder, patches, landslide_free, assigned, teacher, shard):
     """Fit the model and write its record into `folder`."""
     # Keras takes seconds to import; --help and errors in the data must not wait for it.
     keras = keras_start.import_keras()
@@ -234,29 +234,38 @@ def train(folder, patches, landslide_free, assigned, teacher, share):
         config["precision"] = "mixed_bfloat16" if bfloat16 else "float32"
         records.write_json(folder / "config.json", config)
     keras.config.set_dtype_policy(config["precision"])
-    share.agree(config, assigned)
+    shard.agree(config, assigned)
 
     chosen = {split: (assigned == split).nonzero()[0] for split in (*layouts.SPLITS, splits.NO_MASK)}
     sizes = ", ".join(f"{len(indices)} {split}" for split, indices in chosen.items() if len(indices))
-    print(f"{folder}: {sizes} patches of {patches.input_shape}, {config['precision']} on {share}")
-    learnt, targets, beside = chosen["train"], None, ()
+    print(f"{folder}: {sizes} patches of {patches.input_shape}, {config['precision']} on {shard}")
+    learnt, targets, without_landslides = chosen["train"], None, ()
     if teacher:
         learnt, targets = np.append(learnt, chosen[splits.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
     validated = chosen["validation"]
     if landslide_free:
-        patches, beside, held_out = join(patches, landslide_free, len(validated), BACKGROUND_SHARE)
+        patches, without_landslides, held_out = join(patches, landslide_free, len(validated), LANDSLIDE_FREE_SHARE)
         validated = np.append(validated, held_out)
-        print(f"{len(beside)} landslide-free training patches, {BACKGROUND_SHARE:.0%} of each batch")
+        print(f"{len(without_landslides)} landslide-free training patches, {LANDSLIDE_FREE_SHARE:.0%} of each batch")
     feed = PatchFeed(
-        *(patches, learnt, BATCH_SIZE, AUGMENT, SEED, targets, share, beside, BACKGROUND_SHARE, EPOCH_STEPS),
+        patches,
+        learnt,
+        BATCH_SIZE,
+        augment=AUGMENT,
+        seed=SEED,
+        targets=targets,
+        shard=shard,
+        landslide_free=without_landslides,
+        landslide_free_share=LANDSLIDE_FREE_SHARE,
+        least_batches=EPOCH_STEPS,
         workers=WORKERS,
     )
-    validation = PatchFeed(patches, validated, BATCH_SIZE // share.parts, share=share)
+    validation = PatchFeed(patches, validated, BATCH_SIZE // shard.parts, shard=shard)
 
     began = time.monotonic()
     # A few validation patches rank epochs by chance, and a schedule of fine-tuning ends where it has settled.
     recorder = RunRecorder(folder, len(feed), PATIENCE, keep_last=bool(START_FROM) and not PATIENCE)
-    with share.scope():
+    with shard.scope():
         model = model_files.fused(builder.build_network(constants(), config))
         optimizer.compile_network(model, constants(), len(feed), keep_statistics=bool(START_FROM))
         done = recorder.resume(model) if RESUME else 0

@@ -82,8 +82,8 @@ PARTS = {
         "--stem 2 --base-filters 48 --max-filters 192 --augment dihedral affine --weight-decay 0.01 --epochs 8"
     ),
     "encoder": "--encoder efficientnet_lite0",
-    "background": (
-        "--background-share 0.25 --background-dirs data/real/landslide_free/eurosat_train "
+    "landslide-free": (
+        "--landslide-free-share 0.25 --landslide-free-dirs data/real/landslide_free/eurosat_train "
         "data/real/landslide_free/shores_train"
     ),
     "renderings": "--augment dihedral affine pixel_size rendering",

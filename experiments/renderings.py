@@ -1,6 +1,6 @@
 """Score runs under many renderings of the same test patches, and count their false alarms under the same renderings.
 
-    python experiments/renderings.py --runs rgb rgb_scratch --background-dirs data/real/landslide_free/eurosat_test \
+    python experiments/renderings.py --runs rgb scratch --landslide-free-dirs data/real/landslide_free/eurosat_test \
         --scene data/real/sentinel2_rgbn.tif
 
 A network that tells ground with landslides from ground without by how the picture was made scores well on both, and
@@ -33,7 +33,7 @@ RESULTS_DIR = "results"  # folder of all runs
 RUNS = ("rgb",)  # names of the runs
 DATA_DIR = ""  # folder of patches; empty: each run's own data
 SPLIT = "test"  # split to score
-BACKGROUND_DIRS = ()  # folders of landslide-free pictures
+LANDSLIDE_FREE_DIRS = ()  # folders of landslide-free pictures
 SCENE = ""  # GeoTIFF of a landslide-free scene, with red, green and blue as its first bands, in digital numbers
 BATCH_SIZE = 32  # patches in a batch
 OUT = "results/figures"  # folder of the tables and the picture
@@ -106,10 +106,10 @@ def main():
     rows, probe_rows = [], []
     opened = [runs.open_run(RESULTS_DIR, name) for name in RUNS]
     for run in opened:  # packed before the work, which a missing folder would otherwise end
-        landslide_free.open_background(run.constants["BACKGROUND_DIRS"], PatchFormat.of_run(run.config), cache)
+        landslide_free.open_landslide_free(run.constants["LANDSLIDE_FREE_DIRS"], PatchFormat.of_run(run.config), cache)
     for name, run in zip(RUNS, opened, strict=True):
         patches, indices, _ = dataset.open_for_run(run, SPLIT, DATA_DIR, cache)
-        ground = landslide_free.open_background(BACKGROUND_DIRS, PatchFormat.of(patches), cache)
+        ground = landslide_free.open_landslide_free(LANDSLIDE_FREE_DIRS, PatchFormat.of(patches), cache)
         model, threshold = load_model(run.folder), run.threshold()
         for title, render in RENDERINGS.items():
             rows.append({"run": name, "rendering": title, **score(model, patches, indices, threshold, render)})
@@ -119,8 +119,8 @@ def main():
             share = scene_alarms(model, threshold, change)
             rows.append({"run": name, "rendering": f"scene, {title}", "dice": "", "ground_pixels": share})
             print(f"{name}: {title}: {share:.2%} of {SCENE}")
-        if trained_with := run.constants["BACKGROUND_DIRS"]:
-            ground = landslide_free.open_background(trained_with, PatchFormat.of(patches), cache)
+        if trained_with := run.constants["LANDSLIDE_FREE_DIRS"]:
+            ground = landslide_free.open_landslide_free(trained_with, PatchFormat.of(patches), cache)
             probe_rows += [{"run": name, **row} for row in probe(patches, ground)]
             print("probe:", ", ".join(f"{row['patches']} {row['accuracy']:.3f}" for row in probe_rows[-2:]))
     header = ("run", "rendering", "dice", "precision", "recall", "ground_pixels", "ground_patches")

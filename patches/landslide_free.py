@@ -22,7 +22,7 @@ LEAST = 32  # pixels a side: smaller pictures, and smaller rests of a cut pictur
 FRACTIONS = (0.8, 0.1, 0.1)  # shares of the sources for training, validation and test
 
 
-def open_background(folders, patch_format, cache_dir="results/cache"):
+def open_landslide_free(folders, patch_format, cache_dir="results/cache"):
     """Find, check and pack landslide-free ground, or open the cache if no file has changed since.
 
     Pictures larger than a patch are cut into patches; what is smaller than a patch lies in its top left corner and is
@@ -45,7 +45,7 @@ def open_background(folders, patch_format, cache_dir="results/cache"):
     files = [pair for folder in folders for pair in find_pictures(folder)]
     state = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files]
     key = hashlib.sha256(repr((PACK_FORMAT, patch_format.shape, str(patch_format.dtype), state)).encode()).hexdigest()
-    folder = Path(cache_dir, f"background-{key[:12]}")
+    folder = Path(cache_dir, f"landslide_free-{key[:12]}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         record = read_pack(folder)
@@ -72,7 +72,7 @@ def join(patches, landslide_free, count, share, seed=0):
     """
     places = {split: len(patches) + np.flatnonzero(landslide_free.own_splits == split) for split in SPLITS}
     if not all(map(len, places.values())):
-        raise UserError("--background-dirs: too few pictures to split into training, validation and test")
+        raise UserError("--landslide-free-dirs: too few pictures to split into training, validation and test")
     held_out = np.random.default_rng(seed).permutation(places["validation"])[: round(count * share / (1 - share))]
     return JoinedPatches(patches, landslide_free), places["train"], np.sort(held_out)
 
@@ -83,7 +83,7 @@ def find_pictures(folder):
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
     if not paths:
         missing = "no such folder" if not folder.is_dir() else "no pictures (.png, .tif, .jpg, .webp) or patches (.h5)"
-        raise UserError(f"{folder}: {missing}: --background-dirs takes folders of ground without landslides")
+        raise UserError(f"{folder}: {missing}: --landslide-free-dirs takes folders of ground without landslides")
     top = folder.resolve().name
     return [(f"{top}/{path.relative_to(folder).as_posix()}", path) for path in paths]
 

@@ -10,7 +10,7 @@ from script import UserError
 
 SPLIT_METHODS = ("random", "blocks")
 TEST_SPLITS = ("validation", "test")
-BACKGROUND = "landslide-free:"  # in split.csv, before the names of landslide-free patches
+LANDSLIDE_FREE = "landslide-free:"  # in split.csv, before the names of landslide-free patches
 NO_MASK = "unlabelled"  # the split of patches without a mask, and of those whose mask is not used
 
 
@@ -138,7 +138,7 @@ def write_split(path, patches, assigned, landslide_free=None):
     """Write split.csv: name, split and content hash of each patch that is used, and of landslide-free ground."""
     rows = [row for row in zip(patches.names, assigned, patches.contents, strict=True) if row[1]]
     if landslide_free:
-        names = [BACKGROUND + name for name in landslide_free.names]
+        names = [LANDSLIDE_FREE + name for name in landslide_free.names]
         rows += zip(names, landslide_free.own_splits, landslide_free.contents, strict=True)
     write_csv(path, ("image", "split", "content"), rows)
 
@@ -185,7 +185,7 @@ def read_split(path, patches, stage):
     recorded = split_table(path, stage)
     if not recorded or None in recorded or not set(recorded.values()) <= {*SPLITS, NO_MASK}:
         raise UserError(f"{path} is damaged (needs image,split with {', '.join(SPLITS)}): make it again with {stage}")
-    gone = {name for name in recorded if not name.startswith(BACKGROUND)} - set(patches.names)
+    gone = {name for name in recorded if not name.startswith(LANDSLIDE_FREE)} - set(patches.names)
     if gone:
         raise UserError(f"{path} lists {len(gone)} patches that are not in {patches.data_dir} (first: {min(gone)})")
     return np.array([recorded.get(name, "") for name in patches.names])

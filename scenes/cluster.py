@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scenes.opening import member
+from scenes.opening import rasterio_path
 from scenes.pipeline import model_of
 from scenes.scene import Scene
 from scenes.source import SceneSource
@@ -124,7 +124,7 @@ def _name(job):
 
 
 def _absolute(paths):
-    return tuple(str(Path(path).resolve()) if Path(path).exists() else member(path) for path in paths if path)
+    return tuple(str(Path(path).resolve()) if Path(path).exists() else rasterio_path(path) for path in paths if path)
 
 
 @contextlib.contextmanager

@@ -108,7 +108,7 @@ def split_blocks(boxes, landslide, gap, shares, block=4, seed=0):
             ranks = np.full(count, 2)
             ranks[order[:validated]], ranks[order[:tested]] = 1, 0
             of_patch = ranks[blocks]
-            lost = lose(of_patch, near)
+            lost = lost_to_gaps(of_patch, near)
             kept = np.bincount(of_patch[~lost], minlength=3)
             slid = np.bincount(of_patch[~lost], landslide[~lost], minlength=3)
             if not (kept > 0).all() or not (slid > 0).all():
@@ -139,7 +139,7 @@ def pairs_nearer_than(boxes, gap):
     return np.stack([first, second])[:, first < second]
 
 
-def lose(ranks, near):
+def lost_to_gaps(ranks, near):
     """Return which patches are left out: of two near ones in different splits, the one of the higher rank."""
     first, second = np.concatenate([near, near[::-1]], axis=1)
     lost = np.zeros(len(ranks), bool)

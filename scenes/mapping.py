@@ -177,7 +177,7 @@ def alarms(run):
     found = {}
     for path in sorted(run.folder.glob("metrics*.json")):
         record = records.read_json(path, "evaluate.py")
-        if record.get("background") and not record.get("tta"):
-            name = ", ".join(Path(folder).name for folder in record["background"]["data_dir"].split())
-            found[name] = record["background"]["pixel_share"]
+        if record.get("landslide_free") and not record.get("tta"):
+            name = ", ".join(Path(folder).name for folder in record["landslide_free"]["data_dir"].split())
+            found[name] = record["landslide_free"]["pixel_share"]
     return list(found.items())

@@ -32,7 +32,7 @@ def open_raster(path):
     """
     path = str(path)
     try:
-        file = rasterio.open(member(path))
+        file = rasterio.open(rasterio_path(path))
     except RasterioError as error:
         if not re.match(r"^[\w+]+:|^/vsi", path):
             check_readable(path)
@@ -91,7 +91,7 @@ def names_in_zip(path):
         raise UserError(f"{path} is no sound zip: it may be cut short, download it again") from None
 
 
-def member(path):
+def rasterio_path(path):
     """Return the name by which rasterio opens a path: rasters in a zip, named or the only one there."""
     if match := re.fullmatch(r"zip://(?!/)([^!]+)!/?(.+)", path):  # rasterio takes the first part for a host
         return f"zip://{Path(match[1]).resolve()}!{match[2]}"

@@ -44,7 +44,7 @@ def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slop
     """
     with rasterio.open(mask_path) as mask:
         grid = PixelGrid.of(mask)
-    components = find(mask_path, probability_path, grid, terrain, min_slope)
+    components = connected_areas(mask_path, probability_path, grid, terrain, min_slope)
     sums, highest = components.joined()
     areas = sums["area"] if grid.crs else sums["pixels"]
     kept = areas >= min_area
@@ -127,7 +127,7 @@ def describe_terrain(sums, highest, found):
     }
 
 
-def find(mask_path, probability_path, grid, terrain=None, min_slope=0.0):
+def connected_areas(mask_path, probability_path, grid, terrain=None, min_slope=0.0):
     """Find the connected areas of a mask and sum up their pixels; see `landslides` for the arguments."""
     components = Components(grid.shape)
     with rasterio.open(mask_path) as mask, rasterio.open(probability_path) as file:

@@ -79,7 +79,7 @@ def choose_tiles(doubt, count, seed=None):
     return [tuple(map(int, tile)) for tile in chosen]
 
 
-def without(doubt, grid, size, inside="", labelled=""):
+def doubt_left(doubt, grid, size, inside="", labelled=""):
     """Return the doubt with NaN for tiles that are not wholly inside an area, or that hold labelled ground already.
 
     inside, labelled: paths of vector files; "" for none.

@@ -40,7 +40,7 @@ def content_of_zip(path):
     return "a raster" if sum(name.lower().endswith(RASTERS) for name in names) == 1 else "other", names
 
 
-def address(path):
+def gdal_path(path):
     """Return the name by which GDAL opens a vector file; in a zip it does not look into folders by itself."""
     names = [name for name in content_of_zip(path)[1] if name.lower().endswith(VECTORS)]
     folders = {name.rpartition("/")[0] for name in names}
@@ -67,7 +67,7 @@ def layers(path):
         raise UserError(f"{path} is a zip of a satellite product, not a vector file; {hint}")
     with faults_told(path):
         try:
-            return [name for name, kind in pyogrio.list_layers(address(path)) if kind]
+            return [name for name, kind in pyogrio.list_layers(gdal_path(path)) if kind]
         except DataSourceError:
             if content in ("", "vectors"):
                 raise
@@ -128,7 +128,7 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), where=""):
     check_readable(path)
     check_whole(path)
     with faults_told(path):
-        file = address(path)
+        file = gdal_path(path)
         there = pyogrio.read_info(file, layer=layer)["fields"] if columns else ()
         named = {field: field.lower() for field in there if field.lower() in columns}
         table = pyogrio.read_dataframe(file, layer=layer, columns=list(named), force_2d=True).rename(columns=named)
@@ -168,7 +168,7 @@ def check_whole(path):
 
 def chosen_rows(path, layer, where):
     """Return the places of the rows of a layer for which a condition in SQL holds."""
-    file = address(path)
+    file = gdal_path(path)
     every = pyogrio.read_dataframe(file, layer=layer, columns=[], read_geometry=False, fid_as_index=True).index
     try:
         chosen = pyogrio.read_dataframe(file, layer=layer, where=where, read_geometry=False, fid_as_index=True).index

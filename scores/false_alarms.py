@@ -18,7 +18,7 @@ def open_for_run(run, split, cache_dir, folders=()):
     Args:
         run: runs.Run.
         split: train, validation, test or all; of the ground that the run was trained with, where that is meant.
-        cache_dir: see `landslide_free.open_background`.
+        cache_dir: see `landslide_free.open_landslide_free`.
         folders: folders of landslide-free ground; empty for the folders that the run was trained with.
 
     Returns:
@@ -26,21 +26,21 @@ def open_for_run(run, split, cache_dir, folders=()):
         not on this machine (which is printed).
 
     Raises:
-        UserError: see `landslide_free.open_background`; or the run's own folders have changed.
+        UserError: see `landslide_free.open_landslide_free`; or the run's own folders have changed.
     """
-    config, trained_with = run.config, run.constants["BACKGROUND_DIRS"]
+    config, trained_with = run.config, run.constants["LANDSLIDE_FREE_DIRS"]
     if not folders and not trained_with:
         return None, ()
     if not folders and not all(Path(folder).is_dir() for folder in trained_with):
         print(f"note: {', '.join(trained_with)} not found: no false alarms on landslide-free ground are counted")
         return None, ()
-    ground = landslide_free.open_background(folders or trained_with, PatchFormat.of_run(config), cache_dir)
-    if ground.digest == config.get("background_digest"):
+    ground = landslide_free.open_landslide_free(folders or trained_with, PatchFormat.of_run(config), cache_dir)
+    if ground.digest == config.get("landslide_free_digest"):
         return ground, np.flatnonzero(np.isin(ground.own_splits, (split, "test") if split == "all" else split))
     if not folders:
         raise UserError(
             f"{', '.join(trained_with)}: changed since run {run.name} was trained, so it is unknown which pictures it "
-            "has seen; give other landslide-free ground with --background-dirs"
+            "has seen; give other landslide-free ground with --landslide-free-dirs"
         )
     learnt = splits.contents_of(run.folder / "split.csv", f"python train.py --run {run.name}", ("train",))
     if seen := np.isin(ground.contents, learnt).sum():

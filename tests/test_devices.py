@@ -118,18 +118,18 @@ def test_shares_of_a_batch_are_equal_and_make_up_the_whole(flat):
     """17 patches are shared by three devices, two of which belong to one process."""
     patches = dataset.open_patches(flat, flat.parent / "cache")
     shares = [SimpleNamespace(parts=3, mine=mine) for mine in (slice(0, 2), slice(2, 3))]
-    feeds = [PatchFeed(patches, np.arange(17), 6, seed=3, share=share) for share in shares]
+    feeds = [PatchFeed(patches, np.arange(17), 6, seed=3, shard=share) for share in shares]
     dealt = [np.concatenate(parts) for parts in zip(*(feed.dealt for feed in feeds), strict=True)]
     assert [len(batch) for batch in dealt] == [6, 6, 6]
     assert set(np.concatenate(dealt)) == set(range(17))
     for feed, rows in zip(feeds, (4, 2), strict=True):
         assert len(feed[0][0]) == rows
-    augmented = [PatchFeed(patches, np.arange(17), 6, ("noise",), seed=3, share=share)[0][0] for share in shares]
+    augmented = [PatchFeed(patches, np.arange(17), 6, ("noise",), seed=3, shard=share)[0][0] for share in shares]
     noise = [images - feed[0][0] for images, feed in zip(augmented, feeds, strict=True)]
     assert (noise[0][:2] != noise[1]).any()  # processes draw different noise
     # every device has all of validation
-    np.testing.assert_array_equal(PatchFeed(patches, [4, 2, 9], 2, share=shares[0]).dealt[0], [4, 2, 4, 2])
-    np.testing.assert_array_equal(PatchFeed(patches, [4, 2, 9], 2, share=shares[1]).dealt[0], [4, 2])
+    np.testing.assert_array_equal(PatchFeed(patches, [4, 2, 9], 2, shard=shares[0]).dealt[0], [4, 2, 4, 2])
+    np.testing.assert_array_equal(PatchFeed(patches, [4, 2, 9], 2, shard=shares[1]).dealt[0], [4, 2])
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def scratch_folder(folder, kept=()):
 
 
 class DeviceShard:
-    """The share of this process in a batch: each of `parts` devices takes an equal part, and `mine` are its devices.
+    """The shard of this process in a batch: each of `parts` devices takes an equal part, and `mine` are its devices.
 
     Attributes:
         parts: number of devices of all processes. mine: slice of them that belongs to this process.

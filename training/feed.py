@@ -26,11 +26,11 @@ class PatchFeed(keras.utils.PyDataset):
         seed: of order and augmentation; None keeps the given order and does not augment.
         targets: N x H x W uint8 that replace the masks of the first N patches, 255 for certain landslide, as teacher.py
             makes them.
-        background: positions of landslide-free patches, of which a new random choice joins every shuffled batch.
-        background_share: their share of a batch.
+        landslide_free: positions of landslide-free patches, of which a new random choice joins every shuffled batch.
+        landslide_free_share: their share of a batch.
         least_batches: of an epoch. A split that is too small for them is passed over several times, each in its own
             order.
-        share: devices.DeviceShard, for training on several devices. Each device takes an equal part of a shuffled
+        shard: devices.DeviceShard, for training on several devices. Each device takes an equal part of a shuffled
             batch, and each process augments its own parts. Batch sizes then differ by at most one patch a device, and
             a few patches occur twice if the devices do not divide their number. Without shuffling every device sees
             the whole batch: pooled scores do not change when all counts are multiplied.
@@ -45,9 +45,9 @@ class PatchFeed(keras.utils.PyDataset):
         augment=(),
         seed=None,
         targets=None,
-        share=None,
-        background=(),
-        background_share=0.0,
+        shard=None,
+        landslide_free=(),
+        landslide_free_share=0.0,
         least_batches=1,
         **kwargs,
     ):
@@ -58,10 +58,10 @@ class PatchFeed(keras.utils.PyDataset):
         self.optical_bands = optical_bands(patches.bands)
         self.seed = seed
         self.targets = targets
-        self.parts, self.mine = (share.parts, share.mine) if share else (1, slice(0, 1))
-        self.background = np.asarray(background)
+        self.parts, self.mine = (shard.parts, shard.mine) if shard else (1, slice(0, 1))
+        self.landslide_free = np.asarray(landslide_free)
         in_part = batch_size // self.parts
-        a_part = min(round(background_share * in_part), in_part - 1) if len(self.background) else 0
+        a_part = min(round(landslide_free_share * in_part), in_part - 1) if len(self.landslide_free) else 0
         self.beside = a_part * self.parts  # landslide-free patches of a batch
         self.batches = -(-len(self.indices) // (batch_size - self.beside))  # of a pass
         self.passes = -(-max(least_batches, 1) // self.batches)
@@ -86,7 +86,7 @@ class PatchFeed(keras.utils.PyDataset):
         rows = np.resize(order, (-(-len(order) // self.parts), self.parts))
         dealt = [batch.reshape(self.parts, -1)[self.mine].ravel() for batch in np.array_split(rows, self.batches)]
         if self.beside:
-            order = np.random.default_rng([self.seed, turn, 1]).permutation(self.background)
+            order = np.random.default_rng([self.seed, turn, 1]).permutation(self.landslide_free)
             rows = np.resize(order, (self.batches, self.parts, self.beside // self.parts))
             dealt = [np.append(batch, row[self.mine]) for batch, row in zip(dealt, rows, strict=True)]
         return dealt

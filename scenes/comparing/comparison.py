@@ -171,7 +171,7 @@ def left_out(mapped, reference):
     return {"map_cut": cut[0], "reference_cut": cut[1], "map_covered": hidden[0], "reference_covered": hidden[1]}
 
 
-def places(objects, grid):
+def lon_lat(objects, grid):
     """Return longitude and latitude of the centroids of objects, on the datum of the grid."""
     transformer, _ = to_geodetic(grid.crs)
     return transformer.transform(*(grid.transform @ (objects["column"] + 0.5, objects["row"] + 0.5)))
@@ -186,7 +186,7 @@ def measured_shift(mapped, reference, grid):
     for objects, at in ((reference, own), (mapped, partner)):
         whole &= (objects["judged_pixels"] == objects["pixels"])[at] & (objects["edge_pixels"] == 0)[at]
     own, partner = own[whole], partner[whole]
-    (lon, lat), (from_lon, from_lat) = places(reference, grid), places(mapped, grid)
+    (lon, lat), (from_lon, from_lat) = lon_lat(reference, grid), lon_lat(mapped, grid)
     azimuth, _, distance = to_geodetic(grid.crs)[1].inv(from_lon[partner], from_lat[partner], lon[own], lat[own])
     angle = np.radians(azimuth)
     return agreement.shift(distance * np.sin(angle), distance * np.cos(angle))
@@ -228,7 +228,7 @@ def object_rows(tally, grid):
     """Yield the rows of objects.csv, of the reference and then of the map, with a header before them."""
     yield "side", "id", "area_m2", "lon", "lat", "counted", "overlap", "iou", "matched", "partner", "outcome"
     for side, objects in (("reference", tally.reference_objects), ("map", tally.map_objects)):
-        lon, lat = places(objects, grid)
+        lon, lat = lon_lat(objects, grid)
         if side == "reference":
             outcome = np.where(objects["found"], "found", "missed")
         else:

@@ -84,7 +84,7 @@ def count(mapped, reference, area, grid, tolerance, block):
     Returns:
         Tally.
     """
-    found, sides = begin(area, grid, block)
+    found, sides = empty_tally(area, grid, block)
     down, right, across = found.blocks
     number = len(found.confusion)
     margin = int(tolerance / sides[0]) + 2  # a row more tells what is boundary
@@ -127,7 +127,7 @@ def count(mapped, reference, area, grid, tolerance, block):
     return found
 
 
-def begin(area, grid, block):
+def empty_tally(area, grid, block):
     """Return an empty Tally, and the height and width of a pixel in metres; see `count` for the arguments."""
     sides = tuple(float(np.median(plane)) for plane in reversed(grid.pixel_size))
     down, right = (max(1, round(block / side)) for side in sides)

@@ -48,7 +48,7 @@ def _product(package, name, values):
         gain, offset = (scaling.get(f"REFLECTANCE_{kind}_BAND_{number}") for kind in ("MULT", "ADD"))
         if file in package.names and gain is not None:
             scale = REFLECTANCE / sun
-            bands[band] = BandFile(package.address(file), 1, float(gain) * scale, float(offset) * scale)
+            bands[band] = BandFile(package.rasterio_path(file), 1, float(gain) * scale, float(offset) * scale)
     if not bands:
         raise UserError(f"{package.path} holds none of the band files that {posixpath.basename(name)} names")
     quality = posixpath.join(folder, contents.get("FILE_NAME_QUALITY_L1_PIXEL", ""))
@@ -57,7 +57,7 @@ def _product(package, name, values):
         name=re.sub(r"_MTL\.\w+$", "", posixpath.basename(name)),
         kind=f"{spacecraft.replace('_', ' ').title()} Collection 2 Level-{level[1:]}, pixels of 30 m",
         bands=bands,
-        classes=package.address(quality) if quality in package.names else "",
+        classes=package.rasterio_path(quality) if quality in package.names else "",
         coding="qa_pixel",
         time=f"{attributes.get('DATE_ACQUIRED', '')}T{attributes.get('SCENE_CENTER_TIME', '').strip(chr(34))}",
         surface=surface,

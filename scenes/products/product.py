@@ -110,7 +110,7 @@ class Package:
         with self.open(name) as file:
             return file.read()
 
-    def address(self, name):
+    def rasterio_path(self, name):
         """Return the path by which rasterio opens a file of the product."""
         return f"zip://{self.path.resolve()}!{name}" if self.zipped else str(self.path / name)
 

@@ -40,7 +40,7 @@ def open_package(package, metadata):
     factor, offsets = _radiometry(tree, level, baseline, package)
     files = _band_files(package, root, name)
     bands = {
-        band: BandFile(package.address(files[band]), 1, factor, offsets.get(band, 0.0) * factor)
+        band: BandFile(package.rasterio_path(files[band]), 1, factor, offsets.get(band, 0.0) * factor)
         for band in BANDS_SENTINEL2
         if band in files
     }
@@ -50,7 +50,7 @@ def open_package(package, metadata):
         name=name,
         kind=f"Sentinel-2 Level-{level}, baseline {baseline}",
         bands=bands,
-        classes=package.address(files["SCL"]) if "SCL" in files else "",
+        classes=package.rasterio_path(files["SCL"]) if "SCL" in files else "",
         coding="scl",
         time=tree.findtext(".//PRODUCT_START_TIME") or "",
         surface=level == "2A",

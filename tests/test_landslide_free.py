@@ -43,7 +43,7 @@ def test_pictures_of_any_size_become_patches(tmp_path):
     high = write_picture(tmp_path / "free/deep/high.tif", (64, 40), 2)
     shutil.copy(tmp_path / "free/large.png", tmp_path / "free/copy.png")
     form = replace(FORM, shape=(64, 64, 3))
-    ground = landslide_free.open_background([tmp_path / "free"], form, tmp_path / "cache")
+    ground = landslide_free.open_landslide_free([tmp_path / "free"], form, tmp_path / "cache")
     assert ground.names == ["free/copy.png", "free/copy.png@0,64", "free/deep/high.tif"]  # the same picture once
     np.testing.assert_array_equal(ground.extents, [[64, 64], [64, 36], [64, 40]])  # 6 rows are too few for a patch
     np.testing.assert_array_equal(ground.images[0], large[:64, :64])
@@ -66,9 +66,9 @@ def test_crops_of_one_picture_share_a_source(name, source):
 
 
 def test_a_source_keeps_its_split_whatever_is_added(free, tmp_path):
-    before = landslide_free.open_background([free], FORM, tmp_path / "cache")
+    before = landslide_free.open_landslide_free([free], FORM, tmp_path / "cache")
     write_picture(free / "town" / "0000.png", (32, 32), 99)
-    after = landslide_free.open_background([free], FORM, tmp_path / "cache")
+    after = landslide_free.open_landslide_free([free], FORM, tmp_path / "cache")
     split = dict(zip(after.names, after.own_splits, strict=True))
     assert [split[name] for name in before.names] == before.own_splits.tolist()
     assert len(after) == 41 and after.digest != before.digest
@@ -94,7 +94,7 @@ def test_a_source_keeps_its_split_whatever_is_added(free, tmp_path):
 def test_what_cannot_be_used_is_named(tmp_path, write, said):
     write(tmp_path / "free")
     with pytest.raises(UserError, match=said):
-        landslide_free.open_background([tmp_path / "free"], FORM, tmp_path / "cache")
+        landslide_free.open_landslide_free([tmp_path / "free"], FORM, tmp_path / "cache")
 
 
 class Fixed:
@@ -120,7 +120,7 @@ def test_batches_hold_the_share_of_landslide_free_ground():
     joined = JoinedPatches(Fixed(25, 0, 1), Fixed(50, 100, 0))
     targets = np.full((25, 4, 4), 51, np.uint8)
     feed = PatchFeed(
-        joined, np.arange(25), 10, seed=1, targets=targets, background=np.arange(25, 75), background_share=0.3
+        joined, np.arange(25), 10, seed=1, targets=targets, landslide_free=np.arange(25, 75), landslide_free_share=0.3
     )
     assert len(feed) == 4
     seen = []
@@ -151,7 +151,7 @@ def test_a_threshold_takes_landslide_free_ground_into_account():
     for _ in range(2):  # weight 1: as many pixels as the labelled patches have
         joined.update(np.zeros(alarms.shape), alarms)
     joined.update(masks, found)
-    weighted = curve.with_background(ground, 1.0)
+    weighted = curve.with_landslide_free(ground, 1.0)
     np.testing.assert_array_equal(weighted.counts(), joined.counts())
     assert metrics.THRESHOLDS[weighted.best()] > metrics.THRESHOLDS[curve.best()]
 
@@ -192,34 +192,43 @@ def test_all_stages_count_false_alarms(free, tmp_path):
         assert result.returncode == 0, result.stderr
         return result.stdout
 
-    said = call("train.py", "--background-dirs", "free", "--epochs", 3, *SMALL, "--augment", "dihedral", "rendering")
+    said = call(
+        "train.py", "--landslide-free-dirs", "free", "--epochs", 3, *SMALL, "--augment", "dihedral", "rendering"
+    )
     assert "landslide-free training patches, 30% of each batch" in said
     listed = [row for row in rows(tmp_path / "results/small/split.csv") if row["image"].startswith("landslide-free:")]
     assert len(listed) == 40 and {row["split"] for row in listed} == {"train", "validation", "test"}
-    assert record(tmp_path, "config.json")["constants"]["BACKGROUND_DIRS"] == ["free"]
+    assert record(tmp_path, "config.json")["constants"]["LANDSLIDE_FREE_DIRS"] == ["free"]
 
     assert "of it predicted; with 1 times as much" in call("optimize_threshold.py")
     chosen = record(tmp_path, "threshold.json")
-    assert chosen["background_weight"] == 1.0 and chosen["background_patches"] > 0
+    assert chosen["landslide_free_weight"] == 1.0 and chosen["landslide_free_patches"] > 0
     with open(tmp_path / "results/small/threshold_curve.csv", newline="") as file:
-        assert "background_pixel_share" in next(csv.reader(file))
+        assert "landslide_free_pixel_share" in next(csv.reader(file))
 
     assert "alarms per 100 km2" in call("evaluate.py")
-    own = record(tmp_path, "metrics.json")["background"]
+    own = record(tmp_path, "metrics.json")["landslide_free"]
     assert own["patches"] == sum(row["split"] == "test" for row in listed)
     assert {row["folder"] for row in rows(tmp_path / "results/small/false_alarms.csv")} <= {"free/town", "free/field"}
     call("visualize.py")
     assert (tmp_path / "results/small/samples/alarms.png").exists()
 
-    said = call("evaluate.py", "--background-dirs", "free/town")
+    said = call("evaluate.py", "--landslide-free-dirs", "free/town")
     assert "of the 20 patches of free/town" in said  # it was trained on some of them
-    assert json.loads((tmp_path / "results/small/metrics_ground_town.json").read_text())["background"]["patches"] == 20
+    assert (
+        json.loads((tmp_path / "results/small/metrics_landslide_free_town.json").read_text())["landslide_free"][
+            "patches"
+        ]
+        == 20
+    )
 
     free.rename(tmp_path / "elsewhere")
     assert "note: free not found" in call("evaluate.py")
-    assert "background" not in record(tmp_path, "metrics.json")
-    call("evaluate.py", "--background-dirs", "elsewhere")
-    elsewhere = json.loads((tmp_path / "results/small/metrics_ground_elsewhere.json").read_text())["background"]
+    assert "landslide_free" not in record(tmp_path, "metrics.json")
+    call("evaluate.py", "--landslide-free-dirs", "elsewhere")
+    elsewhere = json.loads((tmp_path / "results/small/metrics_landslide_free_elsewhere.json").read_text())[
+        "landslide_free"
+    ]
     assert elsewhere["patches"] == 40  # under another name: all of it
 
     write_picture(tmp_path / "free" / "new.png", (32, 32), 5)
