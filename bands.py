@@ -1,6 +1,6 @@
 """Bands: their names, order, scaling and role, for Landslide4Sense, Sen12Landslides and plain pictures.
 
-All other modules look bands up here by name; no other code holds positions of bands.
+All other modules look up bands by name with these functions; no other code holds positions of bands.
 """
 
 import re
@@ -12,8 +12,8 @@ from script import UserError
 TERRAIN = ("slope", "dem")  # bands without light: slope in degrees, elevation in metres
 # Landslide4Sense, in the order of its files. B8A is not in the set.
 BANDS_L4S = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11", "B12", *TERRAIN)
-# The released values are digital numbers (slope: degrees, dem: metres) divided by these, band for band, according
-# to the authors in issue 4 of the data set's repository.
+# The published values are digital numbers (slope: degrees, dem: metres) divided by these, band by band. Source: the
+# authors, in issue 4 of the data set's repository.
 SCALE_L4S = (
     (1111.8, 824.6, 663.4, 445.2, 645.9, 1547.7, 1960.4, 1941.3, 674.1, 9.05, 1114.0, 519.9)  # B1 ... B12
     + (20.29, 772.8)  # slope, dem
@@ -21,13 +21,13 @@ SCALE_L4S = (
 BANDS_RGB = ("red", "green", "blue")
 # Sen12Landslides, for each date of a series.
 BANDS_SEN12 = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
-# Sentinel-2, in the order of the band_id in product metadata; and the same bands by the words of STAC and others.
+# Sentinel-2, in the order of the band_id in product metadata, and the words that STAC and others use for these bands.
 BANDS_SENTINEL2 = (*(f"B{i}" for i in range(1, 9)), "B8A", *(f"B{i}" for i in range(9, 13)))
 BAND_WORDS = {
     **{"coastal": "B1", "blue": "B2", "green": "B3", "red": "B4", "rededge1": "B5", "rededge2": "B6"},
     **{"rededge3": "B7", "nir": "B8", "nir08": "B8A", "nir09": "B9", "cirrus": "B10", "swir16": "B11", "swir22": "B12"},
 }
-# 8-bit patches of Landslide4Sense hold its values times 255 / the largest one of the patch: about this, on average.
+# 8-bit patches of Landslide4Sense hold its values times 255 / the largest value of the patch, which is about this.
 DISPLAY_L4S = 58.0
 FAR_MEAN, FAR_DEVIATION = 2.0, 3.0  # limits of `far_off`: the distance of means in deviations, the ratio of deviations
 WAVELENGTHS = {  # of Sentinel-2's bands, in nanometres (ESA's Sentinel-2 User Handbook, 2015)
@@ -37,9 +37,9 @@ WAVELENGTHS = {  # of Sentinel-2's bands, in nanometres (ESA's Sentinel-2 User H
 
 
 def band_names(count, dates=0):
-    """Name the bands of a file with `count` of them: Landslide4Sense's 14, red green blue, or band1, band2 ...
+    """Return the names of the bands of a file: of 14 those of Landslide4Sense, of 3 red green blue, or band1, band2 ...
 
-    dates: number of dates chosen from a series, whose bands are named by date.
+    count: number of bands. dates: number of dates of a series, whose bands are named by date; 0 for other files.
     """
     if dates:
         return dated_names(dates)
@@ -47,7 +47,7 @@ def band_names(count, dates=0):
 
 
 def band_columns(bands, file_bands, data_dir=""):
-    """Return the positions of bands given by name or by number from 1, or of all bands if none are given."""
+    """Return the positions of `bands`, which are names or numbers from 1, among those of a file; empty for all."""
     columns = []
     for band in map(str, bands or file_bands):
         if band in file_bands:
@@ -63,14 +63,14 @@ def band_columns(bands, file_bands, data_dir=""):
 
 
 def sentinel2_band(name):
-    """Return the Sentinel-2 band of a name: "B4" of B04, b4, red or "B04 after"; None if it names none."""
+    """Return the Sentinel-2 band of a name: "B4" for B04, b4, red or "B04 after"; None if it is no such band."""
     name = name.split(" ")[0]
     plain = BAND_WORDS.get(name.lower(), re.sub(r"^B0(?=\d)", "B", name.upper()))
     return plain if plain in BANDS_SENTINEL2 else None
 
 
 def value_unit(bands, dtype, mean):
-    """Say what the values of training files are: "l4s", "display" (0 to 255) or "" if that is not known.
+    """Return the unit of the values of training files: "l4s", "display" (0 to 255) or "" if it is unknown.
 
     Args:
         bands: names of the bands. dtype: of the files, as text. mean: of each band over the training split.
@@ -83,7 +83,7 @@ def value_unit(bands, dtype, mean):
 
 
 def true_colour(file_bands):
-    """Return the positions of red, green and blue; if unknown, of the first three bands, or of the first one thrice."""
+    """Return the positions of red, green and blue; if unknown, of the first three bands, or three times the first."""
     dated = [tuple(f"{band}{name[3:]}" for band in ("B04", "B03", "B02")) for name in file_bands if name[:3] == "B04"]
     for names in (("B4", "B3", "B2"), BANDS_RGB, *dated[-1:]):  # the last of several dates
         if set(names) <= set(file_bands):
@@ -92,38 +92,38 @@ def true_colour(file_bands):
 
 
 def counterparts(bands, others):
-    """Find each band among others, by name: "B4", "B04" and "red" are one band.
+    """Return the position of each band among others, by name: "B4", "B04" and "red" are one band.
 
-    Of bands without a name (band1, band2 ...) the first three count as red, green and blue, and of several dates the
-    last one is the colour, as in `true_colour`. A name that occurs on both sides is that band and no other.
+    Of bands without a name (band1, band2 ...) the first three count as red, green and blue. Of several dates the last
+    one counts as red, green and blue, as in `true_colour`. A name that is in both lists is the same band.
 
     Returns:
-        list of the position among `others` of each band, or None.
+        list of positions, None for a band that is not among the others.
     """
-    same = [others.index(band) if band in others else None for band in bands]
-    kinds = [None if i in same else kind for i, kind in enumerate(_kinds(others))]
+    positions = [others.index(band) if band in others else None for band in bands]
+    kinds = [None if i in positions else kind for i, kind in enumerate(_kinds(others))]
     for i, kind in enumerate(_kinds(bands)):
-        if same[i] is None and kind in kinds:
-            same[i] = kinds.index(kind)
-            kinds[same[i]] = None  # one band feeds one other
-    return same
+        if positions[i] is None and kind in kinds:
+            positions[i] = kinds.index(kind)
+            kinds[positions[i]] = None  # one band feeds one other
+    return positions
 
 
 def _kinds(bands):
-    """Return what each band is, by one word for each kind: B4 of B4, B04, red, and of unnamed bands by their place."""
+    """Return one word for each band that is the same for all its names: B4 for B4, B04 and red."""
     kinds = [band if " " in band else sentinel2_band(band) or band for band in bands]
-    for colour, place in zip(("B4", "B3", "B2"), true_colour(tuple(bands)), strict=True):
-        unnamed = re.fullmatch(r"band\d+", bands[place]) and len(bands) > 2
-        if unnamed or sentinel2_band(bands[place]) == colour:
-            kinds[place] = colour
+    for colour, position in zip(("B4", "B3", "B2"), true_colour(tuple(bands)), strict=True):
+        unnamed = re.fullmatch(r"band\d+", bands[position]) and len(bands) > 2
+        if unnamed or sentinel2_band(bands[position]) == colour:
+            kinds[position] = colour
     return kinds
 
 
 def l4s_gains(model_bands, unit):
-    """Return the factor of each band from reflectance x 10000, degrees and metres to what a run learnt from.
+    """Return the factor of each band from reflectance x 10000, degrees and metres to the unit of a run.
 
     Args:
-        model_bands: names of the model's bands. unit: "l4s"; or "display", whose values are then kept within 0-255.
+        model_bands: names of the model's bands. unit: "l4s", or "display", whose values the caller limits to 0-255.
     """
     constants = dict(zip(BANDS_L4S, SCALE_L4S, strict=True))
     names = [name if name in TERRAIN else sentinel2_band(name) for name in model_bands]
@@ -135,10 +135,10 @@ def l4s_gains(model_bands, unit):
 
 
 def far_off(mean, deviation, usual_mean, usual_deviation):
-    """Return which bands lie far from what is usual, as a bool for each.
+    """Return for each band whether its values differ much from the usual ones, as an array of bool.
 
-    A band is far off if its mean differs by more than FAR_MEAN usual standard deviations, or if its standard deviation
-    differs by more than a factor of FAR_DEVIATION. The usual deviation must be above 0.
+    They do if the mean differs by more than FAR_MEAN usual standard deviations, or if the standard deviation differs by
+    more than a factor of FAR_DEVIATION. The usual deviation must be above 0.
     """
     spread = np.asarray(deviation) / usual_deviation
     distance = np.abs(np.asarray(mean) - usual_mean) / usual_deviation
@@ -154,9 +154,9 @@ class OpticalBands(list):
 
 
 def optical_bands(bands):
-    """Find the bands that hold light, and their wavelengths, by name.
+    """Return the OpticalBands of bands, found by their names.
 
-    Of bands without a known name, the first three count as red, green and blue (as in `true_colour`), others as near
+    Of bands with unknown names, the first three count as red, green and blue (as in `true_colour`), others as near
     infrared.
     """
     colours = dict(zip(true_colour(bands), (665, 560, 490), strict=True))
@@ -167,7 +167,7 @@ def optical_bands(bands):
 
 
 def dated_names(dates):
-    """Name the bands of an image of 1, 2 or more dates: B04; B04 before, B04 after; B04 t1, B04 t2 ..."""
+    """Return the names of the bands of an image of some dates: B04; B04 before, B04 after; B04 t1, B04 t2 ..."""
     words = {1: [""], 2: [" before", " after"]}.get(dates, [f" t{i + 1}" for i in range(dates)])
     return (*(band + word for word in words for band in BANDS_SEN12), *TERRAIN)
 

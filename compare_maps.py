@@ -11,31 +11,37 @@ A map is a mask, a raster of probabilities, or polygons; so is a reference, but 
 from pathlib import Path
 
 import records
-import runs
 import script
 from map_files import check_targets, scene_name
 
 # ---------------------------------------------------------------------- input and output
-MAP = ""  # mask, probabilities or polygons: GeoTIFF, GeoPackage, Shapefile, GeoJSON, any that GDAL reads
-REFERENCE = ""  # what it is compared with: polygons or a mask
-AREA = ""  # polygons in which the reference is complete; empty: the whole map, if that is a raster or of predict.py
-MAP_LAYER = ""  # layer of a vector file; empty: landslides, as predict.py writes it, or else all layers
-REFERENCE_LAYER = ""  # the same for the reference
-OUT_DIR = ""  # folder for the files; empty: <map>_against_<reference> beside the map
-OVERWRITE = False  # replace files that are there
+MAP = None  # str: mask, probabilities or polygons: GeoTIFF, GeoPackage, Shapefile, GeoJSON, any that GDAL reads
+REFERENCE = None  # str: what it is compared with: polygons or a mask
+AREA = None  # str: polygons in which the reference is complete; none: the whole map, if a raster or of predict.py
+MAP_LAYER = None  # str: layer of a vector file; none: landslides, as predict.py writes it, or else all layers
+REFERENCE_LAYER = None  # str: the same for the reference
+OUT_DIR = None  # str: folder for the files; none: <map>_against_<reference> beside the map
+OVERWRITE = False  # replace existing files
 # ---------------------------------------------------------------------- what counts
 THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one in the file of predict.py
-MIN_CONFIDENCE = 0.0  # of the map's polygons that are compared, from their column confidence
+MIN_CONFIDENCE = 0.0  # smallest confidence (a column) of the map's polygons that are compared
 RESOLUTION = 10.0  # metres of a pixel, if both are vector files; else the raster's pixels are used
 TOLERANCE = 20.0  # metres by which boundaries may differ and still agree
 IOU = 0.5  # intersection over union from which two objects match one to one
-FOUND = 0.5  # share of a landslide that the map has to cover for it to be found
+DETECTION_SHARE = 0.5  # smallest share of a landslide that the map covers if it counts as detected
 OVERLAP = 0.1  # share of a mapped object that has to lie on the reference for it not to be a false alarm
 SIZES = (0.0, 1000.0, 3000.0, 10000.0, 30000.0, 100000.0)  # smallest area of each class of size, in m2
 # ---------------------------------------------------------------------- intervals
 BLOCK = 500.0  # metres of the side of the blocks that count as independent; larger than most landslides
-BOOTSTRAP = 1000  # draws of the bootstrap for the intervals of Dice and of the size found
+BOOTSTRAP = 1000  # draws of the bootstrap for the intervals of Dice and of the size at which recall is one half
 SEED = 0  # seed of the bootstrap
+
+RANGES = {
+    **{"THRESHOLD": (0, 1), "MIN_CONFIDENCE": (0, 1), "RESOLUTION": (1e-3, None), "TOLERANCE": (0, None)},
+    **{"IOU": (1e-6, 1), "DETECTION_SHARE": (1e-6, 1), "OVERLAP": (1e-6, 1), "SIZES": (0, None), "BLOCK": (1e-3, None)},
+    **{"BOOTSTRAP": (1, None), "SEED": (0, None)},
+}
+FORMER_NAMES = {"FOUND": "DETECTION_SHARE"}
 
 
 def main():
@@ -54,7 +60,7 @@ def main():
         resolution=RESOLUTION,
         tolerance=TOLERANCE,
         iou=IOU,
-        found=FOUND,
+        detection_share=DETECTION_SHARE,
         overlap=OVERLAP,
         sizes=SIZES,
         block=BLOCK,
@@ -63,24 +69,24 @@ def main():
     )
     with comparison.open_pair(MAP, REFERENCE, AREA, settings) as pair:
         if not AREA:
-            print("note: without --area the reference is taken to be complete wherever the map was judged")
+            script.note("without --area the reference is taken to be complete wherever the map was judged")
         counted = tally.count(pair.mapped, pair.reference, pair.area, pair.grid, TOLERANCE, BLOCK)
         comparison.check_judged(counted, MAP, REFERENCE, AREA)
         record, sizes = comparison.scores(counted, pair, settings)
         objects = list(comparison.object_rows(counted, pair.grid))
     if not (record["objects"]["map"] or record["objects"]["reference"]):
-        print("note: neither the map nor the reference holds a landslide on judged ground")
+        script.note("neither the map nor the reference holds a landslide on judged ground")
     inputs = {"map": MAP, "what": pair.mapped.what, "reference": REFERENCE, "area": AREA}
     pixel = [round(float(side.mean()), 3) for side in pair.grid.pixel_size]
-    record = inputs | {"pixel_m": pixel} | record | {"revision": runs.revision()}
+    record = inputs | {"pixel_m": pixel} | record | {"revision": script.revision()}
 
     records.write_csv(folder / "objects.csv", objects[0], objects[1:])
     rows = [["" if value is None else value for value in row.values()] for row in sizes]
     records.write_csv(folder / "by_size.csv", sizes[0], rows)
     title = f"{Path(MAP).name} against {Path(REFERENCE).name}"
-    half = record["half_found"]
-    told = shift_text(record["shift"]), f"half are found: {half_text(half)}".replace("m2", "m²")
-    picture.draw(counted, pair.grid, sizes, half, title, told, folder / "comparison.png")
+    half = record["half_recall"]
+    captions = shift_text(record["shift"]), f"size at which recall is one half: {half_text(half)}".replace("m2", "m²")
+    picture.draw(counted, pair.grid, sizes, half, title, captions, folder / "comparison.png")
     records.write_json(folder / "scores.json", record)
     print(table(record, sizes))
     print(f"written: {folder}/: {', '.join(comparison.FILES)}")
@@ -91,10 +97,6 @@ def check_settings():
     for name, what in (("MAP", "map"), ("REFERENCE", "reference")):
         if not globals()[name]:
             raise script.UserError(f"no {what} to compare: give one with {name}")
-    script.check_ranges(globals(), THRESHOLD=(0, 1), MIN_CONFIDENCE=(0, 1), RESOLUTION=(1e-3, None))
-    script.check_ranges(globals(), TOLERANCE=(0, None), BLOCK=(1e-3, None))
-    script.check_ranges(globals(), IOU=(1e-6, 1), FOUND=(1e-6, 1), OVERLAP=(1e-6, 1))
-    script.check_ranges(globals(), BOOTSTRAP=(1, None), SEED=(0, None))
     if list(SIZES) != sorted(set(SIZES)) or not SIZES or SIZES[0] < 0:
         raise script.UserError("SIZES must rise from 0 or more")
 
@@ -128,33 +130,33 @@ def table(record, sizes):
         lines.append(f"                   left out: {cut[0]} mapped, {cut[1]} reference, mostly on ground not judged")
     lines += [
         f"shift              {shift_text(record['shift'])}",
-        f"half are found     {half_text(record['half_found'])}",
+        f"size at which recall is one half: {half_text(record['half_recall'])}",
         "                   judged: map   reference   whole map: map   corrected",
         f"area, km2          {area['map_judged'] / 1e6:>11.4f}   {area['reference_judged'] / 1e6:>9.4f}   "
         f"{area['map'] / 1e6:>14.4f}   {total_text(area, 1e6, 4)}",
         f"landslides         {number['map_judged']:>11}   {number['reference_judged']:>9}   {number['map']:>14}   "
         f"{total_text(number, 1, 0)}",
-        "landslides by size, m2   reference   found                  touched   mapped   false alarms",
+        "landslides by size, m2   reference   detected               touched   mapped   false alarms",
     ]
     for row in sizes:
         to = f"to {row['to_m2']:g}" if row["to_m2"] else "or more"
         label = "all" if row["all"] else f"{row['from_m2']:g} {to}"
-        found, false = (interval_text(row, name) for name in ("found", "false"))
+        detected, false = (interval_text(row, name) for name in ("detected", "false"))
         touched = "" if row["touched_share"] is None else f"{row['touched_share']:.0%}"
-        lines.append(f"{label:<24} {row['reference']:>9}   {found:<20} {touched:>7}   {row['mapped']:>6}   {false}")
+        lines.append(f"{label:<24} {row['reference']:>9}   {detected:<20} {touched:>7}   {row['mapped']:>6}   {false}")
     lines.append("(in brackets: 95 % intervals)")
     return "\n".join(line.rstrip() for line in lines)
 
 
 def interval_text(row, name):
-    """Format a share of by_size.csv with its interval."""
+    """Format a share of by_size.csv with its interval; "" if it is unknown."""
     if row[f"{name}_share"] is None:
         return ""
     return f"{row[f'{name}_share']:.0%} ({row[f'{name}_low']:.0%} to {row[f'{name}_high']:.0%})"
 
 
 def total_text(total, unit, digits):
-    """Format a corrected area or count with its interval, or why there is none."""
+    """Format a corrected area or count with its interval, or the reason why it is unknown."""
     if "reason" in total:
         return total["reason"]
     estimate, low, high = (f"{total[name] / unit:.{digits}f}" for name in ("estimate", "low", "high"))
@@ -162,17 +164,17 @@ def total_text(total, unit, digits):
 
 
 def half_text(half):
-    """Say from which size on half of the landslides are found."""
+    """Format the size at which recall is one half with its interval, or the reason why it is unknown."""
     if "reason" in half:
-        return f"not known ({half['reason']})"
+        return f"unknown ({half['reason']})"
     size, low, high = (f"{float(f'{half[name]:.3g}'):.0f}" for name in ("area_m2", "low", "high"))
-    return f"from {size} m2 on ({low} to {high})"
+    return f"{size} m2 ({low} to {high})"
 
 
 def shift_text(shift):
-    """Say where the reference lies from the map."""
-    if not shift["told"]:
-        return f"no shift between map and reference can be told from {shift['pairs']} pairs of objects"
+    """Format how far and in which direction the reference lies from the map."""
+    if not shift["significant"]:
+        return f"no significant shift between map and reference, from {shift['pairs']} pairs of objects"
     return (
         f"the reference lies {shift['distance_m']:.{int(shift['distance_m'] < 10)}f} m to the {shift['direction']} "
         f"({shift['pairs']} pairs of objects)"

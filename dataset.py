@@ -12,17 +12,17 @@ from filelock import FileLock
 
 from patches import splits
 from patches.folder_packing import describe_faults, pack_folder
-from patches.layouts import NoPatches, find_patches, left_aside
+from patches.layouts import NoPatches, find_patches, unused_folders
 from patches.packing import PACK_FORMAT, Patches, read_pack
 from patches.reading import ReadOptions, size_text
-from script import UserError
+from script import UserError, warn
 
 
 def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, options=None):
     """Find, check and pack the patches of a folder, or open the cache if the files have not changed since.
 
     Args:
-        data_dir: folder in one of the LAYOUTS. Nothing is written there.
+        data_dir: folder in one of the LAYOUTS. Nothing is written into it.
         cache_dir: where packed folders are kept, one folder for each data folder.
         bands: names or numbers of the bands to use, in order; empty for all.
         skip_bad: leave unusable files out instead of refusing the folder.
@@ -33,9 +33,9 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
     """
     entries, faults = find_patches(data_dir)
     options = (options or ReadOptions()).of(entries[0].image if entries else Path())
-    place = hashlib.sha256(str(Path(data_dir).resolve()).encode()).hexdigest()[:12]
+    path_hash = hashlib.sha256(str(Path(data_dir).resolve()).encode()).hexdigest()[:12]
     variant = f"-{options.dates or options.size}" if options.dates or options.size else ""
-    folder = Path(cache_dir, f"{Path(data_dir).resolve().name}-{place}{variant}")
+    folder = Path(cache_dir, f"{Path(data_dir).resolve().name}-{path_hash}{variant}")
     key = _fingerprint(entries, faults)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):  # of two runs that pack one folder the second waits, and reads
@@ -45,12 +45,12 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
         if record["faults"] and not skip_bad:
             raise UserError(describe_faults(data_dir, record["faults"]))
         patches = Patches(data_dir, folder, record, bands)
-    patches.notes += [f"{data_dir}/{name}: left aside, {n} files" for name, n in left_aside(data_dir, entries)]
+    patches.notes += [f"{data_dir}/{name}: not used, {n} files" for name, n in unused_folders(data_dir, entries)]
     return patches
 
 
 def _fingerprint(entries, faults):
-    """Hash the names, sizes and times of all files, and the faults found in pairing them."""
+    """Hash the names, sizes and times of all files, and the faults of pairing them."""
     digest = hashlib.sha256(repr((PACK_FORMAT, faults)).encode())
     for entry in entries:
         for path in filter(None, (entry.image, entry.mask)):
@@ -61,15 +61,15 @@ def _fingerprint(entries, faults):
 
 
 def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=False, masks=True):
-    """Open the patches on which a run is applied, with the bands it was trained on.
+    """Open the patches that a run is applied to, with the bands that it was trained on.
 
     Args:
         run: runs.Run.
-        split: train, validation, test, or all. In the run's own data (known by content, wherever it lies) splits
-            are read from split.csv; in another folder they are the folder's own.
-        data_dir: folder of patches; "" for the one the run was trained on.
+        split: train, validation, test, or all. For the run's own data, recognised by its content in any folder, the
+            splits are those of split.csv; for other data, those of the folder.
+        data_dir: folder of patches; None: the one the run was trained on.
         cache_dir, skip_bad: see `open_patches`.
-        masks: whether masks are needed. If not, a folder that has none counts as a whole, whatever `split` says.
+        masks: whether masks are needed. If not, all patches of a folder without masks are used, for any `split`.
 
     Returns:
         (patches, indices, own): indices of the labelled patches of the split; own: whether it is the run's data.
@@ -79,7 +79,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
     """
     config = run.config
     try:
-        # files that training left out are left out again; the digest tells whether they are the same
+        # training left these files out, too; the digest shows whether the others are the same
         patches = open_patches(
             data_dir or config["data_dir"],
             cache_dir,
@@ -88,7 +88,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
             ReadOptions.of_constants(run.constants),
         )
     except NoPatches as error:
-        raise UserError(f"{error}; give the place of run {run.name}'s data with --data-dir") from None
+        raise UserError(f"{error}; give the folder of run {run.name}'s data with --data-dir") from None
     own = patches.digest == config["data_digest"]
     if not own and Path(patches.data_dir).resolve() == Path(config["data_dir"]).resolve():
         raise UserError(
@@ -116,7 +116,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
     if split == "all":
         indices = np.flatnonzero(patches.labelled)
         if not own:
-            note_known(run, patches, indices)
+            warn_if_trained_on(run, patches, indices)
         return patches, indices, own
     if own:
         assigned = splits.read_split(run.folder / "split.csv", patches, f"python train.py --run {run.name}")
@@ -126,16 +126,16 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
     if not len(indices):
         raise UserError(f"{patches.data_dir} has no {split} split with masks: choose another, or --split all")
     if not own:
-        note_known(run, patches, indices)
+        warn_if_trained_on(run, patches, indices)
     return patches, indices, own
 
 
-def note_known(run, patches, indices):
-    """Say how many patches of another folder the run was trained on: the same content under whatever name."""
+def warn_if_trained_on(run, patches, indices):
+    """Print how many patches of another folder are in the run's training or validation split, by their content."""
     stage = f"python train.py --run {run.name}"
-    learnt = splits.contents_of(run.folder / "split.csv", stage, ("train", "validation"))
-    if known := np.isin(patches.contents[indices], learnt).sum():
-        print(
-            f"warning: run {run.name} was trained or chosen on {known} of these {len(indices)} patches (the same "
-            "content): the scores are too good"
+    trained_on = splits.content_hashes(run.folder / "split.csv", stage, ("train", "validation"))
+    if known := np.isin(patches.contents[indices], trained_on).sum():
+        warn(
+            f"{known} of these {len(indices)} patches are in the training or validation split of run "
+            f"{run.name} (the same content): the scores are too high"
         )

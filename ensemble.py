@@ -17,6 +17,7 @@ from networks import architecture, model_files
 from networks.keras_start import import_keras
 from patches import splits
 
+# ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # folder of all runs
 MEMBERS = ()  # names of the runs to join
 RUN = "ensemble"  # name of the new run
@@ -26,7 +27,7 @@ OVERWRITE = False  # replace an existing run of this name
 def main():
     """Check the members, save the mean of their models and write the record of the new run."""
     folder = runs.run_folder(RESULTS_DIR, RUN)
-    opened = [runs.open_run(RESULTS_DIR, member) for member in MEMBERS]
+    opened = [runs.open_run(RESULTS_DIR, member, "MEMBERS") for member in MEMBERS]
     if len({member.folder for member in opened}) < max(2, len(MEMBERS)):
         raise script.UserError("name two runs or more with --members, each once")
     if folder in [member.folder for member in opened]:

@@ -3,7 +3,7 @@
     python evaluate.py                                               # run results/unet/, its test split
     python evaluate.py --run first --split validation
     python evaluate.py --run first --data-dir data/other --split all # patches that the run has never seen
-    python evaluate.py --run first --landslide-free-dirs data/towns      # and false alarms on ground without landslides
+    python evaluate.py --run first --landslide-free-dirs data/towns  # and false alarms on ground without landslides
 
 Writes metrics.json, per_image.csv, objects.csv, reliability.csv and reliability.png into the run's folder, and
 false_alarms.csv if there is ground without landslides. For another split, folder or threshold, and for --tta, the names
@@ -21,45 +21,54 @@ import runs
 import script
 from networks.inference import predict
 from networks.model_files import load_model
-from patches import layouts
+from patches import layouts, splits
+from patches.places import find_places
 from scores import false_alarms, objects
 
+# ---------------------------------------------------------------------- what is scored
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
-DATA_DIR = ""  # folder of patches to score; empty: the run's own data
+DATA_DIR = None  # str: folder of patches to score; none: the run's own data
 SPLIT = "test"  # split to score; for the run's own data, the one in its split.csv
 LANDSLIDE_FREE_DIRS = ()  # folders of ground to count false alarms on; none: the run's own, of this split
+SKIP_BAD = False  # leave out unusable files instead of stopping
+# ---------------------------------------------------------------------- how
 PIXEL_SIZE = 10.0  # metres on the ground of a pixel's side, for the number of alarms per 100 km2
 TTA = False  # average over the eight flips and turns (eight times the work), with a threshold of its own
 THRESHOLD = None  # float: probability from which a pixel is predicted as landslide; none: from optimize_threshold.py
-SKIP_BAD = False  # leave out unusable files instead of stopping
 BATCH_SIZE = 32  # patches in a batch
 BOOTSTRAP = 2000  # bootstrap draws of the patches for the interval of Dice
 SEED = 0  # seed of the bootstrap
 
 CHOICES = {"SPLIT": (*layouts.SPLITS, "all")}
+RANGES = {"PIXEL_SIZE": (1e-3, None), "THRESHOLD": (0, 1), "BATCH_SIZE": (1, None), "BOOTSTRAP": (1, None)}
+RANGES |= {"SEED": (0, None)}
 
 
 def main():
     """Predict the patches, score them, write the records and print the scores."""
-    script.check_ranges(globals(), BATCH_SIZE=(1, None), BOOTSTRAP=(1, None), SEED=(0, None), THRESHOLD=(0, 1))
-    script.check_ranges(globals(), PIXEL_SIZE=(1e-3, None))
-    script.check_choices(globals(), **CHOICES)
     run = runs.open_run(RESULTS_DIR, RUN)
     folder, threshold = run.folder, run.threshold(TTA) if THRESHOLD is None else THRESHOLD
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
     if own and SPLIT in ("train", "all"):
-        print(f"note: the {SPLIT} split holds patches that the run was trained on")
-    ground, chosen = None, ()
+        script.note(f"the {SPLIT} split holds patches that the run was trained on")
+    ground, ground_indices = None, ()
     if own or LANDSLIDE_FREE_DIRS:
-        ground, chosen = false_alarms.open_for_run(run, SPLIT, cache_dir, LANDSLIDE_FREE_DIRS)
+        ground, ground_indices = false_alarms.open_for_run(run, SPLIT, cache_dir, LANDSLIDE_FREE_DIRS)
+    if own:
+        events = splits.read_events(run.folder / "split.csv", patches.names, "train.py")
+    else:
+        events = places.events if (places := find_places(patches)) else None
+    events = None if events is None else events[indices]
     model = load_model(run.folder)
 
     import plots  # Matplotlib and Keras are slow to import
     from losses import BCEDice
 
-    record, per_image, by_size, curve = score(model, BCEDice.of_constants(run.constants), patches, indices, threshold)
+    record, per_image, by_size, curve = score(
+        model, BCEDice.of_constants(run.constants), patches, indices, threshold, events
+    )
     record = {
         "run": folder.name,
         "data_dir": str(patches.data_dir),
@@ -69,13 +78,13 @@ def main():
         "tta": TTA,
         **record,
         "left_out": patches.left_out,
-        "revision": runs.revision(),
+        "revision": script.revision(),
     }
     suffix = record_suffix(patches, own)
     alarms = []
     if ground:
-        counts = false_alarms.count(model, ground, chosen, threshold, BATCH_SIZE, TTA)
-        alarms = false_alarms.by_folder(ground, chosen, counts, PIXEL_SIZE)
+        counts = false_alarms.count(model, ground, ground_indices, threshold, BATCH_SIZE, TTA)
+        alarms = false_alarms.by_folder(ground, ground_indices, counts, PIXEL_SIZE)
         totals = false_alarms.summary(*counts, PIXEL_SIZE)
         record["landslide_free"] = {"data_dir": ground.data_dir.as_posix(), "pixel_size": PIXEL_SIZE, **totals}
         rows = [row.values() for row in alarms]
@@ -92,28 +101,27 @@ def main():
     print(table(record, by_size))
     if ground:
         print(false_alarm_table(alarms, record["landslide_free"]))
-    print(f"written: {folder}/metrics{suffix}.json, and per_image, objects, reliability beside it")
+    print(f"written: {folder}/metrics{suffix}.json, per_image, objects and reliability in the same folder")
 
 
 def record_suffix(patches, own):
     """Return the suffix of the file names; "" for the run's own test split at its own threshold without TTA."""
     parts = [] if own else [patches.data_dir.resolve().name, patches.digest[:6]]
     parts += [SPLIT] if SPLIT != "test" or not own else []
-    parts += (
-        ["landslide_free", *(Path(folder).resolve().name for folder in LANDSLIDE_FREE_DIRS)]
-        if LANDSLIDE_FREE_DIRS
-        else []
-    )
+    parts += ["landslide_free"] if LANDSLIDE_FREE_DIRS else []
+    parts += [Path(ground_dir).resolve().name for ground_dir in LANDSLIDE_FREE_DIRS]
     parts += ["tta"] if TTA else []
     parts += [] if THRESHOLD is None else [f"at{THRESHOLD:g}"]
     return "".join(f"_{part}" for part in parts)
 
 
-def score(model, loss, patches, indices, threshold):
+def score(model, loss, patches, indices, threshold, events=None):
     """Predict the patches and score them.
 
     Scores are pooled over all pixels. Scores named mean_image_... are means over patches, where an empty patch without
     false alarms counts as 1. The loss is the mean over batches, weighted by their number of patches.
+
+    events: of each patch, "" where it is unknown; None: all are unknown.
 
     Returns:
         (record of metrics.json, rows of per_image.csv, rows of objects.csv, metrics.ThresholdCurve).
@@ -144,7 +152,19 @@ def score(model, loss, patches, indices, threshold):
         **{f"mean_image_{name}": float(values.mean()) for name, values in each.items()},
         **{name: int(values.sum()) for name, values in {"tp": tp, "fp": fp, "fn": fn, "tn": tn}.items()},
     }
+    if events is not None:
+        record["by_event"] = score_events(events, tp, fp, fn)
     return record, rows, objects.by_size(outlined), curve
+
+
+def score_events(events, tp, fp, fn):
+    """Return {event: {"images": number of patches, "dice": ..., ...}}, pooled over the pixels of each known event."""
+    by_event = {}
+    for event in sorted(set(events) - {""}):
+        of_event = events == event
+        pooled = metrics.scores(*(counts[of_event].sum() for counts in (tp, fp, fn)))
+        by_event[event] = {"images": int(of_event.sum()), **{name: float(value) for name, value in pooled.items()}}
+    return by_event
 
 
 def table(record, by_size):
@@ -163,16 +183,25 @@ def table(record, by_size):
     lines += [
         f"average precision  {record['average_precision']:.3f}",
         f"calibration error  {record['calibration_error']:.4f}",
-        f"pixels             {record['tp']} found, {record['fp']} false alarms, {record['fn']} missed, "
+        f"pixels             {record['tp']} detected, {record['fp']} false alarms, {record['fn']} missed, "
         f"{record['tn']} true negatives",
         "(in brackets: 95 % bootstrap interval over patches)",
-        "landslides by size   number   half found   touched   Dice    false objects",
+        "landslides by size   number   detected     touched   Dice    false objects",
     ]
     for row in by_size:
         to = f"to {row['pixels_to']}" if row["pixels_to"] else "or more"
         size = f"{row['pixels_from']} {to} pixels"
-        shown = f"{row['found']:>8.0%}   {row['touched']:>9.0%}   {row['dice']:>6.3f}" if row["objects"] else " " * 29
+        shown = " " * 29
+        if row["objects"]:
+            shown = f"{row['detected']:>8.0%}   {row['touched']:>9.0%}   {row['dice']:>6.3f}"
         lines.append(f"{size:<20} {row['objects']:>6}   {shown}   {row['false_objects']:>12}")
+    if by_event := record.get("by_event"):
+        lines.append("by event           patches   Dice     IoU     precision   recall")
+    for event, row in (by_event or {}).items():
+        lines.append(
+            f"{event:<18} {row['images']:>7}   {row['dice']:.3f}   {row['iou']:.3f}   {row['precision']:>9.3f}   "
+            f"{row['recall']:.3f}"
+        )
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ from patches import reading
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # holds a folder for each run
 RUN = "unet"  # name of the run
-OUT_DIR = ""  # folder for the file; empty: export/ in the run's folder
+OUT_DIR = None  # str: folder for the file; none: export/ in the run's folder
 OVERWRITE = False  # replace a file of the same name
 # ---------------------------------------------------------------------- the file
 FORMAT = "deepness"  # deepness: ONNX as this plugin reads it; onnx, savedmodel: images in and out as for model.keras
@@ -45,6 +45,7 @@ CHECK_ON = ()  # patches to compare on; none given: random values with the mean 
 TOLERANCE = 1e-4  # largest difference of a probability
 
 CHOICES = {"FORMAT": ("deepness", "onnx", "savedmodel"), "SCALING": ("none", "l4s")}
+RANGES = {"SIZE": (0, None), "THRESHOLD": (0, 1), "RESOLUTION": (0.01, None), "OVERLAP": (0, None)}
 
 
 class Scaling(NamedTuple):
@@ -81,8 +82,8 @@ def main():
 
     model = model_files.fused(model_files.load_model(run.folder, to_store=True), "float32")
     graph = build_graph(model, image_size(model, run), scaling)
-    place = records.atomic_folder if FORMAT == "savedmodel" else records.atomic_write
-    with place(path) as partial:
+    atomic_target = records.atomic_folder if FORMAT == "savedmodel" else records.atomic_write
+    with atomic_target(path) as partial:
         write_model(graph, partial, metadata(run, threshold, graph))
         largest = largest_difference(open_model(partial), graph, model, patches, scaling)
         if not largest <= TOLERANCE:  # not a number fails, too
@@ -103,8 +104,6 @@ def target(run):
 
 def check_settings(run):
     """Find mistakes in the constants and missing packages before anything is computed."""
-    script.check_choices(globals(), **CHOICES)
-    script.check_ranges(globals(), THRESHOLD=(0, 1), SIZE=(0, None), RESOLUTION=(0.01, None), OVERLAP=(0, None))
     if "finished" not in run.config:
         raise script.UserError(f"run {run.name} is not finished: python train.py --run {run.name} --resume")
     if OFFSET and SCALING == "none":
@@ -192,15 +191,15 @@ def convertible(model):
 def mean_over_turns(model, x):
     """Return the mean of a model over the flips and turns of x that keep its shape, as inference.probabilities."""
     keras = import_keras()
-    found = []
+    results = []
     for swapped in (False, True) if x.shape[1] == x.shape[2] else (False,):
         for down in (1, -1):
             for right in (1, -1):
-                seen = x[:, ::down, ::right]
-                probability = model(keras.ops.swapaxes(seen, 1, 2) if swapped else seen)
+                turned = x[:, ::down, ::right]
+                probability = model(keras.ops.swapaxes(turned, 1, 2) if swapped else turned)
                 probability = keras.ops.swapaxes(probability, 1, 2) if swapped else probability
-                found.append(probability[:, ::down, ::right])
-    return keras.layers.Average()(found)
+                results.append(probability[:, ::down, ::right])
+    return keras.layers.Average()(results)
 
 
 # ---------------------------------------------------------------------- the file
@@ -209,7 +208,7 @@ def mean_over_turns(model, x):
 def metadata(run, threshold, graph):
     """Return what an ONNX file says about itself, {key: value}: for Deepness under the keys that it reads."""
     bands = run.config["bands"]
-    about = {"run": run.name, "bands": bands, "scaling": SCALING, "offset": OFFSET, "revision": runs.revision()}
+    about = {"run": run.name, "bands": bands, "scaling": SCALING, "offset": OFFSET, "revision": script.revision()}
     if FORMAT == "onnx":
         return about | {"threshold": threshold}
     side = graph.input_shape[-1]
@@ -271,10 +270,10 @@ def largest_difference(predict, graph, model, patches, scaling):
         for patch in patches:
             image = np.pad(patch, (*beyond, (0, 0)), "symmetric")[None]
             values = np.float32((image - scaling.bias) / scaling.gain)
-            seen = np.clip(image, scaling.least, scaling.most)
-            given = np.moveaxis(values / np.float32(255), 3, 1) if deepness else values
-            found = predict(given)[:, 0] if deepness else predict(given)[..., 0]
-            differences.append(np.abs(found - probabilities(reference, seen, TTA)).max())
+            clipped = np.clip(image, scaling.least, scaling.most)
+            file_input = np.moveaxis(values / np.float32(255), 3, 1) if deepness else values
+            probability = predict(file_input)[:, 0] if deepness else predict(file_input)[..., 0]
+            differences.append(np.abs(probability - probabilities(reference, clipped, TTA)).max())
     return float(np.max(differences))
 
 

@@ -1,7 +1,7 @@
 """Losses on probabilities, for masks in which landslides are a few per cent of the pixels.
 
 y_true and y_pred are B x H x W x 1 (or any equal shapes), in [0, 1]. Pixels whose y_true is above 1 (255 in masks) are
-not labelled and take no part. Losses are computed in float32 under any precision policy of the model, and are finite on
+not labelled and do not count. Losses are computed in float32 under any precision policy of the model, and are finite on
 empty masks.
 """
 
@@ -24,8 +24,8 @@ def dice_loss(y_true, y_pred, smooth=1.0):
     """Compute the soft Dice loss 1 - (2 sum(y p) + s) / (sum(y) + sum(p) + s), s = smooth.
 
     Source: V-Net, with sums instead of sums of squares (Milletari 2016, arXiv 1606.04797). The sums run over the whole
-    batch, not over each patch: two in five patches of Landslide4Sense are empty, and a single pixel takes the Dice of
-    an empty patch, not smoothed, from 1 to 0. `smooth` makes the Dice of an empty batch 0/0 = 1.
+    batch, not over each patch: two in five patches of Landslide4Sense are empty, and without `smooth` a single pixel
+    changes the Dice of an empty patch from 1 to 0. `smooth` makes the Dice of an empty batch 0/0 = 1.
     """
     y_true, y_pred, known = labelled_pixels(y_true, y_pred)
     overlap = ops.sum(y_true * y_pred)

@@ -13,7 +13,6 @@ patches.csv and split_<scene>.png. Next: python train.py --data-dir OUT_DIR --st
 """
 
 import contextlib
-import shutil
 from pathlib import Path
 
 import records
@@ -24,25 +23,25 @@ from patches.layouts import SPLITS
 
 # ---------------------------------------------------------------------- input and output
 SCENE = ()  # a product (.SAFE or zip), a GeoTIFF, or files of one band each, in order
-SCENES = ()  # several scenes or products; or a CSV table with columns input and before
+MANY = ()  # several scenes or products; or a CSV table with columns input and before
 BEFORE = ()  # the same ground before the event, for a run of two dates
 LABELS = ()  # vector files (their layer landslides, or else all) or rasters of landslides; of two, the later one wins
-AREA = ""  # vector file of the ground in which the labels are complete; not given: the whole scene
+AREA = None  # str: vector file of the ground in which the labels are complete; none: the whole scene
 OUT_DIR = "data/event"  # folder of the patches
 OVERWRITE = False  # replace patches that are already in the folder
 # ---------------------------------------------------------------------- values
 RESULTS_DIR = "results"  # holds a folder for each run
-RUN = "rgb"  # run that training will start from: patches get its bands, units and size; empty: see BANDS
-BANDS = ()  # bands of the patches by name, also slope and dem; not given: those of the run
+RUN = "rgb"  # str: run that training will start from: patches get its bands, units and size; none: see BANDS
+BANDS = ()  # bands of the patches by name, also slope and dem; none: those of the run
 SCENE_BANDS = ()  # bands of the scene in this order, by number from 1 or by name; none given: all
-DEM = ""  # elevation raster in any projection, for slope and dem
+DEM = None  # str: elevation raster in any projection, for slope and dem
 SCALING = "auto"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255; none
 OFFSET = None  # float: added to the files' values before scaling; none: what their metadata or tags say, or 0
 NODATA = None  # float: value of no data in files without such a tag; none: 0 in all bands of whole numbers
 DEM_NODATA = None  # float: value of no data in an elevation raster without such a tag; none: below -500 or above 9000 m
 CLOUDS = "auto"  # auto: the classes of a Level-2 product; none; ukis: compute them; or a raster, not 0 where hidden
 # ---------------------------------------------------------------------- patches
-SIZE = 0  # pixels a side of a patch; 0: as those of the run, or 128
+SIZE = None  # int: pixels a side of a patch; none: as those of the run, or 128
 OVERLAP = 0  # pixels that neighbouring patches share, at least
 LEAST_LABELLED = 0.02  # share of a patch that must be labelled
 EMPTY_SHARE = 1.0  # share of the patches without landslides to keep
@@ -54,10 +53,14 @@ VALIDATION = 0.15  # share of the patches for validation
 TEST = 0.15  # share of the patches for the test
 BLOCK = 4  # side of a block of ground in patches, at most; between blocks of different splits lies a patch
 SEED = 0  # seed of the split
-SCHEDULER = ""  # empty: this process reads; local:2: two processes here; tcp://host:8786: a Dask cluster
+SCHEDULER = None  # str: none: this process reads; local:2: two processes here; tcp://host:8786: a Dask cluster
 
 CHOICES = {"SCALING": ("auto", "none", "l4s", "stretch")}
-STAGING, FORMER = ".partial", ".former"  # folders for new patches until they are complete, and for those they replace
+RANGES = {
+    **{"SIZE": (8, None), "OVERLAP": (0, None), "LEAST_LABELLED": (0, 1), "EMPTY_SHARE": (0, 1), "MIN_AREA": (0, None)},
+    **{"BUFFER": (0, None), "VALIDATION": (0.01, 0.9), "TEST": (0.01, 0.9), "BLOCK": (1, None), "SEED": (0, 2**32 - 1)},
+}
+FORMER_NAMES = {"SCENES": "MANY"}
 
 
 def main():
@@ -66,17 +69,17 @@ def main():
     out_dir = Path(OUT_DIR)
     check_folder(out_dir)
 
-    from scenes.cutting import split_rows  # GDAL and Matplotlib are slow to import
     from scenes.inputs import list_inputs
     from scenes.patch_cutter import CutSettings, open_cutters, write_patches
+    from scenes.patch_layout import split_rows  # GDAL and Matplotlib are slow to import
     from scenes.source import SceneInput
     from scenes.split_map import draw_splits
 
     run = runs.open_run(RESULTS_DIR, RUN) if RUN else None
-    config = wanted_values(run)
+    config = patch_config(run)
     settings = CutSettings(
         labels=LABELS,
-        area=AREA,
+        area=AREA or "",
         size=SIZE or (run.config["input_shape"][0] if run else 128),
         overlap=OVERLAP,
         least_labelled=LEAST_LABELLED,
@@ -84,38 +87,37 @@ def main():
         buffer=BUFFER,
         all_touched=ALL_TOUCHED,
         clouds=CLOUDS,
-        scheduler=SCHEDULER,
+        scheduler=SCHEDULER or "",
     )
     if settings.size <= OVERLAP:
         raise script.UserError(f"OVERLAP is {OVERLAP}: it must be less than a patch of {settings.size} pixels")
 
     def scene_of(paths):
-        return SceneInput(tuple(paths), tuple(SCENE_BANDS), DEM, SCALING, OFFSET, NODATA, DEM_NODATA)
+        return SceneInput(tuple(paths), tuple(SCENE_BANDS), DEM or "", SCALING, OFFSET, NODATA, DEM_NODATA)
 
-    listed = list_inputs(SCENE, SCENES, BEFORE, ("--scene", "--scenes"))
+    listed = list_inputs(SCENE, MANY, BEFORE, ("--scene", "--many"))
     scenes = [(scene_of(paths), scene_of(before) if before else None) for paths, before in listed]
-    staging = out_dir / STAGING
     with contextlib.ExitStack() as stack:
         cutters = [stack.enter_context(cutter) for cutter in open_cutters(scenes, config, settings)]
         check_cover(cutters)
-        stack.callback(clean, out_dir)
-        rows = write_patches(cutters, config["bands"], staging)
+        folder = stack.enter_context(records.atomic_contents(out_dir, OWNED))
+        rows = write_patches(cutters, config["bands"], folder)
         split_rows(rows, {"validation": VALIDATION, "test": TEST}, EMPTY_SHARE, BLOCK, SEED)
-        draw_splits(rows, cutters, true_colour(config["bands"]), staging)
-        place(rows, staging, out_dir)
-    tell(rows, out_dir)
+        draw_splits(rows, cutters, true_colour(config["bands"]), folder)
+        sort_patches(rows, folder)
+    print_summary(rows, out_dir)
+
+
+# What is replaced in a folder of patches, as glob patterns; constants above main() are flags.
+OWNED = ("images", "masks", "patches.csv", "split_*.png")
 
 
 def check_settings():
     """Find mistakes in the constants before anything is read."""
-    if not SCENE and not SCENES:
+    if not SCENE and not MANY:
         raise script.UserError("nothing to cut: give a product, a GeoTIFF or files of one band each with --scene")
     if not LABELS:
         raise script.UserError("give the landslides, a vector file or a raster, with --labels")
-    script.check_choices(globals(), **CHOICES)
-    script.check_ranges(globals(), SIZE=(0, None), OVERLAP=(0, None), LEAST_LABELLED=(0, 1), EMPTY_SHARE=(0, 1))
-    script.check_ranges(globals(), MIN_AREA=(0, None), BUFFER=(0, None), BLOCK=(1, None), SEED=(0, 2**32 - 1))
-    script.check_ranges(globals(), VALIDATION=(0.01, 0.9), TEST=(0.01, 0.9))
     if VALIDATION + TEST > 0.9:
         raise script.UserError("VALIDATION and TEST leave less than a tenth of the patches for training")
     if len(set(BANDS)) < len(BANDS):
@@ -125,17 +127,8 @@ def check_settings():
 
 
 def check_folder(folder):
-    """Raise UserError if patches would be replaced without leave, or files that are not ours.
-
-    What an earlier call that was killed had moved aside is moved back.
-    """
-    former = folder / FORMER
-    if former.exists():
-        for path in former.iterdir():
-            remove(folder / path.name)
-            path.rename(folder / path.name)
-        former.rmdir()
-    clean(folder)
+    """Raise UserError if patches would be replaced without leave, or files that are not ours."""
+    records.restore_contents(folder, OWNED)  # of a call that was killed
     if not folder.exists() or not any(folder.iterdir()):
         return
     if not (folder / "patches.csv").exists():
@@ -144,24 +137,8 @@ def check_folder(folder):
         raise script.UserError(f"{folder} holds patches already: replace them with --overwrite, or give --out-dir")
 
 
-def clean(folder):
-    """Remove what an unfinished call left, and the folder itself if it is empty."""
-    for name in (STAGING, STAGING + FORMER):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    if folder.exists() and not any(folder.iterdir()) and not folder.is_symlink():
-        folder.rmdir()
-
-
-def remove(path):
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def wanted_values(run):
-    """Return what the patches hold, as a run's config says it: bands, values, and their statistics if known."""
+def patch_config(run):
+    """Return what the patches hold, under the names of a run's config: bands, values, and their statistics if known."""
     bands = tuple(BANDS) or tuple(run.config["bands"])
     if run:
         known = {"band_mean", "band_variance"} if bands == tuple(run.config["bands"]) else ()
@@ -184,42 +161,33 @@ def check_cover(cutters):
                     f"{cutter.name}: {fault}: is --area smaller than a patch, or hidden by clouds? --least-labelled "
                     "allows less"
                 )
-            print(f"note: {cutter.name}: {fault}")
+            script.note(f"{cutter.name}: {fault}")
 
 
-def place(rows, staging, folder):
-    """Move the patches to their splits and write patches.csv; those of an earlier call are replaced."""
+def sort_patches(rows, folder):
+    """Move the patches in a folder to their splits, remove those without one, and write patches.csv."""
     columns = ("image", "split", "scene", "row", "column", "left", "bottom", "right", "top", "landslide", "labelled")
     for row in rows:
         if row["split"]:
             for kind in ("image", "mask"):
                 name = f"{kind}_{row['number']}.h5"
-                target = staging / f"{kind}s" / row["split"] / name
+                target = folder / f"{kind}s" / row["split"] / name
                 target.parent.mkdir(exist_ok=True)
-                (staging / f"{kind}s" / name).rename(target)
+                (folder / f"{kind}s" / name).rename(target)
             row["image"] = f"images/{row['split']}/image_{row['number']}.h5"
-    for left_out in staging.glob("*/*.h5"):
+    for left_out in folder.glob("*/*.h5"):
         left_out.unlink()
     kept = [[row[column] for column in columns] for row in rows if row["split"]]
-    records.write_csv(staging / "patches.csv", columns, kept)
-    former = folder / FORMER
-    former.mkdir()
-    for name in ("images", "masks", *(path.name for path in folder.glob("split_*.png")), "patches.csv"):
-        if (folder / name).exists():
-            (folder / name).rename(former / name)
-    for path in sorted(staging.iterdir(), key=lambda path: path.name == "patches.csv"):  # it says that all is there
-        path.rename(folder / path.name)
-    former.rename(folder / (STAGING + FORMER))  # from here on nobody moves it back
-    clean(folder)
+    records.write_csv(folder / "patches.csv", columns, kept)
 
 
-def tell(rows, folder):
+def print_summary(rows, folder):
     """Print what was made, and the next command."""
     for name in SPLITS:
-        chosen = [row for row in rows if row["split"] == name]
-        landslide, labelled = (sum(row[key] for row in chosen) for key in ("landslide", "labelled"))
-        empty = sum(not row["landslide"] for row in chosen)
-        print(f"{name:<10} {len(chosen):>5} patches, {empty} without landslide; {landslide / labelled:.2%} landslide")
+        of_split = [row for row in rows if row["split"] == name]
+        landslide, labelled = (sum(row[key] for row in of_split) for key in ("landslide", "labelled"))
+        empty = sum(not row["landslide"] for row in of_split)
+        print(f"{name:<10} {len(of_split):>5} patches, {empty} without landslide; {landslide / labelled:.2%} landslide")
     gaps = sum(not row["split"] for row in rows)
     print(
         f"{gaps} patches are left out, because they lie in gaps between the splits"

@@ -42,18 +42,19 @@ from synthetic.landscape import REGIONS
 from synthetic.patches import make_patch, make_series, plan
 from synthetic.terrain import SIZE
 
-# ----------------------------------------------------------------------------------------------
+# ---------------------------------------------------------------------- input and output
 OUT_DIR = "data/sample"  # folder of images/ and masks/, or of the scene
+OVERWRITE = False  # replace patches, or a scene, that are already in the folder
+# ---------------------------------------------------------------------- what is made
 PATCHES = 400  # number of patches to write
 REGION = "all"  # region of the patches; all: equal shares of every region, and humid_hills for a scene
-DATES = 0  # 0: patches of one date; 2 or more: series of this many dates, half of them before the event
+DATES = None  # int: dates of a series, half of them before the event; none: patches of one date
 SCENE = False  # write an event instead of patches: scenes before and after, elevation, inventory
 SCENE_SIZE = 1024  # pixels of 10 m a side of the scene; 1024 take 1.5 GB of memory, 2048 four times as much
 SEED = 0  # seed; the same seed and settings give the same bytes
-OVERWRITE = False  # replace patches, or a scene, that are already in the folder
 
 CHOICES = {"REGION": ("all", *REGIONS)}
-# ----------------------------------------------------------------------------------------------
+RANGES = {"PATCHES": (1, None), "DATES": (2, None), "SCENE_SIZE": (256, None), "SEED": (0, None)}
 
 
 def prepare(folder):
@@ -125,10 +126,6 @@ def write_patches(folder):
 
 def main():
     """Check the settings and write patches, or the scenes of an event."""
-    script.check_ranges(globals(), PATCHES=(1, None), SCENE_SIZE=(256, None), SEED=(0, None))
-    script.check_choices(globals(), **CHOICES)
-    if DATES < 0 or DATES == 1:
-        raise script.UserError(f"DATES is {DATES}: it must be 0, or at least 2")
     idle = sorted({"PATCHES", "DATES"} & script.flags_given)
     if SCENE and idle:
         raise script.UserError(f"SCENE makes one place at two dates: leave out {' and '.join(idle)}")

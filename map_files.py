@@ -1,4 +1,4 @@
-"""The files of a map: how they are called, and which may be replaced."""
+"""The files of a map: their names, and which may be replaced."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from script import UserError
 
-FILES = {  # that are written for a scene, by what follows its name
+FILES = {  # written for a scene: kind of the file, and what follows the name of the scene
     "probability": "_probability.tif",
     "mask": "_mask.tif",
     "landslides": "_landslides.gpkg",
@@ -16,34 +16,34 @@ FILES = {  # that are written for a scene, by what follows its name
     "probability_style": "_probability.qml",
     "mask_style": "_mask.qml",
 }
-# Files that programs lay beside a map and that belong to the old one: overviews, statistics, masks, journals of SQLite.
+# Files that other programs write for a map and that do not fit a new one: overviews, statistics, masks, journals.
 SIDE_FILES = (".ovr", ".aux.xml", ".msk", "-wal", "-shm", "-journal")
 
 
 def scene_name(paths):
-    """Name a scene after its file, or after the common part of the names of its files.
+    """Return the name of a scene: that of its file, or the common part of the names of its files.
 
-    Names such as B04 say nothing about the scene; then its folder gives the name.
+    Files that are named after bands alone, such as B04, get the name of their folder.
     """
-    places = [re.split(r"[/\\!]+", re.sub(r"[?#].*$", "", str(path))) for path in paths]
-    last = [re.sub(r'^[A-Z0-9_]+:(?=.)|"', "", place[-1]) for place in places]  # GDAL's DRIVER:"name":part
-    stems = [re.sub(r"\.\w{1,5}(?=:|$)", "", each).replace(":", "_") for each in last]
+    parts = [re.split(r"[/\\!]+", re.sub(r"[?#].*$", "", str(path))) for path in paths]
+    names = [re.sub(r'^[A-Z0-9_]+:(?=.)|"', "", path[-1]) for path in parts]  # GDAL's DRIVER:"name":part
+    stems = [re.sub(r"\.\w{1,5}(?=:|$)", "", name).replace(":", "_") for name in names]
     common = stems[0] if len(stems) == 1 else re.sub(r"[_.-]+(B\d*)?$", "", os.path.commonprefix(stems))
-    folder = places[0][-2] if len(places[0]) > 1 else ""
+    folder = parts[0][-2] if len(parts[0]) > 1 else ""
     if len(stems) > 1 and re.fullmatch(r"(B\d*|band|)[_.-]*", common, re.IGNORECASE):
         common = folder or stems[0]
     return common
 
 
 class MapExists(UserError):
-    """A map of this name is there already."""
+    """A map of this name exists already."""
 
 
 def check_targets(targets, overwrite):
-    """Raise MapExists if maps would be replaced without leave, UserError if one is open in another program."""
-    there = [path for path in targets if path.exists()]
-    if there and not overwrite:
-        raise MapExists(f"{there[0]} exists: replace it with --overwrite, or write elsewhere with --out-dir")
+    """Raise MapExists if a map exists and `overwrite` is False, UserError if one is open in another program."""
+    existing = [path for path in targets if path.exists()]
+    if existing and not overwrite:
+        raise MapExists(f"{existing[0]} exists: replace it with --overwrite, or write elsewhere with --out-dir")
     for path in side_files(targets):
         if path.name.endswith(("-wal", "-journal")) and path.stat().st_size:
             raise UserError(
@@ -57,16 +57,19 @@ def strips_folder(out_dir, name):
 
 
 def side_files(targets):
-    """List the files that programs have laid beside maps."""
-    beside = (path.with_name(path.name + ending) for path in targets for ending in SIDE_FILES)
-    return [path for path in beside if path.exists()]
+    """List the files that other programs have written for maps."""
+    paths = (path.with_name(path.name + ending) for path in targets for ending in SIDE_FILES)
+    return [path for path in paths if path.exists()]
 
 
 def date_of(path, run):
-    """Date of a GeoPackage: the scene's, or the model's where the scene is no file (in an archive, at an address)."""
-    return changed(path if Path(path).exists() else run.folder / "model.keras")
+    """Return the date for a GeoPackage: when the scene was last changed; of a scene that is no file, the model.
+
+    A scene in an archive or at an address is no file.
+    """
+    return change_time(path if Path(path).exists() else run.folder / "model.keras")
 
 
-def changed(path):
+def change_time(path):
     """Return when a file was last changed, as a datetime in UTC."""
     return datetime.fromtimestamp(Path(path).stat().st_mtime, UTC)

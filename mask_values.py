@@ -1,8 +1,8 @@
-"""The values of a mask, and the one rule by which patches, labels and references are understood.
+"""The values of a mask, and the one rule for their meaning in patches, labels and references.
 
-Masks of public sets hold 0 and 1, or 0 and 255. Those of predict.py hold 0 and 1, and above them why a pixel was not
-judged. So 255 has two meanings, and only all masks of a folder, or all rows of a raster, tell which one it has: it is
-landslide where nothing else can be, and otherwise a pixel that is not labelled.
+Masks of public data sets hold 0 and 1, or 0 and 255. Those of predict.py hold 0 and 1, and codes for pixels that were
+not judged. So 255 has two meanings. Which one it has depends on all masks of a folder, or on all rows of a raster: if
+none of them holds 1 or a code, 255 is landslide; otherwise it marks pixels that are not labelled.
 """
 
 from typing import NamedTuple
@@ -16,18 +16,18 @@ UNLABELLED = 255  # not labelled, or without data
 
 
 class WrongValues(Exception):
-    """Values that no mask holds; the text lists them."""
+    """Values that have no meaning in a mask, listed in the text."""
 
     def __init__(self, values):
         super().__init__(", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else ""))
 
 
 class Labels(NamedTuple):
-    """A mask, as far as its values have one meaning.
+    """A mask of which all values but 255 have one meaning.
 
     Attributes:
         mask: uint8, OTHER, LANDSLIDE and UNLABELLED.
-        undecided: bool, where the file holds 255, UNLABELLED in the mask until `MaskRule` decides.
+        undecided: bool, pixels with 255 in the file, which are UNLABELLED in the mask until `MaskRule` decides.
         coded: whether the file holds codes of predict.py, EXCLUDED or HIDDEN.
     """
 
@@ -36,39 +36,36 @@ class Labels(NamedTuple):
     coded: bool
 
     def without(self, hidden):
-        """Return the labels, none of them where `hidden` (bool)."""
+        """Return the labels with the pixels of `hidden` (bool) as UNLABELLED."""
         return self._replace(mask=np.where(hidden, np.uint8(UNLABELLED), self.mask), undecided=self.undecided & ~hidden)
 
     def decided(self, high_is_landslide):
-        """Return the mask when it is known what 255 means; see `MaskRule`."""
+        """Return the mask with 255 in the meaning that `MaskRule.high_is_landslide` gives it."""
         return np.where(self.undecided, np.uint8(LANDSLIDE), self.mask) if high_is_landslide else self.mask
 
 
-def understood(values, unlabelled=None, nodata=None):
-    """Read the values of a mask as far as they have one meaning.
+def as_labels(values, unlabelled=None, nodata=None):
+    """Return the Labels that the values of a mask stand for.
 
     Args:
         values: array of numbers or bools, as they are in the file.
-        unlabelled: bool of the same shape, where the file says otherwise that there is no label; None: nowhere.
-        nodata: value that a tag of the file calls no data. Programs that burn polygons into a raster give the
-            background the tag: 0 is no landslide all the same.
-
-    Returns:
-        Labels.
+        unlabelled: bool of the same shape, pixels that the file marks as not labelled by other means; None: none.
+        nodata: value that a tag of the file calls no data. A tag of 0 is ignored: programs that burn polygons into a
+            raster write it, and there 0 is no landslide.
 
     Raises:
-        WrongValues: there are others.
+        WrongValues: the mask holds values without a meaning.
     """
     values = np.asarray(values)
     codes = (values == EXCLUDED) | (values == HIDDEN)
-    silent = codes | (values != values)  # the last: not a number
+    without_label = codes | (values != values)  # the last: not a number
     if nodata:  # neither None nor 0
-        silent |= values == nodata
+        without_label |= values == nodata
     if unlabelled is not None:
-        silent |= unlabelled
-    undecided = (values == UNLABELLED) & ~silent
-    landslide, other = (values == LANDSLIDE) & ~silent, (values == OTHER) & ~silent
-    wrong = ~(silent | undecided | landslide | other)
+        without_label |= unlabelled
+    undecided = (values == UNLABELLED) & ~without_label
+    landslide, other = (values == LANDSLIDE) & ~without_label, (values == OTHER) & ~without_label
+    wrong = ~(without_label | undecided | landslide | other)
     if wrong.any():
         raise WrongValues(np.unique(values[wrong]).tolist())
     mask = np.select([landslide, other], [np.uint8(LANDSLIDE), np.uint8(OTHER)], np.uint8(UNLABELLED))
@@ -76,13 +73,13 @@ def understood(values, unlabelled=None, nodata=None):
 
 
 class MaskRule:
-    """Decide what 255 means in the masks of a folder, or in the rows of a raster, when all of them are added."""
+    """Decides what 255 means in the masks of a folder, or in the rows of a raster, once all of them are added."""
 
     def __init__(self):
         self.ones, self.high, self.both = [], [], []  # names of masks with 1 or codes, with 255, with both
 
     def add(self, labels, name=""):
-        """Note what a mask holds."""
+        """Record whether a mask holds 1 or codes, and whether it holds 255."""
         one, high = labels.coded or (labels.mask == LANDSLIDE).any(), labels.undecided.any()
         if one or high:
             (self.both if one and high else self.ones if one else self.high).append(name)
@@ -93,7 +90,7 @@ class MaskRule:
         return bool(self.high) and not self.ones and not self.both
 
     def faults(self):
-        """List (name, fault) of the masks that differ from the others, where that leaves the meaning of 255 open."""
+        """List (name, fault) of the masks that differ from the others if this leaves the meaning of 255 open."""
         if not (self.ones and self.high) or self.both:
             return []
         few, words = self.high, "0 and 255, the others 0 and 1"

@@ -1,9 +1,9 @@
 """Segmentation scores from pooled confusion counts.
 
 Unless its name says otherwise, every score is computed from true and false positives and negatives of the landslide
-class, summed over all pixels of a split ("pooled"; the F1 of the Landslide4Sense competition). 0/0 is 1 throughout:
-predicting nothing where there is nothing to find is right. Pixels whose mask is above 1 (255) are not labelled and
-count nowhere.
+class, summed over all pixels of a split ("pooled"; the F1 of the Landslide4Sense competition). 0/0 is 1 in all scores:
+to predict nothing on ground without landslides is right. Pixels whose mask is above 1 (255) are not labelled and do not
+count.
 """
 
 import numpy as np
@@ -63,7 +63,7 @@ class ThresholdCurve:
     """Confusion counts at the 1001 THRESHOLDS, accumulated batch by batch without keeping the pixels.
 
     A pixel is predicted as landslide at threshold t if its probability is >= t. Two histograms over the bins between
-    thresholds, of landslide and of other pixels, hold the counts; a curve is their cumulative sum from the right.
+    thresholds, of landslide and of other pixels, hold the counts; cumulative sums from the right give the curve.
     """
 
     def __init__(self):
@@ -123,18 +123,18 @@ class ThresholdCurve:
         pixels = np.bincount(group, self.positive + self.negative, bins)
         with np.errstate(invalid="ignore"):
             mean = np.bincount(group, self.sums, bins) / pixels
-            share = np.bincount(group, self.positive, bins) / pixels
-        return mean, share, pixels.astype(np.int64)
+            landslide_share = np.bincount(group, self.positive, bins) / pixels
+        return mean, landslide_share, pixels.astype(np.int64)
 
     def calibration_error(self, bins=10):
         """Compute the expected calibration error of the probability of landslide.
 
         It is the sum over ranges of pixels / all pixels * |mean probability - share of landslide| (Naeini et al. 2015,
-        AAAI; Guo et al. 2017, arXiv 1706.04599). Most pixels are easy background, so it is small wherever landslides
-        are rare; look at the reliability diagram too.
+        AAAI; Guo et al. 2017, arXiv 1706.04599). Most pixels are easy background, so it is small if landslides are
+        rare; the reliability diagram shows more.
         """
-        mean, share, pixels = self.reliability(bins)
-        return float(np.nansum(np.abs(mean - share) * pixels) / pixels.sum())
+        mean, landslide_share, pixels = self.reliability(bins)
+        return float(np.nansum(np.abs(mean - landslide_share) * pixels) / pixels.sum())
 
     def best(self):
         """Return the index of the threshold with the highest Dice; on a plateau, its middle, the least sensitive."""
@@ -146,7 +146,7 @@ class ThresholdCurve:
 def bootstrap_dice(tp, fp, fn, draws=2000, seed=0):
     """Estimate the 95 % interval of the pooled Dice by resampling patches (percentile bootstrap, Efron 1979).
 
-    tp, fp, fn: counts of each patch. Returns (low, high). Patches are assumed independent; overlapping neighbours are
+    tp, fp, fn: counts of each patch. Returns (low, high). Patches are assumed independent. Neighbouring patches are
     not, so the true interval is somewhat wider.
     """
     counts = np.stack([tp, fp, fn], axis=1).astype(np.float64)
@@ -162,5 +162,5 @@ def pooled_summary(tp, fp, fn):
     Returns a dict of dice, iou, precision, recall, dice_low and dice_high.
     """
     low, high = bootstrap_dice(tp, fp, fn)
-    found = scores(tp.sum(), fp.sum(), fn.sum()) | {"dice_low": low, "dice_high": high}
-    return {name: round(float(value), 4) for name, value in found.items()}
+    pooled = scores(tp.sum(), fp.sum(), fn.sum()) | {"dice_low": low, "dice_high": high}
+    return {name: round(float(value), 4) for name, value in pooled.items()}

@@ -1,6 +1,6 @@
 """Figures of runs: training curves, threshold curves, panels of patches, and comparisons of runs.
 
-Colours are those of Okabe and Ito, which readers with any kind of colour blindness can distinguish.
+Colours are those of Okabe and Ito: readers with any kind of colour blindness can distinguish them.
 """
 
 import matplotlib
@@ -14,7 +14,7 @@ from records import atomic_write
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#666666"
 OUTCOMES = {  # label: colour of a pixel in the overlay
-    "found (true positive)": "#0072B2",
+    "detected (true positive)": "#0072B2",
     "false alarm (false positive)": "#E69F00",
     "missed (false negative)": "#F0E442",
 }
@@ -22,7 +22,7 @@ plt.rcParams.update({"figure.dpi": 130, "font.size": 9, "axes.spines.top": False
 
 
 def save(figure, path):
-    """Write a figure whole or not at all, and free it."""
+    """Write a figure, whole or not at all, and close it."""
     with atomic_write(path) as partial:
         figure.savefig(partial, bbox_inches="tight")
     plt.close(figure)
@@ -52,11 +52,13 @@ def training_curves(rows, path, kept=None):
     save(figure, path)
 
 
-def threshold_curve(thresholds, scores, chosen, title, path):
-    """Plot scores over thresholds; `chosen` is the index of the threshold to mark.
+def threshold_curve(thresholds, scores, marked, title, path):
+    """Plot scores over thresholds.
 
-    scores: {name: values} of precision, recall, dice and iou; with landslide-free ground also of landslide_free_dice,
-    which counts its false alarms, and landslide_free_pixel_share.
+    Args:
+        scores: {name: values} of precision, recall, dice and iou; with landslide-free ground also of
+            landslide_free_dice, which counts its false alarms, and landslide_free_pixel_share.
+        marked: index of the threshold to mark.
     """
     figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
     styles = {"dice": (BLUE, "-"), "iou": (GREEN, "-"), "precision": (ORANGE, "--"), "recall": (PURPLE, "-.")}
@@ -66,9 +68,9 @@ def threshold_curve(thresholds, scores, chosen, title, path):
     for name, (colour, line) in styles.items():
         if name in scores:
             axis.plot(thresholds, scores[name], color=colour, linestyle=line, label=labels.get(name, name))
-    at, dice = thresholds[chosen], scores["dice"][chosen]
-    axis.axvline(at, color=GREY, linestyle=":")
-    axis.plot(at, dice, "o", color=BLUE, label=f"chosen: {at:.3f}, Dice {dice:.3f}")
+    threshold, dice = thresholds[marked], scores["dice"][marked]
+    axis.axvline(threshold, color=GREY, linestyle=":")
+    axis.plot(threshold, dice, "o", color=BLUE, label=f"chosen: {threshold:.3f}, Dice {dice:.3f}")
     axis.set(title=title, xlabel="threshold on the probability", ylabel="pooled score", xlim=(0, 1), ylim=(0, 1.01))
     axis.legend(frameon=False, loc="lower center")
     save(figure, path)
@@ -80,9 +82,9 @@ def ablation(rows, path):
     The band is the baseline, plus and minus the standard deviation of its seeds. Factors within it show no effect.
     """
     figure, axis = plt.subplots(figsize=(7, 1 + 0.24 * len(rows)), layout="constrained")
-    for place, row in enumerate(reversed(rows)):
+    for line, row in enumerate(reversed(rows)):
         spread = row["sd"] or 0
-        axis.errorbar(row["validation_dice"], place, xerr=spread, fmt="o", color=BLUE, capsize=3 if spread else 0)
+        axis.errorbar(row["validation_dice"], line, xerr=spread, fmt="o", color=BLUE, capsize=3 if spread else 0)
         if row["factor"] == "baseline":
             middle = row["validation_dice"]
             axis.axvspan(middle - spread, middle + spread, color=GREY, alpha=0.2, linewidth=0)
@@ -94,13 +96,13 @@ def ablation(rows, path):
     save(figure, path)
 
 
-def reliability_diagram(mean, share, pixels, title, path):
+def reliability_diagram(mean, landslide_share, pixels, title, path):
     """Plot the share of landslide and the number of pixels over the probability, from `ThresholdCurve.reliability`."""
     figure, (top, bottom) = plt.subplots(
         2, 1, figsize=(4.5, 5), sharex=True, height_ratios=(3, 1), layout="constrained"
     )
     top.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
-    top.plot(mean, share, color=BLUE, marker="o", label="measured")
+    top.plot(mean, landslide_share, color=BLUE, marker="o", label="measured")
     top.set(title=title, ylabel="observed share of landslide", xlim=(0, 1), ylim=(0, 1))
     top.legend(frameon=False)
     edges = np.linspace(0, 1, len(pixels) + 1)
@@ -122,7 +124,7 @@ def stretch(image, like=None):
 def overlay(colour, mask, predicted):
     """Paint true positives, false positives and false negatives over a grey copy of a picture (H x W x 3).
 
-    mask: H x W, 0 or 1 (bool), or 255 where a pixel is not labelled: left without outcome.
+    mask: H x W, 0 or 1 (bool), or 255 where a pixel is not labelled: such a pixel has no outcome.
     """
     picture = np.repeat(colour.mean(2, keepdims=True), 3, axis=2) * 0.8
     predicted, mask = predicted & (np.asarray(mask) <= 1), np.asarray(mask) == 1
@@ -133,14 +135,14 @@ def overlay(colour, mask, predicted):
 
 
 def panels(rows, threshold, title, path):
-    """Draw a row of pictures for each patch: true colour, mask, probability, and outcomes (found, false alarm, missed).
+    """Draw a row of pictures for each patch: true colour, mask, probability and outcomes of pixels.
 
     rows: list of (label, colour H x W x 3, mask H x W 0, 1, 255 or None, probability H x W). Without a mask, only the
     picture, the probability and the pixels at or above the threshold are drawn.
     """
     labelled = any(mask is not None for _, _, mask, _ in rows)
     heads = ["true colour", *(["mask"] if labelled else []), "probability"]
-    heads.append("found, false alarm, missed" if labelled else f"probability ≥ {threshold:.3f}")
+    heads.append("detected, false alarm, missed" if labelled else f"probability ≥ {threshold:.3f}")
     figure, axes = plt.subplots(
         len(rows),
         len(heads),
@@ -154,7 +156,7 @@ def panels(rows, threshold, title, path):
         colour, predicted = stretch(colour), probability >= threshold
         line[0].imshow(colour)
         line[0].set_ylabel(label, fontsize=7)
-        shown = line[-2].imshow(probability, vmin=0, vmax=1, cmap="cividis")
+        image = line[-2].imshow(probability, vmin=0, vmax=1, cmap="cividis")
         if mask is None:
             line[-1].imshow(overlay(colour, predicted, predicted))
         else:
@@ -164,42 +166,42 @@ def panels(rows, threshold, title, path):
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    figure.colorbar(shown, ax=axes, location="right", shrink=min(1, 2 / len(rows)), aspect=25, label="probability")
+    figure.colorbar(image, ax=axes, location="right", shrink=min(1, 2 / len(rows)), aspect=25, label="probability")
     if labelled:
-        keys = [Patch(facecolor=shade, label=label) for label, shade in OUTCOMES.items()]
+        handles = [Patch(facecolor=shade, label=label) for label, shade in OUTCOMES.items()]
     else:
-        keys = [Patch(facecolor=OUTCOMES["found (true positive)"], label="predicted landslide")]
-    figure.legend(handles=keys, loc="outside lower center", ncols=3, frameon=False)
+        handles = [Patch(facecolor=OUTCOMES["detected (true positive)"], label="predicted landslide")]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     figure.suptitle(title)
     save(figure, path)
 
 
-def disagreements(pictures, masks, called, number, path):
-    """Draw the patches where runs disagree most: pictures, mask, and the outcomes of each run.
+def disagreements(pictures, masks, predicted, number, path):
+    """Draw the patches on which runs disagree most: pictures, mask, and the outcomes of each run.
 
     Args:
         pictures: function from a patch's position to {title: H x W x 3 in 0-1}; outcomes are drawn over the last.
         masks: N x H x W bool.
-        called: predicted masks, {run: N x H x W bool}.
+        predicted: masks of each run, {run: N x H x W bool}.
         number: patches to draw.
         path: of the figure.
     """
-    votes = np.sum(list(called.values()), axis=0, dtype=np.int16)
-    disputed = ((votes > 0) & (votes < len(called))).sum((1, 2)) * masks.any((1, 2))
-    chosen = np.argsort(-disputed, kind="stable")[:number]
-    columns = len(pictures(chosen[0])) + 1 + len(called)
-    figure, axes = plt.subplots(len(chosen), columns, figsize=(2 * columns, 2.1 * len(chosen)), squeeze=False)
-    for row, i in enumerate(chosen):
-        shown = pictures(i)
-        over = list(shown.values())[-1]
-        shown |= {"mask": masks[i].astype(float)[..., None].repeat(3, -1)}
-        shown |= {run: overlay(over, masks[i], found[i]) for run, found in called.items()}
-        for axis, (title, picture) in zip(axes[row], shown.items(), strict=True):
+    votes = np.sum(list(predicted.values()), axis=0, dtype=np.int16)
+    disputed = ((votes > 0) & (votes < len(predicted))).sum((1, 2)) * masks.any((1, 2))
+    positions = np.argsort(-disputed, kind="stable")[:number]
+    columns = len(pictures(positions[0])) + 1 + len(predicted)
+    figure, axes = plt.subplots(len(positions), columns, figsize=(2 * columns, 2.1 * len(positions)), squeeze=False)
+    for row, i in enumerate(positions):
+        panels_of_patch = pictures(i)
+        background = list(panels_of_patch.values())[-1]
+        panels_of_patch |= {"mask": masks[i].astype(float)[..., None].repeat(3, -1)}
+        panels_of_patch |= {run: overlay(background, masks[i], each[i]) for run, each in predicted.items()}
+        for axis, (title, picture) in zip(axes[row], panels_of_patch.items(), strict=True):
             axis.imshow(picture)
             axis.set_axis_off()
             if row == 0:
                 axis.set_title(title, fontsize=8)
-    figure.suptitle("blue: found, orange: false alarm, yellow: missed")
+    figure.suptitle("blue: detected, orange: false alarm, yellow: missed")
     figure.tight_layout()
     save(figure, path)
 
@@ -207,8 +209,8 @@ def disagreements(pictures, masks, called, number, path):
 def augmentations(columns, colours, title, path):
     """Draw patches after each augmentation, one row for each patch, with landslides outlined.
 
-    columns: {name: (images N x H x W x C, masks N x H x W)}, the unchanged ones first; their range stretches all.
-    colours: positions of red, green and blue.
+    columns: {name: (images N x H x W x C, masks N x H x W)}, the unchanged ones first, whose range stretches all.
+    colours: indices of red, green and blue.
     """
     (before, _), *_ = columns.values()
     width = 8
@@ -220,8 +222,8 @@ def augmentations(columns, colours, title, path):
         squeeze=False,
         layout="constrained",
     )
-    for place, (name, (images, masks)) in enumerate(columns.items()):
-        top, column = place // width * len(before), place % width
+    for number, (name, (images, masks)) in enumerate(columns.items()):
+        top, column = number // width * len(before), number % width
         axes[top, column].set_title(name)
         for i, (image, mask) in enumerate(zip(images, masks, strict=True)):
             axes[top + i, column].imshow(stretch(image[..., colours], before[i][..., colours]))
@@ -235,7 +237,7 @@ def augmentations(columns, colours, title, path):
 
 
 def transfer_matrix(rows, path):
-    """Draw a heat map of pooled Dice: rows are sources, columns targets; training and test on one set is framed.
+    """Draw a heat map of pooled Dice: rows are sources, columns are targets; training and test on one set is framed.
 
     rows: as in scores.csv of cross_dataset.py; the untouched model of each pair is drawn.
     """
@@ -245,18 +247,18 @@ def transfer_matrix(rows, path):
     scores = np.full((len(sources), len(targets)), np.nan)
     figure, axis = plt.subplots(figsize=(2.5 + 1.1 * len(targets), 1.6 + 0.6 * len(sources)), layout="constrained")
     for row in rows:
-        place = sources.index(row["source"]), targets.index(row["target"])
-        scores[place] = row["dice"]
+        line, column = sources.index(row["source"]), targets.index(row["target"])
+        scores[line, column] = row["dice"]
         dark = row["dice"] < 0.5
-        axis.text(*place[::-1], f"{row['dice']:.2f}", ha="center", va="center", color="white" if dark else "black")
+        axis.text(column, line, f"{row['dice']:.2f}", ha="center", va="center", color="white" if dark else "black")
         if row["method"] == "in-domain":
-            corner = place[1] - 0.48, place[0] - 0.48
+            corner = column - 0.48, line - 0.48
             axis.add_patch(plt.Rectangle(corner, 0.96, 0.96, fill=False, color=ORANGE, linewidth=2))
-    shown = axis.imshow(scores, vmin=0, vmax=1, cmap="cividis", aspect="auto")
+    image = axis.imshow(scores, vmin=0, vmax=1, cmap="cividis", aspect="auto")
     axis.set_xticks(range(len(targets)), targets, rotation=20, ha="right")
     axis.set_yticks(range(len(sources)), sources)
     axis.set(xlabel="tested on (its test split)", ylabel="trained on")
-    figure.colorbar(shown, label="pooled Dice")
+    figure.colorbar(image, label="pooled Dice")
     save(figure, path)
 
 
@@ -273,16 +275,16 @@ def adaptation(rows, path):
     styles = {"untouched": (GREY, "-"), "normalised": (GREEN, "--"), "histogram matched": (PURPLE, "-.")}
     styles |= {"AdaBN": (ORANGE, ":"), "threshold": ("#56B4E9", "-"), "fine-tuned": (BLUE, "-")}
     for axis, pair in zip(axes.flat, pairs, strict=False):
-        here = [row for row in rows if (row["source"], row["target"]) == pair and row["method"] != "in-domain"]
+        of_pair = [row for row in rows if (row["source"], row["target"]) == pair and row["method"] != "in-domain"]
         axis.axhline(own[pair[1]], color="black", linewidth=0.8, label="trained on the target")
         for method, (colour, line) in styles.items():
-            chosen = [row for row in here if row["method"] == method]
-            if chosen and chosen[0]["labelled"] == "":
-                axis.axhline(chosen[0]["dice"], color=colour, linestyle=line, label=method)
-            elif chosen:
-                counts = sorted({row["labelled"] for row in chosen})
-                means = [np.mean([row["dice"] for row in chosen if row["labelled"] == count]) for count in counts]
-                axis.plot([row["labelled"] for row in chosen], [row["dice"] for row in chosen], ".", color=colour)
+            draws = [row for row in of_pair if row["method"] == method]
+            if draws and draws[0]["labelled"] == "":
+                axis.axhline(draws[0]["dice"], color=colour, linestyle=line, label=method)
+            elif draws:
+                counts = sorted({row["labelled"] for row in draws})
+                means = [np.mean([row["dice"] for row in draws if row["labelled"] == count]) for count in counts]
+                axis.plot([row["labelled"] for row in draws], [row["dice"] for row in draws], ".", color=colour)
                 axis.plot(counts, means, color=colour, linestyle=line, label=method)
         axis.set(title=f"{pair[0]}\n→ {pair[1]}", xlabel="labelled patches of the target", ylim=(0, 1))
         axis.title.set_fontsize(8)
@@ -300,17 +302,17 @@ def size_frequency(bins, number, curves, title, path):
 
     Args:
         bins: of `size_statistics.histogram`. number: of landslides.
-        curves: {name of a fit of size_statistics.py: (label, areas in m2, densities, (area, density) of a diamond)}.
+        curves: {name of a fit of size_statistics.py: (label, areas in m2, densities, (area, density) of its mark)}.
         title: above the axes. path: of the PNG.
     """
     edges, counts, low, high = bins
-    held = counts > 0
+    filled = counts > 0
     scale = 1 / number / np.diff(edges)
     figure, axis = plt.subplots(figsize=(6.5, 4.6), layout="constrained")
     axis.errorbar(
-        np.sqrt(edges[:-1] * edges[1:])[held],
-        (counts * scale)[held],
-        (np.array([counts - low, high - counts]) * scale)[:, held],
+        np.sqrt(edges[:-1] * edges[1:])[filled],
+        (counts * scale)[filled],
+        (np.array([counts - low, high - counts]) * scale)[:, filled],
         fmt="o",
         color=GREY,
         markersize=3.5,

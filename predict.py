@@ -29,21 +29,21 @@ from product_names import is_product_folder
 RESULTS_DIR = "results"  # holds a folder for each run
 RUN = "unet"  # name of the run
 INPUT = ()  # patches (file or folder), a product (.SAFE or zip), a GeoTIFF, or files of one band each, in order
-INPUTS = ()  # several scenes or products, each mapped by itself; or a CSV table with columns input and before
+MANY = ()  # several scenes or products, each mapped by itself; or a CSV table with columns input and before
 BEFORE = ()  # the same ground before the event, in the same forms: only what is new since then is mapped
-OUT_DIR = ""  # folder for the maps; empty: maps/ in the run's folder
+OUT_DIR = None  # str: folder for the maps; none: maps/ in the run's folder
 OVERWRITE = False  # replace maps of the same name
-PROBABILITIES = False  # for patches: write probability_N.h5 beside the masks
-PROBABILITY = "uint8"  # form of a scene's probabilities; uint8: percent, float32: 0 to 1
+PROBABILITY_TYPE = "uint8"  # number type of a scene's probabilities; uint8: percent, float32: 0 to 1
+PATCH_PROBABILITIES = False  # of patches, write probability_N.h5 beside the masks
 # ---------------------------------------------------------------------- what the model is shown
 SCENE_BANDS = ()  # bands of the scene in the model's order, by number from 1 or by name; none given: all
-DEM = ""  # elevation raster in any projection: describes the polygons, and feeds a run with slope and dem
+DEM = None  # str: elevation raster in any projection: describes the polygons, and feeds a run with slope and dem
 SCALING = "auto"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255; none
 OFFSET = None  # float: added to the files' values before scaling; none: what their metadata or tags say, or 0
 NODATA = None  # float: value of no data in files without such a tag; none: 0 in all bands of whole numbers
 DEM_NODATA = None  # float: value of no data in an elevation raster without such a tag; none: below -500 or above 9000 m
 CLOUDS = "auto"  # auto: the classes of a Level-2 product; none; ukis: compute them; or a raster, not 0 where hidden
-EXCLUDE = ""  # ground to take out of the map: a vector file (water, buildings, roads), or a raster, not 0 there
+EXCLUDE = None  # str: ground to take out of the map: a vector file (water, buildings, roads), or a raster, not 0 there
 BUFFER = 0.0  # metres by which the shapes to exclude are widened; for lines, such as roads
 # ---------------------------------------------------------------------- mapping
 THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one of optimize_threshold.py
@@ -54,9 +54,14 @@ MIN_AREA = 0.0  # smallest area of a polygon in m2 (in pixels, if the scene has 
 MIN_SLOPE = 0.0  # degrees: leave out polygons whose steepest tenth of pixels lies below it; needs --dem
 SIMPLIFY = 0.0  # metres by which outlines may move to become smooth; 0: along the sides of pixels
 BATCH_SIZE = 32  # patches predicted at once; of larger tiles as many as have the same area
-SCHEDULER = ""  # empty: this process computes; local:2: two processes here; tcp://host:8786: a Dask cluster
+SCHEDULER = None  # str: none: this process computes; local:2: two processes here; tcp://host:8786: a Dask cluster
 
-CHOICES = {"PROBABILITY": ("uint8", "float32"), "SCALING": ("auto", "none", "l4s", "stretch")}
+CHOICES = {"PROBABILITY_TYPE": ("uint8", "float32"), "SCALING": ("auto", "none", "l4s", "stretch")}
+RANGES = {
+    **{"BUFFER": (0, None), "THRESHOLD": (0, 1), "TILE": (1, None), "OVERLAP": (0, None), "MIN_AREA": (0, None)},
+    **{"MIN_SLOPE": (0, 90), "SIMPLIFY": (0, None), "BATCH_SIZE": (1, None)},
+}
+FORMER_NAMES = {"INPUTS": "MANY", "PROBABILITY": "PROBABILITY_TYPE", "PROBABILITIES": "PATCH_PROBABILITIES"}
 
 
 def main():
@@ -68,7 +73,7 @@ def main():
     check_settings()
     out_dir = Path(OUT_DIR) if OUT_DIR else run.folder / "maps"
     records.require(run.folder / "model.keras", f"python train.py --run {run.name}")
-    metadata = {"run": run.name, "threshold": f"{threshold:.3f}", "revision": runs.revision()}
+    metadata = {"run": run.name, "threshold": f"{threshold:.3f}", "revision": script.revision()}
     if INPUT and holds_patches(Path(INPUT[0])):
         map_patches(run, threshold, out_dir, metadata)
     else:
@@ -76,7 +81,7 @@ def main():
 
 
 def map_scenes(run, threshold, out_dir, metadata):
-    """Map the scene of INPUT, or each of INPUTS; of several, those that fail are told at the end."""
+    """Map the scene of INPUT, or each of MANY; of several, those that fail are listed at the end."""
     from scenes.inputs import list_inputs
     from scenes.mapping import MapSettings, map_scene
     from scenes.source import SceneInput
@@ -88,19 +93,19 @@ def map_scenes(run, threshold, out_dir, metadata):
         overlap=OVERLAP,
         min_area=MIN_AREA,
         batch_size=BATCH_SIZE,
-        scheduler=SCHEDULER,
-        percent=PROBABILITY == "uint8",
+        scheduler=SCHEDULER or "",
+        percent=PROBABILITY_TYPE == "uint8",
         clouds=CLOUDS,
         min_slope=MIN_SLOPE,
-        exclude=EXCLUDE,
+        exclude=EXCLUDE or "",
         buffer=BUFFER,
         simplify=SIMPLIFY,
     )
 
     def scene_of(paths, dem):
-        return SceneInput(tuple(paths), tuple(SCENE_BANDS), dem, SCALING, OFFSET, NODATA, DEM_NODATA)
+        return SceneInput(tuple(paths), tuple(SCENE_BANDS), dem or "", SCALING, OFFSET, NODATA, DEM_NODATA)
 
-    failed, made, pairs = [], set(), list_inputs(INPUT, INPUTS, BEFORE)
+    failed, made, pairs = [], set(), list_inputs(INPUT, MANY, BEFORE)
     for paths, before in pairs:
         if len(pairs) > 1:
             print(f"{' '.join(map(str, paths))}:")
@@ -108,7 +113,7 @@ def map_scenes(run, threshold, out_dir, metadata):
         try:
             made.add(map_scene(run, scene_of(paths, DEM), settings, out_dir, dict(metadata), OVERWRITE, before, made))
         except MapExists as error:
-            if not INPUTS:
+            if not MANY:
                 raise
             print(f"skipped: {error}")
         except (script.UserError, OSError) as error:
@@ -129,11 +134,8 @@ def holds_patches(path):
 
 def check_settings():
     """Find mistakes in the constants before anything is read."""
-    if not INPUT and not INPUTS:
+    if not INPUT and not MANY:
         raise script.UserError("nothing to map: give patches, a product, a GeoTIFF or files of one band with --input")
-    script.check_choices(globals(), **CHOICES)
-    script.check_ranges(globals(), THRESHOLD=(0, 1), TILE=(1, None), OVERLAP=(0, None), BATCH_SIZE=(1, None))
-    script.check_ranges(globals(), MIN_AREA=(0, None), MIN_SLOPE=(0, 90), BUFFER=(0, None), SIMPLIFY=(0, None))
     if MIN_SLOPE and not DEM:
         raise script.UserError("--min-slope needs an elevation raster, --dem")
 
@@ -143,7 +145,7 @@ def check_settings():
 
 def map_patches(run, threshold, out_dir, metadata):
     """Write mask_N.h5 for every patch; a folder with splits gets a folder for each."""
-    if DEM or BEFORE or INPUTS or SCENE_BANDS or SCALING not in ("auto", "none") or SCHEDULER:
+    if DEM or BEFORE or MANY or SCENE_BANDS or SCALING not in ("auto", "none") or SCHEDULER:
         raise script.UserError("patches are taken as they are: scene settings do not apply to them")
     entries = list_patches([Path(path) for path in INPUT])
     targets = [out_dir / entry.split / f"mask_{entry.number}.h5" for entry in entries]
@@ -164,7 +166,7 @@ def map_patches(run, threshold, out_dir, metadata):
             gap = image_files.resampled(gap[..., None].astype(np.float32), size)[..., 0] > 0
         mask = (probability >= np.float32(threshold)).astype(np.uint8)
         outputs = {"mask": np.where(gap, np.uint8(UNLABELLED), mask)}
-        if PROBABILITIES:
+        if PATCH_PROBABILITIES:
             outputs["probability"] = np.where(gap, np.float32(np.nan), probability)
         for key, array in outputs.items():
             reading.write_array(target / f"{key}_{entry.number}.h5", key, array, metadata)
@@ -193,8 +195,8 @@ def list_patches(paths):
         entries, faults = layouts.find_patches(path, with_masks=False)
     except layouts.NoPatches:
         faults = []
-        found = layouts.pair(layouts.list_files(path, "."), [], path, faults)
-        entries = [layouts.Entry(file.name, key, "", file, None) for key, file, _ in found]
+        matched = layouts.pair(layouts.list_files(path, "."), [], path, faults)
+        entries = [layouts.Entry(file.name, key, "", file, None) for key, file, _ in matched]
         if not entries and not faults:
             raise
     if faults:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import glob
 import io
 import json
 import os
@@ -15,9 +16,9 @@ from script import UserError
 
 @contextlib.contextmanager
 def atomic_write(path):
-    """Yield a temporary path beside `path` that replaces it if the block succeeds, and is removed otherwise.
+    """Yield a temporary path in the folder of `path`, which replaces `path` if the block succeeds.
 
-    The temporary name keeps the suffix, because writers choose the format by it.
+    Otherwise it is removed. The temporary name has the same suffix, because writers choose the format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,36 +34,83 @@ def atomic_write(path):
 
 @contextlib.contextmanager
 def atomic_folder(path):
-    """Yield the path of a folder to make beside `path`, which it replaces, whole, if the block succeeds.
+    """Yield a path to make a folder at, which replaces the folder `path`, whole, if the block succeeds.
 
-    A folder cannot replace another in one step, so the former one is moved aside first. If the process is killed
-    between the two steps, the next call moves it back.
+    A block that makes no folder leaves the former one as it is; for the rest see `atomic_contents`.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial, former = (path.with_name(f".{word}-{path.name}") for word in ("partial", "former"))
-    if former.exists() and not path.exists():
-        former.rename(path)
-    for left_over in (partial, former):
-        shutil.rmtree(left_over, ignore_errors=True)
+    with atomic_contents(path.parent, [glob.escape(path.name)], f"-{path.name}") as partial:
+        yield partial / path.name
+
+
+@contextlib.contextmanager
+def atomic_contents(folder, owned, mark=""):
+    """Yield an empty folder whose entries replace those of `folder` that `owned` matches, if the block succeeds.
+
+    Other entries of `folder` stay. The empty folder lies in `folder`, so that entries can be renamed into place even if
+    `folder` is a link to another disk. Several entries cannot be replaced in one step, so the former ones are moved
+    aside first. If the process is killed then, `restore_contents` moves them back; each call begins with it.
+
+    Args:
+        folder: made if it is missing, and removed again if the block fails.
+        owned: glob patterns of the entries that are replaced, whether or not there is a new one of the same name.
+        mark: ending of the names of the temporary folders. Calls for several entries of one folder need different ones.
+    """
+    folder = Path(folder)
+    partial, aside, former = _temporary_folders(folder, mark)
+    restore_contents(folder, owned, mark)
+    is_new = not folder.exists()
+    partial.mkdir(parents=True)
     try:
         yield partial
         for file in filter(Path.is_file, partial.rglob("*")):
             with open(file, "rb") as content:
                 os.fsync(content.fileno())
-        if path.exists():
-            path.rename(former)
-        partial.rename(path)
+        if any(partial.iterdir()):
+            aside.mkdir()
+            for entry in _matching(folder, owned):
+                entry.rename(aside / entry.name)
+            aside.rename(former)  # now all former entries are in it, and those that match are new ones
+            for entry in partial.iterdir():
+                entry.rename(folder / entry.name)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    shutil.rmtree(former, ignore_errors=True)
+        restore_contents(folder, owned, mark)
+        if is_new and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def restore_contents(folder, owned, mark=""):
+    """Complete an `atomic_contents` that was killed, or undo it if a new entry is not in place yet."""
+    folder = Path(folder)
+    partial, aside, former = _temporary_folders(folder, mark)
+    if former.exists() and partial.exists() and not any(partial.iterdir()):
+        former.rename(partial / former.name)  # all new entries are in place
+    if former.exists():
+        for entry in _matching(folder, owned):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        former.rename(aside)
+    if aside.exists():
+        for entry in aside.iterdir():
+            entry.rename(folder / entry.name)
+        aside.rmdir()
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _temporary_folders(folder, mark):
+    """Return the folders of unfinished entries, of former ones while they are moved, and of all former ones."""
+    return [folder / f".{word}{mark}" for word in ("partial", "aside", "former")]
+
+
+def _matching(folder, patterns):
+    """List the entries of a folder that match glob patterns."""
+    return [entry for pattern in patterns for entry in folder.glob(pattern)]
 
 
 @contextlib.contextmanager
 def atomic_hdf5(path):
-    """Yield an HDF5 file in memory that is written to `path`, as `write_bytes` does, if the block succeeds.
+    """Yield an HDF5 file in memory that is written to `path`, as by `write_bytes`, if the block succeeds.
 
-    Written directly, the HDF5 library would crash in the middle of a file on a full disk.
+    If the HDF5 library wrote to the disk itself, it would crash on a full one.
     """
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
@@ -91,7 +139,7 @@ def write_json(path, record):
 
 
 def write_csv(path, header, rows):
-    """Write rows as CSV. Floats keep every digit, so that reading gives back the same values."""
+    """Write rows as CSV. Floats keep all digits, so that reading returns the same values."""
     content = io.StringIO()
     csv.writer(content, lineterminator="\n").writerows([header, *rows])
     write_text(path, content.getvalue())
@@ -115,7 +163,7 @@ def read_csv(path, stage):
 
 
 def read_rows(path):
-    """Read a CSV into a list of {column: text}; empty if there is no such file yet."""
+    """Read a CSV into a list of {column: text}; return [] if the file does not exist yet."""
     if not Path(path).exists():
         return []
     with open(path, newline="", encoding="utf-8") as file:

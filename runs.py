@@ -1,7 +1,5 @@
 """Runs: their folders, their records of training, and calls of one script by another."""
 
-import contextlib
-import importlib.metadata
 import os
 import platform
 import subprocess
@@ -9,7 +7,7 @@ import sys
 from pathlib import Path
 
 from records import read_json
-from script import UserError, adopt
+from script import UserError, adopt, note, revision, versions
 
 PACKAGES = ("tensorflow", "keras", "h5py", "numpy", "scipy", "matplotlib", "scikit-learn")
 # Files that the stages write into a run folder: the record of training, and those derived from the model.
@@ -19,6 +17,7 @@ DERIVED = (
     *("objects*.csv", "false_alarms*.csv", "reliability*.csv", "reliability*.png", "samples/*.png"),
 )
 OWN = ("RESULTS_DIR", "RUN", "RESUME", "OVERWRITE")  # constants that a resumed run takes from its command line
+SHIPPED = {"rgb": Path(__file__).parent / "results" / "rgb"}  # runs that come with the project
 NOT_RUNS = ("", ".", "..", "cache", "figures", "ablation", "cross_dataset")  # names in results/ that are not runs
 
 
@@ -52,12 +51,15 @@ def call_script(name, *arguments, threads=None):
 # ---------------------------------------------------------------------- the run folder
 
 
-def run_folder(results_dir, run):
-    """Return the folder of a run, given its name or, as a shell completes it, its path; raise UserError otherwise."""
-    name = run.rstrip("/").removeprefix(f"{results_dir}/")
+def run_folder(results_dir, run, constant="RUN"):
+    """Return the folder of a run, given its name or, as a shell completes it, its path; raise UserError otherwise.
+
+    constant: of the script, by which the user names the run.
+    """
+    name = (run or "").rstrip("/").removeprefix(f"{results_dir}/")
     if name in NOT_RUNS or Path(name).name != name:
         raise UserError(
-            f"--run {run or repr(run)}: the name of a run is a folder name, without slashes, and not "
+            f"{constant} {run or repr(run)}: the name of a run is a folder name, without slashes, and not "
             "cache, figures, ablation or cross_dataset"
         )
     return Path(results_dir, name)
@@ -73,10 +75,12 @@ class Run:
     """
 
     def __init__(self, folder):
-        """Open the run in a folder, or raise UserError naming the stage that makes it."""
+        """Open the run in a folder; raise UserError if it is missing, or was made by an earlier version."""
         self.folder, self.name = Path(folder), Path(folder).name
         self.config = read_json(self.folder / "config.json", f"python train.py --run {self.name}")
         self.constants = self.config.get("constants", {})
+        if "BACKGROUND_DIRS" in self.constants or self.constants.get("ENCODER") == "none":
+            raise UserError(f"run {self.name} was made by an earlier version of this project: train it again")
 
     def predecessors(self):
         """Yield this run and the runs that it learnt from, by their weights or probabilities, as far as they remain."""
@@ -94,7 +98,7 @@ class Run:
             if run and run.config.get("finished") == finished[name]:
                 yield from run.predecessors()
             else:
-                print(f"note: run {name}, which run {self.name} learnt from, is gone: it is unknown what it has seen")
+                note(f"run {name}, which run {self.name} learnt from, is gone: it is unknown what it has seen")
 
     def threshold(self, tta=False):
         """Read the threshold that optimize_threshold.py chose, with or without test-time augmentation."""
@@ -102,12 +106,22 @@ class Run:
         return read_json(self.folder / name, f"python optimize_threshold.py --run {self.name}{flag}")["threshold"]
 
 
-def open_run(results_dir, name):
-    """Open the run of that name in a results folder, or the one that comes with the project if it has none there."""
-    folder, own = run_folder(results_dir, name), Path(__file__).parent / "results"
-    if not (folder / "config.json").exists() and (own / folder.name / "config.json").exists():
-        folder = own / folder.name
-    return Run(folder)
+def open_run(results_dir, name, constant="RUN"):
+    """Open the run of that name in a results folder, or the one that comes with the project if it has none there.
+
+    constant: of the script, by which the user names the run.
+
+    Raises:
+        UserError: there is no such run; the message lists those that there are.
+    """
+    folder = run_folder(results_dir, name, constant)
+    for candidate in (folder, SHIPPED.get(folder.name, folder)):
+        if (candidate / "config.json").exists():
+            return Run(candidate)
+    names = sorted(path.parent.name for path in Path(results_dir).glob("*/config.json"))
+    listed = ", ".join([*names, *(f"{each} (comes with the project)" for each in SHIPPED if each not in names)])
+    train = f"python train.py --run {folder.name}"
+    raise UserError(f"{folder} holds no run: choose another {constant} ({listed}), or train it first: {train}")
 
 
 def resume_constants(constants, folder):
@@ -129,26 +143,9 @@ def clear_run(folder, records):
 
 def environment():
     """Collect what a result depends on besides the constants: package versions, machine and source revision."""
-    versions = {}
-    for package in PACKAGES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
     return {
         "python": platform.python_version(),
-        "packages": versions,
+        "packages": versions(PACKAGES),
         "platform": platform.platform(),
         "revision": revision(),
     }
-
-
-def revision():
-    """Return the git commit of the source, followed by "+" if a Python file was changed; "unknown" outside a clone."""
-    git = ["git", "-C", str(Path(__file__).parent)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
-        status = subprocess.run([*git, "status", "--porcelain", "-uno", "--", "*.py"], capture_output=True, text=True)
-    except OSError:
-        return "unknown"
-    if commit.returncode:
-        return "unknown"
-    return commit.stdout.strip() + ("+" if status.stdout.strip() else "")

@@ -1,4 +1,4 @@
-"""Common parts of all scripts: constants as flags, errors in one line, a progress bar.
+"""Common parts of all scripts: constants as flags, their checks, notes and errors in one line, a progress bar.
 
 Light to import, so that `--help` and errors of the user are answered at once.
 """
@@ -6,15 +6,20 @@ Light to import, so that `--help` and errors of the user are answered at once.
 import argparse
 import ast
 import contextlib
+import importlib.metadata
 import io
+import platform
 import re
 import signal
+import subprocess
 import sys
 import time
 import tokenize
 from pathlib import Path
+from typing import NamedTuple
 
 FLAG = re.compile(r"--[a-z][a-z-]*")
+RULER = re.compile(r"# -{5,} (.+)")  # a comment before constants: the title of their group in --help
 OPTIONAL = {"int": int, "float": float, "str": str}  # words that give the type of a constant that may be None
 interrupts, deferred = [], []  # Ctrl-C presses so far; open blocks that defer the first
 flags_given = set()  # names of the constants that the command line set
@@ -24,6 +29,21 @@ class UserError(Exception):
     """A mistake that the user can correct; the text says what is wrong and what to do."""
 
 
+class Constant(NamedTuple):
+    """A constant of a script.
+
+    Attributes:
+        value: of any plain type. kind: its type, or that of its items. comment: behind it. group: title of its group in
+            --help. optional: whether it may be None.
+    """
+
+    value: object
+    kind: type
+    comment: str
+    group: str
+    optional: bool
+
+
 def constants(script):
     """Find the constants of a script: UPPERCASE names with plain values before its first function.
 
@@ -31,17 +51,15 @@ def constants(script):
         script: globals of the script, from which the current values are taken.
 
     Returns:
-        {name: (value, type, trailing comment)} in the order of the file. Lists become tuples, and their type is that of
-        their items. The comment of None starts with its type: `THRESHOLD = None  # float: of the probability`.
+        {name: Constant} in the order of the file. Lists become tuples. The comment of a constant that may be None
+        starts with its type: `THRESHOLD = None  # float: of the probability`.
     """
     with tokenize.open(script["__file__"]) as file:
         source = file.read()
-    comments = {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    found = {}
+    tokens = [t for t in tokenize.generate_tokens(io.StringIO(source).readline) if t.type == tokenize.COMMENT]
+    comments = {token.start[0]: token.string.lstrip("# ") for token in tokens}
+    rulers = {token.start[0]: match[1] for token in tokens if (match := RULER.fullmatch(token.string))}
+    listed = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             break
@@ -50,27 +68,31 @@ def constants(script):
             value = tuple(script[name]) if isinstance(script[name], list) else script[name]
             comment, kind = comments.get(node.end_lineno, ""), type(value)
             word, _, rest = comment.partition(": ")
-            if word in OPTIONAL:  # even if the value is no longer None
+            optional = word in OPTIONAL  # even if the value is not None
+            if optional:
                 kind, comment = OPTIONAL[word], rest
             elif isinstance(value, tuple):
                 kind = type(value[0]) if value else str
             if kind in (bool, int, float, str):
-                found[name] = value, kind, comment
-    return found
+                above = [line for line in rulers if line < node.lineno]
+                listed[name] = Constant(value, kind, comment, rulers[max(above)] if above else "", optional)
+    return listed
 
 
 def parse_flags(script, arguments):
     """Read the constants of a script (its globals) that the command line overrides; return {NAME: value}.
 
     EPOCHS = 60 becomes --epochs 60. A flag has the type of its constant: a float accepts a whole number but not the
-    other way round, True/False become --flag/--no-flag, and a tuple takes any number of values. --help shows the values
-    in the script's dictionary CHOICES, {NAME: values}.
+    other way round, True/False become --flag/--no-flag, and a tuple takes any number of values. A constant that may be
+    None takes `none`, too. --help lists the flags in groups, by the rulers between the constants, with the ranges and
+    choices of the dictionaries RANGES and CHOICES.
 
     Raises:
         UserError: the command line is wrong.
     """
     parser = argparse.ArgumentParser(
         prog=Path(script["__file__"]).name,
+        usage="%(prog)s [flags]",
         description=script["__doc__"],
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=110),
         allow_abbrev=False,
@@ -81,21 +103,71 @@ def parse_flags(script, arguments):
         raise UserError(f"{message} (see --help)")
 
     parser.error = fail
-    for name, (value, kind, comment) in constants(script).items():
-        shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
-        if name in script.get("CHOICES", {}):
-            comment += f"; choices: {', '.join(script['CHOICES'][name])}"
-        default = "none" if shown in ("", None) else shown
-        options = {"dest": name, "help": f"{comment} (default: {default})".replace("%", "%%")}
-        if kind is bool:
-            options["action"] = argparse.BooleanOptionalAction
-        elif isinstance(value, tuple):
-            options |= {"nargs": "*", "type": kind, "metavar": "VALUE"}
-        else:
-            options |= {"type": kind, "metavar": {int: "N", float: "X", str: "TEXT"}[kind]}
-        parser.add_argument("--" + name.lower().replace("_", "-"), **options)
+    parser.add_argument("--version", action=_Version, nargs=0, help="show revision and packages, and exit")
+    known, groups = constants(script), {"": parser}
+    for flag in arguments:
+        name = _constant_of(flag)
+        if flag.startswith("--") and name in script.get("FORMER_NAMES", {}):
+            fail(f"{flag.partition('=')[0]} is called {flag_of(script['FORMER_NAMES'][name])} now")
+    for name, constant in known.items():
+        if constant.group not in groups:
+            groups[constant.group] = parser.add_argument_group(constant.group)
+        _add_flag(groups[constant.group], name, constant, script)
     flags = vars(parser.parse_args(_with_exponents(arguments)))
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in flags.items()}
+    return {name: _values(value) if isinstance(value, list) else value for name, value in flags.items()}
+
+
+def _values(listed):
+    """Return the values of a flag that takes several as a tuple; the single word none stands for none of them."""
+    return () if len(listed) == 1 and str(listed[0]).lower() == "none" else tuple(listed)
+
+
+def _add_flag(group, name, constant, script):
+    """Add the flag of a constant to a group of --help."""
+    value, kind, comment, _, optional = constant
+    shown = " ".join(map(str, value)) if isinstance(value, tuple) else value
+    if name in script.get("CHOICES", {}):
+        comment += f"; choices: {', '.join(script['CHOICES'][name])}"
+    if name in script.get("RANGES", {}):
+        comment += f"; {range_text(*script['RANGES'][name])}"
+    default = "none" if shown in ("", None) else shown
+    options = {"dest": name, "help": f"{comment} (default: {default})".replace("%", "%%")}
+    if kind is bool:
+        options["action"] = argparse.BooleanOptionalAction
+    elif isinstance(value, tuple):
+        options |= {"nargs": "*", "type": kind, "metavar": "VALUE"}
+    else:
+        options |= {"type": kind, "metavar": {int: "N", float: "X", str: "TEXT"}[kind]}
+        if optional:
+            options["type"] = _optional(kind)
+    group.add_argument(flag_of(name), **options)
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser, namespace, values, option_string=None):
+        packages = "".join(f", {name} {number}" for name, number in versions(("tensorflow", "keras")).items())
+        print(f"{parser.prog}: revision {revision()}, Python {platform.python_version()}{packages}")
+        parser.exit()
+
+
+def _optional(kind):
+    """Return a function that reads a value of a type, or None from the word none."""
+
+    def read(text):
+        return None if text.lower() == "none" else kind(text)
+
+    read.__name__ = kind.__name__  # argparse names it in its message
+    return read
+
+
+def flag_of(name):
+    """Return the flag of a constant: --batch-size of BATCH_SIZE."""
+    return "--" + name.lower().replace("_", "-")
+
+
+def _constant_of(flag):
+    """Return the name of the constant of a flag: BATCH_SIZE of --batch-size and of --batch-size=8."""
+    return flag.partition("=")[0].removeprefix("--").removeprefix("no-").upper().replace("-", "_")
 
 
 def _with_exponents(arguments):
@@ -126,7 +198,10 @@ def adopt(script, values):
 
 
 def start(main):
-    """Run a script: read its flags, call `main()`, and report a UserError or OSError in one line with exit status 2."""
+    """Run a script: read and check its constants, call `main()`, and report errors in one line.
+
+    A UserError or OSError ends with exit status 2, Ctrl-C with 130.
+    """
     script = main.__globals__
     name = Path(script["__file__"]).name
     sys.stdout.reconfigure(line_buffering=True)  # keeps lines in order when both streams go to one log
@@ -136,6 +211,7 @@ def start(main):
         flags = parse_flags(script, sys.argv[1:])
         flags_given.update(flags)
         script.update(flags)
+        check_constants(script)
         main()
     except UserError as error:
         sys.exit(_complain(f"{name}: error: {with_flags(str(error), constants(script))}"))
@@ -150,7 +226,7 @@ def start(main):
 def with_flags(text, names):
     """Write the names of constants in a message as the flags that a user types: EPOCHS becomes --epochs."""
     alone = "|".join(sorted(names, key=len, reverse=True))
-    return re.sub(rf"(?<![\w/.$-])({alone})(?![\w/.-])", lambda m: "--" + m[1].lower().replace("_", "-"), text)
+    return re.sub(rf"(?<![\w/.$-])({alone})(?![\w/.-])", lambda m: flag_of(m[1]), text)
 
 
 def _interrupt(number, frame):
@@ -180,22 +256,69 @@ def _complain(line):
     return 2
 
 
-def check_ranges(script, **ranges):
-    """Raise UserError for a constant outside its range; ranges: NAME=(lowest, highest or None). None is accepted."""
-    for name, (low, high) in ranges.items():
-        value = script[name]
-        if value is not None and not low <= value <= (value if high is None else high):  # NaN fails too
-            allowed = f"at least {low}" if high is None else f"between {low} and {high}"
-            raise UserError(f"{name} is {value}: it must be {allowed}")
+# ---------------------------------------------------------------------- checks
 
 
-def check_choices(script, **choices):
-    """Raise UserError for a constant that is not one of its choices; all items of a tuple must be."""
-    for name, allowed in choices.items():
-        values = script[name] if isinstance(script[name], tuple | list) else [script[name]]
-        wrong = [value for value in values if value not in allowed]
-        if wrong:
-            raise UserError(f"{name}: {', '.join(map(repr, wrong))} is none of {', '.join(allowed)}")
+def check_constants(script):
+    """Raise UserError for a constant outside its range in RANGES, or that is none of its values in CHOICES.
+
+    RANGES: {NAME: (lowest, highest or None)}. CHOICES: {NAME: values}. None is accepted; all items of a tuple are
+    checked.
+    """
+    for name, limits in script.get("RANGES", {}).items():
+        for value in _items(script[name]):
+            if not limits[0] <= value <= (value if limits[1] is None else limits[1]):  # NaN fails, too
+                raise UserError(f"{name} is {value}: it must be {range_text(*limits)}")
+    for name, values in script.get("CHOICES", {}).items():
+        if wrong := [value for value in _items(script[name]) if value not in values]:
+            raise UserError(f"{name}: {', '.join(map(repr, wrong))} is none of {', '.join(values)}")
+
+
+def _items(value):
+    """Return the items of a constant as a list: of a tuple all, of None none."""
+    if isinstance(value, tuple | list):
+        return list(value)
+    return [] if value is None else [value]
+
+
+def range_text(low, high):
+    """Format a range: at least 1; between 0 and 1."""
+    return f"at least {low}" if high is None else f"between {low} and {high}"
+
+
+# ---------------------------------------------------------------------- what is printed
+
+
+def note(text):
+    """Print what a user should know, and need not act on."""
+    print(f"note: {text}")
+
+
+def warn(text):
+    """Print what makes a result worse than it looks."""
+    print(f"warning: {text}")
+
+
+def versions(packages):
+    """Return {package: version} of those that are installed."""
+    numbers = {}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            numbers[package] = importlib.metadata.version(package)
+    return numbers
+
+
+def revision():
+    """Return the git commit of the source, followed by "+" if a Python file was changed; "unknown" outside a clone."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True)
+        status = subprocess.run([*git, "status", "--porcelain", "-uno", "--", "*.py"], capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    if commit.returncode:
+        return "unknown"
+    return commit.stdout.strip() + ("+" if status.stdout.strip() else "")
 
 
 def progress(iterable, label, total=None):

@@ -11,29 +11,28 @@ Writes <scene>_boxes.gpkg beside the map. Next: python make_patches.py --scene S
 from pathlib import Path
 
 import script
-from map_files import FILES, changed, check_targets
+from map_files import FILES, change_time, check_targets
 
-# ----------------------------------------------------------------------------------------------
-MAP = ""  # raster of probabilities that predict.py wrote
+# ---------------------------------------------------------------------- input and output
+MAP = None  # str: raster of probabilities that predict.py wrote
+AREA = None  # str: vector file of the ground that can be labelled; none: the whole map
+LABELLED = None  # str: vector file of ground that is labelled already, which gets no box
+OUT = None  # str: file to write; none: <scene>_boxes.gpkg beside the map
+OVERWRITE = False  # replace the file
+# ---------------------------------------------------------------------- boxes
 BOXES = 20  # number of boxes
 BY = "doubt"  # doubt: where the network is least sure (mean entropy); random: spread over the scene by chance
 SIZE = 128  # pixels a side of a box: those of a patch
-AREA = ""  # vector file of the ground that can be labelled; none: the whole map
-LABELLED = ""  # vector file of ground that is labelled already, which gets no box
 SEED = 0  # seed of the random choice
-OUT = ""  # file to write; none: <scene>_boxes.gpkg beside the map
-OVERWRITE = False  # replace the file
 
 CHOICES = {"BY": ("doubt", "random")}
-# ----------------------------------------------------------------------------------------------
+RANGES = {"BOXES": (1, None), "SIZE": (8, None), "SEED": (0, 2**32 - 1)}
 
 
 def main():
     """Read the map, choose tiles and write their boxes."""
     if not MAP:
         raise script.UserError("give the raster of probabilities that predict.py wrote with --map")
-    script.check_ranges(globals(), BOXES=(1, None), SIZE=(8, None), SEED=(0, 2**32 - 1))
-    script.check_choices(globals(), **CHOICES)
     from scenes import suggestions
     from scenes.opening import check_readable
 
@@ -43,11 +42,11 @@ def main():
     target = Path(OUT) if OUT else Path(MAP).with_name(Path(MAP).stem.removesuffix("_probability") + "_boxes.gpkg")
     check_targets([target], OVERWRITE)
     grid, doubt = suggestions.tile_doubt(MAP, SIZE)
-    free = suggestions.doubt_left(doubt, grid, SIZE, AREA, LABELLED)
+    free = suggestions.doubt_of_free_tiles(doubt, grid, SIZE, AREA, LABELLED)
     tiles = suggestions.choose_tiles(free, BOXES, None if BY == "doubt" else SEED)
     if not tiles:
         raise script.UserError(f"{MAP}: no box of {SIZE} pixels is left that was seen and can be labelled")
-    suggestions.write(target, suggestions.boxes(grid, SIZE, tiles, doubt), changed(MAP))
+    suggestions.write(target, suggestions.boxes(grid, SIZE, tiles, doubt), change_time(MAP))
     print(f"{len(tiles)} boxes of {SIZE} pixels ({BY}): {target}")
     print(f"next: draw all landslides in them, then python make_patches.py --scene SCENE --labels FILE --area {target}")
 

@@ -7,13 +7,16 @@
     python train.py --encoder efficientnet_lite0 --epochs 20          # ImageNet weights: better in fewer epochs
     python train.py --data-dir data/event --start-from rgb --run event    # fine-tune a run on other patches
 
+The folder is packed once, and its patches are split. Batches of them, turned and zoomed, are fed to a U-Net, which
+learns by BCE + Dice with AdamW; after each epoch it is scored on validation, and the best model is kept. In the end its
+probabilities are calibrated on validation.
+
 Writes results/<run>/: config.json, split.csv, history.csv, model.keras (of the epoch with the highest validation Dice;
 with --start-from, of the last one) and training_curves.png. Next: python optimize_threshold.py --run <run>
 """
 
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +26,11 @@ import dataset
 import records
 import runs
 import script
-from bands import value_unit
 from networks import architecture, keras_start, model_files
-from patches import layouts, reading, splits
+from patches import layouts, splits
 from patches.landslide_free import join, open_landslide_free
-from patches.reading import PatchFormat
-from training import devices, fine_tuning
-from training.teacher import Teacher
+from patches.reading import PatchFormat, ReadOptions
+from training import devices, fine_tuning, run_record
 
 # ---------------------------------------------------------------------- input and output
 DATA_DIR = "data"  # folder of patches, in one of the layouts that data/README.md lists
@@ -40,22 +41,25 @@ OVERWRITE = False  # replace an existing run of this name
 # ---------------------------------------------------------------------- data
 BANDS = ()  # bands to use, by name (B4 B3 B2 slope) or by number from 1; none: all bands
 DATES = 2  # dates to use from a series (.nc); 1: after the event, 2: before and after, more: the clearest
-SIZE = 0  # resample pictures (PNG, TIFF, JPEG) to this many pixels a side; 0: keep their size, which they must share
+SIZE = None  # int: pixels a side to which pictures (PNG, TIFF, JPEG) are resampled; none: their size, which they share
 SKIP_BAD = False  # leave out unusable files and list them in config.json, instead of stopping
-SPLIT_METHOD = "random"  # how to cut splits that the folder lacks; blocks: keep neighbouring patches together
-BLOCK_SIZE = 20  # number of neighbouring patches in a block
+SPLIT_METHOD = "random"  # how to cut splits that the folder lacks; blocks: of adjoining patches, a patch apart
+BLOCK_SIZE = 20  # number of adjoining patches in a block; where places are unknown, of neighbouring numbers
+OWN_SPLITS = True  # keep the splits that the folder has; --no-own-splits: split all its patches anew
+HOLD_OUT = ()  # events that are the test: no patch of them is learnt from
+PLACES = "auto"  # event and place of patches: auto, none, landslide4sense, landslide4sense_rgb, or a table
 TEST_SPLIT = "test"  # the folder's own split to hold out as test; validation: if its test split has no masks
 LABELLED_FRACTION = 1.0  # share of training patches whose masks are used; the others count as unlabelled
-TEACHER = ""  # finished run whose probabilities are the targets of unlabelled patches
+TEACHER = None  # str: finished run whose probabilities are the targets of unlabelled patches
 TEACHER_WEIGHT = 0.5  # weight of the teacher's probabilities where there is a mask; the mask has the rest
 LANDSLIDE_FREE_DIRS = ()  # folders of pictures or patches of ground without landslides, without masks, of any size
 LANDSLIDE_FREE_SHARE = 0.3  # their share of each training batch
-AUGMENT = ("dihedral", "affine")  # augmentations of the training patches, in this order
+AUGMENT = ("dihedral", "affine")  # of the patches, in this order; others but pixel_size, rendering: no gain measured
 # ---------------------------------------------------------------------- model and loss
-START_FROM = ""  # finished run to start from: its weights, and its network in place of the one described below
-FREEZE = "none"  # part of the network that does not learn; encoder: a pre-trained one
-MODEL = "unet"  # network; segformer: a transformer, which uses only STRIDE and DROPOUT
-ENCODER = "none"  # pre-trained encoder of the unet; efficientnet_lite0, or a name in keras.applications: ResNet50
+START_FROM = None  # str: finished run to start from: its weights, and its network in place of the one described below
+FREEZE = None  # str: part of the network that does not learn; encoder: a pre-trained one
+MODEL = "unet"  # network; segformer: a transformer, uses only STRIDE and DROPOUT; no gain measured
+ENCODER = None  # str: pre-trained encoder of the unet; efficientnet_lite0, or a name in keras.applications: ResNet50
 ENLARGE = 2  # with an encoder: enlarge patches this many times before it, 1 or 2
 BASE_FILTERS = 48  # filters of the first level; each level below has twice as many, up to MAX_FILTERS
 MAX_FILTERS = 192  # largest number of filters of a level
@@ -64,13 +68,13 @@ STEM = 2  # 2: downsample before the U-Net and add a light full-resolution level
 CONV_BLOCK = "residual"  # block of the U-Net; se: residual with squeeze and excitation
 FUSION = "stack"  # how the U-Net joins dates; stack: as bands; difference, attention: after one shared encoder
 STRIDE = 4  # stride of the segformer's first stage: 4, or 2 (finer, four times the work)
-DROPOUT = 0.0  # share of channels dropped at the bottom of the U-Net, or before the segformer's last layer
-MULTI_SCALE_LOGITS = False  # add the logits of all decoder levels; learns faster in short runs
-POSITIVE_WEIGHT = 1.0  # weight of landslide pixels in the cross-entropy
+DROPOUT = 0.0  # share of channels dropped at the bottom of the U-Net or segformer; off: no gain measured
+MULTI_SCALE_LOGITS = False  # add the logits of all decoder levels; off: no gain measured in long runs
+POSITIVE_WEIGHT = 1.0  # weight of landslide pixels in the cross-entropy; 1: no gain measured from 3
 # ---------------------------------------------------------------------- optimisation
 EPOCHS = 120  # largest number of passes over the training split
-EPOCH_STEPS = 0  # smallest number of batches in an epoch: a smaller training split is passed over several times
-PATIENCE = 0  # stop after this many epochs without a better validation Dice; 0: never
+EPOCH_STEPS = None  # int: smallest number of batches in an epoch: a smaller training split is passed over several times
+PATIENCE = None  # int: epochs without a better validation Dice after which training stops; none: never
 BATCH_SIZE = 16  # patches in a batch
 LEARNING_RATE = 1e-3  # peak learning rate of AdamW
 ENCODER_RATE = 0.3  # factor to it for the weights of a pre-trained encoder
@@ -86,7 +90,7 @@ WORKERS = 2  # extra threads that prepare batches; the batches are the same for 
 # to 20 patches of Bijie, 5e-4 was as good as 1e-3 and better than 3e-4.
 FINE_TUNING = {"LEARNING_RATE": 5e-4, "EPOCHS": 12, "EPOCH_STEPS": 10, "WARMUP_EPOCHS": 1.0}
 CHOICES = {
-    "FREEZE": ("none", "encoder"),
+    "FREEZE": ("encoder",),
     "SPLIT_METHOD": splits.SPLIT_METHODS,
     "TEST_SPLIT": splits.TEST_SPLITS,
     "AUGMENT": tuple(augment.AUGMENTATIONS),
@@ -94,6 +98,14 @@ CHOICES = {
     "CONV_BLOCK": ("plain", "residual", "se"),
     "FUSION": ("stack", "difference", "attention"),
     "MIXED_PRECISION": ("auto", "on", "off"),
+}
+RANGES = {
+    **{"DATES": (1, None), "SIZE": (8, None), "BLOCK_SIZE": (1, None), "LABELLED_FRACTION": (0, 1)},
+    **{"TEACHER_WEIGHT": (0, 1), "LANDSLIDE_FREE_SHARE": (0, 0.9), "ENLARGE": (1, 2), "BASE_FILTERS": (1, None)},
+    **{"MAX_FILTERS": (1, None), "DEPTH": (1, 8), "STEM": (1, 2), "DROPOUT": (0, 0.9), "POSITIVE_WEIGHT": (0, None)},
+    **{"EPOCHS": (1, None), "EPOCH_STEPS": (1, None), "PATIENCE": (1, None), "BATCH_SIZE": (1, None)},
+    **{"LEARNING_RATE": (1e-12, None), "ENCODER_RATE": (0, 1), "WARMUP_EPOCHS": (0, None), "WEIGHT_DECAY": (0, None)},
+    **{"SPLIT_SEED": (0, 2**32 - 1), "SEED": (0, 2**32 - 1), "WORKERS": (0, None)},
 }
 
 
@@ -103,8 +115,7 @@ def main():
     if devices.process()[0]:
         folder = devices.scratch_folder(folder, runs.TRAINED if RESUME else ())
     if RESUME:
-        config = records.read_json(folder / "config.json", "train.py without --resume")
-        if "finished" in config:
+        if "finished" in records.read_json(folder / "config.json", "train.py without --resume"):
             print(f"run {folder} is finished; replace it with --overwrite, or choose another --run")
             return
         runs.resume_constants(globals(), folder)
@@ -114,19 +125,20 @@ def main():
         fine_tuning.start_constants(globals(), FINE_TUNING)
     check_settings()
     patches = open_data()
-    if LANDSLIDE_FREE_DIRS and patches.dates:
-        raise script.UserError("--landslide-free-dirs is for single pictures and patches, not for series of dates")
-    landslide_free = open_landslide_free(LANDSLIDE_FREE_DIRS, PatchFormat.of(patches), Path(RESULTS_DIR, "cache"))
+    cache_dir = Path(RESULTS_DIR, "cache")
+    landslide_free = open_landslide_free(LANDSLIDE_FREE_DIRS, PatchFormat.of(patches), cache_dir)
     shard = devices.DeviceShard(BATCH_SIZE)
-    assigned, teacher = prepare_run(folder, patches, landslide_free)
+    architecture.check_fit(constants(), patches.input_shape, patches.bands)
+    prepare = run_record.resume if RESUME else run_record.begin
+    assigned, teacher = prepare(folder, constants(), patches, landslide_free)
     train(folder, patches, landslide_free, assigned, teacher, shard)
 
 
 def open_data():
     """Open the training data; raise UserError that says where to get some if there is none."""
     try:
-        return dataset.open_patches(
-            DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, reading.ReadOptions(DATES, SIZE)
+        patches = dataset.open_patches(
+            DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, ReadOptions.of_constants(constants())
         )
     except layouts.NoPatches as error:
         raise script.UserError(
@@ -134,17 +146,13 @@ def open_data():
             f"  real data: unzip Landslide4Sense (zenodo.org/records/10463239) into {DATA_DIR}/, see README.md\n"
             "  sample: run python make_sample_data.py, then python train.py --data-dir data/sample"
         ) from None
+    if LANDSLIDE_FREE_DIRS and patches.dates:
+        raise script.UserError("LANDSLIDE_FREE_DIRS is for single pictures and patches, not for series of dates")
+    return patches
 
 
 def check_settings():
-    """Check the constants before data is read, files are written or Keras is imported."""
-    script.check_ranges(globals(), EPOCHS=(1, None), BATCH_SIZE=(1, None), BASE_FILTERS=(1, None), DEPTH=(1, 8))
-    script.check_ranges(globals(), PATIENCE=(0, None), WORKERS=(0, None), SEED=(0, 2**32 - 1), BLOCK_SIZE=(1, None))
-    script.check_ranges(globals(), LEARNING_RATE=(1e-12, None), WARMUP_EPOCHS=(0, None), WEIGHT_DECAY=(0, None))
-    script.check_ranges(globals(), POSITIVE_WEIGHT=(0, None), EPOCH_STEPS=(0, None))
-    script.check_ranges(globals(), DATES=(1, None), SIZE=(0, None), LABELLED_FRACTION=(0, 1), TEACHER_WEIGHT=(0, 1))
-    script.check_ranges(globals(), MAX_FILTERS=(1, None), STEM=(1, 2), DROPOUT=(0, 0.9), SPLIT_SEED=(0, 2**32 - 1))
-    script.check_ranges(globals(), LANDSLIDE_FREE_SHARE=(0, 0.9), ENLARGE=(1, 2), ENCODER_RATE=(0, 1))
+    """Check that the constants fit each other, before data is read, files are written or Keras is imported."""
     for name in ("TEACHER", "START_FROM"):
         other = globals()[name]
         if other and runs.run_folder(RESULTS_DIR, other) == runs.run_folder(RESULTS_DIR, RUN):
@@ -153,66 +161,6 @@ def check_settings():
         raise script.UserError(f"MAX_FILTERS is {MAX_FILTERS}: it must be at least BASE_FILTERS, {BASE_FILTERS}")
     if STRIDE not in (2, 4):
         raise script.UserError(f"STRIDE is {STRIDE}: it must be 2 or 4")
-    script.check_choices(globals(), **CHOICES)
-
-
-def prepare_run(folder, patches, landslide_free):
-    """Make the run's folder with config.json and split.csv; return the split of each patch, and the teacher."""
-    architecture.check_fit(constants(), patches.input_shape, patches.bands)
-    if RESUME:
-        config = records.read_json(folder / "config.json", "train.py")
-        if config["data_digest"] != patches.digest:
-            raise script.UserError(f"{DATA_DIR} has changed since run {RUN} was started: start again with --overwrite")
-        if config.get("landslide_free_digest") != (landslide_free and landslide_free.digest):
-            raise script.UserError(
-                "LANDSLIDE_FREE_DIRS have changed since the run was started: start again with --overwrite"
-            )
-        assigned = splits.read_split(folder / "split.csv", patches, "train.py --overwrite")
-        teacher = open_teacher(patches, assigned)
-        if teacher and config["teacher_finished"] != teacher.finished:
-            raise script.UserError(f"teacher {TEACHER} was retrained since run {RUN} was started: use --overwrite")
-        runs.clear_run(folder, runs.DERIVED)  # threshold and scores belong to the unfinished model
-        return assigned, teacher
-    assigned, notes = splits.split_patches(patches, SPLIT_METHOD, SPLIT_SEED, TEST_SPLIT, BLOCK_SIZE, LABELLED_FRACTION)
-    teacher = open_teacher(patches, assigned)  # it can raise UserError, so it comes before any writing
-    mean, variance = patches.statistics((assigned == "train").nonzero()[0])
-    start = fine_tuning.start_record(constants(), patches, assigned, mean, variance) if START_FROM else None
-    runs.clear_run(folder, runs.TRAINED + runs.DERIVED)
-    for note in (*patches.notes, *notes):
-        print(note)
-    for name, fault in patches.left_out:
-        print(f"left out {name}: {fault}")
-    splits.write_split(folder / "split.csv", patches, assigned, landslide_free)
-    config = {
-        "run": RUN,
-        "started": now(),
-        "constants": constants(),
-        "data_dir": DATA_DIR,
-        "data_digest": patches.digest,
-        "bands": patches.bands,
-        "file_bands": len(patches.file_bands),
-        "file_band_names": patches.file_bands,
-        "file_dtype": patches.dtype,
-        "input_shape": patches.input_shape,
-        "band_mean": mean.tolist(),
-        "band_variance": variance.tolist(),
-        "values": patches.values or value_unit(patches.bands, patches.dtype, mean),
-        "landslide_free_digest": landslide_free and landslide_free.digest,
-        "seed": SEED,
-        "left_out": patches.left_out,
-        "start": start,
-        "teacher_finished": teacher.finished if teacher else None,
-        **runs.environment(),
-    }
-    records.write_json(folder / "config.json", config)  # last: a folder with config.json can be resumed
-    return assigned, teacher
-
-
-def open_teacher(patches, assigned):
-    """Open the run named by TEACHER; return None if there is none."""
-    if not TEACHER:
-        return None
-    return Teacher(runs.open_run(RESULTS_DIR, TEACHER), patches, assigned, Path(RESULTS_DIR, "cache"), SKIP_BAD)
 
 
 def train(folder, patches, landslide_free, assigned, teacher, shard):
@@ -236,20 +184,19 @@ def train(folder, patches, landslide_free, assigned, teacher, shard):
     keras.config.set_dtype_policy(config["precision"])
     shard.agree(config, assigned)
 
-    chosen = {split: (assigned == split).nonzero()[0] for split in (*layouts.SPLITS, splits.NO_MASK)}
-    sizes = ", ".join(f"{len(indices)} {split}" for split, indices in chosen.items() if len(indices))
+    by_split = {split: (assigned == split).nonzero()[0] for split in (*layouts.SPLITS, splits.NO_MASK)}
+    sizes = ", ".join(f"{len(indices)} {split}" for split, indices in by_split.items() if len(indices))
     print(f"{folder}: {sizes} patches of {patches.input_shape}, {config['precision']} on {shard}")
-    learnt, targets, without_landslides = chosen["train"], None, ()
+    training, validation, targets, without_landslides = by_split["train"], by_split["validation"], None, ()
     if teacher:
-        learnt, targets = np.append(learnt, chosen[splits.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
-    validated = chosen["validation"]
+        training, targets = np.append(training, by_split[splits.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
     if landslide_free:
-        patches, without_landslides, held_out = join(patches, landslide_free, len(validated), LANDSLIDE_FREE_SHARE)
-        validated = np.append(validated, held_out)
+        patches, without_landslides, held_out = join(patches, landslide_free, len(validation), LANDSLIDE_FREE_SHARE)
+        validation = np.append(validation, held_out)
         print(f"{len(without_landslides)} landslide-free training patches, {LANDSLIDE_FREE_SHARE:.0%} of each batch")
     feed = PatchFeed(
         patches,
-        learnt,
+        training,
         BATCH_SIZE,
         augment=AUGMENT,
         seed=SEED,
@@ -257,10 +204,9 @@ def train(folder, patches, landslide_free, assigned, teacher, shard):
         shard=shard,
         landslide_free=without_landslides,
         landslide_free_share=LANDSLIDE_FREE_SHARE,
-        least_batches=EPOCH_STEPS,
+        least_batches=EPOCH_STEPS or 1,
         workers=WORKERS,
     )
-    validation = PatchFeed(patches, validated, BATCH_SIZE // shard.parts, shard=shard)
 
     began = time.monotonic()
     # A few validation patches rank epochs by chance, and a schedule of fine-tuning ends where it has settled.
@@ -273,25 +219,19 @@ def train(folder, patches, landslide_free, assigned, teacher, shard):
             fine_tuning.carry_over(constants(), config, model, builder.band_layers(constants()))
         print(f"{MODEL} of {model.count_params():,} parameters")
         if done < EPOCHS and not recorder.finished:
-            forecast = Forecast(architecture.smaller_network(constants()))
-            fit(model, feed, validation, done, recorder, [feed_callback(feed), recorder, forecast])
+            callbacks = [feed_callback(feed), recorder, Forecast(architecture.smaller_network(constants()))]
+            validation_feed = PatchFeed(patches, validation, BATCH_SIZE // shard.parts, shard=shard)
+            fit(model, feed, validation_feed, done, recorder, callbacks)
     kept = recorder.rows[recorder.kept_epoch]
     training_curves(recorder.rows, folder / "training_curves.png", kept["epoch"])
     runs.clear_run(folder, runs.DERIVED)  # threshold and scores belong to an earlier epoch
     kept_model = model_files.load_model(folder, to_store=True)
     # Recorded before the model is saved: after a kill, the resumed run calibrates a calibrated model again, and the
     # first record must stay.
-    config.setdefault("calibration", calibrate(kept_model, patches, validated))
+    config.setdefault("calibration", calibrate(kept_model, patches, validation))
     records.write_json(folder / "config.json", config)
     model_files.save_model(kept_model, folder / "model.keras")
-    record = {
-        "finished": now(),
-        "kept_epoch": kept["epoch"],
-        "parameters": kept_model.count_params(),
-        "finished_revision": runs.revision(),
-    }
-    records.write_json(folder / "config.json", config | record)
-    (folder / "last.weights.h5").unlink(missing_ok=True)  # only an unfinished run needs it
+    run_record.finish(folder, config, kept["epoch"], kept_model.count_params())
     before, after = (config["calibration"][f"cross_entropy_{when}"] for when in ("before", "after"))
     print(
         f"kept: epoch {kept['epoch']} of {len(recorder.rows)}, validation Dice {kept['val_dice']:.3f} (at 0.5); "
@@ -301,13 +241,13 @@ def train(folder, patches, landslide_free, assigned, teacher, shard):
     )
 
 
-def fit(model, feed, validation, done, recorder, callbacks):
+def fit(model, feed, validation_feed, done, recorder, callbacks):
     """Fit a network, of which `done` epochs are finished; Ctrl-C ends the script with a line that says what is kept."""
     try:
         with script.interrupts_deferred():
             model.fit(
                 feed,
-                validation_data=validation,
+                validation_data=validation_feed,
                 initial_epoch=done,
                 epochs=EPOCHS,
                 shuffle=False,  # the feed shuffles by itself
@@ -324,11 +264,6 @@ def fit(model, feed, validation, done, recorder, callbacks):
 def constants():
     """Return the current constants: {NAME: value}."""
     return {name: globals()[name] for name in script.constants(globals())}
-
-
-def now():
-    """Return the current time in UTC, in ISO 8601 to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 if __name__ == "__main__":

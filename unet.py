@@ -1,6 +1,6 @@
 """The network: a U-Net (Ronneberger et al. 2015, arXiv 1505.04597) with batch normalisation and variants of it.
 
-Of several dates of one place, a shared encoder sees each, and its features are joined level by level.
+For several dates of the same ground, one encoder processes each date, and its features are joined level by level.
 """
 
 import keras
@@ -8,7 +8,7 @@ import numpy as np
 from keras import layers, ops
 
 DETAIL_FILTERS = 16  # of the full-resolution level that stem 2 adds
-ATTENTION_MASKS = 4  # attention weightings of the dates: one sum alone would lose which date a feature comes from
+ATTENTION_MASKS = 4  # weightings of the dates by attention: a single sum would not show which date a feature is from
 
 
 def build_unet(
@@ -38,13 +38,13 @@ def build_unet(
         dropout: share of the channels that are dropped at the bottom (spatial dropout).
         multi_scale_logits: add the logits of all levels of the decoder instead of using only the last level's.
         stem: 1: plain. 2: downsample before the U-Net and add a light full-resolution level: a convolution of stride 2
-            comes first, the U has one level less, and a last level adds detail of the input. Most of the work of a
-            U-Net lies in its top level, which has the fewest filters.
-        dates: of a series, (positions of each date's bands, positions of the bands without a date).
+            comes first, the U has one level less, and a last level adds detail of the input. This saves time, because
+            most of the work of a U-Net lies in its top level.
+        dates: for a series, (positions of each date's bands, positions of the bands without a date); None otherwise.
         fusion: how dates are combined. stack: as one image of all their bands. difference, attention: the same encoder
             processes each date, and its features are joined, see `encode_dates`.
-        mean, variance: each band's mean and variance over the training split, in file units. They become the first
-            layer, so that every later stage normalises alike. None leaves the bands as they are.
+        mean, variance: of each band over the training split, in file units. They become the first layer, so that all
+            later stages normalise in the same way. None: the bands are not normalised.
 
     Returns:
         keras.Model: B x height x width x bands -> B x height x width x 1, float32 in [0, 1].
@@ -59,7 +59,7 @@ def build_unet(
     x = normalisation(bands, mean, variance)(image)
     normalised = x
     filters = [min(base_filters * 2**level, max_filters) for level in range(depth + 1)]
-    depth -= stem - 1  # the stem's halving is one of them
+    depth -= stem - 1  # the stem halves once
 
     def encode(x):
         """Return the features of each level, from the top to the bottom."""
@@ -106,12 +106,12 @@ def encode_dates(x, dates, undated, encode, fusion):
     Args:
         x: B x height x width x bands, with the bands of all dates. dates: positions of each date's bands, in order of
             time.
-        undated: positions of the bands without a date (slope, elevation), given to the encoder with each date.
+        undated: positions of the bands without a date (slope, elevation), which are inputs of the encoder at each date.
         encode: function B x height x width x bands -> list of features, one for each level, the bottom last.
         fusion: difference: the features of the later of two dates, and their difference from the earlier (Daudt et al.
-            2018, arXiv 1810.08462). attention: the bottom gives ATTENTION_MASKS weightings of the dates at each pixel;
-            a 1 x 1 convolution joins the weighted sums of each level (Garnot & Landrieu 2021, arXiv 2107.07933,
-            reduced).
+            2018, arXiv 1810.08462). attention: ATTENTION_MASKS weightings of the dates at each pixel, computed from the
+            bottom level; a 1 x 1 convolution joins the weighted sums of each level (reduced from Garnot & Landrieu
+            2021, arXiv 2107.07933).
 
     Returns:
         list of joined features, one for each level.
@@ -149,12 +149,12 @@ def conv_block(x, filters, block, name):
     of channels changes (He et al. 2016, arXiv 1512.03385). se: residual, with the channels of its branch weighted by
     squeeze and excitation (Hu et al. 2018, arXiv 1709.01507).
 
-    Momentum is 0.9: at a few dozen steps an epoch, the statistics for validation would lag for several epochs at the
-    default 0.99.
+    Momentum is 0.9: with the default 0.99 and a few dozen steps an epoch, the statistics for validation would lag
+    several epochs behind.
     """
     entering = x
     for i in (1, 2):
-        # no bias: the normalisation that follows would remove it
+        # no bias: the next layer, a normalisation, would remove it
         x = layers.Conv2D(
             filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv{i}"
         )(x)
@@ -173,7 +173,7 @@ def conv_block(x, filters, block, name):
 
 
 def normalisation(bands, mean=None, variance=None):
-    """Make the layer that scales each band to mean 0 and variance 1; a constant band is only centred."""
+    """Return the layer that scales each band to mean 0 and variance 1; a constant band is only centred."""
     mean = np.zeros(bands) if mean is None else np.asarray(mean, np.float64)
     variance = np.ones(bands) if variance is None else np.asarray(variance, np.float64)
     variance = np.where(variance > 0, variance, 1.0)

@@ -29,7 +29,7 @@ from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
-DATA_DIR = ""  # folder of patches to draw; empty: the run's own data
+DATA_DIR = None  # str: folder of patches to draw; none: the run's own data
 SPLIT = "test"  # split to draw; for the run's own data, the one in its split.csv
 SAMPLES = 4  # patches in each picture
 AUGMENTATIONS = False  # draw only the effect of each augmentation on some patches with landslides
@@ -38,12 +38,11 @@ BATCH_SIZE = 32  # patches in a batch
 SEED = 0  # seed of the random patches and the augmentations
 
 CHOICES = {"SPLIT": (*layouts.SPLITS, "all")}
+RANGES = {"SAMPLES": (1, 50), "BATCH_SIZE": (1, None), "SEED": (0, None)}
 
 
 def main():
     """Open a run and its patches, choose patches and draw them."""
-    script.check_ranges(globals(), SAMPLES=(1, 50), BATCH_SIZE=(1, None), SEED=(0, None))
-    script.check_choices(globals(), **CHOICES)
     run = runs.open_run(RESULTS_DIR, RUN)
     folder = run.folder
 
@@ -61,7 +60,7 @@ def main():
         history = records.read_csv(folder / "history.csv", f"python train.py --run {folder.name}")
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD, masks=False)
-    ground, free = false_alarms.open_for_run(run, SPLIT, cache_dir) if own else (None, ())
+    ground, ground_indices = false_alarms.open_for_run(run, SPLIT, cache_dir) if own else (None, ())
     model = load_model(run.folder)
 
     if history:
@@ -72,16 +71,16 @@ def main():
     prefix = "".join(f"{part}_" for part in parts)
     written = [folder / "training_curves.png"] if history else []
     at = f"(threshold {threshold:.3f})"
-    for kind, chosen in choose(model, patches, indices, threshold).items():
+    for kind, drawn in choose(model, patches, indices, threshold).items():
         path = folder / "samples" / f"{prefix}{kind}.png"
         title = f"{folder.name}: {kind} patches of {patches.data_dir}" + (f", {SPLIT} split" if labelled else "")
-        plots.panels(draw_rows(model, patches, chosen, threshold), threshold, f"{title} {at}", path)
+        plots.panels(draw_rows(model, patches, drawn, threshold), threshold, f"{title} {at}", path)
         written.append(path)
     if ground:
         path = folder / "samples" / f"{prefix}alarms.png"
-        _, alarmed, _ = false_alarms.count(model, ground, free, threshold, BATCH_SIZE)
-        worst = free[np.argsort(-alarmed, kind="stable")[:SAMPLES]]
-        title = f"{folder.name}: most false alarms of {len(free)} landslide-free patches, {SPLIT} split {at}"
+        _, alarm_pixels, _ = false_alarms.count(model, ground, ground_indices, threshold, BATCH_SIZE)
+        worst = ground_indices[np.argsort(-alarm_pixels, kind="stable")[:SAMPLES]]
+        title = f"{folder.name}: most false alarms of {len(ground_indices)} landslide-free patches, {SPLIT} split {at}"
         plots.panels(draw_rows(model, ground, worst, threshold), threshold, title, path)
         written.append(path)
     print("written: " + ", ".join(map(str, written)))
@@ -103,11 +102,11 @@ def choose(model, patches, indices, threshold):
     return {**best, "worst": indices[order[:SAMPLES]], "random": np.sort(random)}
 
 
-def draw_rows(model, patches, chosen, threshold):
+def draw_rows(model, patches, indices, threshold):
     """Return what `plots.panels` draws of each patch: (label, true colour, mask or None, probability)."""
     colours = true_colour(patches.file_bands)
     rows = []
-    for batch, _, probabilities in predict(model, patches, chosen, BATCH_SIZE):
+    for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
         for i, mask, probability in zip(batch, patches.read_masks(batch), probabilities, strict=True):
             label, mask = Path(patches.names[i]).stem, mask if patches.labelled[i] else None
             if mask is not None and (mask == 1).any():
@@ -121,7 +120,7 @@ def augmented(run):
     """Apply each augmentation to some patches with landslides.
 
     Returns:
-        ({name of the augmentation: (images, masks)}, places of red, green and blue).
+        ({name of the augmentation: (images, masks)}, indices of red, green and blue).
     """
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, _ = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
@@ -136,8 +135,8 @@ def augmented(run):
         square = images.shape[1] == images.shape[2]
         if (name == "dihedral" and not square) or (name == "compression" and len(light) != 3):
             continue
-        shares = {"share": 1.0} if "share" in inspect.signature(augmentation).parameters else {}
-        columns[name] = augmentation(images, masks, rng, light, **shares)
+        everywhere = {"fraction": 1.0} if "fraction" in inspect.signature(augmentation).parameters else {}
+        columns[name] = augmentation(images, masks, rng, light, **everywhere)
     return columns, true_colour(patches.file_bands)
 
 

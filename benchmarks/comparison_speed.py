@@ -1,4 +1,4 @@
-"""Time and memory of compare_maps.py on masks of several sizes, over invented landslides.
+"""Measure time and memory of compare_maps.py on masks of several sizes, over invented landslides.
 
     python benchmarks/comparison_speed.py
 
@@ -30,25 +30,25 @@ CORNER, CRS = (300_000.0, 5_000_040.0), "EPSG:32633"
 
 def main():
     """Make a map and a reference of each size, and compare them as a user does."""
-    found = []
+    rows = []
     for side in SIDES:
-        with tempfile.TemporaryDirectory() as place:
-            place = Path(place)
-            number = make_pair(place, side, round(DENSITY * side**2 / 1e6))
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            number = make_pair(folder, side, round(DENSITY * side**2 / 1e6))
             flags = "--map", "map.tif", "--reference", "inventory.gpkg", "--area", "area.gpkg", "--out-dir", "out"
-            seconds, peak, _ = run_script("compare_maps.py", *flags, cwd=place)
-            record = json.loads((place / "out" / "scores.json").read_text())
+            seconds, peak, _ = run_script("compare_maps.py", *flags, cwd=folder)
+            record = json.loads((folder / "out" / "scores.json").read_text())
             if side == SIDES[0]:
-                shutil.copy(place / "out" / "comparison.png", PICTURE)
+                shutil.copy(folder / "out" / "comparison.png", PICTURE)
         row = {"side": side, "landslides": number, "mapped": record["count"]["map"], "seconds": round(seconds, 1)}
         row |= {"peak_gb": round(peak / 1e6, 2), "shift_m": round(record["shift"]["distance_m"], 1)}
         print(", ".join(f"{name} {value}" for name, value in row.items()), flush=True)
-        found.append(row)
-    records.write_csv(OUT, found[0], [row.values() for row in found])
+        rows.append(row)
+    records.write_csv(OUT, rows[0], [row.values() for row in rows])
 
 
-def make_pair(place, side, number):
-    """Write map.tif, inventory.gpkg and area.gpkg; returns the number of landslides."""
+def make_pair(folder, side, number):
+    """Write map.tif, inventory.gpkg and area.gpkg; return the number of landslides."""
     import geopandas
     import rasterio
     import shapely
@@ -61,19 +61,20 @@ def make_pair(place, side, number):
     angle = np.linspace(0, 2 * np.pi, 25)[:-1]
     corners = np.stack([np.cos(angle), np.sin(angle)], -1) * radius[..., None] + centre[:, None]
     table = geopandas.GeoDataFrame(geometry=shapely.polygons(corners), crs=CRS)
-    table.to_file(place / "inventory.gpkg")
+    table.to_file(folder / "inventory.gpkg")
     west, north = CORNER
     inner = shapely.box(west + 2 * side, north - 8 * side, west + 8 * side, north - 2 * side)
-    geopandas.GeoDataFrame(geometry=[inner], crs=CRS).to_file(place / "area.gpkg")
-    seen = rng.random(number) < 1 / (1 + (2000 / table.area) ** 1.7)
-    where = from_origin(west, north, 10, 10)
-    mask = rasterize(table.geometry[seen].translate(-10, -10), (side, side), transform=where, dtype="uint8")
+    geopandas.GeoDataFrame(geometry=[inner], crs=CRS).to_file(folder / "area.gpkg")
+    mapped = rng.random(number) < 1 / (1 + (2000 / table.area) ** 1.7)
+    transform = from_origin(west, north, 10, 10)
+    mask = rasterize(table.geometry[mapped].translate(-10, -10), (side, side), transform=transform, dtype="uint8")
     for top, left, size in zip(
         *rng.integers(0, side - 12, (2, number // 10)), rng.integers(1, 12, number), strict=False
     ):
         mask[top : top + size, left : left + size] = 1
-    form = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 255, "compress": "lzw", "tiled": True}
-    with rasterio.open(place / "map.tif", "w", height=side, width=side, crs=CRS, transform=where, **form) as file:
+    profile = {"driver": "GTiff", "count": 1, "dtype": "uint8", "nodata": 255, "compress": "lzw", "tiled": True}
+    profile |= {"height": side, "width": side, "crs": CRS, "transform": transform}
+    with rasterio.open(folder / "map.tif", "w", **profile) as file:
         file.write(mask, 1)
     return number
 

@@ -47,11 +47,12 @@ def write_tile(path):
     """Write copies of the scene side by side, strip by strip."""
     with rasterio.open(SCENE) as file:
         numbers = [file.descriptions.index(band) + 1 for band in SCENE_BANDS]
-        bands, form = file.read(numbers), file.profile
-    form |= {"count": len(bands), "height": SIDE, "width": SIDE}
+        bands, profile = file.read(numbers), file.profile
+    profile |= {"count": len(bands), "height": SIDE, "width": SIDE}
     copies = -(-SIDE // bands.shape[2])
     row = np.tile(bands, (1, 1, copies))[:, :, :SIDE]
-    with rasterio.open(path, "w", **form) as file:
+    with rasterio.open(path, "w", **profile) as file:
+        file.descriptions = SCENE_BANDS
         for top in range(0, SIDE, bands.shape[1]):
             rows = min(bands.shape[1], SIDE - top)
             file.write(row[:, :rows], window=Window(0, top, SIDE, rows))

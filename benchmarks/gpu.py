@@ -61,6 +61,9 @@ WORKERS = 2  # threads that augment, as in train.py
 WAIT = 55  # seconds in which a way has to be ready; one that is not is left out
 OUT = "results/figures/gpu_speed.csv"  # file of the table
 
+RANGES = {
+    **{"BATCH_SIZES": (1, None), "STEPS": (1, None), "SECONDS": (0, None), "WORKERS": (0, None), "WAIT": (1, None)},
+}
 CHOICES = {
     "WAYS": [
         f"{library} {network} {precision}"
@@ -74,10 +77,8 @@ prepared = None  # in the process of a way: what measure() needs
 
 def main():
     """Start all ways, time those that are ready in turn and write the table."""
-    script.check_choices(globals(), **CHOICES)
-    script.check_ranges(globals(), STEPS=(1, None), SECONDS=(0, None), WORKERS=(0, None), WAIT=(1, None))
-    if not WAYS or not BATCH_SIZES or min(BATCH_SIZES) < 1:
-        raise script.UserError("WAYS and BATCH_SIZES need one value at least, and a batch one patch")
+    if not WAYS or not BATCH_SIZES:
+        raise script.UserError("WAYS and BATCH_SIZES need one value at least")
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # the processes share the GPU's memory
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "4")  # of each process; by default one for each core
     settings = {name: globals()[name] for name in script.constants(globals())}
@@ -109,12 +110,12 @@ def main():
                 print(f"{way}, {batch} patches: left out ({first_line(error)})")
                 continue
             for feed, speed, flops, idle in timed:
-                share = flops * speed / best
+                peak_share = flops * speed / best
                 print(
-                    f"{way}, {batch} patches, {feed}: {speed:.4g} patches/s, {share:.2%} of peak, "
+                    f"{way}, {batch} patches, {feed}: {speed:.4g} patches/s, {peak_share:.2%} of peak, "
                     f"idle {'unknown' if idle == '' else format(idle, '.0%')}, first step {first_step:.1f} s"
                 )
-                measured = feed, round(speed, 1), round(share, 5), idle, round(first_step, 1)
+                measured = feed, round(speed, 1), round(peak_share, 5), idle, round(first_step, 1)
                 rows.append((device, *library_columns(way), batch, *measured))
             records.write_csv(OUT, HEADER, rows)  # after each way: a run that is cut short keeps what it has
     if not rows:
@@ -190,7 +191,7 @@ def prepare(way, batch):
 def measure():
     """Time the way that this process prepared; return [(feed, patches a second, operations a patch, idle share)]."""
     feeds, flops, batch = prepared
-    found = []
+    timings = []
     for feed, epoch in feeds.items():
         trial = max(STEPS // 5, 1)
         began = time.perf_counter()
@@ -200,8 +201,8 @@ def measure():
             began = time.perf_counter()
             epoch(steps)
             seconds = time.perf_counter() - began
-        found.append((feed, batch * steps / seconds, flops, shares[0] if shares else ""))
-    return found
+        timings.append((feed, batch * steps / seconds, flops, shares[0] if shares else ""))
+    return timings
 
 
 @contextlib.contextmanager
@@ -270,8 +271,8 @@ def keras_ways(network, precision, batch, images, masks):
             return masks[indices % len(masks)]
 
     def augmented(steps):
-        chosen = np.arange(steps * batch)
-        return PatchFeed(Patches(), chosen, batch, train.AUGMENT, train.SEED, workers=WORKERS)
+        indices = np.arange(steps * batch)
+        return PatchFeed(Patches(), indices, batch, train.AUGMENT, train.SEED, workers=WORKERS)
 
     feeds = {
         name: lambda steps, make=make: model.fit(make(steps), shuffle=False, verbose=0)
@@ -311,9 +312,9 @@ def torch_way(network, precision, batch, images, masks):
     return {"memory": epoch}, 3 * counted.get_total_flops()
 
 
-def check_gpu(there):
+def check_gpu(has_gpu):
     """Raise RuntimeError if a library does not find the GPU of this machine."""
-    if shutil.which("nvidia-smi") and not there:
+    if shutil.which("nvidia-smi") and not has_gpu:
         raise RuntimeError("it does not find the GPU: install the library's version for CUDA")
 
 

@@ -29,17 +29,18 @@ ROWS = 512  # rows of the smallest scene
 COLUMNS = 2048  # columns of all scenes
 ROUNDS = 3  # number of times that everything is timed
 RESULTS_DIR = "results"  # the tables go to figures/ in it
+
+RANGES = {"PATCHES": (16, None), "ROWS": (128, None), "COLUMNS": (128, None), "ROUNDS": (1, None)}
 multiples = (1, 2, 4)  # sizes of each stage, in those of the smallest
 
 
 def main():
     """Time all stages, print the tables and write them with the picture."""
-    script.check_ranges(globals(), PATCHES=(16, None), ROWS=(128, None), COLUMNS=(128, None), ROUNDS=(1, None))
     figures = Path(RESULTS_DIR, "figures").resolve()
-    with tempfile.TemporaryDirectory() as place:
-        place = Path(place)
-        rows = of_patches(place) + of_scenes(place)
-        starts = start_up(place)
+    with tempfile.TemporaryDirectory() as temporary:
+        work_dir = Path(temporary)
+        rows = of_patches(work_dir) + of_scenes(work_dir)
+        starts = start_up(work_dir)
     print(f"\n{'stage':<16} {'size':>14}  seconds  peak memory   exponent of time (90 % interval)")
     for row in rows:
         p, low, high = (row[key] for key in ("exponent", "exponent_low", "exponent_high"))
@@ -54,40 +55,41 @@ def main():
     print(f"written: {figures}/growth.csv, growth.png, start_up.csv")
 
 
-def of_patches(place):
+def of_patches(work_dir):
     """Return the rows of the stages on a folder of patches: read, pack, open, train and evaluate."""
-    folders = {times: place / f"patches_{times}" for times in multiples}
+    folders = {times: work_dir / f"patches_{times}" for times in multiples}
     for times, folder in folders.items():
         write_patches(folder, times * PATCHES)
     sizes = {times: sum(path.stat().st_size for path in folder.rglob("*.h5")) for times, folder in folders.items()}
-    found = {}
+    measurements = {}
     for turn in range(ROUNDS):
         for times, folder in folders.items():
             print(f"round {turn + 1}: {times * PATCHES} patches, {sizes[times] / 1e9:.2f} GB", flush=True)
-            shutil.rmtree(place / "results" / "cache", ignore_errors=True)
+            shutil.rmtree(work_dir / "results" / "cache", ignore_errors=True)
             run, flags = f"r{times}", ("--overwrite", "--epochs", 1, "--data-dir", folder)
+            evaluation = f"evaluate.py --run {run} --split all --threshold 0.5".split()
             measured = {
                 "read raw": alone(read_raw, folder),
-                "pack": alone(pack, folder, place),
-                "open packed": alone(pack, folder, place),
-                "train": run_script("train.py", "--run", run, *flags, cwd=place)[:2],
-                "evaluate": run_script(*f"evaluate.py --run {run} --split all --threshold 0.5".split(), cwd=place)[:2],
+                "pack": alone(pack, folder, work_dir),
+                "open packed": alone(pack, folder, work_dir),
+                "train": run_script("train.py", "--run", run, *flags, cwd=work_dir)[:2],
+                "evaluate": run_script(*evaluation, cwd=work_dir)[:2],
             }
             for stage, each in measured.items():
-                found.setdefault(stage, {}).setdefault(times, []).append(each)
+                measurements.setdefault(stage, {}).setdefault(times, []).append(each)
     names = {times: f"{times * PATCHES} patches" for times in multiples}
-    return [row for stage, measured in found.items() for row in rows_of(stage, names, measured, sizes)]
+    return [row for stage, measured in measurements.items() for row in rows_of(stage, names, measured, sizes)]
 
 
-def of_scenes(place):
+def of_scenes(work_dir):
     """Return the rows of mapping a scene, with the run that `of_patches` trained."""
     for times in multiples:
-        write_scene(place / f"scene_{times}.tif", times * ROWS, COLUMNS)
+        write_scene(work_dir / f"scene_{times}.tif", times * ROWS, COLUMNS)
     measured = {times: [] for times in multiples}
     for _ in range(ROUNDS):
         for times in multiples:
             flags = ("--run", "r1", "--threshold", 0.5, "--overwrite", "--input", f"scene_{times}.tif")
-            measured[times].append(run_script("predict.py", *flags, cwd=place)[:2])
+            measured[times].append(run_script("predict.py", *flags, cwd=work_dir)[:2])
     return rows_of("map a scene", {times: f"{times * ROWS * COLUMNS / 1e6:.4g} MP" for times in multiples}, measured)
 
 
@@ -134,23 +136,23 @@ def read_raw(folder):
     return time.perf_counter() - began, peak()
 
 
-def pack(folder, place):
+def pack(folder, work_dir):
     """Open a folder, which packs it if needed; return (seconds, peak memory in kB)."""
     began = time.perf_counter()
-    dataset.open_patches(folder, place / "results" / "cache")
+    dataset.open_patches(folder, work_dir / "results" / "cache")
     return time.perf_counter() - began, peak()
 
 
-def start_up(place):
+def start_up(work_dir):
     """Return the rows of start-up times: --help, until training starts, and a whole short training."""
     rows = []
     for name in ("train.py", "evaluate.py", "predict.py"):
-        seconds = [run_script(name, "--help", cwd=place)[0] for _ in range(ROUNDS)]
+        seconds = [run_script(name, "--help", cwd=work_dir)[0] for _ in range(ROUNDS)]
         rows.append({"what": f"{name} --help", "seconds": round(float(np.median(seconds)), 2)})
-    few = place / "few"
+    few = work_dir / "few"
     write_patches(few, 24)
     flags = ("--run", "few", "--overwrite", "--epochs", 1, "--data-dir", few)
-    seconds, _, started = run_script("train.py", *flags, cwd=place, until="parameters")
+    seconds, _, started = run_script("train.py", *flags, cwd=work_dir, until="parameters")
     rows.append({"what": "train.py, 24 patches, until training starts", "seconds": round(started, 2)})
     rows.append({"what": "train.py, 24 patches, one epoch, to its end", "seconds": round(seconds, 2)})
     return rows
@@ -164,9 +166,9 @@ def draw(rows, path):
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for stage in dict.fromkeys(row["stage"] for row in rows):
-        chosen = [row for row in rows if row["stage"] == stage]
+        of_stage = [row for row in rows if row["stage"] == stage]
         for axis, key in zip(axes, ("seconds", "peak_gb"), strict=True):
-            axis.loglog((1, 2, 4), [row[key] for row in chosen], "o-", label=f"{stage} ({chosen[0]['size']})")
+            axis.loglog((1, 2, 4), [row[key] for row in of_stage], "o-", label=f"{stage} ({of_stage[0]['size']})")
     axes[0].loglog((1, 4), (10, 40), color="black", linewidth=0.8, linestyle="--", label="in proportion")
     for axis, label in zip(axes, ("seconds", "peak memory, GB"), strict=True):
         axis.set(xlabel="times the size in brackets", ylabel=label)

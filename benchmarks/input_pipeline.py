@@ -27,18 +27,20 @@ from networks import keras_start
 
 PATCHES = 480  # number of patches to write and train on
 ROUNDS = 3  # timed epochs of each way, in turn
-NETWORK = "default"  # network to train, from SIZES in training_speed.py
+NETWORK = "default"  # network to train
 BATCH_SIZE = 16  # patches in a batch
 AUGMENT = ("dihedral", "affine")  # augmentations of the feed
 WORKERS = 2  # extra threads that prepare batches
 OUT = "results/figures/input_pipeline.csv"  # file of the table
 
+RANGES = {"PATCHES": (1, None), "ROUNDS": (1, None), "BATCH_SIZE": (1, None), "WORKERS": (0, None)}
+CHOICES = {"NETWORK": tuple(training_speed.SIZES)}
+
 
 def main():
     """Write random patches, time all ways in turn, and print and write the table."""
-    script.check_choices(globals(), NETWORK=tuple(training_speed.SIZES))
     keras = keras_start.import_keras()
-    from training_speed.feed import PatchFeed
+    from training.feed import PatchFeed
 
     class OneBatch(keras.utils.PyDataset):
         """Give the same batch every time, without any work."""
@@ -50,9 +52,9 @@ def main():
             return images, masks
 
     model = training_speed.keras_model(NETWORK, keras_start.hardware_has_bfloat16())
-    with tempfile.TemporaryDirectory() as place:
-        write_patches(Path(place, "data"), PATCHES)
-        patches = dataset.open_patches(Path(place, "data"), Path(place, "cache"))
+    with tempfile.TemporaryDirectory() as folder:
+        write_patches(Path(folder, "data"), PATCHES)
+        patches = dataset.open_patches(Path(folder, "data"), Path(folder, "cache"))
         read, augmented = (
             PatchFeed(patches, np.arange(PATCHES), BATCH_SIZE, augment, seed=0, workers=WORKERS)
             for augment in ((), AUGMENT)

@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one level up
 
 import numpy as np
-from turns import hold_to, in_turn, processor, write_table
+from turns import ISAS, hold_to, in_turn, processor, write_table
 
 import runs
 import script
@@ -31,27 +31,30 @@ BATCH_SIZE = 32  # patches in a batch
 ROUNDS = 5  # timed rounds of each way, in turn
 ISA = "all"  # instructions that the libraries may use: all, or avx2, as on a processor without bfloat16
 
+RANGES = {"PATCHES": (1, None), "BATCH_SIZE": (1, None), "ROUNDS": (1, None)}
+CHOICES = {"ISA": ISAS}
+
 
 def main():
     """Time all ways in turn, compare their results, and print and write the table."""
-    script.check_ranges(globals(), PATCHES=(1, None), BATCH_SIZE=(1, None), ROUNDS=(1, None))
     run = runs.open_run(RESULTS_DIR, RUN)
     folder, config = run.folder, run.config
     if "members" in config:
         raise script.UserError(f"run {RUN} is an ensemble: name one of its members")
-    in_torch = run.constants["MODEL"] == "unet" and run.constants["ENCODER"] == "none"  # the only one torch_unet.py has
+    in_torch = run.constants["MODEL"] == "unet" and not run.constants["ENCODER"]  # the only one torch_unet.py has
     hold_to(ISA)
     settings = {"PATCHES": PATCHES, "BATCH_SIZE": BATCH_SIZE}
-    with tempfile.TemporaryDirectory() as place:
-        arguments = (folder, config, Path(place))
+    with tempfile.TemporaryDirectory() as temporary:
+        work_dir = Path(temporary)
+        arguments = (folder, config, work_dir)
         ways = [keras_folded, keras_float32, openvino_float32]
         ways += [torch_float32, torch_tuned_float32] if in_torch else []
         ways += [onnxruntime_float32] if ISA == "all" else []
         if keras_start.hardware_has_bfloat16():  # emulation takes minutes
             ways += [openvino_bfloat16] + ([torch_tuned_bfloat16] if in_torch else [])
         seconds = in_turn(ways, arguments, ROUNDS, settings)
-        reference = np.load(Path(place, "keras_float32.npy"))
-        differences = {path.stem: float(np.abs(np.load(path) - reference).max()) for path in Path(place).glob("*.npy")}
+        reference = np.load(work_dir / "keras_float32.npy")
+        differences = {path.stem: float(np.abs(np.load(path) - reference).max()) for path in work_dir.glob("*.npy")}
     ours = statistics.median(seconds["keras_folded"])
     rows, machine = [], processor(ISA)
     print(", ".join(machine.values()))
@@ -82,10 +85,10 @@ def batches(config):
     return [images[start : start + BATCH_SIZE] for start in range(0, PATCHES, BATCH_SIZE)]
 
 
-def work_of(predict, config, place, way):
+def work_of(predict, config, work_dir, way):
     """Return a function that predicts all batches; save the probabilities for comparison."""
     inputs = batches(config)
-    np.save(place / f"{way}.npy", np.concatenate([np.asarray(predict(batch)) for batch in inputs]))
+    np.save(work_dir / f"{way}.npy", np.concatenate([np.asarray(predict(batch)) for batch in inputs]))
 
     def work():
         for batch in inputs:
@@ -94,36 +97,36 @@ def work_of(predict, config, place, way):
     return work
 
 
-def keras_folded(folder, config, place):
+def keras_folded(folder, config, work_dir):
     """Predict as evaluate.py and predict.py do."""
-    return work_of(model_files.load_model(folder).predict_on_batch, config, place, "keras_folded")
+    return work_of(model_files.load_model(folder).predict_on_batch, config, work_dir, "keras_folded")
 
 
-def keras_float32(folder, config, place):
+def keras_float32(folder, config, work_dir):
     model = model_files.fused(model_files.load_model(folder), "float32")
-    return work_of(model.predict_on_batch, config, place, "keras_float32")
+    return work_of(model.predict_on_batch, config, work_dir, "keras_float32")
 
 
-def openvino(folder, config, place, precision, way):
+def openvino(folder, config, work_dir, precision, way):
     """Predict with OpenVINO on the exported graph, with batch normalisation folded into the convolutions."""
     import openvino
 
-    exported = place / way
+    exported = work_dir / way
     model_files.portable(model_files.fused(model_files.load_model(folder), "float32")).export(exported, verbose=False)
     settings = {"INFERENCE_PRECISION_HINT": precision}
     compiled = openvino.Core().compile_model(openvino.convert_model(exported), "CPU", settings)
-    return work_of(lambda batch: compiled(batch)[0], config, place, way)
+    return work_of(lambda batch: compiled(batch)[0], config, work_dir, way)
 
 
-def openvino_float32(folder, config, place):
-    return openvino(folder, config, place, "f32", "openvino_float32")
+def openvino_float32(folder, config, work_dir):
+    return openvino(folder, config, work_dir, "f32", "openvino_float32")
 
 
-def openvino_bfloat16(folder, config, place):
-    return openvino(folder, config, place, "bf16", "openvino_bfloat16")
+def openvino_bfloat16(folder, config, work_dir):
+    return openvino(folder, config, work_dir, "bf16", "openvino_bfloat16")
 
 
-def onnxruntime_float32(folder, config, place):
+def onnxruntime_float32(folder, config, work_dir):
     """Predict with ONNX Runtime on the graph that export.py writes."""
     import keras
 
@@ -132,8 +135,8 @@ def onnxruntime_float32(folder, config, place):
 
     model = export.convertible(model_files.fused(model_files.load_model(folder), "float32"))
     image = keras.Input(model.input.shape[1:], name="image")
-    onnx_files.write_model(keras.Model(image, model(image)), place / "model.onnx", {})
-    return work_of(onnx_files.open_model(place / "model.onnx"), config, place, "onnxruntime_float32")
+    onnx_files.write_model(keras.Model(image, model(image)), work_dir / "model.onnx", {})
+    return work_of(onnx_files.open_model(work_dir / "model.onnx"), config, work_dir, "onnxruntime_float32")
 
 
 def torch_way(config, channels_last, bfloat16=False):
@@ -142,9 +145,9 @@ def torch_way(config, channels_last, bfloat16=False):
 
     constants = config["constants"]
     size = {name.lower(): constants[name] for name in ("BASE_FILTERS", "MAX_FILTERS", "DEPTH", "STEM")}
-    form = torch.channels_last if channels_last else torch.contiguous_format
-    model = UNet(len(config["bands"]), block=constants["CONV_BLOCK"], **size).eval().to(memory_format=form)
-    inputs = [torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous(memory_format=form) for batch in batches(config)]
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = UNet(len(config["bands"]), block=constants["CONV_BLOCK"], **size).eval().to(memory_format=layout)
+    inputs = [torch.from_numpy(batch).permute(0, 3, 1, 2).contiguous(memory_format=layout) for batch in batches(config)]
 
     def work():
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
@@ -154,16 +157,16 @@ def torch_way(config, channels_last, bfloat16=False):
     return work
 
 
-def torch_float32(folder, config, place):
+def torch_float32(folder, config, work_dir):
     """Predict with untuned PyTorch: channels first."""
     return torch_way(config, channels_last=False)
 
 
-def torch_tuned_float32(folder, config, place):
+def torch_tuned_float32(folder, config, work_dir):
     return torch_way(config, channels_last=True)
 
 
-def torch_tuned_bfloat16(folder, config, place):
+def torch_tuned_bfloat16(folder, config, work_dir):
     return torch_way(config, channels_last=True, bfloat16=True)
 
 

@@ -28,9 +28,9 @@ def write_scene(path, height, width):
     import rasterio
 
     rng = np.random.default_rng(0)
-    form = {"height": height, "width": width, "count": 14, "dtype": "uint16", "crs": "EPSG:32651"}
+    profile = {"height": height, "width": width, "count": 14, "dtype": "uint16", "crs": "EPSG:32651"}
     transform = rasterio.transform.from_origin(300000, 1500000, 10, 10)
-    with rasterio.open(path, "w", transform=transform, tiled=True, compress="deflate", zlevel=1, **form) as file:
+    with rasterio.open(path, "w", transform=transform, tiled=True, compress="deflate", zlevel=1, **profile) as file:
         for top in range(0, height, 256):
             rows = min(256, height - top)
             file.write(rng.integers(1, 4, (14, rows, width)).astype(np.uint16), window=((top, top + rows), (0, width)))

@@ -29,7 +29,7 @@ HEIGHTS = (1024, 4096)  # rows of the scene, smaller first
 NAIVE_LIMIT = 4096  # largest number of rows for the naive way
 BASE_FILTERS = 48  # filters of the first level of the network
 TILE = 512  # pixels a side of the tiles of strips, at most
-OVERLAP = 48  # pixels that they share
+OVERLAP = 48  # pixels of overlap between neighbouring tiles
 BATCH_SIZE = 32  # patches predicted at once; of larger tiles as many as have the same area (strips only)
 OUT = "results/figures/scene_speed.csv"  # the table
 
@@ -39,16 +39,16 @@ PATCH = ((128, 128), 64)  # size and overlap of the naive tiles
 def main():
     """Write a scene of each height, map it both ways, print speed and memory and write the table."""
     rows = []
-    with tempfile.TemporaryDirectory() as place:
-        alone(build_run, place, BASE_FILTERS)
+    with tempfile.TemporaryDirectory() as folder:
+        alone(build_run, folder, BASE_FILTERS)
         print(f"{WIDTH} columns, 14 bands, {BASE_FILTERS} filters, strips of tiles of {TILE} sharing {OVERLAP} pixels")
         print("rows     way       MP/s     peak memory")
         for height in HEIGHTS:
-            write_scene(Path(place, "scene.tif"), height, WIDTH)
+            write_scene(Path(folder, "scene.tif"), height, WIDTH)
             speeds = {}
             for way in (strips, naive):
                 if way is strips or height <= NAIVE_LIMIT:
-                    seconds, peak = alone(way, place, TILE, OVERLAP, BATCH_SIZE)
+                    seconds, peak = alone(way, folder, TILE, OVERLAP, BATCH_SIZE)
                     speeds[way.__name__] = height * WIDTH / 1e6 / seconds
                     print(f"{height:<8} {way.__name__:<8} {speeds[way.__name__]:6.3f}   {peak / 1e6:8.2f} GB")
                     row = {"columns": WIDTH, "rows": height, "way": way.__name__}
@@ -61,7 +61,7 @@ def main():
     print(f"written: {OUT}")
 
 
-def build_run(place, base_filters):
+def build_run(folder, base_filters):
     """Save a model with random weights, in the precision that training would choose here."""
     keras = keras_start.import_keras()
     from unet import build_unet
@@ -70,31 +70,31 @@ def build_run(place, base_filters):
     model = build_unet(
         (128, 128, 14), base_filters, max_filters=4 * base_filters, mean=np.ones(14), variance=np.ones(14)
     )
-    model.save(Path(place, "model.keras"))
+    model.save(Path(folder, "model.keras"))
 
 
-def open_scene_and_model(place):
+def open_scene_and_model(folder):
     """Open the scene and load the model."""
     from bands import BANDS_L4S
     from scenes.source import SceneInput, open_scene
 
-    opened = open_scene(SceneInput((Path(place, "scene.tif"),)), BANDS_L4S)
-    return opened, model_files.load_model(Path(place))
+    opened = open_scene(SceneInput((Path(folder, "scene.tif"),)), BANDS_L4S)
+    return opened, model_files.load_model(Path(folder))
 
 
-def strips(place, tile, overlap, batch_size):
+def strips(folder, tile, overlap, batch_size):
     """Map as predict.py does; return (seconds, peak memory in kB)."""
     from networks.threads import BackgroundWriter
     from scenes import pipeline, tiling
 
-    opened, model = open_scene_and_model(place)
+    opened, model = open_scene_and_model(folder)
     grid = tiling.TileGrid.of(opened.grid.shape, tile, overlap, 16)
     size = max(1, round(batch_size * 128**2 / np.prod(grid.tile)))
-    job = pipeline.Job(place, opened.source, grid.filling(size), (1.0,) * 14, size)
+    job = pipeline.Job(folder, opened.source, grid.filling(size), (1.0,) * 14, size)
     model = model_files.resized(model, grid.tile)
     model.predict_on_batch(np.ones((size, *grid.tile, 14), np.float32))
     overlap_add, began = tiling.OverlapAdd(job.grid), time.perf_counter()
-    with tiling.raster(Path(place, "map.tif"), opened.grid, {}, "float32", np.nan) as file:
+    with tiling.raster(Path(folder, "map.tif"), opened.grid, {}, "float32", np.nan) as file:
 
         def write(strip):
             top, probability, valid = overlap_add.add(strip)
@@ -102,24 +102,24 @@ def strips(place, tile, overlap, batch_size):
                 file.write(probability, 1, window=((top, top + len(valid)), (0, opened.grid.width)))
 
         with BackgroundWriter(write) as writer:
-            for (strip,) in pipeline.strips_here([job], [opened], model):
+            for (strip,) in pipeline.local_strips([job], [opened], model):
                 writer(strip)
     return time.perf_counter() - began, peak()
 
 
-def naive(place, *strips):
+def naive(folder, *strips):
     """Map with the scene in memory and one model.predict for each tile; return (seconds, peak memory in kB)."""
     import rasterio
 
     from scenes import tiling
 
-    opened, model = open_scene_and_model(place)
+    opened, model = open_scene_and_model(folder)
     grid = tiling.TileGrid(*opened.grid.shape, *PATCH)
     model.predict(np.ones((1, 128, 128, 14), np.float32), verbose=0)
     began = time.perf_counter()
-    with rasterio.open(Path(place, "scene.tif")) as file:
+    with rasterio.open(Path(folder, "scene.tif")) as file:
         image = np.moveaxis(file.read(out_dtype=np.float32), 0, -1)
-    window = grid.window
+    tile_weights = grid.weights
     before = -grid.tops[0], -grid.lefts[0]
     after = grid.tops[-1] + 128 - grid.height, grid.lefts[-1] + 128 - grid.width
     image = np.pad(image, [(before[0], after[0]), (before[1], after[1]), (0, 0)], mode="reflect")
@@ -128,11 +128,11 @@ def naive(place, *strips):
         for left in grid.lefts:
             row, column = top + before[0], left + before[1]
             at = np.s_[row : row + 128, column : column + 128]
-            sums[at] += window * model.predict(image[at][None], verbose=0)[0, ..., 0]
-            weights[at] += window
-    found = (sums / weights)[before[0] : before[0] + grid.height, before[1] : before[1] + grid.width]
-    with tiling.raster(Path(place, "naive.tif"), opened.grid, {}, "float32", np.nan) as file:
-        file.write(found, 1)
+            sums[at] += tile_weights * model.predict(image[at][None], verbose=0)[0, ..., 0]
+            weights[at] += tile_weights
+    probability = (sums / weights)[before[0] : before[0] + grid.height, before[1] : before[1] + grid.width]
+    with tiling.raster(Path(folder, "naive.tif"), opened.grid, {}, "float32", np.nan) as file:
+        file.write(probability, 1)
     return time.perf_counter() - began, peak()
 
 

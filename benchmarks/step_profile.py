@@ -23,11 +23,13 @@ import records
 import script
 from networks import keras_start
 
-NETWORKS = ("default", "plain 16", "pretrained")  # networks to profile, from SIZES in training_speed.py
+NETWORKS = ("default", "plain 16", "pretrained")  # networks to profile
 BATCH_SIZE = 16  # patches in a batch
 STEPS = 3  # profiled steps
 OUT = "results/figures/step_profile.csv"  # file of the table
 
+RANGES = {"BATCH_SIZE": (1, None), "STEPS": (1, None)}
+CHOICES = {"NETWORKS": tuple(training_speed.SIZES)}
 KINDS = {  # the first kind of which a part of an operation's name is one, in this order
     "depthwise convolution": ("Depthwise",),
     "convolution": ("Conv2D",),
@@ -40,13 +42,11 @@ KINDS = {  # the first kind of which a part of an operation's name is one, in th
 
 def main():
     """Profile the networks, each in its own process; print and write the table."""
-    script.check_choices(globals(), NETWORKS=tuple(training_speed.SIZES))
-    script.check_ranges(globals(), BATCH_SIZE=(1, None), STEPS=(1, None))
     rows, machine = [], processor()
     for network in NETWORKS:
         shares = alone(profile, network, BATCH_SIZE, STEPS)
-        print(f"{network}: " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items()))
-        rows += [(network, kind, round(share, 3), *machine.values()) for kind, share in shares.items()]
+        print(f"{network}: " + ", ".join(f"{kind} {time_share:.0%}" for kind, time_share in shares.items()))
+        rows += [(network, kind, round(time_share, 3), *machine.values()) for kind, time_share in shares.items()]
     records.write_csv(OUT, ("network", "kind", "share", *machine), rows)
     print(f"written: {OUT}")
 
@@ -60,11 +60,11 @@ def profile(network, batch_size, steps):
     images, masks = make_batch(batch_size)
     for _ in range(3):  # compiles, and fills caches
         model.train_on_batch(images, masks)
-    with tempfile.TemporaryDirectory() as place:
-        with tf.profiler.experimental.Profile(place):
+    with tempfile.TemporaryDirectory() as folder:
+        with tf.profiler.experimental.Profile(folder):
             for _ in range(steps):
                 model.train_on_batch(images, masks)
-        (path,) = glob.glob(f"{place}/**/*.xplane.pb", recursive=True)
+        (path,) = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
         space = xplane_pb2.XSpace.FromString(Path(path).read_bytes())
     took = collections.Counter()
     for plane in space.planes:
@@ -78,8 +78,8 @@ def profile(network, batch_size, steps):
 
 def kind_of(operation):
     """Return the kind of an operation of TensorFlow."""
-    found = (kind for kind, parts in KINDS.items() if any(part in operation for part in parts))
-    return next(found, "optimizer, loss and the rest")
+    kinds = (kind for kind, parts in KINDS.items() if any(part in operation for part in parts))
+    return next(kinds, "optimizer, loss and the rest")
 
 
 if __name__ == "__main__":

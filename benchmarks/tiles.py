@@ -1,9 +1,9 @@
-"""Speed and seams of tiles of several sizes over a scene, by the network of a run.
+"""Measure speed and seams of tiles of several sizes over a scene, with the network of a run.
 
     python benchmarks/tiles.py --scene sentinel2_rgbn.tif --scene-bands 1 2 3 --window 44 413 1500 250 --side 2048
 
-A seam is what changes when all tiles are moved by half of their distance: the mean and the largest change of the
-probability where the scene has data. Writes OUT, a table; its first row is the way before tiles outgrew patches.
+The seams are measured by moving all tiles by half of their distance: the mean and the largest change of the probability
+where the scene has data. Writes OUT, a table; its first row has tiles of the size of patches, as they were at first.
 """
 
 import sys
@@ -21,10 +21,10 @@ from networks.architecture import total_stride
 
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "rgb"  # name of the run
-SCENE = ""  # raster to map
+SCENE = None  # str: raster to map
 SCENE_BANDS = ()  # its bands in the run's order
 WINDOW = ()  # first row, first column, height and width of the part to use; none: the whole scene
-SIDE = 0  # mirror the part to so many pixels a side; 0: leave it
+SIDE = 0  # mirror the part to this many pixels a side; 0: leave it
 BATCH_SIZE = 32  # patches at once, as in predict.py
 OUT = "results/figures/tiles.csv"  # the table
 
@@ -32,7 +32,7 @@ WAYS = ((128, 64), (256, 64), (512, 32), (512, 48), (512, 64), (512, 96), (512, 
 
 
 def main():
-    """Map the scene in each way, at two places of the tiles, and write the table."""
+    """Map the scene in each way, with the tiles at two positions, and write the table."""
     import tempfile
 
     import rasterio
@@ -42,22 +42,24 @@ def main():
     from scenes.scaling import scaled
     from scenes.source import SceneInput, open_scene
 
+    if not SCENE:
+        raise script.UserError("name a raster with --scene")
     run = runs.open_run(RESULTS_DIR, RUN)
     with tempfile.TemporaryDirectory() as folder, rasterio.open(SCENE) as file:
         top, left, height, width = map(int, WINDOW or (0, 0, *file.shape))
         path = Path(folder, "part.tif")
         values = file.read(window=Window(left, top, width, height))
         if SIDE:
-            rows, columns = (tiling.mirrored(0, SIDE, size) for size in values.shape[1:])
-            values = values[:, rows][:, :, columns]
-        form = {"height": values.shape[1], "width": values.shape[2], "driver": "GTiff"}
-        with rasterio.open(path, "w", **file.profile | form) as part:
+            row_indices, column_indices = (tiling.mirrored_indices(0, SIDE, size) for size in values.shape[1:])
+            values = values[:, row_indices][:, :, column_indices]
+        profile = file.profile | {"height": values.shape[1], "width": values.shape[2], "driver": "GTiff"}
+        with rasterio.open(path, "w", **profile) as part:
             part.write(values)
         opened = open_scene(SceneInput((path,), tuple(SCENE_BANDS)), tuple(run.config["bands"]))
         pixels, _ = opened.sample()
         opened.source = scaled(opened.source, "stretch", tuple(run.config["bands"]), pixels)
         trained = tuple(run.config["input_shape"][:2])
-        found = []
+        rows = []
         for side, overlap in WAYS:
             plain = tiling.TileGrid.of(opened.grid.shape, side, overlap, total_stride(run.constants, trained))
             size = max(1, round(BATCH_SIZE * np.prod(trained) / np.prod(plain.tile)))
@@ -68,12 +70,12 @@ def main():
                 model = model or pipeline.model_of(job)
                 model.predict_on_batch(np.zeros((size, *grid.tile, len(run.config["bands"])), np.float32))
                 overlap_add, began = tiling.OverlapAdd(grid), time.perf_counter()
-                parts = [overlap_add.add(strip) for (strip,) in pipeline.strips_here([job], [opened], model)]
+                parts = [overlap_add.add(strip) for (strip,) in pipeline.local_strips([job], [opened], model)]
                 seconds.append(time.perf_counter() - began)
                 maps.append(np.concatenate([part[1] for part in parts]))
                 valid = np.concatenate([part[2] for part in parts])
             change = np.abs(maps[1] - maps[0])[valid]
-            found.append(
+            rows.append(
                 {
                     "tile": side,
                     "overlap": overlap,
@@ -82,8 +84,8 @@ def main():
                     "largest_change": round(float(change.max()), 4),
                 }
             )
-            print(", ".join(f"{key} {value}" for key, value in found[-1].items()))
-    records.write_csv(Path(OUT), found[0], [row.values() for row in found])
+            print(", ".join(f"{key} {value}" for key, value in rows[-1].items()))
+    records.write_csv(Path(OUT), rows[0], [row.values() for row in rows])
 
 
 if __name__ == "__main__":

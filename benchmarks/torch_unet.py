@@ -68,10 +68,10 @@ class EncoderUNet(nn.Module):
 
         self.encoder = timm.create_model("tf_efficientnet_lite0", features_only=True, pretrained=False, in_chans=bands)
         *skips, entering = self.encoder.feature_info.channels()
-        beside = [*reversed(skips[1:]), skips[0] + bands]
+        skip_channels = [*reversed(skips[1:]), skips[0] + bands]
         entering = [entering, *filters[:-1]]
         self.rise = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, 2) for a, b in zip(entering, filters, strict=True))
-        self.up = nn.ModuleList(Block(a + b, b, False) for a, b in zip(beside, filters, strict=True))
+        self.up = nn.ModuleList(Block(a + b, b, False) for a, b in zip(skip_channels, filters, strict=True))
         self.logit = nn.Conv2d(filters[-1], 1, 1)
 
     def forward(self, image):

@@ -33,14 +33,14 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # the modules lie one lev
 import h5py
 import numpy as np
 from random_data import make_batch, write_patches
-from turns import hold_to, in_turn, interval, processor, second_epoch, write_table
+from turns import ISAS, hold_to, in_turn, interval, processor, second_epoch, write_table
 
 import dataset
 import script
 import train
 from networks import keras_start, model_files
 
-NETWORKS = ("default", "plain 16", "pretrained")  # networks to time, from SIZES in this file
+NETWORKS = ("default", "plain 16", "pretrained")  # networks to time
 PATCHES = 320  # patches in an epoch, 128 x 128 x 14 float64 as published
 BATCH_SIZE = 16  # patches in a batch
 ROUNDS = 4  # timed epochs of each way, in turn
@@ -56,29 +56,28 @@ SIZES = {  # arguments of torch_unet.UNet; none: EncoderUNet
     "plain 32": {"base_filters": 32, "max_filters": 512, "block": "plain", "stem": 1},
     "pretrained": {},
 }
+RANGES = {"PATCHES": (1, None), "BATCH_SIZE": (1, None), "ROUNDS": (1, None), "LOADER_WORKERS": (0, None)}
+CHOICES = {"NETWORKS": tuple(SIZES), "ISA": ISAS}
 
 
 def main():
     """Write random patches, time all ways for each network and write the table."""
-    script.check_choices(globals(), NETWORKS=tuple(SIZES))
-    script.check_ranges(globals(), BATCH_SIZE=(1, None), PATCHES=(BATCH_SIZE, None), ROUNDS=(1, None))
-    script.check_ranges(globals(), LOADER_WORKERS=(0, None))
     if PATCHES % BATCH_SIZE:
         raise script.UserError(f"PATCHES is {PATCHES}: it must be a multiple of BATCH_SIZE, {BATCH_SIZE}")
     hold_to(ISA)
     global bfloat16
     bfloat16 = keras_start.hardware_has_bfloat16()
-    with tempfile.TemporaryDirectory() as place:
-        write_patches(Path(place, "data"), PATCHES)
+    with tempfile.TemporaryDirectory() as folder:
+        write_patches(Path(folder, "data"), PATCHES)
         for network in NETWORKS:
-            write_table(measure(network, place), RESULTS_DIR, f"training_speed_{network.replace(' ', '')}", ISA)
+            write_table(measure(network, folder), RESULTS_DIR, f"training_speed_{network.replace(' ', '')}", ISA)
 
 
-def measure(network, place):
+def measure(network, folder):
     """Time all ways and the machine's peak in turn for one network; return the rows of the table."""
     ways = (fit_flips, fit_turns, train_on_batch, torch_published, torch_flips, torch_turns, peak)
     settings = {name: globals()[name] for name in ("PATCHES", "BATCH_SIZE", "LOADER_WORKERS", "bfloat16")}
-    seconds = in_turn(ways, (network, place), ROUNDS, settings)
+    seconds = in_turn(ways, (network, folder), ROUNDS, settings)
     best = statistics.median(seconds.pop("peak"))
     flops = 3 * model_flops(keras_network(network)) * PATCHES
     rows = []
@@ -133,7 +132,7 @@ def keras_network(network, bands=14):
 def constants(network):
     """Return the constants of train.py that describe a network: {NAME: value}."""
     size = {"CONV_BLOCK" if name == "block" else name.upper(): value for name, value in SIZES[network].items()}
-    return train.constants() | size | {"ENCODER": "none" if size else "efficientnet_lite0"}
+    return train.constants() | size | {"ENCODER": None if size else "efficientnet_lite0"}
 
 
 def keras_model(network, in_bfloat16, bands=14):
@@ -147,24 +146,24 @@ def keras_model(network, in_bfloat16, bands=14):
     return model
 
 
-def fit(network, place, augment):
+def fit(network, folder, augment):
     model = keras_model(network, bfloat16)
     from training.feed import PatchFeed
 
-    patches = dataset.open_patches(Path(place, "data"), Path(place, "cache"))
+    patches = dataset.open_patches(Path(folder, "data"), Path(folder, "cache"))
     feed = PatchFeed(patches, np.arange(PATCHES), BATCH_SIZE, augment, seed=0, workers=train.WORKERS)
     return lambda: second_epoch(model, feed)
 
 
-def fit_flips(network, place):
-    return fit(network, place, ("flips",))
+def fit_flips(network, folder):
+    return fit(network, folder, ("flips",))
 
 
-def fit_turns(network, place):
-    return fit(network, place, ("dihedral", "affine"))
+def fit_turns(network, folder):
+    return fit(network, folder, ("dihedral", "affine"))
 
 
-def train_on_batch(network, place):
+def train_on_batch(network, folder):
     model = keras_model(network, bfloat16)
     images, masks = make_batch(BATCH_SIZE)
 
@@ -221,11 +220,11 @@ class Files:
         return (image.astype(np.float32).transpose(2, 0, 1) - 1) / 0.3, mask.astype(np.float32)[None]
 
 
-def torch_published(network, place):
+def torch_published(network, folder):
     import torch
 
     step = torch_step(network)
-    loader = torch.utils.data.DataLoader(Files(Path(place, "data")), BATCH_SIZE, shuffle=True, num_workers=2)
+    loader = torch.utils.data.DataLoader(Files(Path(folder, "data")), BATCH_SIZE, shuffle=True, num_workers=2)
 
     def epoch():
         for images, masks in loader:
@@ -234,12 +233,12 @@ def torch_published(network, place):
     return epoch
 
 
-def torch_flips(network, place):
+def torch_flips(network, folder):
     keras_start.keep_freed_memory()
     import torch
 
     step = torch_step(network, channels_last=True, autocast=bfloat16)
-    files = Files(Path(place, "data"))
+    files = Files(Path(folder, "data"))
     images, masks = (torch.from_numpy(np.stack(part)) for part in zip(*(files[i] for i in range(PATCHES)), strict=True))
     images = images.contiguous(memory_format=torch.channels_last)
 
@@ -281,13 +280,13 @@ class Augmented:
         return moved["image"], moved["mask"][None]
 
 
-def torch_turns(network, place):
+def torch_turns(network, folder):
     keras_start.keep_freed_memory()
     import torch
 
     step = torch_step(network, channels_last=True, autocast=bfloat16)
     loader = torch.utils.data.DataLoader(
-        Augmented(Path(place, "data")),
+        Augmented(Path(folder, "data")),
         BATCH_SIZE,
         shuffle=True,
         num_workers=LOADER_WORKERS,
@@ -301,7 +300,7 @@ def torch_turns(network, place):
     return epoch
 
 
-def peak(network, place):
+def peak(network, folder):
     """Return an "epoch" that returns the FLOP/s of a 4096 x 4096 matrix product, the best of five."""
     import torch
 

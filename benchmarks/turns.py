@@ -17,15 +17,15 @@ import numpy as np
 import records
 import script
 
+ISAS = ("all", "avx2")
 KIB = 1.024  # kB; Linux counts resident memory in units of 1024 bytes
 
 
 def hold_to(isa):
-    """Limit this process and those that it starts to the instructions of `isa`: "avx2", or "all" for no limit.
+    """Limit this process and those that it starts to the instructions of `isa`, one of ISAS; "all" is no limit.
 
     Call it before TensorFlow, PyTorch or OpenVINO is imported; all three convolve with oneDNN.
     """
-    script.check_choices({"ISA": isa}, ISA=("all", "avx2"))
     if isa != "all":
         os.environ |= {"ONEDNN_MAX_CPU_ISA": isa.upper(), "ATEN_CPU_CAPABILITY": isa, "LANDSLIDE_BFLOAT16": "0"}
 
@@ -61,7 +61,7 @@ def in_turn(ways, arguments, rounds, settings):
         UserError: a way ends before it is ready, as when a package is missing.
     """
     context = multiprocessing.get_context("spawn")
-    found = {way.__name__: [] for way in ways}
+    seconds = {way.__name__: [] for way in ways}
     with contextlib.ExitStack() as pipes:  # closing its pipe ends a way
         workers = {}
         for way in ways:
@@ -76,8 +76,8 @@ def in_turn(ways, arguments, rounds, settings):
         for _ in range(rounds):
             for name, pipe in workers.items():
                 pipe.send("go")
-                found[name].append(pipe.recv())
-    return found
+                seconds[name].append(pipe.recv())
+    return seconds
 
 
 def _serve(way, arguments, settings, pipe):
@@ -88,8 +88,8 @@ def _serve(way, arguments, settings, pipe):
     with contextlib.suppress(EOFError):
         while pipe.recv():
             began = time.perf_counter()
-            found = work()
-            pipe.send(time.perf_counter() - began if found is None else found)
+            value = work()
+            pipe.send(time.perf_counter() - began if value is None else value)
 
 
 def interval(statistic, *samples):
@@ -109,10 +109,10 @@ def second_epoch(model, feed, clock=time.perf_counter):
     """Return how far a clock moves in the second epoch of a fit, because a fit starts once for dozens of epochs."""
     import keras
 
-    seen = []
-    watch = dict.fromkeys(("on_epoch_begin", "on_epoch_end"), lambda epoch, logs: seen.append(clock()))
+    readings = []
+    watch = dict.fromkeys(("on_epoch_begin", "on_epoch_end"), lambda epoch, logs: readings.append(clock()))
     model.fit(feed, epochs=2, shuffle=False, verbose=0, callbacks=[keras.callbacks.LambdaCallback(**watch)])
-    return seen[-1] - seen[-2]
+    return readings[-1] - readings[-2]
 
 
 def peak():

@@ -1,1 +1,1 @@
-"""Experiments: one question each, answered by many trainings; the tables of the pages come from here."""
+"""Experiments: each answers one question by many trainings, and writes the tables of a page."""

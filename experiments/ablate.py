@@ -5,7 +5,7 @@
 
 Each run is written to results/ablation/<factor>-<seed>/ like any other run. Finished runs are not repeated, so you can
 stop the command and start it again. Scores are those of the validation split at its best threshold; the test split is
-not used. Writes results/ablation.csv and .png with one row per factor. Rows and seeds whose runs are absent are kept.
+not used. Writes results/ablation.csv and .png with one row per factor. Rows and seeds without a run are kept.
 """
 
 import csv
@@ -30,10 +30,10 @@ from networks.model_files import load_model
 DATA_DIR = "data"  # folder of patches, as in train.py
 TEST_SPLIT = "test"  # the folder's own split to hold out, as in train.py
 RESULTS_DIR = "results"  # folder of the table; the runs go to ablation/ in it
-FACTORS = ()  # names of the changes to try, from CHANGES in ablate.py; none: all
+FACTORS = ()  # names of the changes to try; none: all
 SEEDS = (0,)  # seeds of each factor
 EPOCHS = 20  # epochs of every run whose factor does not set them
-JOBS = 2  # runs at a time, each on an equal share of the CPU cores
+JOBS = 2  # runs at a time, each with an equal number of CPU cores
 TIMED_STEPS = 10  # batches to time each factor with, after all runs; 0: keep the speeds of the table
 
 # Flags of train.py: all that the baseline sets, then those that each factor adds or replaces.
@@ -43,7 +43,6 @@ CHANGES = {
     ),
     "plain blocks": "--conv-block plain",
     "squeeze and excitation": "--conv-block se",
-    "32 filters up to 128": "--base-filters 32 --max-filters 128",
     "half resolution with 48 filters": "--stem 2 --base-filters 48 --max-filters 192",
     "sum of scales": "--multi-scale-logits",
     "SegFormer": "--model segformer",
@@ -64,8 +63,6 @@ CHANGES = {
     "dropout 0.2": "--dropout 0.2",
     "weight decay 0.02": "--weight-decay 0.02",
     "learning rate 0.003": "--learning-rate 0.003",
-    "batches of 8": "--batch-size 8",
-    "60 epochs": "--epochs 60",
     "defaults, 120 epochs": (
         "--stem 2 --base-filters 48 --max-filters 192 --augment dihedral affine --weight-decay 0.01 --epochs 120"
     ),
@@ -75,7 +72,7 @@ CHANGES = {
     ),
 }
 
-# What makes a model believable outside its own patches, apart and together, in short runs. Score their runs with
+# What lowers false alarms outside of a model's own patches, singly and together, in short runs. Score their runs with
 # experiments/renderings.py --results-dir results/ablation --split validation.
 PARTS = {
     "8 epochs": (
@@ -89,26 +86,25 @@ PARTS = {
     "renderings": "--augment dihedral affine pixel_size rendering",
 }
 for count in range(len(PARTS)):
-    for chosen in itertools.combinations(list(PARTS)[1:], count):
-        CHANGES[" + ".join(("8 epochs", *chosen))] = " ".join(PARTS[part] for part in ("8 epochs", *chosen))
+    for added in itertools.combinations(list(PARTS)[1:], count):
+        CHANGES[" + ".join(("8 epochs", *added))] = " ".join(PARTS[part] for part in ("8 epochs", *added))
+
+RANGES = {"SEEDS": (0, 2**32 - 1), "EPOCHS": (1, None), "JOBS": (1, None), "TIMED_STEPS": (0, None)}
+CHOICES = {"FACTORS": tuple(CHANGES)}
 
 
 def main():
     """Train the runs that are missing, summarise all of them and write the table and its picture."""
     names = FACTORS or tuple(CHANGES)
-    script.check_choices({"FACTORS": names}, FACTORS=tuple(CHANGES))
-    script.check_ranges(globals(), EPOCHS=(1, None), JOBS=(1, None), TIMED_STEPS=(0, None))
-    for seed in SEEDS:
-        script.check_ranges({"SEEDS": seed}, SEEDS=(0, 2**32 - 1))
-    wanted = [(name, seed) for seed in SEEDS for name in names]
+    jobs = [(name, seed) for seed in SEEDS for name in names]
     with ThreadPoolExecutor(JOBS) as pool:
-        for name, seed, said in pool.map(lambda pair: (*pair, train(*pair)), wanted):
-            print(f"{name}, seed {seed}: {said}")
+        for name, seed, line in pool.map(lambda job: (*job, train(*job)), jobs):
+            print(f"{name}, seed {seed}: {line}")
 
     import plots  # Matplotlib is slow to import
 
     path = Path(RESULTS_DIR, "ablation.csv")
-    before = standing(path)
+    before = existing_rows(path)
     table = [row for name in CHANGES if (row := summary(name, before.get(name, {}), name in names))]
     table += [row for name, row in before.items() if name not in CHANGES]  # factors that train.py no longer has
     table.sort(key=lambda row: -row["validation_dice"])
@@ -123,8 +119,8 @@ def main():
     print(f"written: {path}, ablation.png")
 
 
-def standing(path):
-    """Read the rows of the existing table, by factor."""
+def existing_rows(path):
+    """Read the rows of the existing table: {factor: row}."""
     if not path.exists():
         return {}
     with open(path, newline="", encoding="utf-8") as file:
@@ -137,7 +133,7 @@ def standing(path):
 
 
 def run_name(name, seed):
-    """Return the name of the run of a factor and a seed, which a shell takes without quotes."""
+    """Return the name of the run of a factor and a seed; it needs no quotes in a shell."""
     return re.sub(r"[^a-z0-9]+", "_", name.lower()) + f"-{seed}"
 
 
@@ -151,10 +147,10 @@ def train(name, seed):
             return "already trained"
     arguments = [part for flag, values in flags.items() for part in (flag, *values)]
     try:
-        said = runs.train_run(folder, arguments, max(1, os.cpu_count() // JOBS))
+        output = runs.train_run(folder, arguments, max(1, os.cpu_count() // JOBS))
     except script.UserError as error:
         raise script.UserError(f"{name}, seed {seed}: {error}") from None
-    return next(line for line in said.splitlines() if line.startswith("threshold"))
+    return next(line for line in output.splitlines() if line.startswith("threshold"))
 
 
 def flags_of(name, seed):
@@ -190,7 +186,7 @@ def summary(name, before, timed):
         before: its row in the existing table, or {}. Its seeds are added if its flags and epochs are the same.
         timed: whether to measure the speeds again.
     """
-    dice, configs = finished(name)
+    dice, configs = finished_runs(name)
     if not dice:
         return before
     epochs, revisions = configs[0]["constants"]["EPOCHS"], {config["revision"] for config in configs}
@@ -220,7 +216,7 @@ def summary(name, before, timed):
     }
 
 
-def finished(name):
+def finished_runs(name):
     """Return ({seed: validation Dice}, configs) of the finished runs of a factor."""
     dice, configs = {}, []
     for folder in sorted(Path(RESULTS_DIR, "ablation").glob(run_name(name, "*"))):
@@ -244,15 +240,15 @@ def speeds(run):
     size = opened.constants["BATCH_SIZE"]
     images = np.random.default_rng(0).normal(size=(size, *model.input_shape[1:])).astype(np.float32)
     masks = (images[..., :1] > 2).astype(np.float32)
-    found = []
+    rates = []
     for step in (lambda: model.train_on_batch(images, masks), lambda: model.predict_on_batch(images)):
         for _ in range(3):
             step()
         began = time.perf_counter()
         for _ in range(TIMED_STEPS):
             step()
-        found.append(round(size * TIMED_STEPS / (time.perf_counter() - began), 1))
-    return found
+        rates.append(round(size * TIMED_STEPS / (time.perf_counter() - began), 1))
+    return rates
 
 
 if __name__ == "__main__":

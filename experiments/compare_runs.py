@@ -30,14 +30,17 @@ DRAWN = 3  # patches in the picture, those where the runs differ most
 BATCH_SIZE = 32  # patches in a batch
 ROUNDS = 5  # timed rounds of each network, in turn
 
+RANGES = {"DRAWN": (1, None), "BATCH_SIZE": (1, None), "ROUNDS": (1, None)}
+CHOICES = {"SPLIT": layouts.SPLITS}
+
 
 def main():
     """Score and time the runs, and write the table and the picture."""
     if not RUNS:
         raise script.UserError("name finished runs with --runs")
-    script.check_choices(globals(), SPLIT=layouts.SPLITS)
-    script.check_ranges(globals(), DRAWN=(1, None), BATCH_SIZE=(1, None), ROUNDS=(1, None))
-    rows, predicted, models, tested = zip(*(judge(runs.open_run(RESULTS_DIR, run)) for run in RUNS), strict=True)
+    rows, predicted, models, tested = zip(
+        *(judge(runs.open_run(RESULTS_DIR, run, "RUNS")) for run in RUNS), strict=True
+    )
     patches, indices = tested[0]
     if any([each.names[i] for i in at] != [patches.names[i] for i in indices] for each, at in tested):
         raise script.UserError(f"the runs have different {SPLIT} splits: train them on one folder with one SPLIT_SEED")
@@ -85,14 +88,14 @@ def judge(run):
 
 def speeds(models, batches):
     """Return the patches per second that each model predicts, as medians over the rounds."""
-    found = np.empty((ROUNDS + 1, len(models)))
-    for turn in found:
+    rates = np.empty((ROUNDS + 1, len(models)))
+    for rates_of_round in rates:
         for i, (model, batch) in enumerate(zip(models, batches, strict=True)):
             began = time.perf_counter()
             for _ in range(3):
                 model.predict_on_batch(batch)
-            turn[i] = 3 * len(batch) / (time.perf_counter() - began)
-    return np.median(found[1:], axis=0)  # the first round also builds the graph
+            rates_of_round[i] = 3 * len(batch) / (time.perf_counter() - began)
+    return np.median(rates[1:], axis=0)  # the first round also builds the graph
 
 
 def draw(patches, indices, predicted, path):

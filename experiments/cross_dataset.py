@@ -5,15 +5,16 @@
 
 Trains one run for each folder, in results/cross_dataset/<folder>/; existing runs are reused. Tests each run on the test
 split of every other folder: unchanged, with images normalised or histograms matched to the source, with batch
-normalisation re-estimated on the target's images (AdaBN), and with a new threshold or fine-tuning on k labelled patches
-of the target. All folders must have the same bands and size of patches.
+normalisation re-estimated on the target's images (AdaBN), and adapted to k labelled patches of the target: with the
+threshold that is best on them, or fine-tuned on them by train.py --start-from, with a fifth of them for validation. All
+folders must have the same bands and size of patches.
 
-Writes sets.csv, scores.csv, matrix.csv, matrix.png and domain_adaptation.png into results/cross_dataset/.
+Writes sets.csv, scores.csv, matrix.csv, matrix.png and adaptation.png into results/cross_dataset/. The tables in
+results/cross_dataset/ and results/regions/ were measured with the former recipe of fine-tuning: 60 steps on all k
+patches at a constant learning rate, with batch normalisation trained, and the threshold that was best on them.
 """
 
-import os
 import shlex
-import shutil
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ import records
 import runs
 import script
 from experiments import domain_adaptation
+from experiments.labelled_patches import draw_patches, link_patches
 from networks.inference import confusions, threshold_curve
 from networks.model_files import load_model
 from patches import layouts, reading, splits
@@ -33,48 +35,47 @@ from patches import layouts, reading, splits
 DATA_DIRS = ()  # folders of patches, two or more; the last part of each path is its name
 OUT_DIR = "results/cross_dataset"  # folder of the scores and the runs
 TEST_SPLIT = "test"  # the folder's own split to hold out, as in train.py
-SIZE = 0  # resample pictures to this many pixels a side, as in train.py; 0: keep their size
+SIZE = None  # int: pixels a side to which pictures are resampled, as in train.py; none: keep their size
 LEAVE_ONE_OUT = False  # train on all folders but one, instead of on one; in-domain runs are trained as well
 EPOCHS = 40  # epochs of every run
-NETWORK = ""  # further flags of train.py for every run, as one text: "--base-filters 24 --max-filters 96"
+NETWORK = None  # str: further flags of train.py for every run, as one text: "--base-filters 24"
 LABELLED = (5, 10, 20, 40)  # numbers of labelled target patches to adapt with
 DRAWS = 3  # random draws of each number of patches, from the target's training split
-FINE_TUNE_STEPS = 60  # training steps of fine-tuning
-FINE_TUNE_RATE = 3e-4  # peak learning rate of fine-tuning
+FINE_TUNING = None  # str: further flags of train.py for fine-tuning, as one text
 BATCH_SIZE = 32  # patches in a batch of prediction
 SEED = 0  # seed of the runs and the draws
 
+RANGES = {
+    **{"SIZE": (1, None), "EPOCHS": (1, None), "LABELLED": (2, None), "DRAWS": (1, None), "BATCH_SIZE": (1, None)},
+    **{"SEED": (0, 2**32 - 1)},
+}
 CHOICES = {"TEST_SPLIT": splits.TEST_SPLITS}
 
 
 def main():
     """Train the missing runs, test each on every other data set, and write scores and pictures."""
-    script.check_ranges(globals(), EPOCHS=(1, None), DRAWS=(1, None), FINE_TUNE_STEPS=(1, None), BATCH_SIZE=(1, None))
-    script.check_ranges(globals(), FINE_TUNE_RATE=(1e-12, None), SIZE=(0, None), SEED=(0, 2**32 - 1))
-    script.check_choices(globals(), **CHOICES)
-    try:
-        shlex.split(NETWORK)
-    except ValueError as error:
-        raise script.UserError(f"NETWORK {NETWORK!r} cannot be split into flags: {error}") from None
-    for count in LABELLED:
-        script.check_ranges({"LABELLED": count}, LABELLED=(1, None))
+    for name, text in (("NETWORK", NETWORK), ("FINE_TUNING", FINE_TUNING)):
+        try:
+            shlex.split(text or "")
+        except ValueError as error:
+            raise script.UserError(f"{name} {text!r} cannot be split into flags: {error}") from None
     folders = {Path(data_dir).resolve().name: Path(data_dir) for data_dir in DATA_DIRS}
     if len(folders) < 2 or len(folders) < len(DATA_DIRS):
         raise script.UserError("--data-dirs needs two or more folders with different names")
-    place = Path(OUT_DIR)
+    out_dir = Path(OUT_DIR)
     opened = {
-        name: dataset.open_patches(folder, place / "cache", options=reading.ReadOptions(size=SIZE))
+        name: dataset.open_patches(folder, out_dir / "cache", options=reading.ReadOptions(size=SIZE))
         for name, folder in folders.items()
     }
     check_alike(opened)
 
-    sets = {name: train(place, name, folder) for name, folder in folders.items()}
+    sets = {name: train(out_dir, name, folder) for name, folder in folders.items()}
     sources = sets
     if LEAVE_ONE_OUT:
         sources = {}
         for name in folders:
             others = {other: patches for other, patches in opened.items() if other != name}
-            sources[f"all but {name}"] = train(place, f"all_but_{name}", pool(place / "pooled" / name, others))
+            sources[f"all but {name}"] = train(out_dir, f"all_but_{name}", pool(out_dir / "pooled" / name, others))
 
     for run in (*sets.values(), *sources.values()):
         if run.patches.bands != next(iter(sets.values())).patches.bands:
@@ -82,24 +83,29 @@ def main():
 
     import plots  # Matplotlib is slow to import
 
-    write_sets(place / "sets.csv", sets)
+    write_sets(out_dir / "sets.csv", sets)
     rows = []
     for target, own in sets.items():
         rows += score(own, own, target, target, in_domain=True)
         for source, run in sources.items():
             if source == f"all but {target}" or (not LEAVE_ONE_OUT and source != target):
                 rows += score(run, own, source, target)
-    records.write_csv(place / "scores.csv", rows[0], [row.values() for row in rows])
-    write_matrix(place / "matrix.csv", rows)
-    plots.transfer_matrix(rows, place / "matrix.png")
-    plots.adaptation(rows, place / "adaptation.png")
+    records.write_csv(out_dir / "scores.csv", rows[0], [row.values() for row in rows])
+    write_matrix(out_dir / "matrix.csv", rows)
+    plots.transfer_matrix(rows, out_dir / "matrix.png")
+    plots.adaptation(rows, out_dir / "adaptation.png")
     print(table(rows))
-    print(f"written: {place}/sets.csv, scores.csv, matrix.csv, matrix.png, domain_adaptation.png")
+    print(f"written: {out_dir}/sets.csv, scores.csv, matrix.csv, matrix.png, adaptation.png")
 
 
 def check_alike(opened):
     """Raise UserError if folders differ in the shape of patches or, to train on them together, in number type."""
     (first, patches), *others = opened.items()
+    if patches.dates and (LABELLED or LEAVE_ONE_OUT):
+        raise script.UserError(
+            f"{first} holds series of dates, which have no splits of their own: leave out LEAVE_ONE_OUT and give "
+            "LABELLED no numbers"
+        )
     for name, other in others:
         if other.images.shape[1:] != patches.images.shape[1:]:
             sizes = [" x ".join(map(str, each.images.shape[1:])) for each in (patches, other)]
@@ -112,19 +118,8 @@ def check_alike(opened):
 
 def pool(folder, opened):
     """Link the labelled patches of several folders in one folder of the flat layout; return that folder."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for kind in ("images", "masks"):
-        (folder / kind).mkdir(parents=True)
-    number = 0
-    for patches in opened.values():
-        entries, _ = dataset.find_patches(patches.data_dir)
-        for entry in entries:
-            if entry.mask:
-                number += 1
-                # the file of a series also holds its mask: one link serves both
-                for path, kind in {entry.mask: "mask", entry.image: "image"}.items():
-                    os.symlink(path.resolve(), folder / f"{kind}s" / f"{kind}_{number}{path.suffix}")
-    return folder
+    entries = [entry for patches in opened.values() for entry in layouts.find_patches(patches.data_dir)[0]]
+    return link_patches(folder, {"": [entry for entry in entries if entry.mask]})
 
 
 class Domain:
@@ -142,15 +137,37 @@ class Domain:
         return np.flatnonzero(self.assigned == name)
 
 
-def train(place, name, data_dir):
+def train(out_dir, name, data_dir):
     """Train a run on a folder and choose its threshold, unless that is done; return its Domain."""
-    folder = place / name
+    folder = out_dir / name
     if not (folder / "threshold.json").exists():
         print(f"training {name}")
         flags = ["--data-dir", str(data_dir), "--test-split", TEST_SPLIT, "--size", str(SIZE)]
-        flags += ["--epochs", str(EPOCHS), "--seed", str(SEED), *shlex.split(NETWORK)]
+        flags += ["--epochs", str(EPOCHS), "--seed", str(SEED), *shlex.split(NETWORK or "")]
         runs.train_run(folder, flags)
     return Domain(folder)
+
+
+def fine_tune(source, target, drawn, draw):
+    """Train a run further on drawn patches of another Domain, unless that is done; return the new run.
+
+    Args:
+        source, target: Domain. drawn: {split: indices} of the target's patches. draw: number of the draw.
+    """
+    out_dir, name = source.folder.parent, f"{target.folder.name}-{sum(map(len, drawn.values()))}-{draw}"
+    folder = out_dir / f"{source.folder.name}_to_{name}"
+    if not (folder / "threshold.json").exists():
+        entries = {entry.name: entry for entry in layouts.find_patches(target.patches.data_dir)[0]}
+        # train.py would cut a test split from the drawn patches if the folder had none
+        parts = drawn | {"test": target.split("test")[:1]}
+        links = {split: [entries[target.patches.names[i]] for i in indices] for split, indices in parts.items()}
+        flags = ["--data-dir", str(link_patches(out_dir / "labelled" / name, links)), "--size", str(SIZE)]
+        flags += ["--bands", *source.config["bands"], "--start-from", source.folder.name, "--seed", str(SEED)]
+        runs.train_run(folder, flags + shlex.split(FINE_TUNING or ""))
+    run = runs.Run(folder)
+    if run.config["start"]["finished"] != source.config["finished"]:
+        raise script.UserError(f"{folder} started from an earlier run {source.folder.name}: remove it")
+    return run
 
 
 # ---------------------------------------------------------------------- scores
@@ -169,7 +186,7 @@ def score(source, target, source_name, target_name, in_domain=False):
         print(f"{source_name} -> {target_name}, {method} {labelled}: Dice {row['dice']:.3f}")
 
     model = load_model(source.folder)
-    trained = model.get_weights()  # restored before each draw
+    trained = model.get_weights()
     judge("in-domain" if in_domain else "untouched", model, source.threshold)
     if in_domain:
         return rows
@@ -178,18 +195,18 @@ def score(source, target, source_name, target_name, in_domain=False):
     judge("histogram matched", model, source.threshold, domain_adaptation.match_histogram(*ranges))
     domain_adaptation.adapt_batch_norm(model, target.patches, train_split)
     judge("AdaBN", model, source.threshold)
+    model.set_weights(trained)
 
-    fine_tune = domain_adaptation.fine_tuner(model, source.run.constants, FINE_TUNE_RATE, FINE_TUNE_STEPS)
     for labelled in LABELLED:
         if labelled > len(train_split):
             print(f"{target_name} has {len(train_split)} training patches: {labelled} labelled ones are not tried")
             continue
         for draw in range(DRAWS):
-            chosen = np.random.default_rng([SEED, draw]).permutation(train_split)[:labelled]
-            model.set_weights(trained)
-            judge("threshold", model, best_threshold(model, target.patches, chosen), None, labelled, draw)
-            fine_tune(target.patches, chosen, seed=draw)
-            judge("fine-tuned", model, best_threshold(model, target.patches, chosen), None, labelled, draw)
+            drawn = draw_patches(target.patches, train_split, labelled, np.random.default_rng([SEED, draw, labelled]))
+            together = np.concatenate(list(drawn.values()))
+            judge("threshold", model, best_threshold(model, target.patches, together), None, labelled, draw)
+            run = fine_tune(source, target, drawn, draw)
+            judge("fine-tuned", load_model(run.folder), run.threshold(), None, labelled, draw)
     return rows
 
 

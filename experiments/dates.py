@@ -30,7 +30,7 @@ def main():
     """Score the runs, and write the table and the picture."""
     if not RUNS:
         raise script.UserError("name finished runs with --runs")
-    rows, predicted, tests = zip(*(judge(runs.open_run(RESULTS_DIR, run)) for run in RUNS), strict=True)
+    rows, predicted, tests = zip(*(judge(runs.open_run(RESULTS_DIR, run, "RUNS")) for run in RUNS), strict=True)
     if len({tuple(patches.names[i] for i in indices) for patches, indices in tests}) > 1:
         raise script.UserError("the runs have different test splits: train them on one folder with one SPLIT_SEED")
     path = Path(RESULTS_DIR, "figures", "dates.csv")
@@ -57,11 +57,11 @@ def judge(run):
         raise script.UserError(f"run {run.name} was not trained on series of dates")
     pairs = open_pairs(patches, "B08", "B04")
     model, threshold = load_model(run.folder), np.float32(run.threshold())
-    counts, all_called, bare, elsewhere = [], [], np.zeros(2), np.zeros(2)
+    counts, masks_of_run, bare, elsewhere = [], [], np.zeros(2), np.zeros(2)
     for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
         masks, predicted = patches.read_masks(batch) == 1, probabilities >= threshold
         counts.append(metrics.confusion(masks, predicted)[:3])
-        all_called.append(predicted)
+        masks_of_run.append(predicted)
         ground = bare_ground(pairs.read(batch)) & ~masks
         for sums, where in ((bare, ground), (elsewhere, ~ground & ~masks)):
             sums += (predicted & where).sum(), where.sum()
@@ -78,17 +78,17 @@ def judge(run):
         "false_alarms_elsewhere": round(float(elsewhere[0] / max(elsewhere[1], 1)), 6),
         "revision": run.config["revision"],
     }
-    return row, np.concatenate(all_called), (patches, indices)
+    return row, np.concatenate(masks_of_run), (patches, indices)
 
 
 def open_pairs(patches, *bands):
-    """Open the same places with the given bands before the event, then after it."""
+    """Open the same patches with bands of the date before the event, then of the date after it."""
     names = [f"{band} {word}" for word in ("before", "after") for band in bands]
     return dataset.open_patches(patches.data_dir, Path(RESULTS_DIR, "cache"), names, skip_bad=True)
 
 
 def bare_ground(pairs):
-    """Find ground that is bare on both dates, from B08 and B04 before and after: n x H x W x 4 -> n x H x W bool."""
+    """Return which ground is bare on both dates: n x H x W x 4 (B08, B04 before; B08, B04 after) -> n x H x W bool."""
     bare = np.ones(pairs.shape[:3], bool)
     for near_infrared, red in ((pairs[..., 0], pairs[..., 1]), (pairs[..., 2], pairs[..., 3])):
         index = (near_infrared - red) / np.maximum(near_infrared + red, 1)

@@ -1,7 +1,6 @@
-"""Adaptation of a model to data that it was not trained on.
+"""Adaptation of a model, without masks, to data that it was not trained on.
 
-`match_moments` and `match_histogram` change the images before the model sees them; `adapt_batch_norm` changes the
-model. None of them needs masks. `fine_tuner` trains the model further on a few patches with masks.
+`match_moments` and `match_histogram` change the images that enter the model; `adapt_batch_norm` changes the model.
 """
 
 import numpy as np
@@ -11,7 +10,6 @@ from networks.model_files import all_layers
 
 QUANTILES = np.linspace(0, 1, 257)
 SAMPLE = 7  # every 7th pixel of a patch is enough for the quantiles of a data set
-WARMUP = 0.1  # share of the steps of `fine_tuner` in which the learning rate rises to its peak
 
 
 def match_moments(source, target):
@@ -33,12 +31,12 @@ def quantiles(patches, indices):
 def match_histogram(source, target):
     """Return a function that gives images of the target the histogram of the source, band by band.
 
-    source, target: from `quantiles`. A value at several quantiles becomes the mean of the source's values there.
+    source, target: from `quantiles`. A value at several quantiles becomes the mean of the source's values at them.
     """
     steps = []
-    for own, wanted in zip(target, source, strict=True):
-        values, at = np.unique(own, return_inverse=True)
-        steps.append((values, np.bincount(at, wanted) / np.bincount(at)))
+    for target_quantiles, source_quantiles in zip(target, source, strict=True):
+        values, index = np.unique(target_quantiles, return_inverse=True)
+        steps.append((values, np.bincount(index, source_quantiles) / np.bincount(index)))
 
     def match(images):
         return np.stack([np.interp(images[..., band], *step) for band, step in enumerate(steps)], -1).astype(np.float32)
@@ -66,31 +64,3 @@ def adapt_batch_norm(model, patches, indices, batch_size=16):
         layer.momentum = momentum
     for layer, rate in zip(drops, rates, strict=True):
         layer.rate = rate
-
-
-def fine_tuner(model, constants, learning_rate, steps):
-    """Return a function that trains a model further on a few labelled patches, flipped and turned.
-
-    Every call changes the model, starting from its present weights and a fresh optimizer.
-
-    Args:
-        model: a network with its weights. constants: of the run that it comes from, {NAME: value}.
-        learning_rate: its peak. steps: batches.
-    """
-    from networks.builder import compile_network
-    from training.feed import PatchFeed
-
-    schedule = {"LEARNING_RATE": learning_rate, "EPOCHS": 1, "WARMUP_EPOCHS": WARMUP}
-    # only once: it takes longer than a few steps
-    compile_network(model, constants | schedule, steps, keep_statistics=True)
-    fresh = [np.array(variable) for variable in model.optimizer.variables]
-
-    def fine_tune(patches, indices, batch_size=16, seed=0):
-        for variable, value in zip(model.optimizer.variables, fresh, strict=True):
-            variable.assign(value)
-        square = patches.input_shape[0] == patches.input_shape[1]
-        feed = PatchFeed(patches, indices, batch_size, ("dihedral" if square else "flips",), seed, least_batches=steps)
-        for step in range(steps):
-            model.train_on_batch(*feed[step])
-
-    return fine_tune

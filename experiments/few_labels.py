@@ -1,12 +1,12 @@
-"""How much a few labelled patches of a new place are worth: Dice by their number, started from a run or not.
+"""Measure what a few labelled patches of new ground gain: Dice by their number, with and without a run to start from.
 
     python experiments/few_labels.py --data-dir data/real/jinsha_a --test-dir data/real/jinsha_b
     python experiments/few_labels.py --data-dir data/real/bijie_rgb --test-patches 16 --labelled 5 10 20
     python experiments/few_labels.py --data-dir jinsha_a --test-dir jinsha_b --bands red green blue dem --starts scratch
 
-Of the patches that are drawn a fifth, and at least one with a landslide, is for validation, as a user would split them.
-Each run goes through train.py, optimize_threshold.py and evaluate.py with their defaults. The rows of other folders and
-bands in the table are kept; rows that are there are not computed again.
+A fifth of the drawn patches, and at least one with a landslide, is for validation, as a user would split them. Each run
+goes through train.py, optimize_threshold.py and evaluate.py with their defaults. The rows of other folders and bands in
+the table are kept; existing rows are not computed again.
 
 Writes results/figures/adaptation.csv and adaptation.png.
 """
@@ -24,11 +24,12 @@ import records
 import runs
 import script
 from bands import TERRAIN
+from experiments.labelled_patches import draw_patches
 from mask_values import UNLABELLED
 from patches.reading import write_array
 
-DATA_DIR = ""  # folder of patches, red green blue (0 to 255) and perhaps elevation; where all are 0 there is no data
-TEST_DIR = ""  # folder to test on; none: TEST_PATCHES of the first folder, always the same
+DATA_DIR = None  # str: folder of patches: red green blue (0 to 255), perhaps elevation; all 0: no data
+TEST_DIR = None  # str: folder to test on; none: TEST_PATCHES of the first folder, always the same
 TEST_PATCHES = 16  # patches to test on, without TEST_DIR
 BANDS = ("red", "green", "blue")  # bands to use; dem is the fourth of the files
 LABELLED = (0, 5, 10, 20, 40, 1000)  # numbers of labelled patches; 0: the runs as they come; at most all
@@ -42,72 +43,65 @@ FLAGS = {  # of train.py
     "ImageNet": "--encoder efficientnet_lite0 --batch-size 8".split(),
     "scratch": "--batch-size 8".split(),
 }
-FIELDS = ("trained_on", "tested_on", "bands", "start", "labelled", "draw", "dice", "iou", "threshold", "seconds")
 
 
 def main():
     """Train and score what is missing, then draw the curves."""
+    if not DATA_DIR:
+        raise script.UserError("name a folder of patches with --data-dir")
     rows = records.read_rows(OUT)
     work = Path(WORK)
-    pool, tested = opened(DATA_DIR, work), opened(TEST_DIR, work) if TEST_DIR else None
-    places = np.arange(len(pool))
+    pool, tested = open_folder(DATA_DIR, work), open_folder(TEST_DIR, work) if TEST_DIR else None
+    candidates = np.arange(len(pool))
     if not tested:
-        places = np.random.default_rng(0).permutation(places)
-        tested, held_out, places = pool, places[:TEST_PATCHES], places[TEST_PATCHES:]
+        candidates = np.random.default_rng(0).permutation(candidates)
+        tested, held_out, candidates = pool, candidates[:TEST_PATCHES], candidates[TEST_PATCHES:]
     else:
         held_out = np.arange(len(tested))
-    for start in set(STARTS) - set(FLAGS):  # a run starts from one beside it
+    for start in set(STARTS) - set(FLAGS):  # a run starts from one in the same folder
         shutil.copytree(Path("results", start), work / "runs" / start, dirs_exist_ok=True)
     names = Path(DATA_DIR).name, Path(TEST_DIR).name if TEST_DIR else f"{len(held_out)} others"
     for count in LABELLED:
-        count = min(count, len(places))
+        count = min(count, len(candidates))
         for draw in range(DRAWS if count else 1):
-            chosen = draw_patches(pool, places, count, draw) if count else {}
+            rng = np.random.default_rng([draw, count])
+            drawn = draw_patches(pool, candidates, count, rng) if count else {}
             folder = work / f"{names[0]}-{len(BANDS)}-{count}-{draw}"
             for start in STARTS:
                 if not count and start in FLAGS:
                     continue
-                key = (*names, " ".join(BANDS), start, str(sum(map(len, chosen.values()))), str(draw))
+                key = (*names, " ".join(BANDS), start, str(sum(map(len, drawn.values()))), str(draw))
                 if any(tuple(row[name] for name in FIELDS[:6]) == key for row in rows):
                     continue
                 if not folder.exists():
-                    write(folder, pool, chosen)
+                    write(folder, pool, drawn)
                     write(folder, tested, {"test": held_out})
                 began = time.monotonic()
-                scores = (train_and_score if count else score_as_it_comes)(work, folder, start)
-                found = (round(scores["dice"], 4), round(scores["iou"], 4), round(scores["threshold"], 3))
-                rows.append(dict(zip(FIELDS, (*key, *found, round(time.monotonic() - began)), strict=True)))
+                scores = (train_and_score if count else score_untrained)(work, folder, start)
+                figures = (round(scores["dice"], 4), round(scores["iou"], 4), round(scores["threshold"], 3))
+                rows.append(dict(zip(FIELDS, (*key, *figures, round(time.monotonic() - began)), strict=True)))
                 records.write_csv(OUT, FIELDS, [[row[name] for name in FIELDS] for row in rows])
                 print(" ".join(f"{name} {rows[-1][name]}" for name in FIELDS[3:]))
     draw_curves(rows, Path(OUT).with_suffix(".png"))
 
 
-def opened(folder, work):
+# of the table; constants above main() are flags
+FIELDS = ("trained_on", "tested_on", "bands", "start", "labelled", "draw", "dice", "iou", "threshold", "seconds")
+
+
+def open_folder(folder, work):
     """Open a folder of patches with its own names of bands."""
     return dataset.open_patches(folder, work / "cache")
 
 
-def draw_patches(patches, places, count, draw):
-    """Draw patches: {"train": places, "validation": a fifth of them}, each with a landslide."""
-    rng = np.random.default_rng([draw, count])
-    slid = np.array([(patches.read_masks([i]) == 1).any() for i in places])
-    order = rng.permutation(places[slid])
-    first, rest = order[:2], rng.permutation(np.setdiff1d(places, order[:2]))[: count - 2]
-    validated = max(1, round(0.2 * count))
-    return {
-        "train": np.append(first[:1], rest[validated - 1 :]),
-        "validation": np.append(first[1:], rest[: validated - 1]),
-    }
-
-
 def write(folder, patches, splits):
-    """Write patches as make_patches.py does, with the names of their bands."""
-    kind = np.float32 if set(BANDS) & set(TERRAIN) else np.uint8
-    for split, places in splits.items():
-        for number, place in enumerate(places, 1):
-            image, mask = patches.read([place])[0], patches.read_masks([place])[0]
+    """Write patches as make_patches.py does, with the names of their bands. splits: {split: indices}."""
+    dtype = np.float32 if set(BANDS) & set(TERRAIN) else np.uint8
+    for split, indices in splits.items():
+        for number, index in enumerate(indices, 1):
+            image, mask = patches.read([index])[0], patches.read_masks([index])[0]
             mask = np.where((image == 0).all(-1), np.uint8(UNLABELLED), mask)
-            image = image[..., : len(BANDS)].astype(kind)
+            image = image[..., : len(BANDS)].astype(dtype)
             about = {"bands": list(BANDS), "values": "display"}
             write_array(folder / "images" / split / f"image_{number}.h5", "img", image, about)
             write_array(folder / "masks" / split / f"mask_{number}.h5", "mask", mask)
@@ -123,8 +117,8 @@ def train_and_score(work, folder, start):
     return records.read_json(work / "runs" / run[-1] / "metrics.json", "evaluate.py")
 
 
-def score_as_it_comes(work, folder, start):
-    """Score a run that has learnt nothing of this place on the test split of a folder, and return its metrics."""
+def score_untrained(work, folder, start):
+    """Score a run without training on the test split of a folder, and return its metrics."""
     run = ("--results-dir", str(work / "runs"), "--run", start)
     runs.call_script("evaluate.py", *run, "--data-dir", str(folder), "--split", "test")
     (path,) = (work / "runs" / start).glob(f"metrics_{folder.name}_*.json")
@@ -132,17 +126,17 @@ def score_as_it_comes(work, folder, start):
 
 
 def draw_curves(rows, path):
-    """Draw Dice over the number of labelled patches, points and medians, a panel for each pair of folders."""
+    """Draw Dice over the number of labelled patches, as points and medians; each pair of folders has a panel."""
     from plots import BLUE, GREEN, ORANGE, PURPLE, plt, save
 
     pairs = list(dict.fromkeys((row["trained_on"], row["tested_on"]) for row in rows))
     figure, axes = plt.subplots(1, len(pairs), figsize=(4.5 * len(pairs), 3.6), squeeze=False, layout="constrained")
     for axis, pair in zip(axes[0], pairs, strict=True):
-        here = [row for row in rows if (row["trained_on"], row["tested_on"]) == pair]
-        kinds = list(dict.fromkeys((row["start"], row["bands"]) for row in here))
+        of_pair = [row for row in rows if (row["trained_on"], row["tested_on"]) == pair]
+        kinds = list(dict.fromkeys((row["start"], row["bands"]) for row in of_pair))
         for colour, (start, bands) in zip((BLUE, ORANGE, GREEN, PURPLE), kinds, strict=False):
             curve = {}
-            for row in here:
+            for row in of_pair:
                 if (row["start"], row["bands"]) == (start, bands):
                     curve.setdefault(int(row["labelled"]), []).append(float(row["dice"]))
             counts = sorted(curve)
@@ -150,7 +144,7 @@ def draw_curves(rows, path):
             axis.plot(counts, [np.median(curve[n]) for n in counts], "_-", markersize=12, color=colour, label=label)
             for n in counts:
                 axis.plot([n] * len(curve[n]), curve[n], ".", color=colour)
-        counts = sorted({int(row["labelled"]) for row in here})
+        counts = sorted({int(row["labelled"]) for row in of_pair})
         axis.set_xscale("symlog", linthresh=5)
         axis.set(xlabel="labelled patches", ylabel="pooled Dice", ylim=(0, 1))
         axis.set(title=f"{pair[0]}, tested on {pair[1]}", xticks=counts, xticklabels=counts)

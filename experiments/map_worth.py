@@ -1,13 +1,13 @@
-"""What a map is worth: how much ground without landslides it calls landslide, and whether it finds a known one.
+"""Measure the false alarms of maps on ground without landslides, and their recall on known landslides.
 
     python experiments/map_worth.py --city sentinel2_rgbn.tif --lake after.tif before.tif \
         --slide after.tiff before.tiff mask.png --cloudy boa.tif scl.tif --event data/sample_event
 
-The city is a scene without landslides, bands red, green, blue first. The lake is one place on two dates, Level-1C in
-the order of Landslide4Sense. The slide is a place before and after a landslide, and its mask (255: not judged). Each is
-mapped without and with a picture from before (the city: against itself). The cloudy scene, Level-2A, is mapped without
-and with its classes. The event is what make_sample_data.py --scene writes: invented, but with elevation. Its polygons
-count, which --min-slope chooses, everywhere. Writes OUT, a table.
+The city is a scene without landslides, bands red, green, blue first. The lake is the same ground on two dates, Level-1C
+in the order of Landslide4Sense. The slide is ground before and after a landslide, and its mask (255: not judged). Each
+is mapped without and with a picture from before (the city: with itself). The cloudy scene, Level-2A, is mapped without
+and with its classes. The event is written by make_sample_data.py --scene: invented ground, but with elevation. In all
+cases the polygons of a map are scored, because --min-slope removes polygons. Writes OUT, a table.
 """
 
 import subprocess
@@ -24,20 +24,20 @@ from rasterio.features import rasterize
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import records
 import script
-from scenes.clouds import SCL_HIDDEN
+from scenes.hiding_raster import SCL_HIDDEN
 
 ROOT = Path(__file__).parent.parent
 RUN = "rgb"  # name of the run
-CITY = ""  # scene without landslides
+CITY = None  # str: scene without landslides
 LAKE = ()  # two scenes without landslides: after, before
 SLIDE = ()  # scene after, scene before, mask of the landslide
 CLOUDY = ()  # scene without landslides, and its classes (SCL)
-EVENT = ""  # folder of an invented event
+EVENT = None  # str: folder of an invented event
 OUT = "results/figures/map_worth.csv"  # the table
 
 
 def main():
-    """Map each place in each way, and write the table."""
+    """Map each scene in each way, and write the table."""
     cases = []
     if CITY:
         cases += [("city", CITY, (), "1 2 3", ""), ("city, before: the same scene", CITY, (CITY,), "1 2 3", "")]
@@ -72,7 +72,12 @@ def main():
 
 
 def score(name, after, before, bands, flags, mask):
-    """Map a scene and compare it with its mask, or with no landslide at all; returns a row of the table."""
+    """Map a scene and compare it with its mask, if it has landslides; return a row of the table.
+
+    Args:
+        name: of the row. after, before: scene, and scenes before it. bands, flags: of predict.py, as texts.
+        mask: raster or GeoPackage of the landslides; None: there are none.
+    """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(ROOT / "predict.py"), "--run", RUN, "--out-dir", folder, "--input", str(after)]
         command += ["--before", *map(str, before)] if before else []
@@ -81,35 +86,35 @@ def score(name, after, before, bands, flags, mask):
         )
         with rasterio.open(next(Path(folder).glob("*_mask.tif"))) as file:
             judged, transform = file.read(1) <= 1, file.transform if file.crs else Affine.identity()
-        found = painted(next(Path(folder).glob("*_landslides.gpkg")), judged.shape, transform)
-    truth = np.zeros_like(found)
+        predicted = rasterized(next(Path(folder).glob("*_landslides.gpkg")), judged.shape, transform)
+    truth = np.zeros_like(predicted)
     if mask and Path(mask).suffix == ".gpkg":
-        truth = painted(mask, judged.shape, transform)
+        truth = rasterized(mask, judged.shape, transform)
     elif mask:
         with rasterio.open(mask) as file:
             truth = file.read(1)
         judged &= truth <= 1
     slide = judged & (truth == 1)
     return {
-        "place": name,
+        "scene": name,
         "pixels_judged": int(judged.sum()),
-        "false_share": round(float((found[judged & ~slide] == 1).mean()), 5),
-        "landslide_found": round(float((found[slide] == 1).mean()), 3) if slide.any() else "",
+        "false_share": round(float((predicted[judged & ~slide] == 1).mean()), 5),
+        "landslide_recall": round(float((predicted[slide] == 1).mean()), 3) if slide.any() else "",
     }
 
 
-def painted(path, shape, transform):
+def rasterized(path, shape, transform):
     """Return 1 where the polygons of a GeoPackage lie, 0 elsewhere: H x W uint8."""
     shapes = pyogrio.read_dataframe(path, layer="landslides", columns=[]).geometry
     return rasterize(shapes, shape, transform=transform, dtype="uint8") if len(shapes) else np.zeros(shape, np.uint8)
 
 
 def hidden_by_classes(classes, path):
-    """Write a mask of what the classes of a Level-2A product hide; returns its path."""
+    """Write a mask of the ground that the classes of a Level-2A product hide; returns its path."""
     with rasterio.open(classes) as file:
         hidden = np.isin(file.read(1), SCL_HIDDEN).astype(np.uint8)
-        form = file.profile | {"driver": "GTiff", "nodata": None}
-    with rasterio.open(path, "w", **form) as file:
+        profile = file.profile | {"driver": "GTiff", "nodata": None}
+    with rasterio.open(path, "w", **profile) as file:
         file.write(hidden, 1)
     return path
 

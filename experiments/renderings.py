@@ -3,9 +3,9 @@
     python experiments/renderings.py --runs rgb scratch --landslide-free-dirs data/real/landslide_free/eurosat_test \
         --scene data/real/sentinel2_rgbn.tif
 
-A network that tells ground with landslides from ground without by how the picture was made scores well on both, and
-finds nothing in a picture that was made in another way. This table shows it. The probe tries to tell the two kinds of
-training ground by traces of compression alone, before and after the augmentation "rendering".
+A network that distinguishes ground with landslides from ground without by the way in which the picture was made scores
+well on both, and detects nothing in a picture that was made in another way. This table shows it. The probe tries to
+distinguish the two kinds of training ground by traces of compression alone, before and after augmentation "rendering".
 
 Writes renderings.csv, renderings_probe.csv and renderings.png into OUT. Runs must take red, green and blue of 8 bits.
 """
@@ -31,10 +31,10 @@ from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
 RUNS = ("rgb",)  # names of the runs
-DATA_DIR = ""  # folder of patches; empty: each run's own data
+DATA_DIR = None  # str: folder of patches; none: each run's own data
 SPLIT = "test"  # split to score
 LANDSLIDE_FREE_DIRS = ()  # folders of landslide-free pictures
-SCENE = ""  # GeoTIFF of a landslide-free scene, with red, green and blue as its first bands, in digital numbers
+SCENE = None  # str: GeoTIFF of a landslide-free scene, with red, green and blue as its first bands, in digital numbers
 BATCH_SIZE = 32  # patches in a batch
 OUT = "results/figures"  # folder of the tables and the picture
 
@@ -104,7 +104,7 @@ def main():
     """Score every run under every rendering, try the probe, and write the tables and the picture."""
     cache, out = Path(RESULTS_DIR, "cache"), Path(OUT)
     rows, probe_rows = [], []
-    opened = [runs.open_run(RESULTS_DIR, name) for name in RUNS]
+    opened = [runs.open_run(RESULTS_DIR, name, "RUNS") for name in RUNS]
     for run in opened:  # packed before the work, which a missing folder would otherwise end
         landslide_free.open_landslide_free(run.constants["LANDSLIDE_FREE_DIRS"], PatchFormat.of_run(run.config), cache)
     for name, run in zip(RUNS, opened, strict=True):
@@ -116,9 +116,9 @@ def main():
             rows[-1] |= alarms(model, ground, threshold, render)
             print(", ".join(f"{key} {value:.4f}" if type(value) is float else value for key, value in rows[-1].items()))
         for title, change in SCALINGS.items() if SCENE else ():
-            share = scene_alarms(model, threshold, change)
-            rows.append({"run": name, "rendering": f"scene, {title}", "dice": "", "ground_pixels": share})
-            print(f"{name}: {title}: {share:.2%} of {SCENE}")
+            alarm_share = scene_alarm_share(model, threshold, change)
+            rows.append({"run": name, "rendering": f"scene, {title}", "dice": "", "ground_pixels": alarm_share})
+            print(f"{name}: {title}: {alarm_share:.2%} of {SCENE}")
         if trained_with := run.constants["LANDSLIDE_FREE_DIRS"]:
             ground = landslide_free.open_landslide_free(trained_with, PatchFormat.of(patches), cache)
             probe_rows += [{"run": name, **row} for row in probe(patches, ground)]
@@ -141,8 +141,8 @@ def score(model, patches, indices, threshold, render):
         images, masks = render(patches.read(batch), patches.read_masks(batch))
         tp, fp, fn, _ = metrics.confusion(masks, probabilities(model, images) >= np.float32(threshold))
         counts += tp.sum(), fp.sum(), fn.sum()
-    found = metrics.scores(*counts)
-    return {name: float(found[name]) for name in ("dice", "precision", "recall")}
+    scores = metrics.scores(*counts)
+    return {name: float(scores[name]) for name in ("dice", "precision", "recall")}
 
 
 def alarms(model, ground, threshold, render):
@@ -157,12 +157,12 @@ def alarms(model, ground, threshold, render):
         def read(indices):
             return render(ground.read(indices), ground.read_masks(indices))[0]
 
-    found = false_alarms.summary(*false_alarms.count(model, Rendered, np.arange(len(ground)), threshold, BATCH_SIZE))
-    return {"ground_pixels": found["pixel_share"], "ground_patches": found["patch_share"]}
+    summary = false_alarms.summary(*false_alarms.count(model, Rendered, np.arange(len(ground)), threshold, BATCH_SIZE))
+    return {"ground_pixels": summary["pixel_share"], "ground_patches": summary["patch_share"]}
 
 
-def scene_alarms(model, threshold, change):
-    """Return the share of a landslide-free scene at or above the threshold, in tiles of a patch, without no data."""
+def scene_alarm_share(model, threshold, change):
+    """Return the share of a landslide-free scene's pixels with data at or above the threshold, in tiles of a patch."""
     import rasterio
 
     with rasterio.open(SCENE) as file:
@@ -180,10 +180,10 @@ def scene_alarms(model, threshold, change):
 
 
 def probe(patches, ground, number=1000, seed=0):
-    """Tell landslide patches from landslide-free ones by traces of compression: accuracy of a linear classifier.
+    """Return rows with the accuracy of a linear classifier of landslide and landslide-free patches by compression.
 
-    The traces: the mean step between neighbouring rows, and columns, for each place modulo 8, over the mean of all
-    eight. JPEG and WebP work in blocks, so steps are larger at some places. Without traces the accuracy is one half.
+    It sees the mean step between neighbouring rows, and columns, for each position modulo 8, over the mean of all
+    eight. JPEG and WebP work in blocks, so steps are larger at some positions. Without traces the accuracy is one half.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score
@@ -191,8 +191,8 @@ def probe(patches, ground, number=1000, seed=0):
     from sklearn.preprocessing import StandardScaler
 
     rng = np.random.default_rng(seed)
-    chosen = [rng.permutation(len(kind))[:number] for kind in (patches, ground)]
-    images = [kind.read(np.sort(part)) for kind, part in zip((patches, ground), chosen, strict=True)]
+    drawn = [rng.permutation(len(kind))[:number] for kind in (patches, ground)]
+    images = [kind.read(np.sort(indices)) for kind, indices in zip((patches, ground), drawn, strict=True)]
     size = min(map(len, images))
     images = np.concatenate([part[:size] for part in images])
     kinds = np.repeat([0, 1], size)
@@ -206,9 +206,9 @@ def probe(patches, ground, number=1000, seed=0):
             )[0]
     rows = []
     for title, pictures in (("as stored", images), ("augmented", augmented)):
-        # only the first 64 pixels: what a smaller picture covers
+        # only the first 64 pixels, because a smaller picture covers no more
         steps = [np.abs(np.diff(pictures[:, :64, :64].mean(-1), axis=axis)).mean(3 - axis) for axis in (1, 2)]
-        steps = [np.stack([step[:, place::8].mean(1) for place in range(8)], 1) for step in steps]
+        steps = [np.stack([step[:, offset::8].mean(1) for offset in range(8)], 1) for step in steps]
         traces = np.hstack([step / (step.mean(1, keepdims=True) + 1e-6) for step in steps])
         classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         order = rng.permutation(len(kinds))

@@ -1,4 +1,4 @@
-"""What the constants of train.py say of a network, before Keras is imported: whether it fits, which sizes it takes."""
+"""Checks of a network by the constants of train.py, before Keras is imported: whether it fits, which sizes it takes."""
 
 from bands import date_groups, optical_bands
 from networks.keras_start import hardware_has_bfloat16, has_gpu, import_keras
@@ -21,21 +21,21 @@ def check_fit(constants, input_shape, bands):
     divisor, hint = 2 ** constants["DEPTH"], "lower DEPTH or "
     if not unet:
         divisor, hint = 8 * constants["STRIDE"], "lower STRIDE or "
-    if encoder != "none":
+    if encoder:
         divisor, hint = 32 // constants["ENLARGE"], ""
         if not unet or constants["FUSION"] != "stack":
             raise UserError(f"ENCODER {encoder} goes with MODEL unet and FUSION stack only")
     if constants["START_FROM"]:
-        hint = ""  # the network is that of another run
+        hint = ""  # another run decides the network
     if height % divisor or width % divisor:
         raise UserError(f"patches of {height} x {width} pixels are not divisible by {divisor}: {hint}pad them")
-    if constants["FREEZE"] == "encoder" and encoder == "none":
+    if constants["FREEZE"] == "encoder" and not encoder:
         raise UserError("FREEZE encoder is for networks with a pre-trained encoder, and ENCODER is none")
     if "dihedral" in constants["AUGMENT"] and height != width:
         raise UserError(f"dihedral needs square patches, not {height} x {width}: use --augment flips affine")
     if "compression" in constants["AUGMENT"] and len(optical_bands(bands)) != 3:
         raise UserError("AUGMENT compression is for pictures: it needs three bands of light")
-    if encoder != "none":
+    if encoder:
         import_keras()
         from networks.encoders import check_encoder
 
@@ -51,28 +51,28 @@ def check_fit(constants, input_shape, bands):
         fitting = "two dates" if fusion == "difference" else "two dates or more"
         raise UserError(
             f"FUSION {fusion} needs the unet and series of {fitting}; "
-            f"here MODEL is {constants['MODEL']} and the number of dates is {len(dates)}"
+            f"MODEL is {constants['MODEL']} and the number of dates is {len(dates)}"
         )
 
 
 def has_fixed_size(constants):
-    """Return whether the network of a run takes only images of the size of its patches."""
+    """Return whether the network of a run takes images of one size only, that of its patches."""
     return constants.get("MODEL") == "segformer" or constants.get("FUSION") == "attention"
 
 
 def total_stride(constants, input_shape):
-    """Return the number of pixels of which the sides of an image must be multiples, for the network of a run.
+    """Return the number of pixels that must divide the sides of an image for the network of a run.
 
-    Of a network of fixed size, or whose constants are unknown, this is the side of its patches.
+    For a network of fixed size, or one whose constants are unknown, this is the side of its patches.
     """
     if has_fixed_size(constants) or constants.get("MODEL") != "unet" or "DEPTH" not in constants:
         return max(input_shape[:2])
-    return 32 if constants["ENCODER"] != "none" else 2 ** constants["DEPTH"]
+    return 32 if constants.get("ENCODER") else 2 ** constants["DEPTH"]
 
 
 def smaller_network(constants):
     """Return a hint to use a smaller U-Net on a CPU without bfloat16, or "" where it does not apply."""
-    large = constants["MODEL"] == "unet" and constants["ENCODER"] == "none" and constants["BASE_FILTERS"] > 24
+    large = constants["MODEL"] == "unet" and not constants["ENCODER"] and constants["BASE_FILTERS"] > 24
     if not large or has_gpu() or hardware_has_bfloat16():
         return ""
     return (

@@ -1,4 +1,4 @@
-"""The network that the constants of train.py describe."""
+"""Build the network that the constants of train.py describe."""
 
 from bands import date_groups
 from networks.encoders import DECODER_FILTERS, LITE0, build_encoder_unet
@@ -12,13 +12,13 @@ def build_network(constants, config):
     Args:
         constants: of train.py, {NAME: value}.
         config: of the run; only input_shape, bands, band_mean and band_variance are used. A run that started from
-            another normalises as that one, and has these statistics in `start`.
+            another normalises in the same way; `start` holds the statistics for this.
     """
-    known = config.get("start") or config
-    statistics = {"mean": known["band_mean"], "variance": known["band_variance"]}
+    normalised_by = config.get("start") or config
+    statistics = {"mean": normalised_by["band_mean"], "variance": normalised_by["band_variance"]}
     if constants["MODEL"] == "segformer":
         return build_segformer(config["input_shape"], constants["STRIDE"], constants["DROPOUT"], **statistics)
-    if constants["ENCODER"] != "none":
+    if constants["ENCODER"]:
         return build_encoder_unet(
             config["input_shape"],
             config["bands"],
@@ -43,14 +43,14 @@ def build_network(constants, config):
 
 
 def band_layers(constants):
-    """Return {name: number of other channels behind the bands} of the convolutions that the bands enter unmixed."""
+    """Return {name: number of channels after those of the bands} of the convolutions whose input holds the bands."""
     if constants["MODEL"] == "segformer":
         return {"stage0_patches": 0}
-    if constants["ENCODER"] != "none":
+    if constants["ENCODER"]:
         enlarge = constants["ENLARGE"]
         first = "stem_conv" if constants["ENCODER"] == LITE0 else "as_imagenet"
         return {first: 0, f"up{enlarge}_conv1": DECODER_FILTERS[enlarge]}
-    if constants["FUSION"] != "stack":  # the encoder sees one date; fine_tuning.check_bands wants the same bands
+    if constants["FUSION"] != "stack":  # the encoder sees one date; fine_tuning.check_bands requires the same bands
         return {}
     names = ("stem", "full_detail") if constants["STEM"] == 2 else ("down0_conv1", "down0_shortcut")
     return dict.fromkeys(names, 0)

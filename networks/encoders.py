@@ -1,8 +1,8 @@
-"""Encoders with ImageNet weights, and the U-Net whose encoder they are.
+"""Encoders with ImageNet weights, and a U-Net over such an encoder.
 
 EfficientNet-Lite0 (Tan & Le 2019, arXiv 1905.11946, with ReLU6 for swish and without squeeze and excitation) comes with
-the project: pretrained/README.md. The other networks of keras.applications work by their name; Keras downloads their
-weights on first use.
+the project: pretrained/README.md. A network of keras.applications is chosen by its name; Keras downloads its weights on
+first use.
 """
 
 import functools
@@ -28,7 +28,7 @@ LITE0_STAGES = (  # blocks, kernel size, stride of the first block, expansion, f
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
-# Mean and standard deviation of the red, green and blue of ImageNet, as values of 0 to 255 (torchvision's figures).
+# Mean and standard deviation of red, green and blue in ImageNet, for values of 0 to 255 (torchvision's figures).
 IMAGENET_MEAN, IMAGENET_SD = np.array([123.675, 116.28, 103.53]), np.array([58.395, 57.12, 57.375])
 STRIDES = (2, 4, 8, 16, 32)  # of the feature maps that the decoder uses, in pixels of the enlarged patch
 DECODER_FILTERS = {16: 128, 8: 96, 4: 64, 2: 32, 1: 16}  # of the decoder's level at each stride
@@ -39,17 +39,17 @@ def build_encoder_unet(
 ):
     """Build a U-Net over a pre-trained encoder, which takes bands as they are in the files.
 
-    The patch is enlarged (bilinear), because ImageNet's networks halve it at once and find objects of many pixels. The
-    decoder ends on the patch's own grid, where the normalised patch itself joins it.
+    The patch is enlarged (bilinear), because networks for ImageNet halve it at once and are made for objects of many
+    pixels. The last level of the decoder has the grid of the patch, and the normalised patch is one of its inputs.
 
     Args:
         input_shape: (height, width, bands). 32 must divide enlarge times height and width; they may be None.
-        bands: names of the bands. The kernels for red, green and blue go to the bands of those names (`true_colour`);
-            all other bands start with kernels of zero.
+        bands: names of the bands. Red, green and blue (`true_colour`) get the kernels of the encoder, all other bands
+            start with kernels of zero.
         encoder: efficientnet_lite0, or a name in keras.applications.
         enlarge: 1 or 2.
         dropout: share of the channels that are dropped at the bottom (spatial dropout).
-        mean, variance: see `unet.build_unet`. The encoder sees each band with the mean and variance that ImageNet has.
+        mean, variance: see `unet.build_unet`. They bring each band to the mean and variance of ImageNet.
 
     Returns:
         keras.Model: B x height x width x bands -> B x height x width x 1, float32 in [0, 1]. Its layer "encoder" holds
@@ -75,9 +75,9 @@ def build_encoder_unet(
     for stride in [stride for stride in DECODER_FILTERS if stride >= enlarge]:
         filters, level = DECODER_FILTERS[stride], f"up{stride}"
         x = layers.Conv2DTranspose(filters, 2, strides=2, name=f"{level}_resize")(x)
-        beside = [skips[STRIDES.index(stride)]] if stride > 1 else []
-        beside += [normalised] if stride == enlarge else []
-        x = layers.Concatenate(name=f"{level}_skip")([*beside, x])
+        inputs = [skips[STRIDES.index(stride)]] if stride > 1 else []
+        inputs += [normalised] if stride == enlarge else []
+        x = layers.Concatenate(name=f"{level}_skip")([*inputs, x])
         x = conv_block(x, filters, "plain", level)
     logit = layers.Conv2D(1, 1, dtype="float32", name="logit")(x)
     probability = layers.Activation("sigmoid", dtype="float32", name="probability")(logit)
@@ -87,7 +87,7 @@ def build_encoder_unet(
 def check_encoder(name, height, width):
     """Raise UserError if an encoder is unknown, cannot be downloaded, or has no maps that the decoder can use.
 
-    The network that this builds cannot be trained: its layers have the precision of the moment, not that of the run.
+    It builds the network to find out, and discards it: its layers have the current precision, not that of the run.
     """
     if name != LITE0:
         application_encoder(name, (height, width, 3), (0, 1, 2))
@@ -127,7 +127,7 @@ def lite0_maps(x):
 
 
 def _inverted_residual(x, name, kernel, stride, expansion, filters):
-    """Expand, convolve each channel by itself and project (Sandler et al. 2018, arXiv 1801.04381)."""
+    """Expand the channels, convolve each one alone and project (Sandler et al. 2018, arXiv 1801.04381)."""
     entering, channels = x, x.shape[-1]
     if expansion > 1:
         wide = layers.Conv2D(channels * expansion, 1, use_bias=False, name=f"{name}_expand_conv")
@@ -143,7 +143,7 @@ def _inverted_residual(x, name, kernel, stride, expansion, filters):
 
 
 def _conv_norm(x, name, convolution, relu=True):
-    """Apply a convolution, batch normalisation and, unless it is left out, ReLU6."""
+    """Apply a convolution, batch normalisation and, with `relu`, ReLU6."""
     x = layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=f"{name}_norm")(convolution(x))
     return layers.Activation("relu6", name=f"{name}_relu")(x) if relu else x
 
@@ -167,8 +167,8 @@ def load_lite0(model, colours=(0, 1, 2)):
 def application_encoder(name, input_shape, colours):
     """Build a network of keras.applications with its ImageNet weights: normalised bands -> maps at all STRIDES.
 
-    A 1 x 1 convolution comes first. It starts as the map from normalised red, green and blue to what the network was
-    trained on, so networks that are built for three bands take any number of them.
+    A 1 x 1 convolution comes first. It starts as the map from normalised red, green and blue to the values that the
+    network was trained on. So a network for three bands takes any number of them.
     """
     application = find_application(name)
     image = keras.Input(input_shape, name="normalised_bands")

@@ -13,8 +13,8 @@ def probabilities(model, images, tta=False):
     total = np.zeros(images.shape[:3], np.float32)
     for turn in turns:
         for step in (1, -1):
-            seen = np.ascontiguousarray(np.rot90(images, turn, axes=(1, 2))[:, :, ::step])
-            total += np.rot90(probabilities(model, seen)[:, :, ::step], -turn, axes=(1, 2))
+            turned = np.ascontiguousarray(np.rot90(images, turn, axes=(1, 2))[:, :, ::step])
+            total += np.rot90(probabilities(model, turned)[:, :, ::step], -turn, axes=(1, 2))
     return total / (2 * len(turns))
 
 
@@ -30,10 +30,10 @@ def predict(model, patches, indices, batch_size=32, tta=False, convert=None):
 
 
 def confusions(model, patches, indices, threshold, batch_size=32, convert=None):
-    """Count tp, fp, fn and tn of each of some patches at a threshold, each an array of len(indices)."""
+    """Count tp, fp, fn and tn of each patch at a threshold; return four arrays of len(indices)."""
     counts = []
-    for batch, _, found in predict(model, patches, indices, batch_size, convert=convert):
-        counts.append(confusion(patches.read_masks(batch), found >= np.float32(threshold)))
+    for batch, _, probability in predict(model, patches, indices, batch_size, convert=convert):
+        counts.append(confusion(patches.read_masks(batch), probability >= np.float32(threshold)))
     return tuple(np.concatenate(parts) for parts in zip(*counts, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The start of Keras: without its messages, with the memory and the kernels that suit it; and where bfloat16 pays.
+"""Import Keras without messages and with faster settings, and find out whether the hardware has bfloat16.
 
 Light to import: functions import Keras when they need it.
 """
@@ -15,8 +15,8 @@ from script import UserError, heed_interrupt
 def keep_freed_memory():
     """Make glibc keep freed memory: a training step frees hundreds of MB that the next step allocates again.
 
-    The system clears and maps every returned page again, which took a tenth of the time. See mallopt(3). Other C
-    libraries are left as they are.
+    Otherwise the system clears and maps every returned page again, which took a tenth of the time. See mallopt(3). With
+    other C libraries nothing changes.
     """
     with contextlib.suppress(AttributeError, OSError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -27,11 +27,11 @@ def keep_freed_memory():
 def import_keras():
     """Import Keras without TensorFlow's start-up messages, which would hide those of the script.
 
-    C++ code prints them before it reads the log level, so the error stream itself is closed during the import. Set
+    C++ code prints them before it reads the log level, so the error stream is redirected during the import. Set
     TF_CPP_MIN_LOG_LEVEL to see them. A failing import raises as usual.
 
-    TensorFlow enables its oneDNN kernels by itself only on processors with AVX512-VNNI. With AVX2 alone they train and
-    predict 1.4 times as fast as the others, so they are switched on unless TF_ENABLE_ONEDNN_OPTS is set.
+    TensorFlow enables its oneDNN kernels by default only on processors with AVX512-VNNI. On processors with AVX2 they
+    train and predict 1.4 times as fast as the others, so they are switched on unless TF_ENABLE_ONEDNN_OPTS is set.
     """
     keep_freed_memory()
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -64,10 +64,10 @@ def has_gpu():
 
 
 def hardware_has_bfloat16():
-    """Return whether to compute in bfloat16: on a GPU, or on a CPU with AVX512-BF16 or AMX, where it is the faster.
+    """Return whether to compute in bfloat16, which is faster on a GPU and on a CPU with AVX512-BF16 or AMX.
 
-    Not on a GPU under JAX: there the pre-trained network diverged within five steps (H100, JAX 0.11, Keras 3.15), while
-    it learnt in float32. The environment variable LANDSLIDE_BFLOAT16 overrides this: 0 for no, 1 for yes.
+    A GPU under JAX is an exception: the pre-trained network diverged within five steps (H100, JAX 0.11, Keras 3.15),
+    but learnt in float32. The environment variable LANDSLIDE_BFLOAT16 overrides this: 0 for no, 1 for yes.
     """
     answer = os.environ.get("LANDSLIDE_BFLOAT16", "")
     if answer:

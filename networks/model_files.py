@@ -1,4 +1,4 @@
-"""Saving and loading of models: with Keras's own layers on disk, adapted to the machine in memory.
+"""Save and load models: with Keras's own layers on disk, and with faster layers in memory.
 
 Light to import; functions import Keras when they are called.
 """
@@ -15,12 +15,12 @@ from script import UserError
 def save_model(model, path):
     """Save a model without optimizer and loss, compressed, so that it loads on any machine.
 
-    Kernels that are used in bfloat16 are rounded to it. This changes no prediction, and compression removes the zeros
-    that it leaves in float32, which halves the file.
+    Kernels that are used in bfloat16 are rounded to it. This changes no prediction, and halves the file, because the
+    zeros at the end of the rounded float32 values are compressed.
     """
     keras = import_keras()
     model = portable(model)
-    model.trainable = True  # what was frozen is a matter of one training
+    model.trainable = True  # which layers were frozen concerns only the training that is over
     in_float32 = keras.layers.BatchNormalization, keras.layers.LayerNormalization  # under any policy
     for layer in all_layers(model):
         if layer.compute_dtype == "bfloat16" and not isinstance(layer, in_float32):
@@ -38,9 +38,9 @@ def save_model(model, path):
 def load_model(folder, to_store=False):
     """Load `model.keras` of a run. Its first layer normalises: feed it bands as they are in the files.
 
-    It is to predict with: batch normalisation is folded into the convolutions (folding.py). Where the hardware has no
-    bfloat16 it computes in float32, which is faster than bfloat16 in software. With `to_store` it is as it was saved,
-    and can be saved again.
+    The model is for prediction: batch normalisation is folded into the convolutions (batch_norm_folding.py). On
+    hardware without bfloat16 it computes in float32, which is faster than bfloat16 in software. With `to_store` it
+    keeps the layers that were saved, and can be saved again.
 
     Raises:
         UserError: the file is missing or cannot be loaded.
@@ -54,22 +54,22 @@ def load_model(folder, to_store=False):
         raise UserError(f"{path} cannot be loaded ({first_line}): train the run again") from None
     if to_store:
         return fused(model)
-    from networks import folding
+    from networks import batch_norm_folding
 
-    return folding.fold(model, faster_layers(), None if hardware_has_bfloat16() else "float32")
+    return batch_norm_folding.fold(model, faster_layers(), None if hardware_has_bfloat16() else "float32")
 
 
 def fused(model, dtype=None):
     """Copy a model, with TensorFlow's fused kernel for batch normalisation if TensorFlow is the backend.
 
-    Keras computes batch normalisation in float32 from a dozen elementary operations; the fused kernel makes training
+    Keras computes batch normalisation in float32 with a dozen elementary operations; the fused kernel makes training
     1.5 times as fast. `dtype` replaces the precision policy of all layers.
     """
     return _rebuilt(model, faster_layers(), dtype)
 
 
 def faster_layers():
-    """Return {class of Keras: class of this project that computes the same in less time}; TensorFlow alone has any."""
+    """Return {class of Keras: faster class of this project with the same result}; empty without TensorFlow."""
     own = tensorflow_layers()
     return {import_keras().layers.BatchNormalization: own.FusedBatchNormalization} if own else {}
 
@@ -77,8 +77,8 @@ def faster_layers():
 def resized(model, size):
     """Copy a fully convolutional model for images of another (height, width), with its weights.
 
-    Both must be multiples of the model's total stride (architecture.total_stride), so that its halvings fit. They may
-    be None under TensorFlow: the copy then takes images of any such size.
+    Both must be multiples of the model's total stride (architecture.total_stride). Under TensorFlow they may be None:
+    the copy then takes images of any such size.
     """
     if tuple(model.input.shape[1:3]) == tuple(size):
         return model

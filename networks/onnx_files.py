@@ -1,4 +1,4 @@
-"""ONNX files of models: written by way of TensorFlow, and opened with onnxruntime."""
+"""ONNX files of models: written through TensorFlow, and opened with onnxruntime."""
 
 import json
 import warnings
@@ -11,7 +11,7 @@ OPSET = 17  # version of ONNX's operators; onnxruntime 1.12, the oldest that Dee
 
 
 def write_model(graph, path, about):
-    """Write a graph, a keras.Model `image` -> `probability`, as ONNX; about: {key: value}, kept in it as JSON."""
+    """Write a graph, a keras.Model `image` -> `probability`, as ONNX; about: {key: value}, its metadata, as JSON."""
     signature = [keras.InputSpec(shape=graph.input_shape, dtype="float32", name="image")]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Keras asks NumPy for np.object, for tf2onnx
@@ -23,7 +23,7 @@ def write_model(graph, path, about):
     output.name = "probability"
     for tensor in (*file.graph.input, output):
         for side, name in zip(tensor.type.tensor_type.shape.dim, ("batch", "height", "width"), strict=False):
-            if side.dim_param:  # unknown, under a number of tf2onnx
+            if side.dim_param:  # of unknown size, under a name that tf2onnx made up
                 side.dim_param = name
     onnx.helper.set_model_props(file, {key: json.dumps(value) for key, value in about.items()})
     onnx.save(file, path)

@@ -1,6 +1,6 @@
 """The transformer: SegFormer (Xie et al. 2021, arXiv 2105.15203), a hierarchical encoder with an all-MLP decoder.
 
-It uses only Keras's own layers, so a stored model needs nothing else to load. The constants are those of the smallest
+It uses only Keras's own layers, so a stored model loads without this module. The constants are those of the smallest
 variant, B0. Only the first and the last convolution depend on the number of bands and classes.
 """
 
@@ -40,15 +40,15 @@ def build_segformer(
     check_divisible(height, width, divisor(stride))
     image = keras.Input(input_shape, name="bands")
     x = normalisation(bands, mean, variance)(image)
-    stages, done = [], 0
+    stages, blocks_before = [], 0
     for stage, filters in enumerate(FILTERS):
         kernel, step = (7, stride) if stage == 0 else (3, 2)
         x = layers.Conv2D(filters, kernel, strides=step, padding="same", name=f"stage{stage}_patches")(x)
         x = layers.LayerNormalization(epsilon=1e-5, name=f"stage{stage}_patches_norm")(x)
         for block in range(BLOCKS[stage]):
-            rate = drop_path * done / (sum(BLOCKS) - 1)
+            rate = drop_path * blocks_before / (sum(BLOCKS) - 1)
             x = transformer_block(x, HEADS[stage], REDUCTION[stage], rate, f"stage{stage}_block{block}")
-            done += 1
+            blocks_before += 1
         x = layers.LayerNormalization(epsilon=1e-6, name=f"stage{stage}_norm")(x)
         stages.append(x)
 
@@ -78,8 +78,8 @@ def divisor(stride):
 def transformer_block(x, heads, reduction, drop_path, name):
     """Apply attention over the whole patch, then a mix-FFN: two dense layers around a 3 x 3 depthwise convolution.
 
-    The convolution replaces position codes. Each branch is added to its input; with probability `drop_path` a patch
-    skips the branch. x: B x h x w x filters; the result has the same shape.
+    The convolution replaces position codes. Each branch is added to its input; with probability `drop_path` it is
+    skipped for a patch. x: B x h x w x filters; the result has the same shape.
     """
     height, width, filters = x.shape[1:]
 

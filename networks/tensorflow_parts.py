@@ -1,4 +1,4 @@
-"""What only TensorFlow can do: its layers with faster kernels or for images of any size, and SavedModels."""
+"""Parts that need TensorFlow: layers with faster kernels or for images of any size, and SavedModels."""
 
 import keras
 import numpy as np
@@ -25,14 +25,14 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 
 class FreeUpSampling(keras.layers.UpSampling2D):
-    """Upsampling of images whose size is known only when they come: Keras's own cannot be traced for them."""
+    """Upsampling of images whose size is unknown when the model is traced, for which Keras's own layer fails."""
 
     def call(self, inputs):
         return tf.image.resize(inputs, tf.shape(inputs)[1:3] * tf.constant(self.size), self.interpolation)
 
 
 def write_model(graph, path, about):
-    """Write a graph as a SavedModel, whose input is `image`; it has no place for what is known `about` it.
+    """Write a graph as a SavedModel with the input `image`; the format cannot hold the metadata `about`.
 
     Raises:
         UserError: TensorFlow cannot write it; a full disk, for example.

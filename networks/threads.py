@@ -1,11 +1,11 @@
-"""Threads beside the network: one reads ahead of it, one writes behind it."""
+"""Threads that work while the network computes: one reads the next input, one writes the last output."""
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
 
 def prefetch(function, items):
-    """Yield function(item) for each item; a thread computes the next one meanwhile."""
+    """Yield function(item) for each item, while a thread computes the next one."""
     with ThreadPoolExecutor(1) as thread:
         waiting = deque()
         for item in items:
@@ -17,7 +17,7 @@ def prefetch(function, items):
 
 
 class BackgroundWriter:
-    """Call `function` in a thread; each call waits for the one before it and raises its error."""
+    """Calls `function` in a thread; each call waits for the previous one and raises its error."""
 
     def __init__(self, function):
         self.function, self.thread, self.last = function, ThreadPoolExecutor(1), None

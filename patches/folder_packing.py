@@ -1,4 +1,4 @@
-"""A folder of patches, checked and packed: every patch goes one way, from its files into the cache."""
+"""Check all patches of a folder and pack them into a cache."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from patches.reading import Fault, common_format, read_patch
 from script import UserError, progress
 
 FAULTS_SHOWN = 20
-FAR = 20  # ranges of all other images that a value may lie beyond them
-SOON = 64  # patches after which packing starts again with float32 if float16 is too coarse
+FAR = 20  # a value may lie outside the range of all other images by this many times that range
+SOON = 64  # number of patches after which packing starts again with float32 if float16 is too coarse
 
 
 def pack_folder(data_dir, entries, faults, folder, key, skip_bad, options):
     """Read and check every patch of a folder and write the cache; without `skip_bad` only if there is no fault.
 
     Args:
-        data_dir: of the patches. entries, faults: of `layouts.find_patches`. folder: of the cache. key: identifies the
-            state of the files. skip_bad: leave unusable files out. options: reading.ReadOptions.
+        data_dir: folder of the patches. entries, faults: see `layouts.find_patches`. folder: of the cache. key: hash
+            that identifies the state of the files. skip_bad: leave unusable files out. options: reading.ReadOptions.
 
     Returns:
         dict: the record of the cache, whose `faults` lists what cannot be used.
@@ -29,7 +29,7 @@ def pack_folder(data_dir, entries, faults, folder, key, skip_bad, options):
     """
     patch_format = common_format(entries, options)
     stored = HALF if patch_format.dtype == np.float32 else patch_format.dtype
-    late = []  # faults that only all patches together show
+    late = []  # faults that show only when all patches are compared
     while True:
         left = [entry for entry in entries if not names_of(entry, data_dir) & dict(late).keys()]
         with PackWriter(folder, patch_format.dtype, stored, len(left) * patch_format.values) as writer:
@@ -38,18 +38,18 @@ def pack_folder(data_dir, entries, faults, folder, key, skip_bad, options):
             if writer.coarse:
                 stored = patch_format.dtype
                 continue
-            if skip_bad and (new := packing.late_faults()):  # rare, so the others are simply read again
+            if skip_bad and (new := packing.late_faults()):  # rare, so all others are read again
                 late += new
                 continue
             return packing.finish([*faults, *late], key, skip_bad)
 
 
 class FolderPacking:
-    """Patches of a folder on their way into a cache, and what all of them together tell.
+    """Packs the patches of a folder one by one, and compares them with each other.
 
     Args:
-        data_dir: of the folder. options: ReadOptions. patch_format: PatchFormat that all must share. writer: open
-            PackWriter.
+        data_dir: folder of the patches. options: ReadOptions. patch_format: PatchFormat that all must have. writer:
+            open PackWriter.
 
     Attributes:
         kept: entries of the patches that were packed. faults: (name, fault) of the others.
@@ -58,17 +58,17 @@ class FolderPacking:
     def __init__(self, data_dir, options, patch_format, writer):
         self.data_dir, self.options, self.patch_format, self.writer = data_dir, options, patch_format, writer
         self.kept, self.faults, self.extremes, self.rule = [], [], [], MaskRule()
-        self.stated = None  # by the first file that can be read
-        self.passing = False  # whether a fault may be gone the next time
+        self.stated = None  # bands and values as the first readable file states them, see reading.Patch
+        self.temporary = False  # whether a fault may be gone the next time
 
     def add_all(self, entries):
-        """Pack patches, until float16 turns out to be too coarse."""
+        """Pack patches; stop early if float16 turns out to be too coarse."""
         for entry in progress(entries, f"packing {len(entries)} patches"):
             try:
                 self.add(entry)
             except Fault as fault:
                 self.faults.append((relative(getattr(fault, "path", entry.image), self.data_dir), str(fault)))
-                self.passing |= fault.passing
+                self.temporary |= fault.temporary
             if len(self.kept) == SOON and self.writer.coarse:
                 return
 
@@ -79,7 +79,7 @@ class FolderPacking:
         if patch.stated != self.stated:
             both = patch.stated, self.stated
             own, first = (" ".join((*each.get("bands", ()), each.get("values", ""))) for each in both)
-            raise Fault(f"says that it holds {own}, the first {first}")
+            raise Fault(f"states the bands and values {own}, the first file {first}")
         if patch.labels:
             self.rule.add(patch.labels, relative(entry.mask, self.data_dir))
             mask, undecided, _ = patch.labels
@@ -90,18 +90,18 @@ class FolderPacking:
         self.kept.append(entry)
 
     def late_faults(self):
-        """List (name, fault) that only all patches together show: masks and images unlike the others."""
-        return self.rule.faults() + far_off(self.kept, np.array(self.extremes), self.data_dir)
+        """List (name, fault) of masks and images that differ from all others."""
+        return self.rule.faults() + outlier_faults(self.kept, np.array(self.extremes), self.data_dir)
 
     def finish(self, faults, key, skip_bad):
-        """Complete the cache and return its record; without `skip_bad`, a cache with faults is not kept."""
+        """Complete the cache and return its record; without `skip_bad`, a cache with faults is not written."""
         faults = [*faults, *self.faults, *([] if skip_bad else self.late_faults())]
         writer, count = self.writer, len(self.kept)
         if count:
             writer.settle(self.patch_format.shape, self.rule.high_is_landslide)
         gaps = f"{len(writer.gaps)} of {count} patches have pixels without data"
         record = writer.record(
-            key=None if self.passing else key,  # a locked file is sound tomorrow, and its size and time are the same
+            key=None if self.temporary else key,  # a locked file is readable later, with the same size and time
             shape=self.patch_format.shape,
             names=[entry.name for entry in self.kept],
             numbers=[entry.number for entry in self.kept],
@@ -120,7 +120,7 @@ class FolderPacking:
 
 
 def describe_faults(data_dir, faults):
-    """Write the text of a UserError that lists faults: one line for one, a list for several."""
+    """Return the text of a UserError that lists faults: one line for one fault, a list for several."""
     if len(faults) == 1:
         name, fault = faults[0]
         return f"{Path(data_dir, name)}: {fault} (or leave it out with --skip-bad)"
@@ -142,22 +142,22 @@ def relative(path, data_dir):
 
 
 def extremes(patch):
-    """Return the smallest and largest value of each band where there is data: 2 x bands, float64."""
+    """Return the smallest and largest value of each band over the pixels with data: 2 x bands, float64."""
     pixels = patch.image.reshape(-1, patch.image.shape[2]) if patch.gap is None else patch.image[~patch.gap]
     return pixels.min(0).astype(float), pixels.max(0).astype(float)
 
 
-def far_off(entries, limits, data_dir):
-    """Find images that lie more than FAR times the range of all others away from them, as damaged values do.
+def outlier_faults(entries, limits, data_dir):
+    """List (name, fault) of images with a value more than FAR times the range of all others away from these.
 
-    limits: N x 2 x bands, of `extremes`. Returns [(name, fault), ...].
+    Such values come from damaged files. limits: N x 2 x bands, see `extremes`.
     """
     if len(entries) < 10:
         return []
     low, high = np.sort(limits[:, 0], axis=0), np.sort(limits[:, 1], axis=0)
     faults = []
     for entry, (least, most) in zip(entries, limits, strict=True):
-        # the limits of the others: the second where this image holds the first
+        # the limits of the other images: the second smallest value where this image has the smallest one
         below = np.where(least == low[0], low[1], low[0])
         above = np.where(most == high[-1], high[-2], high[-1])
         reach = FAR * np.maximum(above - below, 1e-6)

@@ -1,30 +1,30 @@
-"""Pictures as patches: PNG, TIFF, JPEG and WebP, read with what their palettes, alpha bands and no-data tags say."""
+"""Pictures as patches: PNG, TIFF, JPEG and WebP, with their palettes, alpha bands and no-data tags applied."""
 
 import contextlib
 import warnings
 
 import numpy as np
 
-# What programs write where there is no data, also without a tag: GDAL and QGIS, ArcGIS, elevation models.
+# Values that GDAL, QGIS, ArcGIS and elevation models write for pixels without data, often without a tag.
 FILLS = (-9999.0, -32768.0, float(np.finfo(np.float32).min))
 
 
 class NotAPicture(Exception):
-    """A file that is no picture, or none that can be a patch or a mask; the text says why."""
+    """A file that is not a picture, or that cannot be a patch or a mask; the text gives the reason."""
 
 
 def read(path, bands=0):
     """Read a picture with the values of its file, palettes expanded.
 
-    An alpha band is not a band of the image: where it is 0 there is no data. GDAL takes the fourth band of an 8-bit
-    TIFF for alpha whatever it holds. It is one only if it holds nothing but 0 and 255 and is not needed.
+    An alpha band is not a band of the image: pixels where it is 0 hold no data. GDAL takes the fourth band of any 8-bit
+    TIFF for alpha. It counts as alpha only if it holds nothing but 0 and 255 and is not one of the needed bands.
 
     Args:
         path: of the file.
         bands: number of bands that are needed; 0: unknown.
 
     Returns:
-        (image height x width x bands, gap height x width bool: where there is no data).
+        (image height x width x bands, gap height x width bool: pixels without data).
 
     Raises:
         NotAPicture: GDAL cannot read it.
@@ -43,22 +43,23 @@ def read(path, bands=0):
 
 
 def read_mask(path):
-    """Read the values of a mask, for `mask_values.understood`.
+    """Read the values of a mask, for `mask_values.as_labels`.
 
-    Of palettes and colours, black is 0 and the only other colour is landslide, 1. A picture of one colour with
-    transparent parts is a mask by its alpha band. A tag that 0 is no data is that of a program that burnt polygons.
+    In palettes and colours, black is 0, and the only other colour is landslide, 1. In a picture of one colour with
+    transparent parts, the opaque parts are landslide. A tag that calls 0 no data is ignored: programs that burn
+    polygons into a raster write it.
 
     Returns:
-        (values height x width, in the type of the file; unlabelled, bool: where its tag or alpha band says so).
+        (values height x width, in the type of the file; unlabelled, bool: by its tag or alpha band).
 
     Raises:
         NotAPicture: GDAL cannot read it, or it has several colours.
     """
     with opened(path) as file:
         colours, alpha, gap = _parts(file)
-        palette, burnt = _has_palette(file), file.nodata == 0
-    even = (colours == colours[:1, :1]).all()
-    if even and alpha is not None and (alpha != alpha[0, 0]).any():
+        palette, zero_tag = _has_palette(file), file.nodata == 0
+    one_colour = (colours == colours[:1, :1]).all()
+    if one_colour and alpha is not None and (alpha != alpha[0, 0]).any():
         return (alpha > 127).astype(np.uint8), np.zeros(alpha.shape, bool)
     values = colours[..., 0]
     if palette or (colours != colours[..., :1]).any():
@@ -66,17 +67,17 @@ def read_mask(path):
         if different.any(1).sum() > 1:
             raise NotAPicture("is coloured, not a mask of 0 and 1 or 0 and 255")
         values = colours.any(-1).astype(np.uint8)
-    unlabelled = np.zeros_like(gap) if burnt else gap
+    unlabelled = np.zeros_like(gap) if zero_tag else gap
     return values, unlabelled if alpha is None else unlabelled | (alpha == 0)
 
 
 def _has_palette(file):
-    """Return whether a raster holds numbers of the colours in a palette."""
+    """Return whether a raster holds indices of a palette."""
     return file.colorinterp[0].name == "palette"
 
 
 def _parts(file):
-    """Read an open raster: (bands or colours H x W x bands, alpha H x W or None, H x W bool: no data by its tag)."""
+    """Read an open raster: (bands or colours H x W x bands, alpha H x W or None, H x W bool: no data by the tag)."""
     values = np.moveaxis(file.read(), 0, -1)
     alpha, gap = None, np.zeros(values.shape[:2], bool)
     flags = [[flag.name for flag in each] for each in file.mask_flag_enums]
@@ -120,15 +121,15 @@ def resampled(image, size):
     from affine import Affine
     from rasterio.warp import Resampling, reproject
 
-    found = np.empty((image.shape[2], *size), image.dtype)
+    bands = np.empty((image.shape[2], *size), image.dtype)
     frames = [Affine.scale(1 / width, 1 / height) for height, width in (image.shape[:2], size)]
     reproject(
         np.ascontiguousarray(np.moveaxis(image, -1, 0)),
-        found,
+        bands,
         src_transform=frames[0],
         dst_transform=frames[1],
-        src_crs="EPSG:3857",  # any CRS, the same for both
+        src_crs="EPSG:3857",  # any CRS does, if it is the same for both
         dst_crs="EPSG:3857",
         resampling=Resampling.bilinear,
     )
-    return np.moveaxis(found, 0, -1)
+    return np.moveaxis(bands, 0, -1)

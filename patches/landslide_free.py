@@ -1,7 +1,7 @@
 """Ground without landslides: folders of pictures or patches, of any size and without masks, packed as patches.
 
-A model that has only seen patches with landslides finds them everywhere. All pixels of these folders are background:
-training mixes them into each batch, and every stage counts the false alarms on those held out.
+A model that was trained only on patches with landslides predicts them everywhere. All pixels of these folders are
+background: training mixes them into each batch, and every stage counts the false alarms on held-out ones.
 """
 
 import hashlib
@@ -19,14 +19,14 @@ from script import UserError, progress
 
 SUFFIXES = (*HDF5, *PICTURES, ".webp")
 LEAST = 32  # pixels a side: smaller pictures, and smaller rests of a cut picture, show too little ground
-FRACTIONS = (0.8, 0.1, 0.1)  # shares of the sources for training, validation and test
+FRACTIONS = (0.8, 0.1, 0.1)  # of the sources for training, validation and test
 
 
 def open_landslide_free(folders, patch_format, cache_dir="results/cache"):
     """Find, check and pack landslide-free ground, or open the cache if no file has changed since.
 
-    Pictures larger than a patch are cut into patches; what is smaller than a patch lies in its top left corner and is
-    mirrored beyond. Equal patches are kept once.
+    Pictures larger than a patch are cut into patches. A smaller picture, or a smaller rest, lies in the top left corner
+    of a patch, and the remainder of the patch is its mirror image. Equal patches are kept once.
 
     Args:
         folders: folders that hold pictures (PNG, TIFF, JPEG, WebP) or HDF5 patches (`img`), at any depth.
@@ -34,8 +34,8 @@ def open_landslide_free(folders, patch_format, cache_dir="results/cache"):
         cache_dir: where packed folders are kept.
 
     Returns:
-        packing.Patches whose masks are all 0. `own_splits` are split by source, `extents` the part of each patch that
-        is not mirrored. None without folders.
+        packing.Patches whose masks are all 0, or None without folders. `own_splits` depend on the name of the source
+        alone, `extents` give the part of each patch that is not mirrored.
 
     Raises:
         UserError: a folder holds no pictures, or a file cannot be used.
@@ -54,15 +54,16 @@ def open_landslide_free(folders, patch_format, cache_dir="results/cache"):
     return Patches(" ".join(map(str, folders)), folder, record, patch_format.bands, patch_format.file_bands)
 
 
-def join(patches, landslide_free, count, share, seed=0):
+def join(patches, landslide_free, validation_count, share, seed=0):
     """Join landslide-free ground to the patches that a network is trained on.
+
+    Validation gets the same share of landslide-free ground as training, so that an epoch with few false alarms is kept.
 
     Args:
         patches, landslide_free: packing.Patches.
-        count: patches of the validation split. As much landslide-free ground is added to it as training has, so that
-            the epoch that is kept is one with few false alarms.
-        share: of landslide-free ground in a batch.
-        seed: of the choice for validation.
+        validation_count: number of patches in the validation split.
+        share: share of landslide-free ground in a batch.
+        seed: of the draw for validation.
 
     Returns:
         (packing.JoinedPatches, positions of landslide-free training patches, positions of those for validation).
@@ -70,11 +71,12 @@ def join(patches, landslide_free, count, share, seed=0):
     Raises:
         UserError: there are too few pictures for three splits.
     """
-    places = {split: len(patches) + np.flatnonzero(landslide_free.own_splits == split) for split in SPLITS}
-    if not all(map(len, places.values())):
+    positions = {split: len(patches) + np.flatnonzero(landslide_free.own_splits == split) for split in SPLITS}
+    if not all(map(len, positions.values())):
         raise UserError("--landslide-free-dirs: too few pictures to split into training, validation and test")
-    held_out = np.random.default_rng(seed).permutation(places["validation"])[: round(count * share / (1 - share))]
-    return JoinedPatches(patches, landslide_free), places["train"], np.sort(held_out)
+    count = round(validation_count * share / (1 - share))
+    held_out = np.random.default_rng(seed).permutation(positions["validation"])[:count]
+    return JoinedPatches(patches, landslide_free), positions["train"], np.sort(held_out)
 
 
 def find_pictures(folder):
@@ -90,14 +92,14 @@ def find_pictures(folder):
 
 def pack(files, patch_format, folder, key):
     """Cut all files to patches and write the cache; return its record."""
-    names, extents, seen, shape = [], [], set(), patch_format.shape
+    names, extents, contents, shape = [], [], set(), patch_format.shape
     mask = np.zeros(shape[:2], np.uint8)
     with PackWriter(folder, patch_format.dtype) as writer:
         for name, path in progress(files, f"packing {len(files)} landslide-free pictures"):
             for corner, image, extent in tiles(*read_image(path, patch_format), shape[:2]):
                 content = content_hash(image)
-                if content not in seen:
-                    seen.add(content)
+                if content not in contents:
+                    contents.add(content)
                     writer.add(name, image, mask)
                     names.append(f"{name}@{corner[0]},{corner[1]}" if any(corner) else name)
                     extents.append(extent)
@@ -116,7 +118,7 @@ def pack(files, patch_format, folder, key):
 
 
 def read_image(path, patch_format):
-    """Read a picture or patch: (height x width x bands as it is kept, height x width bool: where there is no data).
+    """Read a picture or patch: (image height x width x bands, gap height x width bool: pixels without data).
 
     Raises UserError that names the file.
     """
@@ -151,11 +153,11 @@ def tiles(image, gap, size):
 
 
 def source(name):
-    """Return what a patch was cut from: crops named NAME_ROW_COLUMN, and all patches of one file, share a source."""
+    """Return the source of a patch: one for all crops NAME_ROW_COLUMN of a picture, and for all patches of a file."""
     return re.sub(r"(?<=\d)_\d+_\d+$", "", name.split("@")[0].rsplit(".", 1)[0])
 
 
 def split_of(source):
-    """Assign a source to a split, by its name alone: adding files moves no other file."""
-    place = int.from_bytes(hashlib.blake2b(source.encode(), digest_size=4).digest(), "big") / 2**32
-    return SPLITS[int(np.searchsorted(np.cumsum(FRACTIONS)[:-1], place, side="right"))]
+    """Return the split of a source. It depends on the name alone, so adding files changes no other split."""
+    number = int.from_bytes(hashlib.blake2b(source.encode(), digest_size=4).digest(), "big") / 2**32  # from 0 to 1
+    return SPLITS[int(np.searchsorted(np.cumsum(FRACTIONS)[:-1], number, side="right"))]

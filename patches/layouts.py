@@ -13,7 +13,7 @@ from script import UserError
 
 SPLITS = ("train", "validation", "test")
 # Published layouts: {split: (image folder, mask folder)}; split "" is a folder without splits of its own. Folders are
-# known by the words of their names, so others of the same kind are found, too: val/Images with val/Labels.
+# recognised by the words in their names, so similar layouts work, too: val/Images with val/Labels.
 LAYOUTS = {
     "flat": {"": ("images", "masks")},
     "official": {
@@ -26,7 +26,7 @@ LAYOUTS = {
     "flat, img and mask": {"": ("img", "mask")},
     "flat, image and mask": {"": ("image", "mask")},
 }
-WORDS = {  # what a word in the name of a folder says; in the name of a file, the last two rows
+WORDS = {  # meanings of the words in the name of a folder; in the name of a file, only the last two count
     "train": ("train", "training", "traindata"),
     "validation": ("validation", "valid", "val", "validdata", "valdata", "validationdata"),
     "test": ("test", "testing", "testdata"),
@@ -66,28 +66,32 @@ def find_patches(data_dir, with_masks=True):
 
     Without `with_masks`, all images are listed, and their masks are ignored.
 
-    Returns (entries, faults): faults is a list of (name, what is wrong). Patches of a split without a mask folder (such
-    as the competition's test images) have no masks. A mask without an image is not a fault. Raises NoPatches if the
-    folder holds no patches, and UserError if it holds them in more than one layout.
+    Returns:
+        (entries, faults): faults is a list of (name, what is wrong). Patches of a split without a mask folder (such as
+        the competition's test images) have no masks. A mask without an image is not a fault.
+
+    Raises:
+        NoPatches: the folder holds no patches.
+        UserError: it holds them in more than one layout.
     """
     data_dir = Path(data_dir)
-    found = find_folders(data_dir)
-    images = {split: folders for (split, kind), folders in found.items() if kind == "image"}
-    if not images and (series_found := find_series(data_dir, with_masks))[0]:
-        return series_found
+    folders = find_folders(data_dir)
+    images = {split: names for (split, kind), names in folders.items() if kind == "image"}
+    if not images and (series := find_series(data_dir, with_masks))[0]:
+        return series
     if not images:
-        raise NoPatches(f"{data_dir}: no patches found. {what_is_there(data_dir)}")
-    several = [folder for folders in images.values() if len(folders) > 1 for folder in folders]
+        raise NoPatches(f"{data_dir}: no patches found. {contents_text(data_dir)}")
+    several = [name for names in images.values() if len(names) > 1 for name in names]
     if len(images) > 1 and "" in images:
-        several = [folder for folders in images.values() for folder in folders]
+        several = [name for names in images.values() for name in names]
     if several:
-        names = ", ".join(sorted(several))
-        raise UserError(f"{data_dir} holds patches in more than one layout ({names}): leave only one there")
+        listed = ", ".join(sorted(several))
+        raise UserError(f"{data_dir} holds patches in more than one layout ({listed}): leave only one there")
 
     entries, faults = [], []
     for split in sorted(images, key=("", *SPLITS).index):
         (image_folder,) = images[split]
-        mask_folders = found.get((split, "mask"), []) if with_masks else []
+        mask_folders = folders.get((split, "mask"), []) if with_masks else []
         if len(mask_folders) > 1:
             raise UserError(f"{data_dir} holds masks in {' and '.join(mask_folders)}: leave only one there")
         files = list_files(data_dir, image_folder)
@@ -104,42 +108,42 @@ def find_patches(data_dir, with_masks=True):
 
 def find_folders(data_dir):
     """Find folders of images and of masks, up to two levels down: {(split or "", image or mask): [folder, ...]}."""
-    found = {}
-    for folder in sorted([*data_dir.glob("*/"), *data_dir.glob("*/*/")]):
-        name = folder.relative_to(data_dir).as_posix()
+    folders = {}
+    for path in sorted([*data_dir.glob("*/"), *data_dir.glob("*/*/")]):
+        name = path.relative_to(data_dir).as_posix()
         meanings = [MEANING.get(word) for word in re.split(r"[/_ -]+", name.lower())]
         kinds = [meaning for meaning in meanings if meaning in ("image", "mask")]
         splits = [meaning for meaning in meanings if meaning in SPLITS]
         known = None not in meanings and len(kinds) == 1 and len(splits) < 2
         if known and list_files(data_dir, name):
-            found.setdefault((splits[0] if splits else "", kinds[0]), []).append(name)
-    return found
+            folders.setdefault((splits[0] if splits else "", kinds[0]), []).append(name)
+    return folders
 
 
-def left_aside(data_dir, entries):
+def unused_folders(data_dir, entries):
     """List folders with files that look like patches but that `find_patches` does not use: [(folder, files), ...]."""
     data_dir = Path(data_dir)
     used = {path.parent for entry in entries for path in (entry.image, entry.mask) if path}
-    others = Counter()
+    counts = Counter()
     for path in data_dir.rglob("*"):
         hidden = path.name.startswith((".", "split_"))  # the last are pictures of make_patches.py
         if path.suffix.lower() in (*HDF5, *PICTURES) and path.parent not in used and not hidden:
-            others[path.parent.relative_to(data_dir).as_posix()] += 1
-    return sorted(others.items())
+            counts[path.parent.relative_to(data_dir).as_posix()] += 1
+    return sorted(counts.items())
 
 
-def what_is_there(data_dir):
-    """Say what was sought and what a folder without patches holds instead."""
-    sought = (
-        "Sought: .h5, .png or .tif files in images/ and masks/, in TrainData/img/ and TrainData/mask/, in "
+def contents_text(data_dir):
+    """Return a text that lists the known layouts, and what a folder without patches holds instead."""
+    layouts = (
+        "Expected: .h5, .png or .tif files in images/ and masks/, in TrainData/img/ and TrainData/mask/, in "
         "images/train/ and masks/train/ or in train/images/ and train/masks/, or series (.nc)"
     )
     if not data_dir.is_dir():
-        return f"{sought}. There is no such folder"
-    others = [f"{folder}/ ({count} files)" for folder, count in left_aside(data_dir, [])]
+        return f"{layouts}. There is no such folder"
+    unknown = [f"{folder}/ ({count} files)" for folder, count in unused_folders(data_dir, [])]
     folders = [path.name + "/" for path in sorted(data_dir.iterdir()) if path.is_dir()]
-    there = "patches in " + ", ".join(others[:5]) if others else ", ".join(folders[:10]) or "nothing"
-    return f"{sought}. Found: {there}"
+    contents = "patches in " + ", ".join(unknown[:5]) if unknown else ", ".join(folders[:10]) or "nothing"
+    return f"{layouts}. Found: {contents}"
 
 
 def list_files(data_dir, folder):
@@ -150,14 +154,14 @@ def list_files(data_dir, folder):
 
 def find_series(data_dir, with_masks):
     """List (entries, faults) of the series in a folder, in its s2/ and one folder below; each is its own mask."""
-    entries, faults, seen = [], [], {}
+    entries, faults, names = [], [], {}
     files = [path for pattern in ("*", "s2/*", "s2/*/*") for path in data_dir.glob(pattern + SERIES)]
     for path in sorted(path for path in files if not path.name.startswith(".")):
         name = path.relative_to(data_dir).as_posix()
-        if path.stem in seen:
-            faults.append((name, f"has the same name as {seen[path.stem]}"))
+        if path.stem in names:
+            faults.append((name, f"has the same name as {names[path.stem]}"))
         else:
-            seen[path.stem] = name
+            names[path.stem] = name
             entries.append(Entry(name, path.stem, "", path, path if with_masks else None))
     return entries, faults
 
@@ -176,20 +180,21 @@ def pair(images, masks, data_dir, faults):
     folders = [[names[path] for path in images], [names[path] for path in masks]]
     complete = not masks or set(folders[0]) <= set(folders[1])
     by_number = all(differ_in_one_number(folder) for folder in folders) and (not complete or unique_numbers(folders[0]))
-    kind, first = "number" if by_number else "name", []
+    kind, paths_by_key = "number" if by_number else "name", []
     for files in (images, masks):
-        seen = {}
+        paths = {}
         for path in files:
             name, key = path.relative_to(data_dir).as_posix(), last_number(names[path]) if by_number else names[path]
             if key is None:
                 if not complete or files is images:
                     faults.append((name, "no number in the name to pair image and mask by"))
-            elif key in seen:
-                faults.append((name, f"has the same {kind} as {seen[key].name}"))
+            elif key in paths:
+                faults.append((name, f"has the same {kind} as {paths[key].name}"))
             else:
-                seen[key] = path
-        first.append(seen)
-    return [(key, path, first[1].get(key)) for key, path in sorted(first[0].items())]
+                paths[key] = path
+        paths_by_key.append(paths)
+    image_paths, mask_paths = paths_by_key
+    return [(key, path, mask_paths.get(key)) for key, path in sorted(image_paths.items())]
 
 
 def plain_name(path):

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import json
 import mmap
-import os
 import shutil
 from pathlib import Path
 
@@ -12,30 +11,31 @@ import numpy as np
 
 from bands import band_columns, band_names
 from mask_values import LANDSLIDE
-from records import write_json
+from records import atomic_folder, write_json
 from script import UserError
 
-PACK_FORMAT = 5  # raise it when the content of a cache changes: caches of another format are rebuilt
+PACK_FORMAT = 6  # raise it when the content of a cache changes: caches of another format are rebuilt
+RECORD = "pack.json"  # in the folder of a cache
 HALF = np.dtype(np.float16)
-COARSE = 0.002  # root mean square error of float16, in standard deviations of a band, from which on it is not used
-SAMPLED = 7  # one pixel of so many tells that error; all would take longer than packing
+COARSE = 0.002  # root mean square error of float16, in standard deviations of a band, above which it is not used
+SAMPLED = 7  # the error is estimated from every 7th pixel; from all, it would take longer than packing
 
 
 class Patches:
-    """All patches of a folder, packed in memory-mapped arrays, with a choice of bands.
+    """All patches of a folder, packed in memory-mapped arrays, of which some bands are read.
 
     Attributes:
         names: path of each image inside the data folder, the key of split.csv and per_image.csv.
         numbers, own_splits: number and the folder's own split ("" if none) of each patch.
-        images: N x H x W x all bands of the files, in file units; float16 where that is fine enough for float32.
-        dtype: that they were read with: str. masks: N x H x W, uint8 0/1.
-        labelled: N bool, False where there is no mask (masks then hold 255).
-        file_bands, bands: names of all bands and of the chosen ones.
-        values: what the files say that their values are, see bands.value_unit; None if they do not say.
-        dates: number of dates chosen from each series; 0 if the files are no series.
+        images: N x H x W x all bands of the files, in file units; float16 instead of float32 if that is precise enough.
+        dtype: name of the type that they were read with. masks: N x H x W, uint8 0, 1 or 255 (not labelled).
+        labelled: N bool, False for patches without a mask, whose masks hold 255.
+        file_bands, bands: names of all bands of the files, and of those that are read.
+        values: unit that the files state for their values, see bands.value_unit; None if they state none.
+        dates: number of dates of each series; 0 if the files are no series.
         extents: N x 2, rows and columns of each patch that its file covers; the rest is mirrored.
         left_out: (name, fault) of patches that skip_bad left out.
-        notes: lines that say what is unusual about the folder.
+        notes: lines about what is unusual in the folder.
         digest: hash of the content, which identifies a copy of the folder. contents: hash of each image.
     """
 
@@ -43,8 +43,7 @@ class Patches:
         self.data_dir = Path(data_dir)
         self.names, self.numbers = record["names"], np.array(record["numbers"])
         self.own_splits, self.labelled = np.array(record["splits"]), np.array(record["labelled"])
-        self.left_out, self.digest = record["faults"], record["digest"]
-        self.notes = record.get("notes", [])
+        self.left_out, self.digest, self.notes = record["faults"], record["digest"], record["notes"]
         self.contents = np.array(record["contents"])
         shape = (len(self.names), *record["shape"])
         with open(folder / "images.raw", "rb") as images, open(folder / "masks.raw", "rb") as masks:
@@ -52,10 +51,9 @@ class Patches:
             mask_pages = mmap.mmap(masks.fileno(), 0, access=mmap.ACCESS_READ)
         self.images, self.dtype = np.frombuffer(self._pages, record["stored"]).reshape(shape), record["dtype"]
         self.masks = np.frombuffer(mask_pages, np.uint8).reshape(shape[:3])
-        self.extents = np.array(record.get("extents") or [shape[1:3]] * len(self.names))
-        self.dates = record.get("dates", 0)
-        self.file_bands = file_bands or tuple(record.get("bands", ())) or band_names(shape[3], self.dates)
-        self.values = record.get("values")
+        self.extents = np.array(record["extents"] or [shape[1:3]] * len(self.names))
+        self.dates, self.values = record["dates"], record["values"]
+        self.file_bands = file_bands or tuple(record["bands"]) or band_names(shape[3], self.dates)
         self._columns = band_columns(bands, self.file_bands, data_dir)
         self.bands = tuple(self.file_bands[i] for i in self._columns)
 
@@ -64,15 +62,15 @@ class Patches:
 
     @property
     def input_shape(self):
-        """(height, width, chosen bands) of a patch."""
+        """(height, width, number of bands that are read) of a patch."""
         return (*self.images.shape[1:3], len(self.bands))
 
     def read(self, indices):
-        """Read the chosen bands of some patches: n x H x W x bands, float32, in file units."""
+        """Read some patches: n x H x W x bands, float32, in file units."""
         images = self.images[indices]
         if hasattr(self._pages, "madvise"):
-            # Otherwise the pages that were read count as memory of this process, which grows to the size of the data
-            # set. They stay in the system's cache.
+            # Otherwise the memory of this process grows to the size of the data set, because all pages that were read
+            # count. They stay in the system's cache.
             self._pages.madvise(mmap.MADV_DONTNEED)
         if self.bands != self.file_bands:
             images = images[..., self._columns]
@@ -83,9 +81,9 @@ class Patches:
         return np.array(self.masks[indices])
 
     def statistics(self, indices):
-        """Compute mean and variance of each chosen band over the pixels of some patches, in float64."""
+        """Compute mean and variance of each band over the pixels of some patches, in float64."""
         total, squares = np.zeros(len(self.bands)), np.zeros(len(self.bands))
-        shift = self.read(indices[:1]).mean((0, 1, 2), dtype=np.float64)  # keeps large offsets from cancelling
+        shift = self.read(indices[:1]).mean((0, 1, 2), dtype=np.float64)  # avoids cancellation at large offsets
         for i in indices:
             pixels = self.read([i]).reshape(-1, len(self.bands)) - shift
             total += pixels.sum(0)
@@ -97,8 +95,8 @@ class Patches:
 def widened(halves):
     """Convert finite float16 values to float32, exactly, and several times as fast as NumPy's `astype`.
 
-    Sign, exponent and fraction move to their places in float32. The exponent is then too small by the difference of the
-    biases (IEEE 754: 127 and 15), which a factor of 2 ** 112 makes up for.
+    The bits of sign, exponent and fraction are shifted to where float32 has them. The exponent is then too small by the
+    difference of the biases (IEEE 754: 127 and 15), which a factor of 2 ** 112 corrects.
     """
     bits = halves.view(np.int16).astype(np.int32)  # keeps the sign in the first bit
     bits <<= 13
@@ -111,7 +109,7 @@ def widened(halves):
 class JoinedPatches:
     """Patches of two sources as one: the positions of the second follow those of the first.
 
-    Both must have the same shape and bands. Only what feeds and scores need is there: `read`, `read_masks`, `bands`.
+    Both must have the same shape and bands. It has only what feeds and scores need: `read`, `read_masks` and `bands`.
     """
 
     def __init__(self, first, second):
@@ -121,7 +119,7 @@ class JoinedPatches:
         return len(self.first) + len(self.second)
 
     def read(self, indices):
-        """Read the chosen bands of some patches: n x H x W x bands, float32, in file units."""
+        """Read some patches: n x H x W x bands, float32, in file units."""
         return self._joined(indices, "read")
 
     def read_masks(self, indices):
@@ -133,18 +131,18 @@ class JoinedPatches:
         later = indices >= len(self.first)
         if not later.any():
             return getattr(self.first, method)(indices)
-        other = getattr(self.second, method)(indices[later] - len(self.first))
-        found = np.empty((len(indices), *other.shape[1:]), other.dtype)
-        found[later] = other
+        arrays = getattr(self.second, method)(indices[later] - len(self.first))
+        joined = np.empty((len(indices), *arrays.shape[1:]), arrays.dtype)
+        joined[later] = arrays
         if not later.all():
-            found[~later] = getattr(self.first, method)(indices[~later])
-        return found
+            joined[~later] = getattr(self.first, method)(indices[~later])
+        return joined
 
 
 def read_pack(folder):
-    """Read the record of a finished cache; empty if there is none or it is damaged or incomplete."""
+    """Read the record of a finished cache; return {} if it is missing, damaged or incomplete."""
     try:
-        record = json.loads((folder / "pack.json").read_text())
+        record = json.loads((folder / RECORD).read_text())
         pixels = len(record["names"]) * int(np.prod(record["shape"][:2]))
         sizes = {"masks.raw": pixels, "images.raw": pixels * record["shape"][2] * np.dtype(record["stored"]).itemsize}
         complete = all((folder / name).stat().st_size == size for name, size in sizes.items())
@@ -157,17 +155,17 @@ class PackWriter:
     """Context manager that writes a cache: whole or, if the block raises or `finish` is not called, not at all.
 
     Args:
-        folder: of the cache; an earlier one is replaced.
+        folder: of the cache; a former one is replaced.
         dtype: of the images that are added.
-        stored: type to keep them in; HALF halves disk and memory of float32. See `coarse`.
-        values: number of values of all images, whose bytes are compared with the space that is free.
+        stored: type to keep them in; HALF takes half the disk and memory of float32. See `coarse`.
+        values: number of values of all images, to check that the disk has space for them.
 
     Raises:
         UserError: the disk is too small.
     """
 
     def __init__(self, folder, dtype, stored=None, values=0):
-        self.folder, self.partial = folder, folder.with_suffix(".partial")
+        self.folder = folder
         self.dtype, self.stored = np.dtype(dtype), np.dtype(stored or dtype)
         self.contents, self.digest = [], hashlib.blake2b(digest_size=16)
         self.gaps, self.undecided, self.missing, self.pixels = {}, {}, 0, 0
@@ -177,22 +175,30 @@ class PackWriter:
             raise UserError(f"{folder.parent}: packing needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
 
     def __enter__(self):
-        shutil.rmtree(self.partial, ignore_errors=True)
-        self.partial.mkdir(parents=True)
         with contextlib.ExitStack() as stack:
+            self.partial = stack.enter_context(atomic_folder(self.folder))
+            self.partial.mkdir()
+            stack.callback(self._remove_unfinished)
             names = ("images.raw", "masks.raw")
             self.files = [stack.enter_context(open(self.partial / name, "wb")) for name in names]
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *exception):
-        self._stack.close()
-        shutil.rmtree(self.partial, ignore_errors=True)
+        self._stack.__exit__(*exception)
+
+    def _remove_unfinished(self):
+        """Remove a new cache without a record, so that the former one stays."""
+        if not (self.partial / RECORD).exists():
+            shutil.rmtree(self.partial)
 
     def add(self, name, image, mask, gap=None, undecided=None):
-        """Append a patch: image H x W x bands, mask H x W uint8; gap: H x W bool, without data.
+        """Append a patch.
 
-        undecided: H x W bool, where `settle` may turn UNLABELLED into landslide.
+        Args:
+            name: of the patch. image: H x W x bands. mask: H x W uint8.
+            gap: H x W bool, pixels without data, where the image holds 0; None if there are none.
+            undecided: H x W bool, pixels that `settle` may turn from UNLABELLED into landslide; None if there are none.
         """
         image, mask = np.ascontiguousarray(image, self.dtype), np.ascontiguousarray(mask)
         if gap is not None:
@@ -222,7 +228,7 @@ class PackWriter:
 
     @property
     def coarse(self):
-        """Whether the type that is kept loses more than COARSE of what was added so far: pack in its own type then."""
+        """Whether float16 has too large an error for the images so far; then they must be packed in their own type."""
         if self.stored != HALF or not np.any(self.moments):
             return False
         count, total, squares, rounding = self.moments  # of each band
@@ -230,9 +236,10 @@ class PackWriter:
         return self.largest > np.finfo(HALF).max or bool((rounding / count > COARSE**2 * variance).any())
 
     def settle(self, shape, undecided_is_landslide):
-        """Complete what only all patches together can tell.
+        """Fill in the pixels whose values depend on all patches.
 
-        Pixels without data get the mean of their band over all others, as they do when a scene is mapped.
+        Undecided mask pixels become landslide if `undecided_is_landslide`. Image pixels without data get the mean of
+        their band over all other pixels, as they do when a scene is mapped. shape: of an image.
         """
         for file in self.files:
             file.flush()
@@ -253,18 +260,14 @@ class PackWriter:
                 images[i][unpacked(bits)] = mean
 
     def record(self, **fields):
-        """Complete the record that `Patches` reads with the hashes of what was added."""
+        """Return the record that `Patches` reads: these fields, defaults for missing ones, and the content hashes."""
         types = {"dtype": str(self.dtype), "stored": str(self.stored)}
-        return {"digest": self.digest.hexdigest(), "contents": self.contents, **types, **fields}
+        defaults = {"bands": (), "values": None, "dates": 0, "extents": None, "notes": []}
+        return {"digest": self.digest.hexdigest(), "contents": self.contents, **types, **defaults, **fields}
 
     def finish(self, record):
-        """Write the record and put the cache in its place."""
-        for file in self.files:
-            file.flush()
-            os.fsync(file.fileno())
-        write_json(self.partial / "pack.json", record)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.partial.rename(self.folder)
+        """Write the record of the now complete cache, which replaces the former one when the block ends."""
+        write_json(self.partial / RECORD, record)
 
 
 def content_hash(image):

@@ -1,4 +1,4 @@
-"""Image and mask patches read from their files, and checked; a `Fault` says what is wrong with a file."""
+"""Read image and mask patches from their files and check them; a `Fault` describes what is wrong with a file."""
 
 import contextlib
 import math
@@ -8,59 +8,60 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from mask_values import LANDSLIDE, OTHER, UNLABELLED, Labels, WrongValues, understood
+from mask_values import LANDSLIDE, OTHER, UNLABELLED, Labels, WrongValues, as_labels
 from patches import image_files, series
 from patches.layouts import HDF5, PICTURES, SERIES
 from records import atomic_hdf5
 
-LARGEST = 1e30  # absolute value of an image, at most: beyond it lie only fill values and damage
+LARGEST = 1e30  # absolute value of an image, at most: larger ones are fill values or damage
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How patches are read, beyond what their files say; each option concerns one kind of file.
+    """Settings for reading patches; each concerns one kind of file.
 
     Attributes:
         dates: number of dates to choose from a series, see `series.choose_dates`.
-        size: pixels a side to which a picture and its mask are resampled; 0: as they are.
+        size: pixels a side to which a picture and its mask are resampled; None: they keep their size.
     """
 
     dates: int = 2
-    size: int = 0
+    size: int | None = None
 
     @classmethod
     def of_constants(cls, constants):
-        """Return the options of a run, by the constants of train.py that it was trained with."""
-        return cls(constants.get("DATES", 2), constants.get("SIZE", 0))
+        """Return the options of a run from the constants of train.py, or the defaults for a run without constants."""
+        return cls(constants.get("DATES", 2), constants.get("SIZE"))
 
     def of(self, path):
-        """Return the options that concern a file, with 0 for the others."""
+        """Return the options that apply to a file, and 0 or None for the others."""
         suffix = path.suffix.lower()
-        return ReadOptions(self.dates if suffix == SERIES else 0, self.size if suffix in PICTURES else 0)
+        return ReadOptions(self.dates if suffix == SERIES else 0, self.size if suffix in PICTURES else None)
 
 
 class Fault(Exception):
-    """A defect of one file; the text says what is wrong.
+    """A defect of one file, described by its text.
 
     Attributes:
         path: of the file, if it is not the image.
-        passing: whether the file may be sound and only cannot be read now (locked, no permission, a missing filter).
+        temporary: whether the file may be good and only cannot be read now (locked, no permission, a missing filter).
     """
 
-    def __init__(self, text, passing=False):
+    def __init__(self, text, temporary=False):
         super().__init__(text)
-        self.passing = passing
+        self.temporary = temporary
 
 
 @dataclass(frozen=True)
 class Patch:
-    """What the files of a patch hold.
+    """Image and labels of a patch.
 
     Attributes:
-        image: height x width x bands, in file units; 0 where there is no data.
+        image: height x width x bands, in file units; 0 in pixels without data.
         labels: mask_values.Labels of the mask, or None without one.
-        gap: height x width bool, where there is no data, or None if there is data everywhere.
-        stated: what an image file of make_patches.py says of itself, {"bands": names, "values": unit}; of others {}.
+        gap: height x width bool, pixels without data, or None if there are none.
+        stated: {"bands": names, "values": unit} from the attributes of the image file, if make_patches.py wrote it;
+            {} for other files.
     """
 
     image: np.ndarray
@@ -71,11 +72,11 @@ class Patch:
 
 @dataclass(frozen=True)
 class PatchFormat:
-    """What the patches of a folder have in common.
+    """Shape, type and bands that the patches of a folder have in common.
 
     Attributes:
         shape: height, width and bands of a file; () if no image can be read.
-        dtype: to keep them in.
+        dtype: type in which images are kept.
         file_bands, bands: names of all bands, and of those that a network takes.
     """
 
@@ -97,11 +98,11 @@ class PatchFormat:
 
     @property
     def values(self):
-        """Number of values of a patch."""
+        """Number of values in a patch."""
         return math.prod(self.shape) if self.shape else 0
 
     def check(self, image, others="the other images", hint=""):
-        """Raise Fault if an image differs; others: what it is compared with; hint: what to do if its size differs."""
+        """Raise Fault if an image differs; others: words for what it is compared with; hint: for another size."""
         if image.shape[2] != self.shape[2]:
             raise Fault(f"has {image.shape[2]} bands, {others} have {self.shape[2]}")
         if image.shape[:2] != self.shape[:2]:
@@ -114,20 +115,20 @@ class PatchFormat:
             raise Fault(f"'img' holds {image.dtype}, {others} {self.dtype}")
 
 
-# h5py raises any of these for a damaged file, depending on which bytes are damaged
+# h5py raises one of these for a damaged file, depending on which bytes are damaged
 H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 
 
 def read_patch(image_path, mask_path, options=None, patch_format=None):
     """Read and check a patch, without a mask if `mask_path` is None.
 
-    Pixels are without data where the file says so, where a float or 16-bit image holds one of `image_files.FILLS`, and
-    where a picture holds NaN. They are not labelled.
+    A pixel has no data if the file marks it so, if a float or 16-bit image holds one of `image_files.FILLS` there, or
+    if a picture holds NaN there. Pixels without data are not labelled.
 
     Args:
-        image_path, mask_path: of its files; the same one for a series.
+        image_path, mask_path: paths of its files; the same one for a series.
         options: ReadOptions.
-        patch_format: PatchFormat that the image must share with the others of its folder; None: any.
+        patch_format: PatchFormat that the image must have; None: any.
 
     Returns:
         Patch.
@@ -147,7 +148,7 @@ def read_patch(image_path, mask_path, options=None, patch_format=None):
         else:
             image, gap, stated = read_stored(path)
         image, gap = checked_image(image, gap)
-        own = image.shape[:2]
+        stored_size = image.shape[:2]
         if options.size:
             image, gap = to_size(image, gap, options.size)
         if patch_format.shape:
@@ -158,8 +159,8 @@ def read_patch(image_path, mask_path, options=None, patch_format=None):
             path = mask_path
             check_readable(path)
             mask = from_picture(image_files.read_mask, path) if is_picture(path) else (read_stored_mask(path), None)
-        labels = checked_labels(*mask, own)
-        if options.size and own != image.shape[:2]:
+        labels = checked_labels(*mask, stored_size)
+        if options.size and stored_size != image.shape[:2]:
             labels = resized_labels(labels, image.shape[:2])
         return Patch(image, labels if gap is None else labels.without(gap), gap, stated)
     except Fault as fault:
@@ -168,12 +169,12 @@ def read_patch(image_path, mask_path, options=None, patch_format=None):
 
 
 def is_picture(path):
-    """Return whether a file is a picture by its ending."""
+    """Return whether a file is a picture, judged by its ending."""
     return path.suffix.lower() in PICTURES
 
 
 def from_picture(read, *arguments):
-    """Call a function of image_files.py, with Fault for NotAPicture."""
+    """Call a function of image_files.py; raise Fault instead of NotAPicture."""
     try:
         return read(*arguments)
     except image_files.NotAPicture as error:
@@ -181,17 +182,17 @@ def from_picture(read, *arguments):
 
 
 def check_readable(path):
-    """Raise Fault with the words of the system if a file cannot be opened at all."""
+    """Raise Fault with the error message of the system if a file cannot be opened."""
     try:
         with open(path, "rb"):
             pass
     except OSError as error:
-        raise Fault(f"cannot be opened: {error.strerror or error}", passing=True) from None
+        raise Fault(f"cannot be opened: {error.strerror or error}", temporary=True) from None
 
 
 @contextlib.contextmanager
 def opened(path):
-    """Open an HDF5 file; Fault says what is wrong if it, or what the block reads from it, cannot be read."""
+    """Open an HDF5 file; raise Fault if it, or what the block reads from it, cannot be read."""
     try:
         with h5py.File(path) as file:
             yield file
@@ -207,7 +208,7 @@ def read_array(file, key):
     if not isinstance(data, h5py.Dataset):
         raise Fault(f"has no array '{key}' (it has: {', '.join(file) or 'nothing'})")
     if lacking := missing_filter(data):
-        raise Fault(f"is compressed with {lacking}, which is not installed", passing=True)
+        raise Fault(f"is compressed with {lacking}, which is not installed", temporary=True)
     return data[()]
 
 
@@ -222,10 +223,10 @@ def read_stored(path):
 
 
 def missing_filter(data):
-    """Name the HDF5 filter that an array needs and that is not installed; "" if there is none."""
+    """Return the name of the HDF5 filter that an array needs and that is not installed; "" if there is none."""
     creation = data.id.get_create_plist()
-    for place in range(creation.get_nfilters()):
-        number, _, _, name = creation.get_filter(place)
+    for i in range(creation.get_nfilters()):
+        number, _, _, name = creation.get_filter(i)
         if not h5py.h5z.filter_avail(number):
             return f"HDF5 filter {number} {name.decode(errors='replace')}".strip()
     return ""
@@ -244,7 +245,7 @@ def read_dates(path, dates):
 def checked_image(image, gap=None):
     """Check that an image is height x width x bands and finite, or raise Fault.
 
-    Returns (image, gap): floats as float32, 0 where there is no data; gap None if there is data everywhere.
+    Returns (image, gap): floats as float32, 0 in pixels without data; gap is None if there are none.
     """
     image = squeezed(image, 3)
     shape = np.shape(image)
@@ -277,32 +278,32 @@ def checked_image(image, gap=None):
 
 
 def squeezed(array, axes):
-    """Drop axes of length 1 before and behind, as long as an array has more than `axes`."""
+    """Drop leading and trailing axes of length 1, as long as an array has more than `axes`."""
     while np.ndim(array) > axes and 1 in (array.shape[0], array.shape[-1]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]
     return array
 
 
 def read_stored_mask(path):
-    """Read the values of a mask from HDF5, without axes of length 1 before and behind."""
+    """Read the values of a mask from HDF5, without leading and trailing axes of length 1."""
     with opened(path) as file:
         return squeezed(read_array(file, "mask"), 2)
 
 
 def checked_labels(values, unlabelled, size):
-    """Check the values of a mask, of an image of (height, width), or raise Fault; returns mask_values.Labels."""
+    """Return mask_values.Labels of a mask; raise Fault if its values or its size, that of the image, are wrong."""
     if np.shape(values) != size:
         raise Fault(f"'mask' has shape {size_text(np.shape(values)) or 'none'}, its image {size_text(size)}")
     if values.dtype.kind not in "buif":
         raise Fault(f"'mask' holds {values.dtype}, not numbers")
     try:
-        return understood(values, unlabelled)
+        return as_labels(values, unlabelled)
     except WrongValues as wrong:
         raise Fault(f"'mask' holds values other than 0 and 1 ({wrong})") from None
 
 
 def to_size(image, gap, side):
-    """Resample an image to `side` pixels a side; a pixel with a part of it without data has none."""
+    """Resample an image to `side` pixels a side; a pixel that is partly without data has no data."""
     resampled = image_files.resampled(image, (side, side))
     if gap is None:
         return resampled, None
@@ -311,12 +312,15 @@ def to_size(image, gap, side):
 
 
 def resized_labels(labels, size):
-    """Resample a mask: what covers most of a pixel; of equals, no label before landslide before none."""
+    """Resample a mask: each pixel gets the class that covers most of it.
+
+    If two cover as much, the order is: not labelled, undecided, landslide, other.
+    """
     mask, undecided, coded = labels
-    kinds = (mask == UNLABELLED) & ~undecided, undecided, mask == LANDSLIDE, mask == OTHER
-    shares = [image_files.resampled(kind[..., None].astype(np.float32), size)[..., 0] for kind in kinds]
-    most = np.argmax(shares, axis=0)
-    return Labels(np.array([UNLABELLED, UNLABELLED, LANDSLIDE, OTHER], np.uint8)[most], most == 1, coded)
+    classes = (mask == UNLABELLED) & ~undecided, undecided, mask == LANDSLIDE, mask == OTHER
+    covered = [image_files.resampled(each[..., None].astype(np.float32), size)[..., 0] for each in classes]
+    largest = np.argmax(covered, axis=0)
+    return Labels(np.array([UNLABELLED, UNLABELLED, LANDSLIDE, OTHER], np.uint8)[largest], largest == 1, coded)
 
 
 def size_text(shape):
@@ -334,9 +338,9 @@ def write_array(path, key, array, attributes=None, gap=None):
 
 
 def common_format(entries, options=None):
-    """Find the PatchFormat of most images in a sample of at most 50, spread over the folder.
+    """Return the PatchFormat of most images in a sample of at most 50, spread over the folder.
 
-    If none of those can be read, all images are tried. Only the headers of HDF5 files are read.
+    If none of them can be read, all images are tried. Of HDF5 files only the headers are read.
     """
     formats = Counter()
     for sample in (entries[:: max(1, len(entries) // 25)], entries):

@@ -1,8 +1,8 @@
 """Series of dates: the NetCDF-4 files of Sen12Landslides as they are published (doi 10.1038/s41597-025-06167-2).
 
-A file holds 15 dates of one place: variables B02 ... B12 (Sentinel-2, digital numbers), SCL (scene classification), DEM
+A file holds 15 dates of one area: variables B02 ... B12 (Sentinel-2, digital numbers), SCL (scene classification), DEM
 (metres) and MASK (0/1, the same on every date), each (time, x, y) or (time, y, x). The attribute `pre_post_dates` gives
-the dates around the event. NetCDF-4 is HDF5, so h5py reads it. The bands of the chosen dates are stacked into one
+the dates around the event. NetCDF-4 is HDF5, so h5py reads it. Some dates are chosen. Their bands are stacked into one
 image, date after date, followed by slope and elevation; other modules treat it as an image with more bands.
 """
 
@@ -20,11 +20,14 @@ PIXEL = 10.0  # metres
 
 
 class NotASeries(Exception):
-    """A file that does not have this form; the text says what is wrong."""
+    """A file that lacks something that a series has; the text describes it."""
 
 
 def read_series(path, dates):
-    """Read the chosen dates: image H x W x bands of `bands.dated_names(dates)`, float32, and mask H x W.
+    """Choose some dates of a series and read them.
+
+    Returns:
+        (image H x W x bands of `bands.dated_names(dates)`, float32; mask H x W).
 
     Raises:
         NotASeries: a variable is missing, or there are too few dates. A damaged file raises the errors of h5py.
@@ -34,10 +37,10 @@ def read_series(path, dates):
         if missing:
             raise NotASeries(f"has no variable {missing[0]}, which Sentinel-2 files of Sen12Landslides have")
         clouds = np.isin(file["SCL"][()], UNUSABLE).mean((1, 2))
-        chosen = choose_dates(clouds, event_dates(file.attrs), dates)
-        light = [plane(file[band], date) for date in chosen for band in BANDS_SEN12]
+        positions = choose_dates(clouds, event_dates(file.attrs), dates)
+        light = [plane(file[band], position) for position in positions for band in BANDS_SEN12]
         dem = plane(file["DEM"], 0).astype(np.float32)
-        mask = plane(file["MASK"], chosen[-1])
+        mask = plane(file["MASK"], positions[-1])
     slope = horn_slope(np.pad(dem, 1, constant_values=np.nan), PIXEL, PIXEL)
     return np.stack([*light, slope, dem], -1).astype(np.float32), mask
 
@@ -49,12 +52,12 @@ def plane(variable, date):
 
 
 def write_series(path, variables, attributes):
-    """Write a file of this form, whole or not at all.
+    """Write a series as a file of Sen12Landslides, whole or not at all.
 
     Args:
         path: of the file.
         variables: {name: dates x height x width} of the variables that `read_series` reads.
-        attributes: of the file; without `pre_post_dates` the place counts as one without an event.
+        attributes: of the file; without `pre_post_dates` it is a series without an event.
     """
     dates, height, width = variables["MASK"].shape
     with atomic_hdf5(path) as file:
@@ -79,10 +82,10 @@ def event_dates(attributes):
     For several events, they are the last date before the first event and the first after the last one.
     """
     try:
-        told = attributes["pre_post_dates"]
-        told = ast.literal_eval(told.decode() if isinstance(told, bytes) else str(told))  # fixed-length text is bytes
-        told = told if isinstance(told, list | tuple) else [told]
-        pre, post = min(int(each["pre"]) for each in told), max(int(each["post"]) for each in told)
+        text = attributes["pre_post_dates"]
+        events = ast.literal_eval(text.decode() if isinstance(text, bytes) else str(text))  # fixed-length text is bytes
+        events = events if isinstance(events, list | tuple) else [events]
+        pre, post = min(int(event["pre"]) for event in events), max(int(event["post"]) for event in events)
     except (KeyError, ValueError, SyntaxError, TypeError):  # UnicodeDecodeError is a ValueError
         return None
     return (pre, post) if 0 <= pre < post else None
@@ -92,7 +95,7 @@ def choose_dates(clouds, event, dates):
     """Choose the dates to use; return their positions, in order of time.
 
     Args:
-        clouds: share of unusable pixels on each date.
+        clouds: share of the pixels that are unusable on each date.
         event: positions of the last date before and the first after the event; None: the middle of the series.
         dates: 1: the clearest after the event. 2: the clearest before and the clearest after. More: the clearest after
             the event and the clearest of all others. If dates are equally clear, the nearest to the event.

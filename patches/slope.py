@@ -31,11 +31,11 @@ def horn_gradient(elevation, dx, dy):
     gaps = np.isnan(z).any()
 
     def neighbour(down, right):
-        here = shifted(down, right)
+        values = shifted(down, right)
         if not gaps:
-            return here
-        there = shifted(-down, -right)
-        return np.where(np.isnan(here), np.where(np.isnan(there), centre, 2 * centre - there), here)
+            return values
+        opposite = shifted(-down, -right)
+        return np.where(np.isnan(values), np.where(np.isnan(opposite), centre, 2 * centre - opposite), values)
 
     east = neighbour(-1, 1) + 2 * neighbour(0, 1) + neighbour(1, 1)
     west = neighbour(-1, -1) + 2 * neighbour(0, -1) + neighbour(1, -1)

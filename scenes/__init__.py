@@ -1,7 +1,7 @@
-"""Whole satellite scenes: reading, tiles, mapping here or on a cluster, polygons and pictures.
+"""Whole satellite scenes: reading, tiles, mapping in this process or on a cluster, polygons and pictures.
 
-TensorFlow carries an SQLite of its own. Loaded first, it is taken for GDAL's, and a GeoPackage is written without its
-spatial index. So GDAL's is loaded here, before any module of this package, and nothing here imports Keras.
+TensorFlow carries an SQLite of its own. If it is loaded first, GDAL uses it and writes GeoPackages without a spatial
+index. So this file loads GDAL's before all modules of the package, and none of them imports Keras at its top.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Finished strips of a map on disk, so that a killed run goes on where it stopped, with the same bytes."""
+"""Finished strips of a map on disk: a run that was killed continues from them, with the same bytes."""
 
 import contextlib
 import hashlib
@@ -8,35 +8,38 @@ import zipfile
 import numpy as np
 
 from records import atomic_write
+from script import note
 
 
-def resumed(folder, jobs, compute):
-    """Yield the strips of a map: those that an earlier run of the same jobs left, then computed ones, which are kept.
+def resumed_strips(folder, jobs, compute):
+    """Yield the strips of a map: first those that an earlier run of the same jobs stored, then computed ones.
+
+    Computed strips are stored for a later run.
 
     Args:
-        folder: of the kept strips; what another job left in it is removed. The caller removes it when the map is
+        folder: of the stored strips; those of other jobs are removed. The caller removes the folder when the map is
             complete.
-        jobs: [pipeline.Job, ...] whose paths and times tell them from others; see cluster.placed.
-        compute: function (first strip) -> what is to be yielded, from that strip on.
+        jobs: [pipeline.Job, ...] of dask_cluster.portable_job: paths and times of files identify them.
+        compute: function (first strip) -> iterator over the strips from that one on.
     """
-    place = folder / hashlib.sha256(repr(jobs).encode()).hexdigest()[:16]
+    job_folder = folder / hashlib.sha256(repr(jobs).encode()).hexdigest()[:16]
     for other in folder.glob("*"):
-        if other != place:
+        if other != job_folder:
             shutil.rmtree(other)
     first = 0
-    while (strip := read(place / f"{first}.npz", len(jobs))) is not None:
+    while (strip := read(job_folder / f"{first}.npz", len(jobs))) is not None:
         yield strip
         first += 1
     if first:
-        print(f"note: {first} strips of an earlier run that was stopped are taken as they are")
+        note(f"{first} strips of an earlier run, which was stopped, are used again")
     with contextlib.closing(compute(first)) as computed:
         for index, strip in enumerate(computed, first):
-            write(place / f"{index}.npz", strip)
+            write(job_folder / f"{index}.npz", strip)
             yield strip
 
 
 def write(path, strip):
-    """Write what each job has of a strip: (sums, valid), or None without data."""
+    """Write a strip: for each job (sums, valid), or None without data."""
     arrays = {}
     for number, part in enumerate(strip):
         if part is not None:
@@ -46,7 +49,7 @@ def write(path, strip):
 
 
 def read(path, jobs):
-    """Read what `write` wrote, for so many jobs; None if there is nothing, or no whole file."""
+    """Read a strip that `write` wrote; None if the file is missing or cut short. jobs: number of jobs."""
     if not path.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""Connected areas of a mask, counted strip by strip, and their outlines, in time that grows with the outlines alone.
+"""Connected areas of a mask, summed strip by strip, and their outlines, in time proportional to the outlines' length.
 
 Pixels that touch at a side belong to one area. An outline is a chain of corners: a horizontal side joins each corner to
 one in its row, and a vertical side to one in its column, so the rings close by following the two in turn. No outline is
@@ -20,18 +20,18 @@ SADDLE = np.isin(np.arange(16), (6, 9))
 class Numbering:
     """Numbers of the connected areas of a mask that is added strip by strip, from the top.
 
-    An area of one strip gets a number; numbers that touch across strips are the same area, which `joined` knows when
-    all strips are added.
+    An area within one strip gets a number. Numbers that touch across strips belong to one area: `joined` joins them
+    after all strips.
     """
 
     def __init__(self, width):
         """width: of the mask."""
-        self.count = 0  # numbers given so far
+        self.count = 0  # numbers used so far
         self.above = np.zeros(width, np.int32)  # numbers in the last row added
         self.touching = [np.zeros((2, 0), np.int32)]
 
     def add(self, inside):
-        """Add a strip (rows x width, bool); returns the number of each pixel from 1 on, 0 outside."""
+        """Add a strip (rows x width, bool); returns the number of each pixel, from 1, and 0 outside of areas."""
         numbers, count = ndimage.label(inside)
         numbers[inside] += self.count
         both = (numbers[0] > 0) & (self.above > 0)
@@ -40,7 +40,7 @@ class Numbering:
         return numbers
 
     def joined(self):
-        """Return (number of areas, area of each number: the one of number n at n - 1)."""
+        """Return (number of areas, index of the area of each number: that of number n at n - 1)."""
         links = np.concatenate(self.touching, axis=1) - 1
         graph = coo_array((np.ones(links.shape[1], bool), links), shape=(self.count, self.count))
         return csgraph.connected_components(graph, directed=False) if self.count else (0, np.zeros(0, int))
@@ -58,15 +58,15 @@ class Components:
 
     @property
     def count(self):
-        """Numbers given so far."""
+        """Numbers used so far."""
         return self.numbering.count
 
     def add(self, inside, sums, highest):
         """Add a strip.
 
         Args:
-            inside: rows x width, bool. sums, highest: {name: rows x width}, of which the sum and the highest value over
-                each area are wanted.
+            inside: rows x width, bool.
+            sums, highest: {name: rows x width}: values that are summed over each area, or whose highest value is taken.
         """
         before, above = self.count, self.numbering.above
         numbers = self.numbering.add(inside)
@@ -77,22 +77,22 @@ class Components:
             top = np.full(count, -np.inf)
             np.maximum.at(top, members, values[inside])
             self.highest.setdefault(name, []).append(top)
-        self._find_corners(np.vstack([above, numbers]))
+        self._add_corners(np.vstack([above, numbers]))
         self.row += len(inside)
         if self.row == self.shape[0]:
-            self._find_corners(np.vstack([numbers[-1], np.zeros_like(numbers[-1])]))
+            self._add_corners(np.vstack([numbers[-1], np.zeros_like(numbers[-1])]))
 
-    def _find_corners(self, numbers):
-        """Note the corners between the rows of `numbers`, whose first row was added before."""
+    def _add_corners(self, numbers):
+        """Add the corners between the rows of `numbers`, of which the first is the last row of the strip before."""
         numbers = np.pad(numbers, ((0, 0), (1, 1)))
         around = numbers[:-1, :-1], numbers[:-1, 1:], numbers[1:, :-1], numbers[1:, 1:]
         code = np.zeros(around[0].shape, np.uint8)
         for bit, part in enumerate(around):
             code |= (part > 0).astype(np.uint8) << bit
-        for kind, found in ((CORNER, self.corners), (SADDLE, self.saddles)):
-            down, right = np.nonzero(kind[code])
+        for has_kind, points in ((CORNER, self.corners), (SADDLE, self.saddles)):
+            down, right = np.nonzero(has_kind[code])
             owners = np.stack([part[down, right] for part in around])
-            found.append((right.astype(np.int32), (down + self.row).astype(np.int32), code[down, right], owners))
+            points.append((right.astype(np.int32), (down + self.row).astype(np.int32), code[down, right], owners))
         self.corners[-1] = (*self.corners[-1][:3], self.corners[-1][3].max(0))  # all of a corner are one area
 
     def joined(self):
@@ -132,32 +132,31 @@ class Components:
         return _follow(following, column, row, area)
 
     def _all_corners(self, kept):
-        """Collect the corners of the kept areas: (column, row, horizontal, first in its row, in its column, area).
+        """Return the corners of the kept areas: (column, row, horizontal, order in its row, in its column, area).
 
-        Of the two corners at a saddle, the one with a side to the west comes first in its row, and the one with a side
-        to the north first in its column.
+        A saddle is two corners. The one with a side to the west comes first in its row, and the one with a side to the
+        north comes first in its column.
         """
         column, row, code, number = (np.concatenate(parts) for parts in zip(*self.corners, strict=True))
         self.corners = []  # they take most of the memory
         area = self.area[number - 1] if self.count else number
-        chosen = kept[area] if self.count else np.zeros(0, bool)
-        none = np.zeros(int(chosen.sum()), np.int8)
-        plain = (column[chosen], row[chosen], HORIZONTAL[code[chosen]], none, none, area[chosen])
+        of_kept = kept[area] if self.count else np.zeros(0, bool)
+        zeros = np.zeros(int(of_kept.sum()), np.int8)
+        plain = (column[of_kept], row[of_kept], HORIZONTAL[code[of_kept]], zeros, zeros, area[of_kept])
         column, row, code = (np.concatenate(parts) for parts in list(zip(*self.saddles, strict=True))[:3])
         around = np.concatenate([part[3] for part in self.saddles], axis=1)
         level = code == 9  # north-west and south-east
         west, east = np.where(level, around[0], around[2]), np.where(level, around[3], around[1])
         west, east = (self.area[each - 1] if self.count else each for each in (west, east))
-        # one area, touching itself: the ring parts there, so that none touches itself
+        # an area that touches itself at a point: the ring parts at it, because a valid ring does not touch itself
         parted = west == east
         west_first_down = np.where(level == parted, 1, 0)
         pairs = []
-        for first, own in ((0, west), (1, east)):
-            some = kept[own] if self.count else np.zeros(0, bool)
-            down = west_first_down if first == 0 else 1 - west_first_down
-            pairs.append(
-                (column[some], row[some], level[some], np.full(some.sum(), first, np.int8), down[some], own[some])
-            )
+        for first, area in ((0, west), (1, east)):
+            of_kept = kept[area] if self.count else np.zeros(0, bool)
+            first_across = np.full(of_kept.sum(), first, np.int8)
+            first_down = (west_first_down if first == 0 else 1 - west_first_down)[of_kept]
+            pairs.append((column[of_kept], row[of_kept], level[of_kept], first_across, first_down, area[of_kept]))
         return tuple(np.concatenate(parts) for parts in zip(plain, *pairs, strict=True))
 
 
@@ -171,13 +170,13 @@ def _follow(following, column, row, area):
 
     rings, ring = csgraph.connected_components(graph(following), connection="weak")
     start = np.empty(rings, np.int64)
-    start[ring[::-1]] = np.arange(count)[::-1]  # the first corner of each; the last write stays
-    outside = np.lexsort((start, area[start]))  # rings by area, the one that begins first is the outside
+    start[ring[::-1]] = np.arange(count)[::-1]  # the first corner of each ring: the last assignment stays
+    outside = np.lexsort((start, area[start]))  # rings by area; the first of an area is its outside
     start = start[outside]
     length = np.bincount(ring, minlength=rings)[outside]
     before = np.empty(count, np.int32)
     before[following] = np.arange(count, dtype=np.int32)
-    chain = following.copy()  # all rings as one chain, which a search follows from end to end
+    chain = following.copy()  # all rings as one chain, which depth_first_order follows from end to end
     chain[before[start[:-1]]] = start[1:]
     chain[before[start[-1]]] = before[start[-1]]
     order = csgraph.depth_first_order(graph(chain), start[0], return_predecessors=False)

@@ -4,16 +4,19 @@ import numpy as np
 import shapely
 from rasterio.features import rasterize
 
-from scenes.clouds import Clouds
-from scenes.vectors import box_of, is_vector, rows_transform, shapes_over
+from scenes.hiding_raster import HidingRaster
+from scenes.vectors import is_vector, shapes_over
 from script import UserError
 
 
-class Excluded:
+class ExcludedShapes:
     """Shapes of a vector file on the grid of a scene: pixels that they touch are excluded."""
 
     def __init__(self, path, grid, margin=0.0):
-        """Read it. grid: PixelGrid. margin: metres by which the shapes are widened.
+        """Read the shapes.
+
+        Args:
+            path: of the vector file. grid: PixelGrid of the scene. margin: metres by which the shapes are widened.
 
         Raises:
             UserError: it cannot be read, has no coordinate system, or none of its shapes lies over the scene.
@@ -21,30 +24,33 @@ class Excluded:
         self.shapes, self.grid = shapes_over(path, grid, margin).geometry.to_numpy(), grid
         self.tree = shapely.STRtree(self.shapes)
 
-    def _over(self, top, bottom):
-        return self.tree.query(box_of(self.grid, top, bottom))
-
     def hidden(self, top, bottom):
         """Return which pixels of some rows are excluded: H x W bool."""
-        shape = bottom - top, self.grid.width
-        over = self._over(top, bottom)
-        if not len(over):
-            return np.zeros(shape, bool)
-        form = {"transform": rows_transform(self.grid, top), "all_touched": True, "dtype": "uint8"}
-        return rasterize(self.shapes[over], shape, **form) > 0
+        rows = self.grid.window(top, 0, (bottom - top, self.grid.width))
+        shapes = self.shapes[self.tree.query(self.grid.box(top, bottom))]
+        if not len(shapes):
+            return np.zeros(rows.shape, bool)
+        return rasterize(shapes, rows.shape, transform=rows.transform, all_touched=True, dtype="uint8") > 0
 
     def close(self):
-        """Nothing is open."""
+        """Do nothing: all shapes are read."""
 
 
 def open_excluded(path, grid, margin=0.0):
-    """Open what is excluded: a vector file, or a raster in which all but 0 is; None without a path."""
+    """Open the ground to exclude: ExcludedShapes, or a HidingRaster in which all but 0 is; None without a path.
+
+    Args:
+        path: of a vector file or a raster, or "". grid: PixelGrid of the scene. margin: see ExcludedShapes.
+
+    Raises:
+        UserError: it cannot be read, or does not lie over the scene; or a margin is given for a raster.
+    """
     if not path:
         return None
     if is_vector(path):
-        return Excluded(path, grid, margin)
+        return ExcludedShapes(path, grid, margin)
     if margin:
         raise UserError("--buffer widens the shapes of a vector file; a raster is taken as it is")
-    raster = Clouds(path, "mask", grid)
+    raster = HidingRaster(path, "mask", grid)
     raster.check_cover()
     return raster

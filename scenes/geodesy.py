@@ -29,16 +29,16 @@ def ground_lattice(transform, crs, height, width):
     rows, columns = np.meshgrid(np.linspace(0, height - 1, LATTICE), np.linspace(0, width - 1, LATTICE), indexing="ij")
     transformer, geod = to_geodetic(crs)
 
-    def place(down, right):
+    def lon_lat(down, right):  # of the lattice, moved by parts of a pixel
         return transformer.transform(*(transform @ (columns + 0.5 + right, rows + 0.5 + down)))
 
     return tuple(
-        np.asarray(geod.inv(*place(-down, -right), *place(down, right))[2]) for down, right in ((0, 0.5), (0.5, 0))
+        np.asarray(geod.inv(*lon_lat(-down, -right), *lon_lat(down, right))[2]) for down, right in ((0, 0.5), (0.5, 0))
     )
 
 
 def interpolate(lattice, shape, rows, columns):
-    """Interpolate a lattice that spans a grid of `shape` bilinearly at the given rows and columns."""
+    """Interpolate a lattice that spans a grid of `shape` bilinearly: rows x columns, at the centres of those pixels."""
     down, right = (
         np.stack([np.interp(at, np.linspace(0, size - 1, LATTICE), unit) for unit in np.eye(LATTICE)])
         for at, size in zip((rows, columns), shape, strict=True)

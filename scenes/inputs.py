@@ -7,17 +7,17 @@ from scenes.opening import check_readable
 from script import UserError
 
 
-def list_inputs(one, several, before, flags=("--input", "--inputs")):
+def list_inputs(one, several, before, flags=("--input", "--many")):
     """Return [(paths of a scene, paths of the scene before), ...].
 
     Args:
         one: paths of one scene. before: paths of the scene before it. several: paths of several scenes, or of one CSV
-            table with the columns input and before. Paths in a table are relative to its folder; a scene of several
-            files has them in one cell, with spaces between.
-        flags: by which the user gives `one` and `several`.
+            table with the columns input and before. Paths in a table are relative to its folder; the files of a scene
+            stand in one cell, with spaces between.
+        flags: that name `one` and `several` on the command line.
 
     Raises:
-        UserError: both are given, or the table cannot be used.
+        UserError: the user names both, or the table cannot be used.
     """
     if not several:
         return [(one, before)]
@@ -33,15 +33,15 @@ def list_inputs(one, several, before, flags=("--input", "--inputs")):
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{table} is no table of commas in UTF-8 ({error})") from None
     if not rows or "input" not in rows[0] or set(rows[0]) - {"input", "before"}:
-        have = ", ".join(rows[0]) if rows else "none"
-        raise UserError(f"{table} needs rows, a column input and at most a column before (it has {have})")
+        columns = ", ".join(rows[0]) if rows else "none"
+        raise UserError(f"{table} needs rows, a column input and at most a column before (it has {columns})")
 
     def paths(cell):
         cell = (cell or "").strip()
         if not cell or "://" in cell:
             return (cell,) if cell else ()
-        whole = table.parent / cell
-        return (str(whole),) if whole.exists() else tuple(str(table.parent / part) for part in cell.split())
+        one_file = table.parent / cell  # whose name may hold spaces
+        return (str(one_file),) if one_file.exists() else tuple(str(table.parent / part) for part in cell.split())
 
     pairs = [(paths(row["input"]), paths(row.get("before"))) for row in rows]
     if empty := [number for number, (after, _) in enumerate(pairs, 2) if not after]:

@@ -1,4 +1,4 @@
-"""What is known of the ground of a scene: landslide, not landslide, or not labelled."""
+"""Labels of a scene, from polygons and masks: landslide, not landslide, or not labelled."""
 
 import geopandas
 import numpy as np
@@ -9,49 +9,51 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 from scipy.ndimage import distance_transform_edt
 
-from mask_values import EXCLUDED, LANDSLIDE, OTHER, UNLABELLED, MaskRule, WrongValues, understood
-from scenes.opening import damage_told, open_raster
+from mask_values import EXCLUDED, LANDSLIDE, OTHER, UNLABELLED, MaskRule, WrongValues, as_labels
+from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.styles import VERDICTS
-from scenes.vectors import SEEN, box_of, is_vector, rows_transform, shapes_over, to_pixels
-from script import UserError
+from scenes.vectors import SEEN, is_vector, shapes_over
+from script import UserError, note
 
-MEANING = {  # of what a reviewer writes into the column verdict
+VERDICT_LABELS = {  # what a reviewer may write into the column verdict, and the label that it means
     **dict.fromkeys((VERDICTS[0], "yes", "y", "true", "1"), LANDSLIDE),
     **dict.fromkeys((VERDICTS[1], "no landslide", "no", "n", "false", "0"), OTHER),
     **dict.fromkeys((VERDICTS[2], "unknown", "?", ""), UNLABELLED),
 }
-STRIP = 1024  # rows of a raster looked at together
+STRIP = 1024  # rows of a raster read together
 
 
 class Labels:
     """Labels of a scene, from vector files and mask rasters. Where two files label a pixel, the later one wins.
 
     Polygons of a vector file are landslides, and the file is complete: the ground between them, within the area, is
-    not landslide. In a reviewed file, which has the column `verdict`, each polygon is what its verdict says. Polygons
-    without a verdict say nothing where there is another file, and are not labelled where there is none.
+    not landslide. In a reviewed file, which has the column `verdict`, a polygon has the label of its verdict. Polygons
+    without a verdict are ignored if there is a raster or an unreviewed file, too; otherwise they are not labelled.
 
     Attributes:
-        silent: paths of the files that say nothing of this scene.
+        silent: paths of the files that label nothing of this scene.
         parts: polygons in pixels (column, row) of the ground that is labelled, largest first; None: the whole scene.
     """
 
     def __init__(self, paths, grid, area="", min_area=0.0, buffer=0.0, all_touched=False):
-        """Open them.
+        """Open the files.
 
         Args:
             paths: of vector files and rasters of 0, 1 and 255. grid: PixelGrid of the scene.
-            area: path of a vector file of the ground in which the labels are complete; beyond it, nothing counts as
-                background. Empty: the whole scene.
+            area: path of a vector file of the ground in which the labels are complete; beyond it, no pixel is labelled
+                as other ground. Empty: the whole scene.
             min_area: square metres; smaller polygons are not labelled.
             buffer: metres on both sides of a landslide's outline that are not labelled.
             all_touched: whether a polygon holds all pixels that it touches, or those whose centres lie in it.
 
         Raises:
-            UserError: a file cannot be read or laid over the scene, or a verdict is no word that is known.
+            UserError: a file cannot be read or laid over the scene, or a verdict is unknown.
         """
         self.grid, self.buffer, self.all_touched = grid, buffer, all_touched
-        self.area = shapes_over(area, grid, areas=True, may_miss=True, own=SEEN).geometry.union_all() if area else None
+        self.area = None
+        if area:
+            self.area = shapes_over(area, grid, areas=True, may_miss=True, default_layer=SEEN).geometry.union_all()
         self.sources, self.silent, verdicts, unreviewed = [], [], [], False
         if area and self.area.is_empty:
             self.silent.append(area)
@@ -73,31 +75,32 @@ class Labels:
         rasters = any(isinstance(source, MaskRaster) for source in self.sources)
         self.complete = unreviewed or bool(area and not rasters)
         if unreviewed or rasters:
-            self.sources = [each if isinstance(each, MaskRaster) else each[~each["blank"]] for each in self.sources]
+            self.sources = [
+                source if isinstance(source, MaskRaster) else source[~source["blank"]] for source in self.sources
+            ]
         self.parts = None
         if area or not (unreviewed or rasters):
-            self.parts = [*self._in_pixels(shapely.get_parts(self.area) if area else [])]
-            self.parts += self._in_pixels(verdicts)
+            self.parts = self._largest_first(shapely.get_parts(self.area) if area else [])
+            self.parts += self._largest_first(verdicts)
 
-    def _in_pixels(self, shapes):
+    def _largest_first(self, shapes):
         """Return shapes in pixels (column, row), the largest first."""
-        shapes = to_pixels(np.array(shapes, object), self.grid)
-        return sorted(shapes, key=lambda shape: -shape.area)
+        return sorted(self.grid.in_pixels(np.array(shapes, object)), key=lambda shape: -shape.area)
 
     def read(self, top, bottom, left, right):
-        """Return the labels of a window: H x W, uint8, 0, 1 or 255."""
-        margin = self._margin()
-        rows, columns = (max(top - margin, 0), bottom + margin), (max(left - margin, 0), right + margin)
-        rows, columns = (rows[0], min(rows[1], self.grid.height)), (columns[0], min(columns[1], self.grid.width))
-        labels = self._painted(*rows, *columns)
+        """Read the labels of a window: H x W, uint8, 0, 1 or 255."""
+        margin = self._buffer_pixels()
+        rows = max(top - margin, 0), min(bottom + margin, self.grid.height)
+        columns = max(left - margin, 0), min(right + margin, self.grid.width)
+        labels = self._labels_without_buffer(*rows, *columns)
         if margin:
             labels[self._near_outlines(labels)] = UNLABELLED
         return labels[top - rows[0] : bottom - rows[0], left - columns[0] : right - columns[0]]
 
-    def _painted(self, top, bottom, left, right):
+    def _labels_without_buffer(self, top, bottom, left, right):
         shape = bottom - top, right - left
-        transform = rows_transform(self.grid, top, left)
-        box = box_of(self.grid, top, bottom, left, right)
+        transform = self.grid.window(top, left, shape).transform
+        box = self.grid.box(top, bottom, left, right)
         inside = np.ones(shape, bool)
         if self.area is not None:
             inside = rasterize([self.area], shape, transform=transform, dtype="uint8") > 0 if self.area else ~inside
@@ -108,25 +111,25 @@ class Labels:
                 known = (values == LANDSLIDE) | ((values == OTHER) & inside)
                 labels[known] = values[known]
             elif len(shapes := source[source.intersects(box)]):
-                painted = zip(shapes.geometry, shapes["label"], strict=True)
-                form = {"transform": transform, "all_touched": self.all_touched, "dtype": "uint8"}
-                rasterize(painted, out=labels, **form)
+                pairs = zip(shapes.geometry, shapes["label"], strict=True)
+                rasterize(pairs, out=labels, transform=transform, all_touched=self.all_touched, dtype="uint8")
         return labels
 
-    def _margin(self):
+    def _buffer_pixels(self):
+        """Return the pixels on each side of a window on which its labels depend."""
         if not self.buffer:
             return 0
         smallest = min(float(plane.min()) for plane in self.grid.pixel_size) if self.grid.crs else 1.0
         return int(np.ceil(self.buffer / smallest)) + 1
 
     def _near_outlines(self, labels):
-        """Return which pixels have the other label within `buffer` metres of their centre, less half a pixel."""
+        """Return which pixels have their centre within `buffer` metres of a pixel of the other label: H x W bool."""
         size = [float(np.median(plane)) for plane in self.grid.pixel_size] if self.grid.crs else [1.0, 1.0]
         near = np.zeros(labels.shape, bool)
         for label, other in ((LANDSLIDE, OTHER), (OTHER, LANDSLIDE)):
             if (labels == other).any():
-                away = distance_transform_edt(labels != other, sampling=size[::-1])
-                near |= (labels == label) & (away <= self.buffer + max(size) / 2)
+                distance = distance_transform_edt(labels != other, sampling=size[::-1])
+                near |= (labels == label) & (distance <= self.buffer + max(size) / 2)
         return near
 
     def close(self):
@@ -139,14 +142,18 @@ class Labels:
 def read_polygons(path, grid, min_area):
     """Read the polygons of a vector file with their labels; see Labels.
 
-    Returns (geopandas.GeoDataFrame with the columns label and blank (without a verdict), in the order in which they are
-    painted; whether it is reviewed).
+    Returns:
+        (geopandas.GeoDataFrame with the columns label and blank (without a verdict), in the order in which polygons are
+        rasterised; whether the file is reviewed).
+
+    Raises:
+        UserError: the file cannot be read, or its verdicts cannot be used.
     """
     table = shapes_over(path, grid, columns=["verdict"], areas=True, may_miss=True)
     reviewed = "verdict" in table
     words = table["verdict"].astype("string").fillna("") if reviewed else ["landslide"] * len(table)
     words = [str(word).strip().lower().replace("_", " ").removesuffix(".0") for word in words]
-    if unknown := sorted({word for word in words if word not in MEANING}):
+    if unknown := sorted({word for word in words if word not in VERDICT_LABELS}):
         raise UserError(f"{path}: the verdict {unknown[0]!r} is none of {', '.join(VERDICTS)}")
     if reviewed and words and not any(words):
         raise UserError(
@@ -154,8 +161,8 @@ def read_polygons(path, grid, min_area):
             "column out if all polygons are landslides"
         )
     if blank := words.count(""):
-        print(f"note: {path}: {blank} of {len(words)} polygons have no verdict")
-    labels = np.array([MEANING[word] for word in words], np.uint8)
+        note(f"{path}: {blank} of {len(words)} polygons have no verdict")
+    labels = np.array([VERDICT_LABELS[word] for word in words], np.uint8)
     if min_area and len(table):
         metres = table.to_crs(table.estimate_utm_crs()).area.to_numpy()
         labels[(metres < min_area) & (labels == LANDSLIDE)] = UNLABELLED
@@ -173,6 +180,11 @@ class MaskRaster:
     """
 
     def __init__(self, path, grid):
+        """Open it. grid: PixelGrid of the scene.
+
+        Raises:
+            UserError: it cannot be read or laid over the scene, has several bands, or values that no mask has.
+        """
         self.path, self.file = str(path), open_raster(path)
         try:
             if self.file.count != 1:
@@ -185,7 +197,7 @@ class MaskRaster:
             rule = MaskRule()
             for top in range(0, self.file.height, STRIP):
                 bottom = min(top + STRIP, self.file.height)
-                rule.add(self._read(self.file, (top, bottom), (0, self.file.width)))
+                rule.add(self._labels(self.file, (top, bottom), (0, self.file.width)))
             self.high_is_landslide = rule.high_is_landslide
             strips = ((top, min(top + STRIP, grid.height)) for top in range(0, grid.height, STRIP))
             self.labels_any = any((self.read(*strip, 0, grid.width) != UNLABELLED).any() for strip in strips)
@@ -194,12 +206,12 @@ class MaskRaster:
             raise
 
     @ensure_env
-    def _read(self, file, rows, columns):
-        """Read a window of the file, or of a view of it: mask_values.Labels; UserError for other values."""
-        with damage_told(self.path):
+    def _labels(self, file, rows, columns):
+        """Read a window of the file, or of the view of it, as mask_values.Labels."""
+        with damage_reported(self.path):
             values = file.read(1, window=Window.from_slices(rows, columns))
         try:
-            return understood(values, nodata=self.file.nodata)
+            return as_labels(values, nodata=self.file.nodata)
         except WrongValues as wrong:
             raise UserError(
                 f"{self.path} holds {wrong}; a mask has 1 for landslide, 0 for other ground, 255 for no label"
@@ -207,10 +219,10 @@ class MaskRaster:
 
     def read(self, top, bottom, left, right):
         """Read the labels of a window: H x W uint8, 0, 1 or 255."""
-        return self._read(self.view, (top, bottom), (left, right)).decided(self.high_is_landslide)
+        return self._labels(self.view, (top, bottom), (left, right)).decided(self.high_is_landslide)
 
     def close(self):
-        """Close the raster."""
+        """Close the raster and the view of it."""
         if self.view is not self.file:
             self.view.close()
         self.file.close()

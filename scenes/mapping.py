@@ -19,7 +19,7 @@ from networks.architecture import has_fixed_size, total_stride
 from records import atomic_write
 from scenes import geopackage, pipeline, polygons, quick_look, rasters, report, styles, tiling
 from scenes.preparation import open_covers, open_scenes, prepare
-from script import UserError, progress
+from script import UserError, note, progress, warn
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,17 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
 
     Args:
         run: runs.Run. scene: SceneInput. settings: MapSettings.
-        out_dir: folder of the maps. metadata: {name: text} written into all of them.
+        out_dir: folder of the maps. metadata: {name: text} written into all files.
         overwrite: replace maps of this name.
         before: SceneInput of the ground before the event, or None: then landslides of any age are mapped.
-        taken: names of maps that belong to other scenes of the same call.
+        taken: names of maps of other scenes of the same call.
 
     Returns:
         the name of the map.
 
     Raises:
-        UserError: the scene does not fit the run, maps of this name exist, or they cannot be written. All that can be
-            known is checked before the first strip is computed.
+        UserError: the scene does not fit the run, maps of this name exist, or they cannot be written. What can be
+            checked is checked before the first strip is computed.
     """
     began = time.monotonic()
     bands = tuple(run.config["bands"])
@@ -67,14 +67,17 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         opened, product = scenes[0], scenes[0].source.product
         name = product.name if product else scene_name(scene.paths)
         if name in taken:
-            raise UserError(f"{scene.paths[0]}: another scene is called {name}, too: map it into another --out-dir")
+            raise UserError(f"{scene.paths[0]}: another scene has the name {name}, too: map it into another --out-dir")
         targets = {kind: out_dir / f"{name}{ending}" for kind, ending in FILES.items()}
         check_targets(targets.values(), overwrite)
         warnings = []
-        for each, wanted in zip(scenes, (scene, before), strict=False):
-            scaling, found = prepare(each, wanted, run.config)
-            metadata.setdefault("scaling", scaling)
-            warnings += found
+        for each, scene_input in zip(scenes, (scene, before), strict=False):
+            scaling, scene_warnings = prepare(each, scene_input, run.config)
+            if metadata.setdefault("scaling", scaling) != scaling:
+                text = f"scaling {scaling} before the event, {metadata['scaling']} after: --scaling sets one for both"
+                warn(text)
+                warnings.append(text)
+            warnings += scene_warnings
         date = date_of(opened.source.paths[opened.source.reference], run)
         grid, size = lay_tiles(run, opened.grid.shape, settings)
         fill = tuple(run.config["band_mean"])
@@ -84,34 +87,35 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind, "acquired": product.time} if product else {}
         stack.enter_context(rasterio.Env())
-        hiding = settings.clouds, settings.exclude, settings.buffer
-        covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), *hiding)
+        cover_settings = settings.clouds, settings.exclude, settings.buffer
+        covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), *cover_settings)
         try:
             partial = {kind: stack.enter_context(atomic_write(path)) for kind, path in targets.items()}
             for path in partial.values():
-                path.touch()  # a folder that cannot be written to is told before the work
+                path.touch()  # raises before the work if the folder cannot be written to
                 path.unlink()
             counts = rasters.write(jobs, scenes, covers, settings, partial, metadata)
-            # reads both rasters back as a whole, which reveals a full disk
+            # this reads both rasters back as a whole, and raises if the disk was full
             table = polygons.landslides(
                 partial["mask"], partial["probability"], settings.min_area, terrain_of(opened), settings.min_slope
             )
             if settings.simplify:
-                table.geometry = polygons.simplify(table, settings.simplify, opened.grid)
+                table.geometry = polygons.simplified(table, settings.simplify, opened.grid)
             table = table.assign(new=1) if before else table
             about = metadata | counts.shares() | {"pixels_with_data": str(counts.with_data)}
             geopackage.write(partial["landslides"], table, polygons.seen_ground(partial["mask"]), about, date)
             partial["mask_style"].write_text(styles.mask_style())
             partial["probability_style"].write_text(styles.probability_style(settings.percent))
             seconds = time.monotonic() - began
-            summary = summarise(opened, table, counts, settings.threshold)
+            summary = summary_of(opened, table, counts, settings.threshold)
+            remarks = summary, warnings, landslide_free_shares(run)
             for _ in progress([0], "drawing the quick-look and the report"):
-                draw(scenes, table, partial, bands, settings.threshold, about, (summary, warnings, alarms(run)))
+                draw(scenes, table, partial, bands, settings.threshold, about, remarks)
         except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *geopackage.ERRORS) as error:  # GDAL raises all
-            if getattr(error, "filename", None):  # the system names the file and the fault
+            if getattr(error, "filename", None):  # an error of the system, with the file and the fault
                 raise
             raise UserError(
-                f"{out_dir}/ cannot be written to: is the disk full? The same command goes on where it stopped"
+                f"{out_dir}/ cannot be written to: is the disk full? The same command continues where it stopped"
             ) from None
     for path in side_files(targets.values()):
         path.unlink()
@@ -145,39 +149,42 @@ def terrain_of(opened):
     return lambda top, bottom: opened.read_terrain(Window(0, top, opened.grid.width, bottom - top))
 
 
-def draw(scenes, table, paths, bands, threshold, about, told):
-    """Draw the quick-look and write the report. about: {name: text}; told: summary, warnings and alarms."""
+def draw(scenes, table, paths, bands, threshold, about, remarks):
+    """Draw the quick-look and write the report.
+
+    about: {name: text} of how the map was made. remarks: summary, warnings and alarms, see report.write.
+    """
     title = f"{about['scene']}: run {about['run']}, probability ≥ {threshold:.3f}"
     notes = [f"source {about['revision']}; bands stretched for the eye, each from its 2nd to 98th percentile"]
     colours, shapes = true_colour(bands), table.geometry.to_numpy()
     quick_look.draw(paths["quicklook"], scenes[0], paths["mask"], colours, shapes, title, notes, about)
-    report.write(paths["report"], scenes, colours, table, paths, about, *told)
+    report.write(paths["report"], scenes, colours, table, paths, about, *remarks)
 
 
-def summarise(opened, table, counts, threshold):
-    """Say in a sentence or two what was seen and found; a note on an empty map is printed."""
+def summary_of(opened, table, counts, threshold):
+    """Return two sentences on the ground that was seen and its landslides; print a note if the map is empty."""
     height, width = opened.grid.shape
     if not counts.with_data:
-        print("note: the scene holds no data at all; the maps are empty")
+        note("the scene holds no data at all; the maps are empty")
     elif not counts.judged:
-        print("note: clouds hide the whole scene, or all of it is excluded; the maps are empty")
+        note("clouds hide the whole scene, or all of it is excluded; the maps are empty")
     area = f"{table['area_m2'].sum() / 1e6:.3f} km2" if opened.grid.crs else f"{table['pixels'].sum()} pixels"
     shares = {name: float(share) for name, share in counts.shares().items()}
-    shown = f", {shares['seen']:.0%} of them seen" if shares["seen"] < 1 and counts.with_data else ""
-    shown += f", {shares['excluded']:.0%} excluded" if shares["excluded"] else ""
+    seen = f", {shares['seen']:.0%} of them seen" if shares["seen"] < 1 and counts.with_data else ""
+    seen += f", {shares['excluded']:.0%} excluded" if shares["excluded"] else ""
     return (
-        f"{height} x {width} pixels, {counts.with_data / (height * width):.0%} with data{shown}. "
+        f"{height} x {width} pixels, {counts.with_data / (height * width):.0%} with data{seen}. "
         f"Landslide at threshold {threshold:.3f}: {counts.landslide / max(counts.judged, 1):.2%} of the pixels judged; "
         f"{len(table)} polygons, {area}"
     )
 
 
-def alarms(run):
-    """Return [(landslide-free ground, share of its pixels called landslide), ...] as evaluate.py measured for a run."""
-    found = {}
+def landslide_free_shares(run):
+    """Return [(landslide-free ground, share of its pixels predicted as landslide), ...], measured by evaluate.py."""
+    shares = {}
     for path in sorted(run.folder.glob("metrics*.json")):
         record = records.read_json(path, "evaluate.py")
         if record.get("landslide_free") and not record.get("tta"):
             name = ", ".join(Path(folder).name for folder in record["landslide_free"]["data_dir"].split())
-            found[name] = record["landslide_free"]["pixel_share"]
-    return list(found.items())
+            shares[name] = record["landslide_free"]["pixel_share"]
+    return list(shares.items())

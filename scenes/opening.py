@@ -1,4 +1,4 @@
-"""Rasters opened for a scene: paths in archives, what GDAL says of them, and elevation in metres on any grid."""
+"""Rasters opened for a scene: paths in archives, errors of GDAL in our words, and elevation in metres on any grid."""
 
 import contextlib
 import logging
@@ -13,6 +13,7 @@ from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from scenes.pixel_grid import PixelGrid
 from script import UserError
 
 # GDAL reports errors as exceptions; its log would print lines of its own before ours.
@@ -54,16 +55,16 @@ def open_raster(path):
 
 
 @contextlib.contextmanager
-def damage_told(path, where=""):
+def damage_reported(path, where=""):
     """Turn an error of GDAL in reading a raster within the block into a UserError that names it.
 
-    where: the place in it, such as "at rows 0 to 512".
+    where: the part of the raster that was read, such as "at rows 0 to 512".
     """
     try:
         yield
     except RasterioError:
-        place = f" {where}" if where else ""
-        raise UserError(f"{path} cannot be read{place}: cut short or damaged, fetch it again") from None
+        part = f" {where}" if where else ""
+        raise UserError(f"{path} cannot be read{part}: cut short or damaged, fetch it again") from None
 
 
 def check_readable(path):
@@ -92,8 +93,8 @@ def names_in_zip(path):
 
 
 def rasterio_path(path):
-    """Return the name by which rasterio opens a path: rasters in a zip, named or the only one there."""
-    if match := re.fullmatch(r"zip://(?!/)([^!]+)!/?(.+)", path):  # rasterio takes the first part for a host
+    """Return the name by which rasterio opens a path: of a raster in a zip, if it is named or the only one."""
+    if match := re.fullmatch(r"zip://(?!/)([^!]+)!/?(.+)", path):  # rasterio would take its first part for a host
         return f"zip://{Path(match[1]).resolve()}!{match[2]}"
     if path.lower().endswith(".zip") and zipfile.is_zipfile(path):
         rasters = [name for name in names_in_zip(path) if name.lower().endswith(RASTERS)]
@@ -107,12 +108,6 @@ def rasterio_path(path):
 # ---------------------------------------------------------------------- elevation
 
 
-def beyond_180(grid):
-    """Return whether a raster or PixelGrid in degrees reaches beyond 180 degrees of longitude."""
-    corners = [grid.transform @ (column, row) for column in (0, grid.width) for row in (0, grid.height)]
-    return bool(grid.crs and grid.crs.is_geographic and max(abs(x) for x, _ in corners) > 180)
-
-
 class Elevation:
     """Elevation in metres on a grid, read from a raster in any projection.
 
@@ -121,7 +116,14 @@ class Elevation:
     """
 
     def __init__(self, path, grid, nodata=None):
-        """Open it. grid: PixelGrid to read it on. nodata: value of no data, if the raster has no tag."""
+        """Open it.
+
+        Args:
+            path: of the raster. grid: PixelGrid to read it on. nodata: value of no data, if the raster has no tag.
+
+        Raises:
+            UserError: it cannot be read, or has no coordinate system.
+        """
         self.path, self.file = str(path), open_raster(path)
         if self.file.crs is None:
             self.file.close()
@@ -129,9 +131,9 @@ class Elevation:
         self.scale, self.offset = self.file.scales[0], self.file.offsets[0]
         self.unit = FEET.get((self.file.units[0] or "m").strip().lower(), 1.0)
         fill = self.file.nodata if self.file.nodata is not None else nodata
-        fill = self._void() if fill is None else fill
-        # beyond 180 degrees, one side may lie on the other
-        turns = (0, -360, 360) if any(map(beyond_180, (self.file, grid))) else (0,)
+        fill = self._void_value() if fill is None else fill
+        # ground beyond 180 degrees may have longitudes that differ by a turn
+        turns = (0, -360, 360) if PixelGrid.of(self.file).reaches_beyond_180 or grid.reaches_beyond_180 else (0,)
         self.views = [
             grid.warped(
                 self.file,
@@ -144,10 +146,10 @@ class Elevation:
             for turn in turns
         ]
 
-    def _void(self):
-        """Find the fill value of voids without a tag: the value beyond ELEVATIONS of the first such pixel."""
+    def _void_value(self):
+        """Return the value of voids without a tag, that of the first pixel beyond ELEVATIONS; None without voids."""
         step = max(1, max(self.file.shape) // 4000)
-        with damage_told(self.path):
+        with damage_reported(self.path):
             sample = self.file.read(1, out_shape=tuple(size // step for size in self.file.shape)).astype(np.float64)
         metres = (sample * self.scale + self.offset) * self.unit
         beyond = sample[(metres < ELEVATIONS[0]) | (metres > ELEVATIONS[1])]
@@ -155,14 +157,14 @@ class Elevation:
 
     def read(self, window):
         """Read a window: H x W float32 in metres, NaN where there is no elevation."""
-        found = None
-        with damage_told(self.path):
+        values = None
+        with damage_reported(self.path):
             for view in self.views:
                 part = view.read(1, window=window)
-                found = part if found is None else np.where(np.isnan(found), part, found)
-                if not np.isnan(found).any():
+                values = part if values is None else np.where(np.isnan(values), part, values)
+                if not np.isnan(values).any():
                     break
-        metres = (found * np.float32(self.scale) + np.float32(self.offset)) * np.float32(self.unit)
+        metres = (values * np.float32(self.scale) + np.float32(self.offset)) * np.float32(self.unit)
         return np.where((metres >= ELEVATIONS[0]) & (metres <= ELEVATIONS[1]), metres, np.float32(np.nan))
 
     def close(self):

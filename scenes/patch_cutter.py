@@ -10,12 +10,12 @@ from bands import TERRAIN
 from map_files import scene_name
 from mask_values import LANDSLIDE, UNLABELLED
 from patches.reading import write_array
-from scenes import pairs
-from scenes.cluster import windows_on_cluster
-from scenes.cutting import lay_patches
+from scenes import before_after
+from scenes.dask_cluster import windows_on_cluster
 from scenes.labels import Labels
+from scenes.patch_layout import lay_patches
+from scenes.pixel_grid import PixelGrid
 from scenes.preparation import open_covers, open_scenes, prepare
-from scenes.vectors import box_of
 from script import UserError, progress
 
 
@@ -37,13 +37,13 @@ class CutSettings:
 
 @dataclass(frozen=True)
 class CutPatch:
-    """A patch and its place.
+    """A patch, its labels, and where it lies.
 
     Attributes:
         image: size x size x bands, float32; a pixel without data holds the mean of those with data, for programs that
             do not read `gap`. Packing replaces it by the mean over all patches, predict.py by that over the training
             patches.
-        mask: size x size, uint8: 1 landslide, 0 not, 255 not labelled, hidden or without data.
+        mask: size x size, uint8: 1 landslide, 0 other ground, 255 not labelled, hidden or without data.
         gap: size x size bool, where there is no data.
         row, column: of its upper left pixel in the scene. grid: PixelGrid of the patch.
     """
@@ -53,14 +53,14 @@ class CutPatch:
     gap: np.ndarray
     row: int
     column: int
-    grid: object
+    grid: PixelGrid
 
     @property
     def box(self):
-        """Left, bottom, right, top on the map, or in pixels without a coordinate system."""
+        """(left, bottom, right, top) on the map, or in pixels of the scene without a coordinate system."""
         if self.grid.crs is None:
             return self.column, self.row, self.column + self.grid.width, self.row + self.grid.height
-        return box_of(self.grid, 0, self.grid.height).bounds
+        return self.grid.box().bounds
 
     @property
     def landslide(self):
@@ -74,16 +74,17 @@ class CutPatch:
 
 
 class PatchCutter(contextlib.ExitStack):
-    """Context manager that cuts an open scene and its labels into patches; iterate over it for the CutPatches.
+    """Context manager that cuts an open scene and its labels into patches; iterating yields the CutPatches.
 
     Attributes:
-        name: of the scene. grid: PixelGrid of it. scene: open scenes.Scene. labels: Labels.
-        values: what the values of the patches are, as bands.value_unit says it; "" if that is not known.
-        masks: {(row, column): mask} of the patches, before it is known which of their pixels hold no data.
+        name: of the scene. grid: PixelGrid of it. scene: open Scene. labels: Labels. settings: CutSettings.
+        covers: of preparation.open_covers.
+        values: unit of the values of the patches, as bands.value_unit returns it; "" if it is unknown.
+        masks: {(row, column): mask} of the patches, still without the pixels that hold no data.
     """
 
     def __init__(self, scene, before, config, settings):
-        """Open them.
+        """Open the scene, its labels and what hides it, and read the labels.
 
         Args:
             scene, before: SceneInput; before is None for a run of one date. config: of the run that the patches are
@@ -94,12 +95,12 @@ class PatchCutter(contextlib.ExitStack):
         """
         super().__init__()
         self.settings = settings
-        if before and not pairs.is_pair_run(config["bands"]):
+        if before and not before_after.is_pair_run(config["bands"]):
             raise UserError(f"{before.paths[0]}: the patches have the bands of one date: leave --before out")
         with contextlib.ExitStack() as stack:
             scenes = open_scenes(scene, before, tuple(config["bands"]))
-            for each in scenes:
-                stack.enter_context(each)
+            for opened in scenes:
+                stack.enter_context(opened)
             self.scene, self.grid = scenes[0], scenes[0].grid
             product = self.scene.source.product
             self.name = product.name if product else scene_name(scene.paths)
@@ -111,27 +112,26 @@ class PatchCutter(contextlib.ExitStack):
             if scaling == "none" and self.scene.dtype == "uint8":
                 self.values = "display"
             self.covers, _ = open_covers(stack, scenes, (scene, before), settings.clouds)
-            form = settings.min_area, settings.buffer, settings.all_touched
-            self.labels = stack.enter_context(
-                contextlib.closing(Labels(settings.labels, self.grid, settings.area, *form))
-            )
+            polygon_settings = settings.min_area, settings.buffer, settings.all_touched
+            self.labels = Labels(settings.labels, self.grid, settings.area, *polygon_settings)
+            stack.callback(self.labels.close)
             self.masks = self._read_masks()
             self.push(stack.pop_all())
 
     def __len__(self):
-        """Number of patches, of which a few may turn out to be without data."""
+        """Return the number of patches, also of those that turn out to have no data when they are cut."""
         return len(self.masks)
 
     def _read_masks(self):
         """Return {(row, column): mask} of the patches that are labelled well enough, from top to bottom."""
         settings, size, masks = self.settings, self.settings.size, {}
-        at, hidden = None, []
+        hidden_row, hidden = None, []
         for row, column in lay_patches(self.grid.shape, size, settings.overlap, self.labels.parts):
             mask = self.labels.read(row, row + size, column, column + size)
-            if row != at:  # covers are read in whole rows
-                at, hidden = row, [cover.hidden(row, row + size) for _, cover in self.covers]
-            for rows in hidden:
-                mask[rows[:, column : column + size]] = UNLABELLED
+            if row != hidden_row:  # covers are read in whole rows
+                hidden_row, hidden = row, [cover.hidden(row, row + size) for _, cover in self.covers]
+            for hidden_by_cover in hidden:
+                mask[hidden_by_cover[:, column : column + size]] = UNLABELLED
             if self._is_labelled(mask):
                 masks[row, column] = mask
         return masks
@@ -140,10 +140,10 @@ class PatchCutter(contextlib.ExitStack):
         size, scheduler = self.settings.size, self.settings.scheduler
         windows = [(row, row + size, column, column + size) for row, column in self.masks]
         if scheduler:
-            read = windows_on_cluster(self.scene.source, windows, scheduler)
+            windows_read = windows_on_cluster(self.scene.source, windows, scheduler)
         else:
-            read = (self.scene.read(*window) for window in windows)
-        for ((row, column), mask), (values, valid) in zip(self.masks.items(), read, strict=True):
+            windows_read = (self.scene.read(*window) for window in windows)
+        for ((row, column), mask), (values, valid) in zip(self.masks.items(), windows_read, strict=True):
             mask = np.where(valid, mask, np.uint8(UNLABELLED))
             if self._is_labelled(mask):
                 mean = values[:, valid].mean(1, dtype=np.float64).astype(np.float32)
@@ -156,7 +156,14 @@ class PatchCutter(contextlib.ExitStack):
 
 
 def open_cutters(scenes, config, settings):
-    """Yield an open PatchCutter for each (scene, before) of SceneInputs; raise UserError if two have the same name."""
+    """Yield an open PatchCutter for each scene.
+
+    Args:
+        scenes: (SceneInput, SceneInput of the scene before it or None) of each. config, settings: see PatchCutter.
+
+    Raises:
+        UserError: see PatchCutter; or two scenes have the same name.
+    """
     names = set()
     for scene, before in scenes:
         cutter = PatchCutter(scene, before, config, settings)
@@ -173,21 +180,21 @@ def write_patches(cutters, bands, folder):
         cutters: open PatchCutters. bands: names of the bands of the patches. folder: pathlib.Path.
 
     Returns:
-        A row for each patch, in the order of N: {column of patches.csv: value}, their boxes in one coordinate system;
-        `image` and `split` are not known yet.
+        A row for each patch, in the order of N: {column of patches.csv: value}, without `image` and `split`. All boxes
+        are in one coordinate system.
 
     Raises:
-        UserError: the values of the scenes are not of one kind.
+        UserError: the values of the scenes differ in their unit.
     """
     units = {cutter.values for cutter in cutters}
     if len(units) > 1:
         raise UserError("the scenes differ in what their values are: give the same --scaling for all")
     (values,) = units
-    kind, rows, crs = stored_type(bands, cutters), [], cutters[0].grid.crs
-    for place, cutter in enumerate(cutters):
+    dtype, rows, crs = stored_type(bands, cutters), [], cutters[0].grid.crs
+    for index, cutter in enumerate(cutters):
         for patch in progress(cutter, f"cutting {cutter.name}"):
-            image = np.rint(patch.image) if kind == np.uint8 else patch.image
-            about = {
+            image = np.rint(patch.image) if dtype == np.uint8 else patch.image
+            attributes = {
                 "scene": cutter.name,
                 "row": patch.row,
                 "column": patch.column,
@@ -197,13 +204,13 @@ def write_patches(cutters, bands, folder):
                 "values": values,
             }
             number = len(rows) + 1
-            write_array(folder / "images" / f"image_{number}.h5", "img", image.astype(kind), about, patch.gap)
-            write_array(folder / "masks" / f"mask_{number}.h5", "mask", patch.mask, about)
+            write_array(folder / "images" / f"image_{number}.h5", "img", image.astype(dtype), attributes, patch.gap)
+            write_array(folder / "masks" / f"mask_{number}.h5", "mask", patch.mask, attributes)
             box = patch.box
             if patch.grid.crs and crs and patch.grid.crs != crs:  # scenes of several zones may show the same ground
                 box = transform_bounds(patch.grid.crs, crs, *box)
-            elif not patch.grid.crs:  # nobody knows which scenes show the same ground
-                box = [side + 1e9 * place for side in box]
+            elif not patch.grid.crs:  # it is unknown which scenes show the same ground, so they are laid far apart
+                box = [side + 1e9 * index for side in box]
             row = dict(zip(("left", "bottom", "right", "top"), map(float, box), strict=True))
             row |= {"number": number, "scene": cutter.name, "row": patch.row, "column": patch.column}
             rows.append(row | {"landslide": patch.landslide, "labelled": patch.labelled})
@@ -211,8 +218,8 @@ def write_patches(cutters, bands, folder):
 
 
 def stored_type(bands, cutters):
-    """Return the type in which images are kept: 8 bits for pictures, as those from which a run of such has learnt."""
-    pictures = all(
+    """Return the dtype of the images in their files: 8 bits for pictures, which a run of pictures has learnt from."""
+    are_pictures = all(
         cutter.values == "display" and (cutter.scene.source.clip or cutter.scene.dtype == "uint8") for cutter in cutters
     )
-    return np.dtype(np.uint8 if pictures and not set(bands) & set(TERRAIN) else np.float32)
+    return np.dtype(np.uint8 if are_pictures and not set(bands) & set(TERRAIN) else np.float32)

@@ -12,19 +12,19 @@ from scenes.tiling import TileGrid, predict_strip, read_strip
 
 @dataclass(frozen=True)
 class Job:
-    """What is needed to compute any strip of a scene, in plain values that can be sent to another process."""
+    """What any strip of a scene is computed from, in plain values that can be sent to another process."""
 
     run: str  # folder of the run
     source: SceneSource
     grid: TileGrid
-    fill: tuple  # replaces missing data, a value for each band
+    fill: tuple  # replaces missing data: a value for each band
     batch_size: int
     tta: bool = False
-    stamps: tuple = ()  # when the files changed: a worker keeps what it opened for a job with the same ones
+    stamps: tuple = ()  # times at which the files changed: a worker keeps files open while these stay the same
 
 
 def model_of(job):
-    """Load the model of a job, made for the size of its tiles; of several scenes in a row the last one is kept."""
+    """Load the model of a job, made for the size of its tiles. The last loaded model is kept for the next job."""
     return _model(job.run, tuple(job.grid.tile), Path(job.run, "model.keras").stat().st_mtime_ns)
 
 
@@ -33,10 +33,15 @@ def _model(run, tile, changed):
     return resized(load_model(Path(run)), tile)
 
 
-def strips_here(jobs, scenes, model=None, first=0):
-    """Yield, for each strip in order, what each job has of it: (sums, valid), or None without data.
+def local_strips(jobs, scenes, model=None, first=0):
+    """Yield the strips of several jobs in order, computed in this process; the next strip is read meanwhile.
 
-    The next strip is read meanwhile. model: that of the jobs, if it is loaded already. first: strip to begin with.
+    Args:
+        jobs, scenes: [Job, ...], and the open Scene of each. model: of all jobs; None: it is loaded.
+        first: number of the first strip to yield.
+
+    Yields:
+        a list, for each job (sums, valid) of the strip, or None without data.
     """
     model = model or model_of(jobs[0])
 

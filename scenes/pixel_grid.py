@@ -3,6 +3,8 @@
 import functools
 from dataclasses import dataclass
 
+import numpy as np
+import shapely
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.vrt import WarpedVRT
@@ -12,7 +14,7 @@ from scenes.geodesy import ground_lattice
 
 @dataclass(frozen=True)
 class PixelGrid:
-    """Rows and columns of pixels, and their place on the map.
+    """Rows and columns of pixels, and where they lie on the map.
 
     Attributes:
         shape: (height, width) in pixels.
@@ -26,7 +28,7 @@ class PixelGrid:
 
     @classmethod
     def of(cls, file):
-        """The grid of an open rasterio dataset."""
+        """Return the grid of an open rasterio dataset."""
         return cls(file.shape, file.transform, file.crs)
 
     @property
@@ -44,28 +46,56 @@ class PixelGrid:
         """(dx, dy) of a pixel in metres on the ground, as lattices (see geodesy.py)."""
         return ground_lattice(self.transform, self.crs, *self.shape)
 
+    @property
+    def is_north_up(self):
+        """Whether north is up on the map: rows run from west to east, and from north to south."""
+        return bool(self.crs) and self.transform.b == self.transform.d == 0 and self.transform.e < 0
+
+    @property
+    def reaches_beyond_180(self):
+        """Whether a grid in degrees reaches beyond 180 degrees of longitude."""
+        left, _, right, _ = self.box().bounds
+        return bool(self.crs and self.crs.is_geographic and max(abs(left), abs(right)) > 180)
+
     def matches(self, other):
-        """Whether another grid has the same pixels, within a thousandth of one; without a CRS the shape decides."""
-        same_place = other.transform.almost_equals(self.transform, 1e-3 * abs(self.transform.a))
-        return other.shape == self.shape and other.crs == self.crs and (same_place or self.crs is None)
+        """Return whether another grid has the same pixels, within a thousandth of one.
+
+        Grids without a CRS match if their shapes are equal.
+        """
+        same_transform = other.transform.almost_equals(self.transform, 1e-3 * abs(self.transform.a))
+        return other.shape == self.shape and other.crs == self.crs and (same_transform or self.crs is None)
 
     def coarser(self, step):
-        """The grid whose pixels are `step` times as large; the last ones may reach beyond this grid."""
+        """Return the grid whose pixels are `step` times as large; the last ones may reach beyond this grid."""
         shape = -(-self.height // step), -(-self.width // step)
         return PixelGrid(shape, self.transform @ Affine.scale(step), self.crs)
 
     def window(self, row, column, shape):
-        """The grid of a window of a `shape` whose upper left pixel is (row, column)."""
+        """Return the grid of a window of a `shape` whose upper left pixel is (row, column)."""
         return PixelGrid(shape, self.transform @ Affine.translation(column, row), self.crs)
 
+    def box(self, top=0, bottom=None, left=0, right=None):
+        """Return the box around a window, a shapely Polygon in map coordinates; by default around the whole grid."""
+        rows = top, self.height if bottom is None else bottom
+        columns = left, self.width if right is None else right
+        corners = [self.transform @ (column, row) for column in columns for row in rows]
+        return shapely.box(*np.min(corners, 0), *np.max(corners, 0))
+
+    def in_pixels(self, shapes):
+        """Return an array of shapes, which are in map coordinates, in pixels (column, row)."""
+        return shapely.transform(shapes, lambda points: np.column_stack(~self.transform @ tuple(points.T)))
+
     def grown(self, pixels):
-        """The grid with a margin of so many pixels on every side."""
+        """Return the grid with a margin of `pixels` on every side."""
         return self.window(-pixels, -pixels, (self.height + 2 * pixels, self.width + 2 * pixels))
 
-    def warped(self, file, **form):
-        """A view of an open raster on this grid; form: what else rasterio's WarpedVRT takes, or takes instead."""
-        place = {"crs": self.crs, "transform": self.transform, "width": self.width, "height": self.height}
-        return WarpedVRT(file, **(place | form))
+    def warped(self, file, **options):
+        """Return a view of an open raster on this grid.
+
+        options: of rasterio's WarpedVRT; they replace those of the grid.
+        """
+        own = {"crs": self.crs, "transform": self.transform, "width": self.width, "height": self.height}
+        return WarpedVRT(file, **(own | options))
 
 
 def reduced_shape(shape, longest):

@@ -15,32 +15,30 @@ from scenes.pixel_grid import PixelGrid
 from scenes.styles import CLASSES
 from script import progress
 
-STRIP = 512  # rows looked at together
-AREA_LOST = 0.02  # share of its area that a polygon may win or lose when its outline is smoothed
+STRIP = 512  # rows that are read together
+AREA_LOST = 0.02  # fraction of its area that a polygon may win or lose when its outline is smoothed
 
 
 def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slope=0.0):
-    """Make a table of the polygons of a mask, without those below `min_area` m2 (pixels, without a CRS).
+    """Return a table of the landslides of a mask: its polygons with their area, shape and terrain.
 
-    Flat ground does not slide: polygons whose steepest tenth of pixels lies below `min_slope` are left out, too.
-
-    Areas are sums of pixels, each measured on the ellipsoid of the CRS. Areas that are too small are dropped before
-    they become polygons.
+    The area of a polygon is the sum of its pixels, each measured on the ellipsoid of the CRS.
 
     Args:
-        mask_path: raster with 1 where there is landslide, and EXCLUDED, HIDDEN and UNLABELLED.
+        mask_path: raster of a map's mask: LANDSLIDE, EXCLUDED, HIDDEN and UNLABELLED.
         probability_path: raster of probabilities or, if uint8, of percents.
-        min_area: see above.
+        min_area: smallest area in m2 (in pixels, without a CRS); smaller polygons are left out.
         terrain: function (top, bottom) -> terrain of those rows, see Scene.read_terrain; or None.
-        min_slope: degrees. A polygon whose slope is unknown stays.
+        min_slope: degrees. Flat ground does not slide: a polygon is left out if less than a tenth of its pixels is as
+            steep. A polygon whose slope is unknown stays.
 
     Returns:
         geopandas.GeoDataFrame in the mask's CRS, largest first: id; confidence, the mean calibrated probability, and
-        class by styles.CLASSES; max_probability; area_m2, perimeter_m, length_m and width_m (of the rectangle of any
-        direction around it), pixels; cut_by_cloud and cut_by_edge (1 if the polygon touches hidden ground, or ground
-        without data or the scene's edge); lon, lat (of the centroid, WGS 84); with `terrain`, mean_slope_deg,
+        class by styles.CLASSES; max_probability; area_m2, perimeter_m, length_m and width_m (of the smallest rectangle
+        around it), pixels; cut_by_cloud (1 if the polygon touches hidden ground), cut_by_edge (1 if it touches ground
+        without data, or the scene's edge); lon, lat (of the centroid, WGS 84); with `terrain`, mean_slope_deg,
         max_slope_deg, relief_m (highest less lowest elevation) and aspect_deg (downhill, clockwise from north). Without
-        a CRS lengths are in pixels (perimeter, length, width), and centroid_column, centroid_row stand in for lon, lat.
+        a CRS lengths are in pixels (perimeter, length, width), and centroid_column, centroid_row replace lon, lat.
     """
     with rasterio.open(mask_path) as mask:
         grid = PixelGrid.of(mask)
@@ -50,28 +48,28 @@ def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slop
     kept = areas >= min_area
     if terrain:
         kept &= (sums["steep"] >= 0.1 * sums["slope_known"]) | (sums["slope_known"] == 0)
-    corners, rings, parts, found = components.rings(kept)
+    corners, rings, parts, indices = components.rings(kept)
     del components
-    order = np.argsort(-areas[found], kind="stable")
-    shapes = measured(corners, rings, parts, grid).take(order)
+    order = np.argsort(-areas[indices], kind="stable")
+    measures = measurements(corners, rings, parts, grid).take(order)
     corners = np.column_stack(grid.transform @ tuple(corners.T)) if grid.crs else corners.astype(float)
     polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, corners, (rings, parts))[order]
     del corners
-    found = found[order]
-    confidence = (sums["probability"] / np.maximum(sums["pixels"], 1))[found]
-    columns = {"id": np.arange(1, len(found) + 1, dtype=np.int32), "confidence": confidence.round(4)}
+    indices = indices[order]
+    confidence = (sums["probability"] / np.maximum(sums["pixels"], 1))[indices]
+    columns = {"id": np.arange(1, len(indices) + 1, dtype=np.int32), "confidence": confidence.round(4)}
     names, least = list(CLASSES), np.array(list(CLASSES.values()))
-    columns["class"] = np.array(names)[(confidence[:, None] < least).sum(1)] if len(found) else np.zeros(0, str)
-    columns["max_probability"] = highest["probability"][found].round(4)
-    digits = 1 if not len(found) or areas.min() >= 1 else 4  # pixels of a few centimetres
-    columns |= {"area_m2": areas[found].round(digits)} if grid.crs else {}
+    columns["class"] = np.array(names)[(confidence[:, None] < least).sum(1)] if len(indices) else np.zeros(0, str)
+    columns["max_probability"] = highest["probability"][indices].round(4)
+    digits = 1 if not len(indices) or areas.min() >= 1 else 4  # pixels of a few centimetres
+    columns |= {"area_m2": areas[indices].round(digits)} if grid.crs else {}
     unit = "_m" if grid.crs else "_pixels"
-    columns |= {name + unit: shapes[name].round(digits) for name in shapes.dtype.names}
-    columns["pixels"] = sums["pixels"][found].astype(np.int32)
+    columns |= {name + unit: measures[name].round(digits) for name in measures.dtype.names}
+    columns["pixels"] = sums["pixels"][indices].astype(np.int32)
     for name in ("cut_by_cloud", "cut_by_edge"):
-        columns[name] = (sums[name][found] > 0).astype(np.int8)
+        columns[name] = (sums[name][indices] > 0).astype(np.int8)
     if terrain:
-        columns |= describe_terrain(sums, highest, found)
+        columns |= terrain_columns(sums, highest, indices)
     centroids = geopandas.GeoSeries(shapely.centroid(polygons), crs=grid.crs)
     if grid.crs:
         centroids = centroids.to_crs(4326)
@@ -80,22 +78,22 @@ def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slop
     return geopandas.GeoDataFrame(columns, geometry=polygons, crs=grid.crs)
 
 
-def measured(corners, rings, parts, grid):
-    """Measure polygons on the ground: an array with the fields perimeter, length and width, in metres or pixels.
+def measurements(corners, rings, parts, grid):
+    """Measure polygons on the ground; return an array with the fields perimeter, length and width, in metres or pixels.
+
+    Sides run along rows and columns, so each is measured by the size of the pixels at it. Length and width are those of
+    the smallest rectangle around the polygon, by the size of pixels in the middle of the grid.
 
     Args:
         corners, rings, parts: as `Components.rings` returns them, columns and rows. grid: PixelGrid.
-
-    Sides run along rows and columns, so each is measured by the size of the pixels there. Length and width are those of
-    the smallest rectangle around the polygon, by the size of pixels in the middle of the grid.
     """
     column, row = corners.T.astype(float)
     across, down = np.abs(np.diff(column)), np.abs(np.diff(row))
     middle = np.ones(2)
     if grid.crs:
-        places = np.stack([row[1:] / max(grid.height, 1), column[1:] / max(grid.width, 1)]) * (LATTICE - 1)
+        nodes = np.stack([row[1:] / max(grid.height, 1), column[1:] / max(grid.width, 1)]) * (LATTICE - 1)
         across, down = (
-            side * map_coordinates(plane, places, order=1, mode="nearest")
+            side * map_coordinates(plane, nodes, order=1, mode="nearest")
             for side, plane in zip((across, down), grid.pixel_size, strict=True)
         )
         middle = np.array([float(np.median(plane)) for plane in grid.pixel_size])
@@ -114,32 +112,32 @@ def measured(corners, rings, parts, grid):
     return fields
 
 
-def describe_terrain(sums, highest, found):
-    """Return the columns of terrain of the areas `found`; NaN where elevation is unknown."""
-    known = sums["slope_known"][found]
+def terrain_columns(sums, highest, indices):
+    """Return the columns of terrain of some areas, {name: values}; NaN where elevation is unknown."""
+    known = sums["slope_known"][indices]
     unknown = np.where(known, 0, np.nan)
-    aspect = np.degrees(np.arctan2(-sums["east"][found], -sums["north"][found])) % 360
+    aspect = np.degrees(np.arctan2(-sums["east"][indices], -sums["north"][indices])) % 360
     return {
-        "mean_slope_deg": (sums["slope"][found] / np.maximum(known, 1) + unknown).round(2),
-        "max_slope_deg": (highest["slope"][found] + unknown).round(2),
-        "relief_m": (highest["dem"][found] + highest["depth"][found] + unknown).round(1),
+        "mean_slope_deg": (sums["slope"][indices] / np.maximum(known, 1) + unknown).round(2),
+        "max_slope_deg": (highest["slope"][indices] + unknown).round(2),
+        "relief_m": (highest["dem"][indices] + highest["depth"][indices] + unknown).round(1),
         "aspect_deg": (aspect + unknown).round(1),
     }
 
 
 def connected_areas(mask_path, probability_path, grid, terrain=None, min_slope=0.0):
-    """Find the connected areas of a mask and sum up their pixels; see `landslides` for the arguments."""
+    """Return the Components of a mask, with sums over their pixels; see `landslides` for the arguments."""
     components = Components(grid.shape)
     with rasterio.open(mask_path) as mask, rasterio.open(probability_path) as file:
         unit = np.float32(0.01 if file.dtypes[0] == "uint8" else 1)
         for top in progress(range(0, grid.height, STRIP), "outlining", -(-grid.height // STRIP)):
             bottom = min(top + STRIP, grid.height)
             window = Window(0, top, grid.width, bottom - top)
-            # read where nothing is found, too: a map that cannot be read back was not written whole
+            # read where there is no landslide, too: a map that cannot be read back was not written whole
             around, probability = read_around(mask, top, bottom), file.read(1, window=window) * unit
             inside = around[1:-1, 1:-1] == LANDSLIDE
             sums = {"pixels": np.ones(inside.shape, np.uint8), "probability": probability}
-            sums |= {"cut_by_cloud": beside(around == HIDDEN), "cut_by_edge": beside(around == UNLABELLED)}
+            sums |= {"cut_by_cloud": touching(around == HIDDEN), "cut_by_edge": touching(around == UNLABELLED)}
             if grid.crs:
                 across, down = (
                     interpolate(plane, grid.shape, np.arange(top, bottom), np.arange(grid.width))
@@ -157,52 +155,50 @@ def connected_areas(mask_path, probability_path, grid, terrain=None, min_slope=0
                 highest |= {"slope": ground["slope"]} | {
                     name: np.where(known, values, -np.inf) for name, values in lowest.items()
                 }
-            elif terrain:  # nothing to describe, but each strip has the same columns
-                nothing = np.zeros(inside.shape, np.uint8)
-                sums |= dict.fromkeys(("slope", "east", "north", "slope_known", "steep"), nothing)
-                highest |= dict.fromkeys(("slope", "dem", "depth"), nothing)
+            elif terrain:  # without landslides the terrain is not read, but each strip needs the same names
+                zeros = np.zeros(inside.shape, np.uint8)
+                sums |= dict.fromkeys(("slope", "east", "north", "slope_known", "steep"), zeros)
+                highest |= dict.fromkeys(("slope", "dem", "depth"), zeros)
             components.add(inside, sums, highest)
     return components
 
 
 def read_around(mask, top, bottom):
-    """Read rows of a mask and a pixel around them; beyond the mask there is no data."""
+    """Read rows of a mask and a pixel around them, UNLABELLED beyond the mask: (bottom - top + 2) x (width + 2)."""
     first, last = max(top - 1, 0), min(bottom + 1, mask.height)
     rows = mask.read(1, window=Window(0, first, mask.width, last - first))
     beyond = (first - (top - 1), bottom + 1 - last), (1, 1)
     return np.pad(rows, beyond, constant_values=UNLABELLED)
 
 
-def beside(chosen):
-    """Return which pixels have one of `chosen` among their eight neighbours, without the outermost pixels."""
-    if not chosen.any():
-        return np.zeros((chosen.shape[0] - 2, chosen.shape[1] - 2), bool)
-    rows = chosen[:-2] | chosen[1:-1] | chosen[2:]
+def touching(marked):
+    """Return which pixels touch a marked one at a side or corner, or are marked; without the outermost pixels."""
+    if not marked.any():
+        return np.zeros((marked.shape[0] - 2, marked.shape[1] - 2), bool)
+    rows = marked[:-2] | marked[1:-1] | marked[2:]
     return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
 
 
-def simplify(table, tolerance, grid):
-    """Smooth the outlines of polygons: no point moves further than `tolerance` metres, no area by more than 2 %.
+def simplified(table, tolerance, grid):
+    """Return smooth outlines of polygons, valid geometries: lines replace the stairs of pixels.
 
-    Stairs of pixels become lines. Where a polygon would lose too much, its tolerance is halved until it does not.
+    No point moves further than `tolerance`, and no area changes by more than AREA_LOST: for a polygon that would change
+    more, the tolerance is halved, up to five times.
 
     Args:
         table: of `landslides`. tolerance: metres (pixels, without a CRS). grid: PixelGrid of the map.
-
-    Returns:
-        geometries, valid, as an array.
     """
     pixel = np.sqrt(abs(grid.transform.determinant)) if grid.crs else 1.0  # in units of the map
     metres = float(np.sqrt(np.median(grid.pixel_size[0]) * np.median(grid.pixel_size[1]))) if grid.crs else 1.0
     shapes = table.geometry.to_numpy().copy()
-    left, area = np.arange(len(shapes)), shapely.area(shapes)
+    pending, area = np.arange(len(shapes)), shapely.area(shapes)
     for _ in range(6):
-        if not len(left) or tolerance < 0.1 * metres:
+        if not len(pending) or tolerance < 0.1 * metres:
             break
-        smooth = shapely.simplify(shapes[left], tolerance * pixel / metres)
-        good = shapely.is_valid(smooth) & (np.abs(shapely.area(smooth) / area[left] - 1) <= AREA_LOST)
-        shapes[left[good]] = smooth[good]
-        left, tolerance = left[~good], tolerance / 2
+        smooth = shapely.simplify(shapes[pending], tolerance * pixel / metres)
+        good = shapely.is_valid(smooth) & (np.abs(shapely.area(smooth) / area[pending] - 1) <= AREA_LOST)
+        shapes[pending[good]] = smooth[good]
+        pending, tolerance = pending[~good], tolerance / 2
     return shapes
 
 
@@ -215,5 +211,5 @@ def seen_ground(mask_path, longest=2000):
         transform = mask.transform @ mask.transform.scale(mask.width / shape[1], mask.height / shape[0])
         if mask.crs is None:
             transform = mask.transform.scale(mask.width / shape[1], mask.height / shape[0])
-    found = features.shapes((codes < EXCLUDED).astype(np.uint8), codes < EXCLUDED, transform=transform)
-    return shapely.MultiPolygon([shapely.geometry.shape(outline) for outline, _ in found])
+    outlines = features.shapes((codes < EXCLUDED).astype(np.uint8), codes < EXCLUDED, transform=transform)
+    return shapely.MultiPolygon([shapely.geometry.shape(outline) for outline, _ in outlines])

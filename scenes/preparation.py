@@ -1,110 +1,129 @@
-"""Scenes made ready for a run: opened, scaled as the run expects, with what hides their ground."""
+"""Scenes made ready for a run: opened, scaled as the run expects, with the ground that is hidden or excluded."""
 
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from mask_values import EXCLUDED, HIDDEN
-from scenes import pairs
+from scenes import before_after
 from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
 from scenes.products.recognition import open_product
 from scenes.scaling import choose_scaling, distance_from_training, scaled
 from scenes.source import open_scene
-from script import UserError
+from script import UserError, note, warn
 
 
 def open_scenes(scene, before, bands):
-    """Open what a model is shown: one scene, one with the bands of two dates, or one after and one before."""
-    if pairs.is_pair_run(bands):
+    """Open the scenes that a run takes.
+
+    Args:
+        scene, before: SceneInput; before is None for one date. bands: names of the model's bands.
+
+    Returns:
+        [Scene] of one date, [Scene] with the bands of two dates, or [Scene after the event, Scene before it].
+
+    Raises:
+        UserError: a scene cannot be opened, or the one before is missing or does not fit.
+    """
+    if before_after.is_pair_run(bands):
         if not before:
             raise UserError("the run takes two dates: give the scene before the event with --before")
-        return [pairs.open_pair(scene, before, bands)]
+        return [before_after.open_pair(scene, before, bands)]
     opened = open_scene(scene, bands)
     if not before:
         return [opened]
-    try:  # what a run takes of the terrain, it takes on both dates
+    try:  # a run takes its bands of the terrain on both dates
         before = replace(before, dem=scene.dem if opened.source.terrain else "")
-        return [opened, pairs.open_before(before, bands, opened)]
+        return [opened, before_after.open_before(before, bands, opened)]
     except BaseException:
-        opened.__exit__()
+        opened.close()
         raise
 
 
 def open_covers(stack, scenes, inputs, clouds, exclude="", buffer=0.0):
-    """Open what hides ground on either date.
+    """Open the rasters and shapes that hide ground on either date, or exclude it.
 
     Args:
         stack: contextlib.ExitStack that closes them. scenes: of `open_scenes`. inputs: SceneInput of each date.
         clouds, exclude, buffer: see the constants of predict.py.
 
     Returns:
-        ([(code in the mask, what to ask), ...], of which the last one decides; what told the clouds of the first).
+        ([(code in the mask, HidingRaster or ExcludedShapes), ...], of which the last one decides; the origin of the
+        clouds of the first date, "unknown" without a cloud mask).
     """
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clouds-")))
     covers = [(EXCLUDED, open_excluded(exclude, scenes[0].grid, buffer))]
     for i, scene in enumerate(filter(None, inputs)):
         # a model of two dates has both in one scene, which knows the product of the later one
         product = scenes[i].source.product if i < len(scenes) else open_product(scene.paths)
-        wanted = clouds if i == 0 or clouds in ("none", "ukis") else "auto"
-        covers.append((HIDDEN, open_clouds(wanted, product, scenes[0].grid, folder / f"clouds{i}.tif")))
-    told = covers[1][1]
+        setting = clouds if i == 0 or clouds in ("none", "ukis") else "auto"
+        covers.append((HIDDEN, open_clouds(setting, product, scenes[0].grid, folder / f"clouds{i}.tif")))
+    clouds_after = covers[1][1]
     covers = [(code, cover) for code, cover in covers if cover]
     for _, cover in covers:
         stack.callback(cover.close)
-    return covers, told.what if told else "unknown"
+    return covers, clouds_after.origin if clouds_after else "unknown"
 
 
 def prepare(opened, scene, config):
-    """Scale a scene as a run expects it and tell what is unusual about it.
+    """Scale a scene as a run expects it, and report what is unusual about it.
 
     Args:
-        opened: open Scene with the bands of the run. scene: SceneInput. config: of the run; of it bands, values,
-            band_mean and band_variance are used. Without the last two, values are not compared with them.
+        opened: open Scene with the bands of the run. scene: SceneInput that it was opened by.
+        config: of the run, with bands, values, band_mean and band_variance. Without the last two, the scene is not
+            compared with the training data.
 
     Returns:
         (name of the scaling, [warning, ...]).
     """
     pixels, dem_share = opened.sample()
-    scene = scale(opened, scene, config["bands"], config["values"], pixels)
-    return scene.scaling, check_scene(opened, scene, config, pixels, dem_share)
+    scene = apply_scaling(opened, scene, config["bands"], config["values"], pixels)
+    return scene.scaling, scene_warnings(opened, scene, config, pixels, dem_share)
 
 
-def scale(opened, scene, bands, unit, pixels):
-    """Choose and apply the scaling of a scene, to its sample too, and say what was done with its values.
+def apply_scaling(opened, scene, bands, unit, pixels):
+    """Scale a scene, and its sample in place; print how.
 
-    bands: names of the model's bands. unit: of what the run learnt from, as bands.value_unit tells it.
-    Returns the SceneInput with the scaling and the offset that were used.
+    Args:
+        opened: open Scene. scene: SceneInput, whose scaling may be "auto". bands: names of the model's bands.
+        unit: of the run's training files, as bands.value_unit returns it. pixels: sample of the scene.
+
+    Returns:
+        SceneInput with the scaling and the offset that were used.
     """
-    source, chosen = opened.source, scene.scaling
-    if chosen == "auto":
-        chosen = choose_scaling(unit, source, opened.dtype)
-    opened.source = scaled(source, chosen, tuple(bands), pixels, unit)
+    source, scaling = opened.source, scene.scaling
+    if scaling == "auto":
+        scaling = choose_scaling(unit, source, opened.dtype, pixels)
+    opened.source = scaled(source, scaling, tuple(bands), pixels, unit)
     opened.scale(pixels)
     if source.product:
         offsets = {round(offset / factor) for factor, offset in zip(source.factors, source.offsets, strict=True)}
-        shown = " or ".join(f"{offset:+d}" for offset in sorted(offsets))
-        print(f"{source.product.name}: {source.product.kind}, offset {shown}, scaling {chosen}")
+        offset_text = " or ".join(f"{offset:+d}" for offset in sorted(offsets))
+        print(f"{source.product.name}: {source.product.kind}, offset {offset_text}, scaling {scaling}")
         if source.product.surface and unit == "l4s":
-            print(
-                "note: the run learnt from Level-1C. Level-2A has no haze, its blue is about a third darker: expect "
+            note(
+                "the run learnt from Level-1C. Level-2A has no haze, its blue is about a third darker: expect "
                 "more errors, or take the Level-1C product"
             )
     elif source.reflectance and scene.offset is None:
-        print(f"note: the scale and offset that the files state are applied: {source.factors[0]:g}")
-    if scene.scaling == "auto" and chosen != "none" and not source.product:
-        print(f"note: --scaling {chosen}, by what the run learnt from and the type of the files; none takes them as is")
-    return replace(scene, scaling=chosen, offset=source.offsets[0])
+        note(f"the scale and offset that the files state are applied: {source.factors[0]:g}")
+    if scene.scaling == "auto" and scaling != "none" and not source.product:
+        reason = "what the run learnt from and the type of the files"
+        if scaling == "l4s" and unit != "l4s" and source.sentinel2:
+            reason = "the files name bands of Sentinel-2 and hold reflectance x 10000"
+        note(f"--scaling {scaling}: {reason}; none takes them as is")
+    return replace(scene, scaling=scaling, offset=source.offsets[0])
 
 
-def check_scene(opened, scene, config, pixels, dem_share):
-    """Print before the work what is unusual about a scene; returns its warnings: little elevation, unusual values."""
+def scene_warnings(opened, scene, config, pixels, dem_share):
+    """Print notes and warnings on a scene before the work; return the warnings: little elevation, unusual values."""
     warnings = []
     if opened.grid.crs is None:
-        print("note: the scene has no coordinate system: areas and --min-area are in pixels, positions too")
+        note("the scene has no coordinate system: areas and --min-area are in pixels, positions too")
     if opened.blank_share:
-        print(
-            f"note: {opened.blank_share:.1%} of the scene's pixels are 0 in all bands: they count as no data "
+        note(
+            f"{opened.blank_share:.1%} of the scene's pixels are 0 in all bands: they count as no data "
             "(--nodata says otherwise)"
         )
     if scene.dem and dem_share == 0:
@@ -114,8 +133,8 @@ def check_scene(opened, scene, config, pixels, dem_share):
         warnings.append(f"{scene.dem} covers {dem_share:.1%} of the scene; the rest {rest}")
     if "band_mean" in config:
         training = config["band_mean"], config["band_variance"], config["bands"]
-        if far := distance_from_training(pixels, *training, scene, opened.source.reflectance):
-            warnings.append(far)
+        if text := distance_from_training(pixels, *training, scene, opened.source.reflectance):
+            warnings.append(text)
     for text in warnings:
-        print(f"warning: {text}")
+        warn(f"{text}")
     return warnings

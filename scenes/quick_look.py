@@ -11,22 +11,21 @@ from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
 from mask_values import HIDDEN
 from plots import ORANGE, plt, stretch
-from scenes.vectors import to_pixels
 
-NODATA = 0.93  # grey where there is no scene
+NODATA = 0.93  # grey of pixels without data
 LONGEST = 1400  # pixels to which the longer side of the scene is reduced, at most
-HATCH = "////"  # over ground that cannot be seen
+HATCH = "////"  # over hidden ground
 INCHES = 8.0  # of the longer side of the picture
 
 
 def draw(path, scene, mask, bands, polygons, title, notes, metadata):
-    """Draw the part of a scene that holds data, and the polygons found on it.
+    """Draw the part of a scene that holds data, and its predicted landslides.
 
     Args:
-        path: of the PNG. scene: scene.Scene. mask: path of its mask, for the ground that is hidden.
-        bands: places of red, green and blue among the model's bands.
-        polygons: in the scene's CRS (without one, in pixels). title, notes: above and below the picture.
-        metadata: written into the PNG as text.
+        path: of the PNG. scene: scene.Scene. mask: path of its mask, from which hidden ground is taken.
+        bands: indices of red, green and blue among the model's bands.
+        polygons: geometries in the scene's CRS (without one, in pixels). title, notes: above and below the picture.
+        metadata: {name: text} written into the PNG.
     """
     image, valid, factor = scene.thumbnail(bands, LONGEST)
     picture = np.full(image.shape, NODATA, np.float32)
@@ -46,31 +45,25 @@ def draw(path, scene, mask, bands, polygons, title, notes, metadata):
     with rasterio.open(mask) as file:
         hidden = file.read(1, out_shape=valid.shape) == HIDDEN
     if hidden.any():
-        shown = {
-            "levels": [0.5, 1.5],
-            "colors": [(1, 1, 1, 0.6)],
-            "hatches": [HATCH],
-            "extent": (0, *hidden.shape[::-1], 0),
-        }
-        axis.contourf(hidden, **shown)
+        style = {"levels": [0.5, 1.5], "colors": [(1, 1, 1, 0.6)], "hatches": [HATCH]}
+        axis.contourf(hidden, extent=(0, *hidden.shape[::-1], 0), **style)
 
     if scene.grid.crs:
-        polygons = to_pixels(polygons, scene.grid)
+        polygons = scene.grid.in_pixels(polygons)
     if len(polygons):
-        form = {"facecolor": to_rgba(ORANGE, 0.2), "edgecolor": ORANGE, "linewidth": 0.6}
-        axis.add_patch(PathPatch(compound_path(polygons, factor), **form))
+        style = {"facecolor": to_rgba(ORANGE, 0.2), "edgecolor": ORANGE, "linewidth": 0.6}
+        axis.add_patch(PathPatch(compound_path(polygons, factor), **style))
     add_scale_bar(axis, (right - left) * dx, dx, "m" if scene.grid.crs else "px")
     axis.set(xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top))
     axis.spines[:].set_visible(False)
-    north_up = scene.grid.crs and scene.grid.transform.b == scene.grid.transform.d == 0 and scene.grid.transform.e < 0
-    axis.set_xlabel("\n".join([*notes, *(["north is up"] if north_up else [])]), fontsize=7)
+    axis.set_xlabel("\n".join([*notes, *(["north is up"] if scene.grid.is_north_up else [])]), fontsize=7)
     figure.suptitle(title, fontsize=9)
-    keys = [Line2D([], [], color=ORANGE, linewidth=2, label=f"predicted landslide ({len(polygons)} polygons)")]
+    handles = [Line2D([], [], color=ORANGE, linewidth=2, label=f"predicted landslide ({len(polygons)} polygons)")]
     if not valid.all():
-        keys.append(Rectangle((0, 0), 1, 1, facecolor=str(NODATA), edgecolor="grey", label="no data"))
+        handles.append(Rectangle((0, 0), 1, 1, facecolor=str(NODATA), edgecolor="grey", label="no data"))
     if hidden.any():
-        keys.append(Rectangle((0, 0), 1, 1, facecolor="white", edgecolor="black", hatch=HATCH, label="not seen"))
-    figure.legend(handles=keys, loc="outside lower center", ncols=3, frameon=False)
+        handles.append(Rectangle((0, 0), 1, 1, facecolor="white", edgecolor="black", hatch=HATCH, label="not seen"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, metadata=metadata)
     plt.close(figure)
 
@@ -103,7 +96,10 @@ def compound_path(polygons, factor):
 
 
 def add_scale_bar(axis, across, unit, name):
-    """Add a bar of a round length, up to a quarter of the width `across`; `unit` is the size of a pixel."""
+    """Add a scale bar of a round length, at most a quarter of the picture's width.
+
+    across: that width. unit: size of a pixel of the picture. name: "m" or "px", the unit of both.
+    """
     power = 10.0 ** np.floor(np.log10(across / 4))
     length = max(step * power for step in (1, 2, 5) if step * power <= across / 4)
     label = f"{length / 1000:g} km" if name == "m" and length >= 1000 else f"{length:g} {name}"

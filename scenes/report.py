@@ -18,13 +18,12 @@ from mask_values import EXCLUDED, HIDDEN, UNLABELLED
 from plots import stretch
 from scenes.pixel_grid import reduced_shape
 from scenes.styles import CLASSES, COLOURS, MASK_CLASSES, PROBABILITY_RAMP, class_ranges, hex_colour
-from scenes.vectors import to_pixels
 
 FOLDER = Path(__file__).parent / "report_page"
 LONGEST = 2000  # pixels of the longer side of its pictures
-LISTED = 2000  # polygons, the largest, that it holds
-LEAST_ALARMS = 1e-4  # a share of false alarms below this is not shown as 0
-COLUMNS = {  # of the table: label, digits
+LISTED = 2000  # number of polygons that it lists, the largest ones
+LEAST_ALARMS = 1e-4  # below this share of false alarms, the share is not shown, because it would read 0.00 %
+COLUMNS = {  # columns of the table: label and decimal places
     "id": ("number", 0),
     "class": ("class", 0),
     "confidence": ("confidence", 2),
@@ -33,7 +32,7 @@ COLUMNS = {  # of the table: label, digits
     "length_m": ("length, m", 0),
     "width_m": ("width, m", 0),
     "mean_slope_deg": ("slope, °", 1),
-    "aspect_deg": ("faces, °", 0),
+    "aspect_deg": ("aspect, °", 0),
     "cut_by_cloud": ("cut by cloud", 0),
     "cut_by_edge": ("cut by edge", 0),
     "lon": ("longitude", 5),
@@ -46,10 +45,10 @@ def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms)
 
     Args:
         path: of the HTML file. scenes: open Scenes: after the event, and before it if there is one.
-        bands: places of red, green and blue among the model's bands. table: of polygons.landslides.
+        bands: indices of red, green and blue among the model's bands. table: of polygons.landslides.
         rasters: paths {"probability", "mask"}. about: {name: text} of how the map was made.
-        summary: one sentence. warnings: texts. alarms: [(name of landslide-free ground, share of its pixels called
-            landslide), ...], as measured for the run.
+        summary: one sentence. warnings: texts. alarms: [(name of landslide-free ground, share of its pixels predicted
+            as landslide), ...], as evaluate.py measured them for the run.
     """
     grid = scenes[0].grid
     names = ("scene", "before")[: len(scenes)]
@@ -61,13 +60,13 @@ def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms)
         "height": grid.height,
         "width": grid.width,
         "layers": layers,
-        "polygons": rows(table.iloc[:LISTED], columns, area, grid),
+        "polygons": polygon_entries(table.iloc[:LISTED], columns, area, grid),
         "columns": columns,
         "colours": {name: hex_colour(colour) for name, colour in COLOURS.items()},
         "unit": "m²" if grid.crs else "pixels",
     }
     rest = f", {len(table)} in all: the GeoPackage has them" if len(table) > LISTED else ""
-    shown = {
+    content = {
         "name": about["scene"],
         "summary": summary,
         "warnings": warnings,
@@ -92,7 +91,7 @@ def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms)
     }
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string((FOLDER / "report.html").read_text(encoding="utf-8"))
-    Path(path).write_text(page.render(shown), encoding="utf-8")
+    Path(path).write_text(page.render(content), encoding="utf-8")
 
 
 # ---------------------------------------------------------------------- pictures
@@ -101,14 +100,14 @@ def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms)
 def picture(scene, bands):
     """Draw a scene as a JPEG, in a data address."""
     image, valid, _ = scene.thumbnail(bands, LONGEST)
-    shown = np.full(image.shape, 0.93, np.float32)
+    colours = np.full(image.shape, 0.93, np.float32)
     if valid.any():
-        shown[valid] = stretch(image[valid])
-    return encoded(Image.fromarray(np.rint(255 * np.clip(shown, 0, 1)).astype(np.uint8)), "jpeg", quality=80)
+        colours[valid] = stretch(image[valid])
+    return encoded(Image.fromarray(np.rint(255 * np.clip(colours, 0, 1)).astype(np.uint8)), "jpeg", quality=80)
 
 
 def reduced(path, resampling):
-    """Read a raster of a map reduced to LONGEST pixels: H x W, masked where it has no data."""
+    """Read a raster of a map, reduced to LONGEST pixels; return (H x W, masked where it has no data; its data type)."""
     with rasterio.open(path) as file:
         shape, _ = reduced_shape(file.shape, LONGEST)
         return file.read(1, out_shape=shape, masked=True, resampling=resampling), file.dtypes[0]
@@ -116,17 +115,17 @@ def reduced(path, resampling):
 
 def probability(path):
     """Draw the probabilities as a PNG with the colours of their style, in a data address."""
-    values, kind = reduced(path, Resampling.average)
-    share = np.clip(values.filled(0).astype(np.float32) / (100 if kind == "uint8" else 1), 0, 1)
-    at, colours = zip(*PROBABILITY_RAMP, strict=True)
+    values, dtype = reduced(path, Resampling.average)
+    probabilities = np.clip(values.filled(0).astype(np.float32) / (100 if dtype == "uint8" else 1), 0, 1)
+    stops, colours = zip(*PROBABILITY_RAMP, strict=True)
     levels = np.linspace(0, 1, 64)
-    palette = np.stack([np.interp(levels, at, channel) for channel in zip(*colours, strict=True)], 1)
-    index = np.where(np.ma.getmaskarray(values), 0, np.rint(share * 63)).astype(np.uint8)
+    palette = np.stack([np.interp(levels, stops, channel) for channel in zip(*colours, strict=True)], 1)
+    index = np.where(np.ma.getmaskarray(values), 0, np.rint(probabilities * 63)).astype(np.uint8)
     return encoded(paletted(index, palette), "png", optimize=True)
 
 
 def cover(path):
-    """Draw what is hidden or excluded as a PNG, in a data address."""
+    """Draw the ground that is hidden or excluded as a PNG, in a data address."""
     values, _ = reduced(path, Resampling.nearest)
     codes = values.filled(UNLABELLED)
     index = np.select([codes == HIDDEN, codes == EXCLUDED], [1, 2], 0).astype(np.uint8)
@@ -142,20 +141,23 @@ def paletted(index, palette):
     return image
 
 
-def encoded(image, form, **options):
-    """Return a picture as a data address."""
+def encoded(image, file_format, **options):
+    """Return a picture as a data address. file_format: "jpeg" or "png"."""
     file = io.BytesIO()
-    image.save(file, form, **options)
-    return data_address(file, form)
+    image.save(file, file_format, **options)
+    return data_address(file, file_format)
 
 
-def data_address(file, form):
+def data_address(file, file_format):
     """Return the content of a file in memory as a data address."""
-    return f"data:image/{form};base64,{base64.b64encode(file.getvalue()).decode()}"
+    return f"data:image/{file_format};base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def sizes(areas, unit):
-    """Draw the number of polygons by area, on logarithmic axes, as a PNG in a data address; "" of fewer than ten."""
+    """Draw the density of the areas of polygons, on logarithmic axes, as a PNG in a data address.
+
+    Returns "" for fewer than ten polygons, and if all have the same area.
+    """
     areas = areas[areas > 0]
     if len(areas) < 10 or areas.min() == areas.max():
         return ""
@@ -175,14 +177,14 @@ def sizes(areas, unit):
 # ---------------------------------------------------------------------- words and numbers
 
 
-def rows(table, columns, area, grid):
-    """Return what the page needs of each polygon; its rings in columns and rows of the grid."""
+def polygon_entries(table, columns, area, grid):
+    """Return the entry of each polygon for the page: {key of a column: value} and its rings, in columns and rows."""
     shapes = table.geometry.to_numpy()
     if grid.crs:
-        shapes = to_pixels(shapes, grid)
+        shapes = grid.in_pixels(shapes)
     pixel = max(1.0, max(grid.shape) / LONGEST)
     shapes = shapely.simplify(shapes, 0.5 * pixel)
-    found = []
+    entries = []
     for shape, (_, row) in zip(shapes, table.iterrows(), strict=True):
         entry = {"area": float(row[area])}
         for column in columns:
@@ -197,25 +199,25 @@ def rows(table, columns, area, grid):
         entry["class"] = row["class"]
         outlines = (shape.exterior, *shape.interiors)
         entry["rings"] = [np.round(ring.coords, 1).tolist() for ring in outlines]
-        found.append(entry)
-    return found
+        entries.append(entry)
+    return entries
 
 
 def totals(table, area):
-    """Return number and area of the certain polygons, of those and the probable ones, and of all."""
+    """Return number and area of the certain polygons, of the certain and probable ones, and of all."""
     unit, digits = (1e6, 3) if area == "area_m2" else (1, 0)
     sets = {"certain": ["certain"], "certain and probable": ["certain", "probable"], "all": list(CLASSES)}
-    found = []
+    rows = []
     for name, classes in sets.items():
         part = table[table["class"].isin(classes)]
-        found.append({"name": name, "count": len(part), "area": f"{part[area].sum() / unit:.{digits}f}"})
-    return found
+        rows.append({"name": name, "count": len(part), "area": f"{part[area].sum() / unit:.{digits}f}"})
+    return rows
 
 
 def seen_text(about):
-    """Say which share of the scene was seen."""
+    """Return a sentence on the share of the scene that was seen."""
     if about["clouds"] == "unknown":
-        return "Nothing told where clouds hide the ground."
+        return "No cloud mask was used: ground under clouds counts as seen."
     seen, excluded = float(about["seen"]), float(about["excluded"])
     text = f"{seen:.0%} of the scene's ground was seen" if seen < 1 else "All of the scene's ground was seen"
     hidden = "; under clouds there may be more" if seen < 1 else ""
@@ -223,23 +225,23 @@ def seen_text(about):
 
 
 def caveats(about, alarms, compared):
-    """Return what a reader must keep in mind, in plain words."""
-    found = [
+    """Return the limits of the map, as sentences. compared: whether there is a scene before the event."""
+    sentences = [
         f"Of landslide-free ground ({name}), the model calls "
         + (f"{share:.2%} of the pixels landslide." if share >= LEAST_ALARMS else "less than 0.01 % landslide.")
         for name, share in alarms
     ]
     if not alarms:
-        found.append("How much landslide-free ground this model calls landslide was not measured.")
+        sentences.append("How much landslide-free ground this model calls landslide was not measured.")
     if not compared:
-        found.append(
+        sentences.append(
             "One picture does not show when a landslide happened. Old scars, quarries, river beds and bare fields look "
             "alike; a picture from before (--before) separates them."
         )
     if "dem" not in about:
-        found.append("No elevation was given, so flat ground was not left out (--dem, --min-slope).")
-    found.append(
+        sentences.append("No elevation was used, so flat ground was not left out (--dem, --min-slope).")
+    sentences.append(
         "Confidence is calibrated on the validation patches of the training data. In other regions it can be too high "
         "or too low. Check polygons before you act on them; the GeoPackage has the columns verdict and note for it."
     )
-    return found
+    return sentences

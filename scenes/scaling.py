@@ -10,17 +10,36 @@ from script import UserError
 SCALINGS = ("auto", "none", "l4s", "stretch")
 
 
-def choose_scaling(unit, source, dtype):
+def choose_scaling(unit, source, dtype, pixels):
     """Choose the scaling that brings a scene to what a run learnt from.
 
+    Whole numbers of more than 8 bits without metadata are taken for reflectance x 10000 if the run expects reflectance,
+    or if the files name Sentinel-2's bands and hold numbers of its range. For other files and a run of pictures, whose
+    sensor may be any, they are stretched.
+
     Args:
-        unit: of the run's training files, as bands.value_unit tells it. source: SceneSource. dtype: of the scene's
-            files. Whole numbers of more than 8 bits without metadata pass for reflectance x 10000 where the run
-            expects reflectance; for a run of pictures, whose sensor may be any, they are stretched.
+        unit: of the run's training files, as bands.value_unit returns it. source: SceneSource. dtype: of the scene's
+            files. pixels: a sample of the scene without a scaling, model's bands x pixels.
+
+    Returns:
+        one of SCALINGS but auto.
     """
     if not unit or dtype == "uint8" or (not source.reflectance and np.dtype(dtype).kind not in "ui"):
         return "none"
-    return "l4s" if source.reflectance or unit == "l4s" else "stretch"
+    reflectance = source.reflectance or (source.sentinel2 and holds_reflectance(pixels[list(source.sentinel2)]))
+    return "l4s" if reflectance or unit == "l4s" else "stretch"
+
+
+def holds_reflectance(pixels):
+    """Return whether a sample of bands (bands x pixels) may be Sentinel-2's reflectance x 10000.
+
+    Its dark ground lies below 0.4 everywhere but in snow, unlike the numbers of Landsat (from some 7000 on), and its
+    bright ground above 0.0255, unlike values of 8 bits in a larger type.
+    """
+    if not pixels.size:
+        return False
+    dark, bright = np.percentile(pixels, [2, 98], axis=1)
+    return bool((dark < 4000).all() and bright.max() > 255)
 
 
 def scaled(source, scaling, model_bands, pixels, unit="l4s"):
@@ -30,6 +49,9 @@ def scaled(source, scaling, model_bands, pixels, unit="l4s"):
         source: SceneSource without a scaling. scaling: one of SCALINGS but auto. model_bands: names of the model's
             bands. pixels: a sample of the scene without a scaling, model's bands x pixels.
         unit: what the run learnt from. For "display", l4s leads to 0-255 by one factor for all scenes.
+
+    Raises:
+        UserError: the scaling is unknown, or l4s has no constant for a band.
     """
     if scaling not in SCALINGS:
         raise UserError(f"scaling {scaling!r} is none of {', '.join(SCALINGS)}")
@@ -43,34 +65,35 @@ def scaled(source, scaling, model_bands, pixels, unit="l4s"):
 
 
 def shifted_bands(pixels, mean, variance):
-    """Return the places of bands of a sample (bands x pixels) that are `far_off` from the training data."""
+    """Return the positions of bands of a sample (bands x pixels) that are `far_off` from the training data."""
     if not pixels.size:
         return []
     deviation = np.sqrt(np.where(np.asarray(variance) > 0, variance, 1.0))
-    here = pixels.mean(1, dtype=np.float64), pixels.std(1, dtype=np.float64)
-    return np.flatnonzero(far_off(*here, mean, deviation)).tolist()
+    statistics = pixels.mean(1, dtype=np.float64), pixels.std(1, dtype=np.float64)
+    return np.flatnonzero(far_off(*statistics, mean, deviation)).tolist()
 
 
 def distance_from_training(pixels, mean, variance, bands, scene, stated=False):
-    """Say how far a scene lies from the training data, what the likely cause is and which flag to try; "" if near.
+    """Describe how far a scene lies from the training data, the likely cause and the flag to try; "" if it lies near.
 
     Args:
         pixels: sample of the scene as the model sees it, bands x pixels.
         mean, variance: of each band over the run's training split. bands: their names.
-        scene: source.SceneInput, for what was tried. stated: whether the offset is that of the scene's metadata.
+        scene: source.SceneInput, for the scaling and offset that were used. stated: whether the offset is that of the
+            scene's metadata.
     """
     shifted = shifted_bands(pixels, mean, variance)
     if not shifted:
         return ""
     mean, deviation = np.asarray(mean, float), np.sqrt(np.where(np.asarray(variance) > 0, variance, 1.0))
-    here, spread = pixels.mean(1, dtype=np.float64), pixels.std(1, dtype=np.float64)
-    shown = ", ".join(
-        f"{bands[i]} {here[i]:.4g} ± {spread[i]:.3g} (in training {mean[i]:.4g} ± {deviation[i]:.3g})"
+    scene_mean, scene_deviation = pixels.mean(1, dtype=np.float64), pixels.std(1, dtype=np.float64)
+    listed = ", ".join(
+        f"{bands[i]} {scene_mean[i]:.4g} ± {scene_deviation[i]:.3g} (in training {mean[i]:.4g} ± {deviation[i]:.3g})"
         for i in shifted[:3]
     )
     more = f" and {len(shifted) - 3} more bands" if len(shifted) > 3 else ""
     light = [i for i in range(len(bands)) if bands[i] not in TERRAIN]
-    ratio = np.median(here[light] / np.where(mean[light] == 0, 1, mean[light])) if light else 1.0
+    ratio = np.median(scene_mean[light] / np.where(mean[light] == 0, 1, mean[light])) if light else 1.0
     eight_bits = pixels[light].max(initial=0) <= 255 and (pixels[light] == np.rint(pixels[light])).all()
     display = float(mean[light].max(initial=0)) > 20  # the run learnt from values of 0 to 255
     if set(shifted) <= {bands.index(name) for name in TERRAIN if name in bands}:
@@ -93,4 +116,4 @@ def distance_from_training(pixels, mean, variance, bands, scene, stated=False):
         )
     else:
         cause = "another kind of ground or season than in training: check the map"
-    return f"far from what the run was trained on: {shown}{more}. Likely: {cause}"
+    return f"far from what the run was trained on: {listed}{more}. Likely: {cause}"

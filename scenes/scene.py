@@ -1,7 +1,7 @@
 """A scene as a model reads it: the bands of its files, slope and elevation on one grid, scaled.
 
-Rows are read as they are asked for, so memory does not grow with the scene. Where each band comes from is written in a
-source (source.py).
+Rows are read when they are asked for, so memory does not grow with the scene. A SceneSource (source.py) says where each
+band comes from.
 """
 
 import os
@@ -14,17 +14,17 @@ from rasterio.windows import Window
 
 from patches.slope import horn_gradient
 from scenes.geodesy import interpolate
-from scenes.opening import Elevation, damage_told, open_raster
+from scenes.opening import Elevation, damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid, reduced_shape
 from script import UserError
 
-NO_PLACE = "EPSG:3857"  # stands for no coordinate system where GDAL asks for one to move pixels
-ROWS = 32  # rows of the files read at once: on the way to the model their values lie several times in memory
-SAMPLE_PIXELS = 4_000_000  # a scene of no more is judged by all its pixels, a larger one by windows spread over it
+ANY_CRS = "EPSG:3857"  # stands for no coordinate system where GDAL needs one to move pixels
+ROWS = 32  # rows of the files read at once: on the way to the model their values are copied several times
+SAMPLE_PIXELS = 4_000_000  # of a scene with more pixels, windows spread over it are the sample
 
 
-def two_rows_of_blocks(files):
-    """Bytes of memory in which successive rows are read without decoding a block twice."""
+def bytes_of_two_block_rows(files):
+    """Return the bytes of memory in which successive rows are read without decoding a block twice."""
     return sum(
         2 * file.block_shapes[i][0] * file.width * np.dtype(file.dtypes[i]).itemsize
         for file in files
@@ -37,45 +37,58 @@ class Scene:
 
     Attributes:
         grid: PixelGrid of the scene.
-        source: SceneSource that it was opened by.
+        source: SceneSource that says what to read; preparation.prepare replaces it by one with a scaling.
+        files: open rasters or views of them on the grid. dem: Elevation on the grid and a pixel around it, or None.
+        dtype: of the values in the reference file; views hold float32.
         blank_share: share of the sampled pixels that are 0 in all bands, and therefore without data; set by `sample`.
     """
 
     def __init__(self, source, files=None):
-        """Open a scene. files: the rasters of source.paths if they are open already; the scene closes them."""
+        """Open a scene.
+
+        Args:
+            source: SceneSource. files: the rasters of source.paths if they are open already; the scene closes them.
+
+        Raises:
+            UserError: a file cannot be opened, or brought onto the grid.
+        """
         self.source, self.blank_share = source, 0.0
         files = files or [open_raster(path) for path in source.paths]
         # GDAL would use a twentieth of the machine's memory; it reads this setting once, before its first block
-        os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(two_rows_of_blocks(files) / 2**20)))
+        os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(bytes_of_two_block_rows(files) / 2**20)))
         self.grid = source.grid or PixelGrid.of(files[source.reference])
-        self.dtype = files[source.reference].dtypes[0]  # as it is in the file; a view of it on a grid has another
+        self.dtype = files[source.reference].dtypes[0]
         self._opened = list(files)
-        moves = source.moves or (None,) * len(files)
-        self.files = [self._on_grid(*each) for each in zip(range(len(files)), files, moves, strict=True)]
-        # GDAL reprojects approximately, to an eighth of a pixel, and otherwise in each window: a strip must stay one
-        self._by_rows = all(file.crs == self.grid.crs for file in files)
+        moves = source.moves or ((0.0, 0.0),) * len(files)
+        self.files = [self._file_on_grid(*each) for each in zip(range(len(files)), files, moves, strict=True)]
+        # GDAL reprojects to about an eighth of a pixel, and differently in each window: then a strip is read as one
+        self._rows_apart = all(file.crs == self.grid.crs for file in files)
         self.dem = self._open_dem() if source.dem else None
 
     def __enter__(self):
         return self
 
     def __exit__(self, *error):
+        self.close()
+
+    def close(self):
+        """Close the files, the views of them and the elevation."""
         for file in reversed(self._opened):
             file.close()
 
-    def _on_grid(self, index, file, move=None):
-        """The file itself where it has the scene's grid, otherwise a view of it that is warped to the grid."""
-        if self.grid.matches(PixelGrid.of(file)) and not any(move or ()):
+    def _file_on_grid(self, index, file, move):
+        """Return the file itself if it has the scene's grid, otherwise a view of it that is warped to the grid."""
+        if self.grid.matches(PixelGrid.of(file)) and not any(move):
             return file
         crs = {"src_crs": file.crs, "crs": self.grid.crs}
         if not all(crs.values()):
             if file.shape != self.grid.shape or any(crs.values()):
                 raise UserError(f"{file.name}: without a coordinate system it cannot be brought onto the scene's grid")
-            crs = dict.fromkeys(crs, NO_PLACE)
+            crs = dict.fromkeys(crs, ANY_CRS)
         view = self.grid.warped(
             file,
             **crs,
-            transform=Affine.translation(*(move or (0, 0))) @ self.grid.transform,
+            transform=Affine.translation(*move) @ self.grid.transform,
             resampling=Resampling.bilinear,
             src_nodata=self.source.nodata[index] if file.nodata is None else file.nodata,
             nodata=np.nan,
@@ -85,9 +98,10 @@ class Scene:
         return view
 
     def _open_dem(self):
+        """Open the elevation on the grid and a pixel around it."""
         if self.grid.crs is None:
-            blank = self.source.paths[self.source.reference]
-            raise UserError(f"{blank}: without a coordinate system the elevation cannot be laid over the scene")
+            reference = self.source.paths[self.source.reference]
+            raise UserError(f"{reference}: without a coordinate system the elevation cannot be laid over the scene")
         # Horn's method looks at the neighbours of a pixel
         elevation = Elevation(self.source.dem, self.grid.grown(1), self.source.dem_nodata)
         self._opened.append(elevation)
@@ -100,52 +114,55 @@ class Scene:
 
         Returns:
             (values, valid): model's bands x height x width, float32, scaled; height x width, bool, False where any
-            band has no data. Values there are not to be used.
+            band has no data and the values must not be used.
 
         Raises:
             UserError: naming the file that cannot be read.
         """
         right = self.grid.width if right is None else right
-        values = np.empty((len(self.source.gain), bottom - top, right - left), np.float32)
+        values = np.empty((self.source.band_count, bottom - top, right - left), np.float32)
         valid = np.empty(values.shape[1:], bool)
-        columns, step = list(self.source.columns), ROWS if self._by_rows else bottom - top
+        columns, step = list(self.source.columns), ROWS if self._rows_apart else bottom - top
         for first in range(top, bottom, step):
             last = min(first + step, bottom)
             rows = slice(first - top, last - top)
             values[columns, rows], valid[rows] = self.read_files(Window.from_slices((first, last), (left, right)))
-        return values, self._complete(values, Window.from_slices((top, bottom), (left, right)), valid)
-
-    def _complete(self, values, window, valid):
-        """Add slope and elevation to the files' `values` in a window, and scale them; returns valid, see `read`."""
-        if self.source.terrain:
-            terrain = self.read_terrain(window)
-            for name, column in self.source.terrain:
-                values[column] = terrain[name]
-            valid = valid & np.isfinite(terrain["dem"])
+        valid = self._add_terrain(values, Window.from_slices((top, bottom), (left, right)), valid)
         self.scale(values)
-        return valid
+        return values, valid
+
+    def _add_terrain(self, values, window, valid):
+        """Add slope and elevation to the values of a window if the model takes them; return `valid`, see `read`."""
+        if not self.source.terrain:
+            return valid
+        terrain = self.read_terrain(window)
+        for name, column in self.source.terrain:
+            values[column] = terrain[name]
+        return valid & np.isfinite(terrain["dem"])
 
     @ensure_env  # needed in every thread, or GDAL prints messages of its own
     def read_files(self, window, bands=None, shape=None):
-        """Read bands of the files in a window, offset but not scaled: (bands x H x W float32, valid H x W).
+        """Read bands of the files in a window: (bands x H x W float32, not scaled but with offset; valid H x W).
 
-        `bands` are places in source.bands. With a `shape` (H, W), averages over blocks of pixels.
+        Args:
+            window: rasterio Window. bands: positions in source.bands; None: all.
+            shape: (H, W), smaller than the window, for averages over blocks of pixels.
         """
-        chosen = [self.source.bands[i] for i in bands] if bands else self.source.bands
+        entries = [self.source.bands[i] for i in bands] if bands else self.source.bands
         shape = shape or (int(window.height), int(window.width))
-        values = np.empty((len(chosen), *shape), np.float32)
+        values = np.empty((len(entries), *shape), np.float32)
         valid = np.ones(shape, bool)
         for index, file in enumerate(self.files):
-            places = [i for i, (source, _) in enumerate(chosen) if source == index]
-            if not places:
+            positions = [i for i, (of_file, _) in enumerate(entries) if of_file == index]
+            if not positions:
                 continue
-            numbers = [chosen[i][1] for i in places]
+            numbers = [entries[i][1] for i in positions]
             rows = f"at rows {int(window.row_off)} to {int(window.row_off + window.height)}"
-            with damage_told(self.source.paths[index], rows):
+            with damage_reported(self.source.paths[index], rows):
                 part, known = self._read_file(index, file, numbers, window, shape)
             valid &= known
-            values[places] = part
-        if len(chosen) == len(self.source.bands):
+            values[positions] = part
+        if len(entries) == len(self.source.bands):
             for group in self.source.blank:
                 valid &= values[list(group)].any(0)
         of_bands = list(bands) if bands else slice(None)
@@ -160,11 +177,11 @@ class Scene:
 
         A pixel of 8 bits lacks data only if all bands do: 0 is an ordinary value of a dark pixel.
         """
-        form = {"window": window, "out_shape": (len(numbers), *shape), "resampling": Resampling.average}
-        part = file.read(numbers, masked=True, **form)
+        out_shape = (len(numbers), *shape)
+        part = file.read(numbers, masked=True, window=window, out_shape=out_shape, resampling=Resampling.average)
         data, gaps = part.data, np.ma.getmaskarray(part)
         alpha = file.colorinterp[-1] == ColorInterp.alpha and MaskFlags.alpha in file.mask_flag_enums[0]
-        if alpha and index not in self.source.alpha:  # GDAL takes the last band for alpha; it is data, or not wanted
+        if alpha and index not in self.source.alpha:  # GDAL takes the last band for alpha, but it is data or unused
             gaps = np.zeros(data.shape, bool) if file.nodata is None else data == file.nodata
         if self.source.nodata[index] is not None:
             gaps = gaps | (data == self.source.nodata[index])
@@ -173,9 +190,11 @@ class Scene:
 
     @ensure_env
     def read_terrain(self, window):
-        """Read the terrain of a window: {"slope" in degrees, "dem" in metres, "east", "north"}: H x W, NaN if unknown.
+        """Read the terrain of a window, each H x W, NaN where it is unknown.
 
-        The last two are the rise of the ground in these directions of the map, as a ratio.
+        Returns:
+            {"slope": in degrees, "dem": in metres, "east", "north": rise of the ground in these directions of the map,
+            as a ratio}.
         """
         grown = Window(window.col_off, window.row_off, window.width + 2, window.height + 2)
         elevation = self.dem.read(grown)
@@ -191,7 +210,8 @@ class Scene:
 
     def scale(self, values):
         """Scale bands x H x W in place."""
-        for band, gain, bias in zip(values, self.source.gain, self.source.bias, strict=True):
+        gains, biases = self.source.gain or (1.0,) * len(values), self.source.bias or (0.0,) * len(values)
+        for band, gain, bias in zip(values, gains, biases, strict=True):
             band *= np.float32(gain)
             band += np.float32(bias)
         if self.source.clip:  # what pictures hold; elevation and slope are no part of them
@@ -199,18 +219,21 @@ class Scene:
                 np.clip(values[column], 0, 255, out=values[column])
 
     def thumbnail(self, bands, longest):
-        """Read some bands (by place), reduced to `longest` pixels: (H x W x bands, valid H x W, factor)."""
+        """Read bands, by their positions among the model's, reduced to `longest` pixels.
+
+        Returns (H x W x bands, valid H x W, factor of the reduction).
+        """
         shape, factor = reduced_shape(self.grid.shape, longest)
-        places = [self.source.columns.index(band) if band in self.source.columns else 0 for band in bands]
-        values, valid = self.read_files(Window(0, 0, self.grid.width, self.grid.height), places, shape)
+        positions = [self.source.columns.index(band) if band in self.source.columns else 0 for band in bands]
+        values, valid = self.read_files(Window(0, 0, self.grid.width, self.grid.height), positions, shape)
         return np.moveaxis(values, 0, -1), valid, factor
 
     def sample(self):
         """Read pixels that stand for the scene.
 
         Returns:
-            (values, dem_share): model's bands x pixels with data, float32, scaled; the share of pixels with image
-            data where there is elevation too (1 without --dem).
+            (values, dem_share): model's bands x pixels with data, float32, scaled; share of the pixels with image data
+            that have an elevation, too (1 without --dem).
         """
         side, (height, width) = 64, self.grid.shape
         if height * width <= SAMPLE_PIXELS:
@@ -224,21 +247,22 @@ class Scene:
                 for top in np.unique(tops).tolist()
                 for left in np.unique(lefts).tolist()
             ]
-        kept, imaged, complete, blank, seen = [], 0, 0, 0, 0
+        samples, imaged, elevated, blank, total = [], 0, 0, 0, 0  # the last four: numbers of pixels
         for top, bottom, left, right in windows:
             window = Window.from_slices((top, bottom), (left, right))
             image, in_files = self.read_files(window)
-            values = np.empty((len(self.source.gain), *in_files.shape), np.float32)
+            values = np.empty((self.source.band_count, *in_files.shape), np.float32)
             values[list(self.source.columns)] = image
-            valid = self._complete(values, window, in_files)
+            valid = self._add_terrain(values, window, in_files)
+            self.scale(values)
             for group in self.source.blank:
                 zero = np.array(self.source.offsets, np.float32)[list(group), None, None]
                 blank += (image[list(group)] == zero).all(0).sum()
             if self.dem:
                 imaged += in_files.sum()
-                elevated = valid if self.source.terrain else in_files & np.isfinite(self.read_terrain(window)["dem"])
-                complete += elevated.sum()
-            seen += valid.size
-            kept.append(values[:, valid])
-        self.blank_share = blank / seen if seen else 0.0
-        return np.concatenate(kept, axis=1), complete / imaged if imaged else 1.0
+                known = valid if self.source.terrain else in_files & np.isfinite(self.read_terrain(window)["dem"])
+                elevated += known.sum()
+            total += valid.size
+            samples.append(values[:, valid])
+        self.blank_share = blank / total if total else 0.0
+        return np.concatenate(samples, axis=1), elevated / imaged if imaged else 1.0

@@ -2,15 +2,15 @@
 
 import contextlib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
-from bands import TERRAIN
+from bands import TERRAIN, sentinel2_band
 from scenes.geodesy import has_ellipsoid
-from scenes.opening import damage_told, open_raster
+from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.products import recognition
 from scenes.products.product import REFLECTANCE, Product
@@ -20,13 +20,13 @@ from script import UserError
 
 @dataclass(frozen=True)
 class SceneInput:
-    """What a scene is read from, as a user says it.
+    """What a scene is read from, as a user names it.
 
     Attributes:
-        paths: of rasters, or one product. bands: the bands to take, in the model's order; see `match_bands`.
+        paths: of rasters, or one product. bands: the bands to take, in the model's order; see `raster_bands`.
         dem: path of an elevation raster or "". scaling: one of scaling.SCALINGS.
-        offset: added to what the files hold; None: what the metadata of a product or the tags of a file say, or 0.
-        nodata, dem_nodata: value of no data where the files do not say, or None.
+        offset: added to the values of the files; None: that of a product's metadata or a file's tags, or 0.
+        nodata, dem_nodata: value of no data in files without a tag for it, or None.
     """
 
     paths: tuple
@@ -44,18 +44,21 @@ class SceneSource:
 
     Attributes:
         paths: of the files. bands: for each band that comes from them (index of the file, number from 1).
-        columns: places of those bands among the model's. reference: index of the file whose grid is the scene's.
-        dem: path of an elevation raster or "". terrain: ((name, place among the model's bands), ...), if so.
-        nodata: for each file, the value that means no data where it does not say so itself, or None.
+        columns: positions of those bands among the model's. reference: index of the file whose grid is the scene's.
+        dem: path of an elevation raster or "". terrain: ((name, position among the model's bands), ...) of the bands
+            that come from it.
+        nodata: for each file, the value of no data if it has no tag for it, or None.
         factors, offsets: for each band of the files: value = factor * (number in the file) + offset.
-        dem_nodata: value that means no elevation where its file does not say, or None.
-        alpha: indices of files whose last band is a mask. blank: groups of places in `bands`; 0 in all
-            of a group means no data.
-        gain, bias: one for each band of the model: scaled = gain * value + bias. clip: whether to keep it in 0-255.
-        reflectance: whether the values are known to be reflectance x 10000.
+        dem_nodata: value of no elevation if its file has no tag for it, or None.
+        alpha: indices of files whose last band is a mask. blank: groups of positions in `bands`; a pixel that is 0 in
+            all bands of a group has no data.
+        gain, bias: for each band of the model, scaled = gain * value + bias; (): 1 and 0, as long as scaling.scaled has
+            not chosen them. clip: whether scaled values are kept in 0-255.
+        reflectance: whether the values are known to be reflectance x 10000. sentinel2: positions among the model's
+            bands of those of light, if the files call all of them by names of Sentinel-2 (B4, B08); else ().
         product: the product.Product that the files belong to, or None.
         grid: PixelGrid to read the files on; None: that of the reference.
-        moves: for each file, (x, y) on the map from the place of a pixel to where the file shows it; none: nothing.
+        moves: for each file, (x, y) on the map from a pixel of the grid to where the file shows its ground; (): 0.
     """
 
     paths: tuple
@@ -67,16 +70,22 @@ class SceneSource:
     nodata: tuple
     factors: tuple
     offsets: tuple
-    gain: tuple
-    bias: tuple
+    gain: tuple = ()
+    bias: tuple = ()
     clip: bool = False
     dem_nodata: float | None = None
     alpha: tuple = ()
     blank: tuple = ()
     reflectance: bool = False
+    sentinel2: tuple = ()
     product: Product | None = None
     grid: PixelGrid | None = None
     moves: tuple = ()
+
+    @property
+    def band_count(self):
+        """Number of the model's bands."""
+        return len(self.columns) + len(self.terrain)
 
 
 def open_scene(scene, model_bands, product=None):
@@ -91,58 +100,127 @@ def open_scene(scene, model_bands, product=None):
             system in which nothing can be measured.
     """
     product = product or recognition.open_product(scene.paths)
-    source = match_product(product, model_bands, scene) if product else None
-    paths = source.paths if product else tuple(map(str, scene.paths))
+    terrain = terrain_columns(model_bands, scene.dem)
+    columns = tuple(i for i in range(len(model_bands)) if i not in dict(terrain).values())
+    names = [model_bands[i] for i in columns]
+    if product:
+        band_files = product_bands(product, names, scene.bands)
+        paths = tuple(dict.fromkeys(band.path for band in band_files))
+    else:
+        paths = tuple(map(str, scene.paths))
     with contextlib.ExitStack() as stack:
         files = [open_raster(path) for path in paths]
         for file in files:  # entered as contexts, they would close GDAL's environment for others
             stack.callback(file.close)
-        source = source or match_bands(files, model_bands, scene)
-        opened = Scene(replace(source, paths=paths, reference=finest(files)), files)
+        if product:
+            bands = tuple((paths.index(band.path), band.number) for band in band_files)
+            factors, offsets = tuple(band.factor for band in band_files), tuple(band.offset for band in band_files)
+            reflectance, sentinel2 = True, ()
+        else:
+            bands = raster_bands(files, names, scene)
+            factors, offsets, reflectance = tagged_scaling(files, bands)
+            sentinel2 = sentinel2_positions(files, bands, columns, names)
+        nodata = product.nodata if product and scene.nodata is None else scene.nodata
+        untagged = nodata is None and all(is_untagged(file) for file in files)
+        source = SceneSource(
+            paths=paths,
+            bands=bands,
+            columns=columns,
+            reference=finest(files),
+            dem=str(scene.dem),
+            terrain=terrain,
+            nodata=(nodata,) * len(paths),
+            factors=factors,
+            offsets=offsets if scene.offset is None else tuple(scene.offset * factor for factor in factors),
+            dem_nodata=scene.dem_nodata,
+            alpha=tuple(i for i, file in enumerate(files) if (i, file.count) not in bands and has_alpha(file)),
+            blank=(tuple(range(len(bands))),) if untagged and len(bands) > 2 else (),
+            reflectance=reflectance,
+            sentinel2=sentinel2,
+            product=product,
+        )
+        opened = Scene(source, files)
         if opened.grid.crs and not has_ellipsoid(opened.grid.crs):
             raise UserError(
-                f"{paths[opened.source.reference]}: nothing can be measured in its coordinate system, which has no "
+                f"{paths[source.reference]}: nothing can be measured in its coordinate system, which has no "
                 "ellipsoid: assign the right one with gdal_edit.py -a_srs"
             )
         stack.pop_all()  # from here on the scene closes them
         return opened
 
 
-def match_product(product, model_bands, scene):
-    """Find the bands of a model in a product by their names; returns a SceneSource that does not scale.
+def product_bands(product, names, instead=()):
+    """Find the bands of a model in a product; returns their product.BandFiles, in the model's order.
 
     Args:
-        product: product.Product. model_bands: names of the model's bands. scene: SceneInput; its `bands` name those
-            to take instead, in the model's order.
+        product: product.Product. names: of the model's bands that come from files. instead: names of the bands to take
+            for them, in the same order; none: those bands themselves.
 
     Raises:
         UserError: for bands that the product lacks, or too many or too few.
     """
-    terrain, columns = split_columns(model_bands, scene.dem)
-    wanted = [model_bands[i] for i in columns]
-    if lacking := [name for name in wanted if name in TERRAIN]:
+    if lacking := [name for name in names if name in TERRAIN]:
         raise UserError(f"{product.name}: give an elevation raster with --dem for {' and '.join(lacking)}")
-    if scene.bands and len(scene.bands) != len(wanted):
-        raise UserError(f"{len(scene.bands)} --scene-bands, but the run takes {len(wanted)} ({' '.join(wanted)})")
-    files = [product.find(name) for name in scene.bands or wanted]
-    paths = tuple(dict.fromkeys(file.path for file in files))
-    offsets = tuple(file.offset if scene.offset is None else scene.offset * file.factor for file in files)
-    return SceneSource(
-        paths=paths,
-        bands=tuple((paths.index(file.path), file.number) for file in files),
-        columns=columns,
-        reference=0,  # until the files are compared
-        dem=str(scene.dem),
-        terrain=terrain,
-        nodata=(product.nodata if scene.nodata is None else scene.nodata,) * len(paths),
-        factors=tuple(file.factor for file in files),
-        offsets=offsets,
-        gain=(1.0,) * len(model_bands),
-        bias=(0.0,) * len(model_bands),
-        dem_nodata=scene.dem_nodata,
-        reflectance=True,
-        product=product,
-    )
+    if instead and len(instead) != len(names):
+        raise UserError(f"{len(instead)} --scene-bands, but the run takes {len(names)} ({' '.join(names)})")
+    return [product.band_file(name) for name in instead or names]
+
+
+def raster_bands(files, names, scene):
+    """Find the bands of a model in rasters; returns ((index of the file, number from 1), ...) in the model's order.
+
+    Args:
+        files: open rasters: one, or several of one band each in the model's order.
+        names: of the model's bands that come from files.
+        scene: SceneInput. Its `bands` say which to take, by number from 1 or by name (GDAL's description of the
+            band, a word of it, or what the file is called after: B4 is found in T33UVP_B04.jp2); none: all in order.
+
+    Raises:
+        UserError: for bands that are missing, too many or too few.
+    """
+    path = files[0].name
+    for file in files:
+        if len(files) > 1 and file.count > 1:
+            raise UserError(f"{file.name} has {file.count} bands: of several files each must hold a single one")
+    entries = [
+        (index, number, band_label(files, index, number)) for index, file in enumerate(files) for number in file.indexes
+    ]
+    if scene.bands:
+        entries = [find_band(name, entries, path) for name in scene.bands]
+    elif len(entries) != len(names):  # a last band that GDAL takes for alpha is one if the model needs as many
+        alpha = [(i, file.count) for i, file in enumerate(files) if file.colorinterp[-1] == ColorInterp.alpha]
+        entries = [entry for entry in entries if entry[:2] not in alpha]
+    if len(entries) != len(names):
+        lacking = [] if scene.dem else [name for name in names if name in TERRAIN]
+        hint = "choose them, in this order, with --scene-bands"
+        if lacking and len(entries) + len(lacking) == len(names):
+            hint = f"give an elevation raster with --dem for {' and '.join(lacking)}"
+        files_text = path if len(files) == 1 else f"{len(files)} files"
+        raise UserError(
+            f"{files_text}: {len(entries)} bands, but the run takes {len(names)} ({' '.join(names)}): {hint}"
+        )
+    return tuple(entry[:2] for entry in entries)
+
+
+def band_label(files, index, number):
+    """Return what a band of rasters is called: GDAL's description, or of several files the name of the file."""
+    file = files[index]
+    return file.descriptions[number - 1] or (Path(file.name).stem if len(files) > 1 else "")
+
+
+def sentinel2_positions(files, bands, columns, names):
+    """Return the positions among the model's bands of those of light, if all are named as Sentinel-2's; else ().
+
+    Each has to be the model's band: B4 for red, B2 for blue. Many sensors number their bands, but in another order.
+
+    bands: (index of the file, number from 1) of each of `names`, the model's bands at `columns`.
+    """
+    light = [entry for entry in zip(columns, bands, names, strict=True) if entry[2] not in TERRAIN]
+    for _, band, name in light:
+        words = re.split(r"[^A-Za-z0-9]+", band_label(files, *band).upper())
+        if sentinel2_band(name) not in {re.sub("^B0(?=[1-9])", "B", word) for word in words}:
+            return ()
+    return tuple(column for column, *_ in light)
 
 
 def finest(files):
@@ -151,87 +229,16 @@ def finest(files):
     return int(np.argmin(np.round(np.array(sizes) / sizes[0], 6)))
 
 
-def split_columns(model_bands, dem):
-    """Return (((name, place), ...) of bands that come from `dem`, places of the model's other bands)."""
-    terrain = terrain_columns(model_bands, dem)
-    return terrain, tuple(i for i in range(len(model_bands)) if i not in dict(terrain).values())
-
-
-def match_bands(files, model_bands, scene):
-    """Find where each band of a model comes from; returns a SceneSource that does not scale.
-
-    Args:
-        files: open rasters: one, or several of one band each in the model's order. The grid is that of the first
-            among those with the smallest pixels.
-        model_bands: names of the model's bands. Slope and dem come from `scene.dem` if it is given, all others (in
-            the model's order) from the files.
-        scene: SceneInput. Its `bands` say which to take, by number from 1 or by name (GDAL's description of the
-            band, a word of it, or what the file is called after: B4 is found in T33UVP_B04.jp2); none: all in order.
-
-    Raises:
-        UserError: for bands that are missing, too many or too few.
-    """
-    paths = [file.name for file in files]
-    if len(files) > 1:
-        for file in files:
-            if file.count > 1:
-                raise UserError(f"{file.name} has {file.count} bands: of several files each must hold a single one")
-    found = [
-        (index, number, file.descriptions[number - 1] or (Path(file.name).stem if len(files) > 1 else ""))
-        for index, file in enumerate(files)
-        for number in file.indexes
-    ]
-    terrain, columns = split_columns(model_bands, scene.dem)
-    alpha = tuple(index for index, file in enumerate(files) if has_alpha(file))
-    if scene.bands:
-        chosen = [find_band(band, found, paths[0]) for band in scene.bands]
-    else:  # a last band that GDAL takes for alpha is left out, unless the model needs as many bands
-        chosen = found
-        if len(found) != len(columns):
-            spare = [(i, file.count) for i, file in enumerate(files) if file.colorinterp[-1] == ColorInterp.alpha]
-            chosen = [entry for entry in found if entry[:2] not in spare]
-    alpha = tuple(index for index in alpha if (index, files[index].count) not in [entry[:2] for entry in chosen])
-    if len(chosen) != len(columns):
-        wanted = [model_bands[i] for i in columns]
-        lacking = [] if scene.dem else [name for name in wanted if name in TERRAIN]
-        hint = "choose them, in this order, with --scene-bands"
-        if lacking and len(chosen) + len(lacking) == len(wanted):
-            hint = f"give an elevation raster with --dem for {' and '.join(lacking)}"
-        where = paths[0] if len(paths) == 1 else f"{len(paths)} files"
-        raise UserError(f"{where}: {len(chosen)} bands, but the run takes {len(wanted)} ({' '.join(wanted)}): {hint}")
-    factors, offsets, reflectance = tagged_scaling(files, chosen, scene.offset)
-    untagged = scene.nodata is None and all(is_untagged(file) for file in files)
-    return SceneSource(
-        paths=tuple(map(str, paths)),
-        bands=tuple((index, number) for index, number, _ in chosen),
-        columns=columns,
-        reference=0,  # until the files are compared
-        dem=str(scene.dem),
-        terrain=terrain,
-        nodata=(scene.nodata,) * len(paths),
-        factors=factors,
-        offsets=offsets,
-        gain=(1.0,) * len(model_bands),
-        bias=(0.0,) * len(model_bands),
-        dem_nodata=scene.dem_nodata,
-        alpha=alpha,
-        blank=(tuple(range(len(chosen))),) if untagged and len(chosen) > 2 else (),
-        reflectance=reflectance,
-    )
-
-
-def tagged_scaling(files, chosen, offset):
+def tagged_scaling(files, bands):
     """Return (factors, offsets, whether they lead to reflectance x 10000) of bands, from the scale tags of rasters.
 
-    A scale below 0.01 makes reflectance of whole numbers. An `offset` that is given replaces that of the tags.
+    A scale below 0.01 turns whole numbers into reflectance. bands: (index of the file, number from 1) of each.
     """
-    scales = np.array([files[index].scales[number - 1] for index, number, _ in chosen])
-    offsets = np.array([files[index].offsets[number - 1] for index, number, _ in chosen])
+    scales = np.array([files[index].scales[number - 1] for index, number in bands])
+    offsets = np.array([files[index].offsets[number - 1] for index, number in bands])
     reflectance = bool((scales < 0.01).all())
     unit = REFLECTANCE if reflectance else 1
-    factors = scales * unit
-    offsets = offsets * unit if offset is None else offset * factors
-    return tuple(factors.tolist()), tuple(offsets.tolist()), reflectance
+    return tuple((scales * unit).tolist()), tuple((offsets * unit).tolist()), reflectance
 
 
 def has_alpha(file):
@@ -239,38 +246,42 @@ def has_alpha(file):
     if file.count < 2 or file.colorinterp[-1] != ColorInterp.alpha:
         return False
     shape = tuple(min(size, 1024) for size in file.shape)
-    with damage_told(file.name):
+    with damage_reported(file.name):
         return bool(np.isin(file.read(file.count, out_shape=shape), (0, 255)).all())
 
 
 def is_untagged(file):
-    """Return whether a raster holds whole numbers and says of no pixel that it has no data."""
+    """Return whether a raster holds whole numbers and has neither a value nor a mask of no data."""
     flags = file.mask_flag_enums[0]
     return np.dtype(file.dtypes[0]).kind in "ui" and (flags == [MaskFlags.all_valid] or MaskFlags.alpha in flags)
 
 
-def find_band(wanted, found, path):
-    """Return the one of `found` (index, number, label) that is named `wanted`; B4 and B04 are the same."""
+def find_band(name, entries, path):
+    """Return the one of `entries` (index, number, label) that has a number or name; B4 and B04 are the same name.
 
-    def plain(name):
-        return re.sub(r"^B0*(?=\d)", "B", name.upper())
+    Raises:
+        UserError: none or several of them have the name. path: of the scene, for the message.
+    """
 
-    if wanted.isdigit() and 1 <= int(wanted) <= len(found):
-        return found[int(wanted) - 1]
-    named = [entry for entry in found if plain(wanted) == plain(entry[2])] or [
-        entry for entry in found if plain(wanted) in map(plain, re.split(r"[^A-Za-z0-9]+", entry[2]))
+    def plain(label):
+        return re.sub(r"^B0*(?=\d)", "B", label.upper())
+
+    if name.isdigit() and 1 <= int(name) <= len(entries):
+        return entries[int(name) - 1]
+    named = [entry for entry in entries if plain(name) == plain(entry[2])] or [
+        entry for entry in entries if plain(name) in map(plain, re.split(r"[^A-Za-z0-9]+", entry[2]))
     ]
     if len(named) != 1:
-        have = ", ".join(filter(None, (label for _, _, label in found))) or "no names"
-        what = "is not in the scene" if not named else "is there more than once"
-        raise UserError(f"{path}: band {wanted} {what} (it has bands 1 to {len(found)}, named: {have})")
+        labels = ", ".join(filter(None, (label for _, _, label in entries))) or "no names"
+        fault = "is not in the scene" if not named else "is there more than once"
+        raise UserError(f"{path}: band {name} {fault} (it has bands 1 to {len(entries)}, named: {labels})")
     return named[0]
 
 
 def terrain_columns(model_bands, dem):
-    """Return ((name, place), ...) of slope and elevation among the model's bands; none without `dem`.
+    """Return ((name, position), ...) of slope and elevation among the model's bands; () without a `dem`.
 
-    A run that takes neither has no use for elevation in its bands; its polygons are described by it all the same.
+    A model that takes neither gets no band of `dem`, which then only describes the polygons.
     """
     if not dem:
         return ()

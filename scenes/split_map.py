@@ -1,4 +1,6 @@
-"""A picture of where the patches of a scene lie, and on which side of the split."""
+"""A picture of where the patches of a scene lie, and which split each belongs to."""
+
+from collections import Counter
 
 import numpy as np
 from matplotlib.colors import ListedColormap, to_rgba
@@ -15,11 +17,11 @@ LONGEST = 1200  # pixels to which the longer side of the scene is reduced, at mo
 
 
 def draw_splits(rows, cutters, bands, folder):
-    """Draw a map of the split of each scene, split_<scene>.png.
+    """Draw the patches and splits of each scene, split_<scene>.png.
 
     Args:
-        rows: of the patches, with `scene`, `row`, `column` and `split`. cutters: open scenes.patches.PatchCutters.
-        bands: places of red, green and blue. folder: of the pictures.
+        rows: of the patches, with `scene`, `row`, `column` and `split`. cutters: open patch_cutter.PatchCutters.
+        bands: positions of red, green and blue. folder: of the pictures.
     """
     for cutter in cutters:
         patches = [(row["row"], row["column"], row["split"]) for row in rows if row["scene"] == cutter.name]
@@ -31,8 +33,8 @@ def draw(path, cutter, patches, bands, title):
     """Draw a scene with its patches, their labels and splits.
 
     Args:
-        path: of the PNG. cutter: open scenes.patches.PatchCutter. patches: [(row, column, split), ...], split "" for
-            those that are left out. bands: places of red, green and blue. title: above the picture.
+        path: of the PNG. cutter: open patch_cutter.PatchCutter. patches: [(row, column, split), ...], split "" for
+            those that are left out. bands: positions of red, green and blue. title: above the picture.
     """
     image, valid, factor = cutter.scene.thumbnail(bands, LONGEST)
     picture = np.full(image.shape, NODATA, np.float32)
@@ -43,17 +45,17 @@ def draw(path, cutter, patches, bands, title):
     height, width = grid.shape
     scale = 8 / max(height * dy, width * dx)
     figure, axis = plt.subplots(figsize=(max(width * dx * scale, 4), max(height * dy * scale, 2) + 1))
-    axis.imshow(picture, aspect=dy / dx, interpolation="nearest", extent=(0, width, height, 0))
+    options = {"aspect": dy / dx, "interpolation": "nearest", "extent": (0, width, height, 0)}
+    axis.imshow(picture, **options)
     labels = np.ma.masked_equal(reduced_labels(cutter, patches, valid.shape, factor), 0)
     colours = ListedColormap([to_rgba(ORANGE, 0.75), (1, 1, 1, 0.45)])  # landslide, not labelled
-    place = {"aspect": dy / dx, "interpolation": "nearest", "extent": (0, width, height, 0)}
-    axis.imshow(labels, cmap=colours, vmin=1, vmax=2, **place)
+    axis.imshow(labels, cmap=colours, vmin=1, vmax=2, **options)
     for row, column, split in patches:
         axis.add_patch(Rectangle((column, row), size, size, fill=False, edgecolor=COLOURS[split], linewidth=1.4))
     add_scale_bar(axis, width * dx, dx, "m" if grid.crs else "px")
     axis.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
     axis.set_title(title, fontsize=9)
-    counts = {split: sum(each[2] == split for each in patches) for split in COLOURS}
+    counts = Counter(split for _, _, split in patches)
     keys = [
         Line2D([], [], color=colour, label=f"{WORDS.get(split, split)} ({counts[split]})")
         for split, colour in COLOURS.items()
@@ -66,13 +68,17 @@ def draw(path, cutter, patches, bands, title):
 
 
 def reduced_labels(cutter, patches, shape, factor):
-    """Return 1 where patches have landslides, 2 where they are not labelled, 0 elsewhere, by pixels of a picture."""
+    """Return the labels for a picture: 1 where patches have landslides, 2 where they are not labelled, 0 elsewhere.
+
+    shape: of the picture. factor: pixels of the scene along a side of a pixel of the picture.
+    """
     labels = np.zeros(shape, np.uint8)
     rows, columns = ((np.arange(length) + 0.5) * factor for length in shape)
     size = cutter.settings.size
     for row, column, _ in patches:
-        here = [np.flatnonzero((at >= first) & (at < first + size)) for at, first in ((rows, row), (columns, column))]
-        mask = cutter.masks[row, column]
-        mask = mask[np.ix_((rows[here[0]] - row).astype(int), (columns[here[1]] - column).astype(int))]
-        labels[np.ix_(*here)] = np.select([mask == LANDSLIDE, mask == UNLABELLED], [1, 2])
+        inside_rows = np.flatnonzero((rows >= row) & (rows < row + size))
+        inside_columns = np.flatnonzero((columns >= column) & (columns < column + size))
+        own_rows, own_columns = rows[inside_rows] - row, columns[inside_columns] - column
+        mask = cutter.masks[row, column][np.ix_(own_rows.astype(int), own_columns.astype(int))]
+        labels[np.ix_(inside_rows, inside_columns)] = np.select([mask == LANDSLIDE, mask == UNLABELLED], [1, 2])
     return labels

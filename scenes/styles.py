@@ -1,6 +1,6 @@
-"""Styles that QGIS finds by itself: of the polygons in the GeoPackage, of the rasters in a .qml file beside them.
+"""Styles that QGIS loads by itself: of polygons in the GeoPackage, of a raster in a .qml file of the same name.
 
-The GeoPackage has the table `layer_styles`, in the columns that QGIS gives it; a .qml is QGIS's own format.
+The GeoPackage has the table `layer_styles`, with the columns that QGIS writes; .qml is QGIS's own format.
 """
 
 from xml.sax.saxutils import quoteattr
@@ -10,11 +10,11 @@ import pyogrio
 
 from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER
 
-# A polygon's class by its confidence, the mean calibrated probability: at least this. Above one half, landslide is more
-# likely than not; above three quarters, three of four such pixels are landslide on validation patches.
+# Least confidence of each class; confidence is the mean calibrated probability of a polygon. Above one half, landslide
+# is more likely than not; above three quarters, three of four such pixels are landslide on validation patches.
 CLASSES = {"certain": 0.75, "probable": 0.5, "doubtful": 0.0}
 COLOURS = {"certain": (178, 24, 43), "probable": (239, 138, 98), "doubtful": (253, 219, 199)}
-VERDICTS = ("landslide", "not landslide", "unsure")  # that a reviewer chooses from; labels.py reads them
+VERDICTS = ("landslide", "not landslide", "unsure")  # choices of a reviewer; labels.py reads them
 MASK_CLASSES = {
     LANDSLIDE: ("landslide", (178, 24, 43, 255)),
     OTHER: ("no landslide", (255, 255, 255, 0)),
@@ -30,12 +30,12 @@ PROBABILITY_RAMP = ((0.0, (255, 255, 255, 0)), (0.25, (253, 219, 199, 140)), (0.
 def class_ranges():
     """Return {class: its range of confidence, in words}, from the highest."""
     names, least = list(CLASSES), list(CLASSES.values())
-    between = (f"{low:g} to {high:g}" for high, low in zip(least, least[1:], strict=False))
-    return dict(zip(names, (f"{least[0]:g} and more", *between), strict=True))
+    ranges = (f"{low:g} to {high:g}" for high, low in zip(least, least[1:], strict=False))
+    return dict(zip(names, (f"{least[0]:g} and more", *ranges), strict=True))
 
 
 def polygon_style():
-    """Return the QML of the polygons: a colour for each class, with an outline, no labels; verdicts to choose from."""
+    """Return the QML of the polygons: a colour for each class, an outline, no labels, and a list of verdicts."""
     categories, symbols = "", ""
     for i, (name, confidence) in enumerate(class_ranges().items()):
         label = quoteattr(f"{name} (confidence {confidence})")
@@ -70,7 +70,10 @@ def _symbol(number, options):
 
 
 def _vector_style(kind, inside, fields=""):
-    """Return the QML of a layer of areas, without labels. kind: of its renderer. fields: how they are edited."""
+    """Return the QML of a layer of areas, without labels.
+
+    kind, inside: of its renderer. fields: QML of the widgets that edit its fields.
+    """
     attribute = 'attr="class" ' if kind == "categorizedSymbol" else ""
     settings = f'type="{kind}" {attribute}symbollevels="0" forceraster="0" enableorderby="0"'
     return _document(
@@ -112,7 +115,7 @@ def _document(inside, attributes=""):
 
 
 def hex_colour(colour):
-    """Return #rrggbb of a colour; its opacity, if it has one, is left out."""
+    """Return #rrggbb of a colour (red, green, blue[, opacity]); opacity is left out."""
     return "#{:02x}{:02x}{:02x}".format(*colour[:3])
 
 

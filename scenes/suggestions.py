@@ -1,4 +1,4 @@
-"""Boxes of a mapped scene that are worth labelling."""
+"""Boxes of a mapped scene to label next: where the network is least sure."""
 
 import geopandas
 import numpy as np
@@ -9,12 +9,12 @@ from rasterio.windows import Window
 
 from records import atomic_write
 from scenes.geopackage import reproducible
-from scenes.opening import damage_told, open_raster
+from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
-from scenes.vectors import SEEN, box_of, shapes_over
+from scenes.vectors import SEEN, shapes_over
 from script import UserError
 
-LEAST_SEEN = 0.5  # share of a tile that must have a probability
+LEAST_SEEN = 0.5  # share of the pixels of a tile that must have a probability
 
 
 def entropy(probability):
@@ -32,6 +32,9 @@ def tile_doubt(path, size):
     Returns:
         (PixelGrid of the raster, rows x columns of tiles: mean entropy, NaN where less than half of a tile was seen).
         Rows and columns of pixels that do not fill a tile are left out.
+
+    Raises:
+        UserError: it cannot be read, is no raster of probabilities, or is smaller than a tile.
     """
     with open_raster(path) as file:
         grid, unit = PixelGrid.of(file), 0.01 if file.dtypes[0] == "uint8" else 1.0
@@ -42,7 +45,7 @@ def tile_doubt(path, size):
             raise UserError(f"{path}: {grid.height} x {grid.width} pixels, smaller than a box of {size}")
         doubt = np.full((rows, columns), np.nan)
         for row in range(rows):
-            with damage_told(path):
+            with damage_reported(path):
                 values = file.read(1, window=Window(0, row * size, columns * size, size), masked=True)
             probability = np.ma.filled(values.astype(np.float32), np.nan) * unit
             if np.nanmax(probability, initial=0) > 1 or np.nanmin(probability, initial=0) < 0:
@@ -57,37 +60,42 @@ def tile_doubt(path, size):
 def choose_tiles(doubt, count, seed=None):
     """Choose tiles to label: those of the highest doubt, or with a seed random ones, spread over the scene.
 
-    No tile is taken beside another, as long as there are others: neighbours show much the same.
+    Neighbours look alike, so a tile next to a chosen one is taken only if there are no others left.
 
     Args:
-        doubt: rows x columns, NaN for tiles that cannot be taken. count: number of tiles.
+        doubt: rows x columns, NaN for tiles that cannot be taken. count: number of tiles. seed: of the random choice.
 
     Returns:
-        [(row, column), ...], the most doubtful first.
+        [(row, column), ...], the most doubtful first, and tiles next to others last.
     """
     order = np.argwhere(np.isfinite(doubt))
     rng = np.random.default_rng(seed)
     rank = rng.random(len(order)) if seed is not None else -doubt[tuple(order.T)]
     order = order[np.argsort(rank, kind="stable")]
-    chosen, beside = [], []
+    tiles, neighbours = [], []
     for tile in order:
-        if len(chosen) == count:
+        if len(tiles) == count:
             break
-        near = any(np.abs(tile - other).max() <= 1 for other in chosen)
-        (beside if near else chosen).append(tile)
-    chosen += beside[: count - len(chosen)]
-    return [tuple(map(int, tile)) for tile in chosen]
+        is_neighbour = any(np.abs(tile - other).max() <= 1 for other in tiles)
+        (neighbours if is_neighbour else tiles).append(tile)
+    tiles += neighbours[: count - len(tiles)]
+    return [tuple(map(int, tile)) for tile in tiles]
 
 
-def doubt_left(doubt, grid, size, inside="", labelled=""):
+def doubt_of_free_tiles(doubt, grid, size, area="", labelled=""):
     """Return the doubt with NaN for tiles that are not wholly inside an area, or that hold labelled ground already.
 
-    inside, labelled: paths of vector files; "" for none.
+    Args:
+        doubt: rows x columns of tiles. grid: PixelGrid of the map. size: pixels a side of a tile.
+        area, labelled: paths of vector files; "" for none.
+
+    Raises:
+        UserError: a file cannot be read, or the area does not lie over the map.
     """
     doubt, barred = doubt.copy(), []
-    if inside:
-        ground = shapes_over(inside, grid, areas=True, own=SEEN).geometry.union_all()
-        barred.append(box_of(grid, 0, grid.height) - ground)
+    if area:
+        ground = shapes_over(area, grid, areas=True, default_layer=SEEN).geometry.union_all()
+        barred.append(grid.box() - ground)
     if labelled:
         barred.append(shapes_over(labelled, grid, areas=True, may_miss=True).geometry.union_all())
     # a box that only touches another at its side is free
@@ -99,8 +107,8 @@ def doubt_left(doubt, grid, size, inside="", labelled=""):
 
 
 def boxes(grid, size, tiles, doubt):
-    """Make a table of tiles: id and doubt; geopandas.GeoDataFrame."""
-    shapes = [box_of(grid, r * size, (r + 1) * size, c * size, (c + 1) * size) for r, c in tiles]
+    """Return the boxes of tiles with id and doubt: a geopandas.GeoDataFrame."""
+    shapes = [grid.box(r * size, (r + 1) * size, c * size, (c + 1) * size) for r, c in tiles]
     columns = {"id": np.arange(1, len(tiles) + 1, dtype=np.int32), "doubt": [round(doubt[tile], 4) for tile in tiles]}
     return geopandas.GeoDataFrame(columns, geometry=shapes, crs=grid.crs)
 

@@ -1,7 +1,7 @@
 """Tiles over a scene: where they lie, how overlapping predictions are added, and the rasters that are written.
 
-The unit of work is a strip, some rows of tiles. Whatever process computes a strip (cluster.py), it uses the same
-batches, so that the result has the same bytes. One process adds the strips in order.
+The unit of work is a strip: some rows of tiles. Each process that computes a strip uses the same batches, so the result
+has the same bytes in this process and on a cluster (dask_cluster.py). One process adds the strips in order.
 """
 
 import contextlib
@@ -37,11 +37,11 @@ class TileGrid:
 
     @classmethod
     def of(cls, shape, side, overlap, unit):
-        """Lay tiles over a scene, as few as `side` allows: what neighbours share is computed twice.
+        """Cover a scene with as few tiles as `side` allows: the overlap of neighbours is computed twice.
 
         Args:
             shape: (height, width) of the scene. side: largest side of a tile, a multiple of `unit`.
-            overlap: pixels that neighbours share, at most half a tile. unit: of which the sides are multiples.
+            overlap: pixels that neighbours share, at most half a tile. unit: the sides are multiples of it.
         """
         overlap = min(overlap, side // 2)
         counts = (-(-size // (side - overlap)) for size in shape)
@@ -50,7 +50,7 @@ class TileGrid:
         return cls(*shape, tile, min(overlap, min(tile) // 2))
 
     def filling(self, batch_size):
-        """The same tiles, in strips with enough of them for two batches: small batches are slow."""
+        """Return the same tiles in strips that fill two batches: small batches are slow."""
         return replace(self, rows=-(-2 * batch_size // len(self.lefts)))
 
     @property
@@ -60,7 +60,7 @@ class TileGrid:
 
     @property
     def tops(self):
-        """First row of each row of tiles; negative where it begins above the scene."""
+        """First row of each row of tiles; negative for a row that begins above the scene."""
         return _starts(self.height, self.tile[0], self.overlap, self.shift)
 
     @property
@@ -69,7 +69,7 @@ class TileGrid:
         return _starts(self.width, self.tile[1], self.overlap, self.shift)
 
     @property
-    def window(self):
+    def weights(self):
         """Weight of each pixel of a tile, above 0: 1 inside, falling to the edges as a raised cosine over the overlap.
 
         The weights of two neighbours add up to 1 over their overlap, so that no seam shows.
@@ -78,15 +78,15 @@ class TileGrid:
         return np.outer(down, right).astype(np.float32)
 
     @property
-    def totals(self):
+    def weight_sums(self):
         """Sums of the weights along rows and along columns; their outer product is the sum at each pixel."""
         sums = []
         for size, tile, starts in zip((self.height, self.width), self.tile, (self.tops, self.lefts), strict=True):
-            total = np.zeros(size)
+            weight_sum = np.zeros(size)
             for start in starts:
                 first, last = max(start, 0), min(start + tile, size)
-                total[first:last] += _ramp(tile, self.overlap)[first - start : last - start]
-            sums.append(total.astype(np.float32))
+                weight_sum[first:last] += _ramp(tile, self.overlap)[first - start : last - start]
+            sums.append(weight_sum.astype(np.float32))
         return sums
 
 
@@ -102,7 +102,7 @@ def _ramp(size, overlap):
     return np.concatenate([rise, np.ones(size - 2 * overlap), rise[::-1]])
 
 
-def mirrored(first, last, size):
+def mirrored_indices(first, last, size):
     """Return the indices first ... last - 1 of a line of `size` pixels, mirrored at its ends as often as needed."""
     beyond = max(-first, 0), max(last - size, 0)
     return np.pad(np.arange(size), beyond, "reflect")[max(first, 0) :][: last - first]
@@ -113,28 +113,28 @@ def mirrored(first, last, size):
 
 @dataclass
 class Strip:
-    """What the tiles of one strip see.
+    """Input of the tiles of one strip.
 
     Attributes:
-        values: bands x height x width of the scene that its tiles see; beyond its edges they see it mirrored.
-        rows, columns: of `values`, for each row and column that the tiles cover.
-        valid: len(rows) x width of the scene, whether there are data.
-        places: (row, column) among those covered at which each tile with any data begins.
+        values: bands x height x width of the part of the scene that the tiles cover.
+        rows, columns: of `values`, for each row and column that the tiles cover; mirrored beyond the scene's edges.
+        valid: len(rows) x width of the scene, True where there are data.
+        corners: (index into `rows`, index into `columns`) of the first pixel of each tile that has data.
     """
 
     values: np.ndarray
     rows: np.ndarray
     columns: np.ndarray
     valid: np.ndarray
-    places: list
+    corners: list
 
 
 def read_strip(scene, grid, index, fill):
-    """Read strip `index`; None where it has no data at all. Gaps are filled with `fill`, a value for each band."""
+    """Read strip `index`; None if it has no data at all. Gaps are filled with `fill`, a value for each band."""
     tile_height, tile_width = grid.tile
     tops, lefts = grid.strips[index], grid.lefts
-    rows = mirrored(tops[0], tops[-1] + tile_height, grid.height)
-    columns = mirrored(lefts[0], lefts[-1] + tile_width, grid.width)
+    rows = mirrored_indices(tops[0], tops[-1] + tile_height, grid.height)
+    columns = mirrored_indices(lefts[0], lefts[-1] + tile_width, grid.width)
     values, valid = scene.read(int(rows.min()), int(rows.max()) + 1)
     if not valid.any():
         return None
@@ -142,32 +142,31 @@ def read_strip(scene, grid, index, fill):
         np.copyto(values, np.asarray(fill, np.float32)[:, None, None], where=~valid)
     rows = rows - rows.min()
     valid = valid[rows]
-    wide = valid[:, columns]
-    places = [(top - tops[0], left - lefts[0]) for top in tops for left in lefts]
-    covered = [(top, left) for top, left in places if wide[top : top + tile_height, left : left + tile_width].any()]
-    return Strip(values, rows, columns, valid, covered)
+    covered = valid[:, columns]
+    corners = [(top - tops[0], left - lefts[0]) for top in tops for left in lefts]
+    corners = [(top, left) for top, left in corners if covered[top : top + tile_height, left : left + tile_width].any()]
+    return Strip(values, rows, columns, valid, corners)
 
 
 def predict_strip(model, grid, strip, batch_size, tta=False):
-    """Predict the tiles of a strip; returns their weighted probabilities, added: height x scene width, float32."""
+    """Predict the tiles of a strip; returns the sums of their weighted probabilities: height x scene width, float32."""
     tile_height, tile_width = grid.tile
-    window = grid.window
+    weights = grid.weights
     sums = np.zeros((len(strip.rows), len(strip.columns)), np.float32)
-    for places, size in batches(strip.places, batch_size):
+    for corners, size in batches(strip.corners, batch_size):
         tiles = np.zeros((size, *grid.tile, len(strip.values)), np.float32)
-        for tile, (top, left) in zip(tiles, places, strict=False):
+        for tile, (top, left) in zip(tiles, corners, strict=False):
             rows, columns = strip.rows[top : top + tile_height], strip.columns[left : left + tile_width]
             tile[:] = np.moveaxis(strip.values[:, rows[:, None], columns], 0, -1)
-        found = probabilities(model, tiles, tta)
-        for (top, left), probability in zip(places, found, strict=False):
-            sums[top : top + tile_height, left : left + tile_width] += window * probability
+        for (top, left), probability in zip(corners, probabilities(model, tiles, tta), strict=False):
+            sums[top : top + tile_height, left : left + tile_width] += weights * probability
     return sums[:, -grid.lefts[0] :][:, : grid.width]
 
 
 def batches(items, batch_size):
-    """Yield (items, size) of batches; the last is to be filled up to `size`, a multiple of a quarter of `batch_size`.
+    """Yield (items, size) of batches; the caller fills the last one up to `size`.
 
-    Few sizes, because some backends compile for each, and none of them small.
+    `size` is a multiple of a quarter of `batch_size`: some backends compile for each size, and small ones are slow.
     """
     unit = max(batch_size // 4, 1)
     for start in range(0, len(items), batch_size):
@@ -179,18 +178,18 @@ def batches(items, batch_size):
 
 
 class OverlapAdd:
-    """Add strips in order and hand out finished rows; holds a strip and a row of blocks, never the scene."""
+    """Sum of overlapping strips that are added in order; holds a strip and a row of blocks, never the scene."""
 
     def __init__(self, grid):
         self.grid, self.next, self.top = grid, 0, 0
-        self.down, self.right = grid.totals
+        self.down, self.right = grid.weight_sums
         self.sums, self.valid = np.zeros((0, grid.width), np.float32), np.zeros((0, grid.width), bool)
 
     def add(self, strip):
-        """Add the next strip, (sums, valid) or None.
+        """Add the next strip, (sums, valid) or None without data.
 
-        Returns (first row, probability H x W float32, valid H x W) of the rows that it finishes, in whole rows of
-        blocks; H may be 0.
+        Returns (first row, probability H x W float32, valid H x W) of the rows that no later strip changes, in whole
+        rows of blocks; H may be 0.
         """
         strips, height = self.grid.strips, self.grid.height
         tops, last = strips[self.next], self.next + 1 == len(strips)
@@ -208,22 +207,24 @@ class OverlapAdd:
         finished = height if last else max(min(strips[self.next][0], height), 0)
         count = finished - self.top if last else (finished - self.top) // BLOCK * BLOCK
         top, self.top = self.top, self.top + count
-        done, self.sums = self.sums[:count], self.sums[count:]
+        sums, self.sums = self.sums[:count], self.sums[count:]
         valid, self.valid = self.valid[:count], self.valid[count:]
         weights = np.outer(self.down[top : self.top], self.right)
-        return top, np.clip(done / weights, 0, 1), valid
+        return top, np.clip(sums / weights, 0, 1), valid
 
 
 @contextlib.contextmanager
 def raster(path, grid, tags, dtype, nodata, description="", unit=""):
     """Open a one-band raster on a PixelGrid for writing; it becomes a Cloud Optimized GeoTIFF when it closes.
 
-    tags: {name: text}. description, unit: of the band, as GIS programs show them.
-    GDAL makes such a file of a finished one only, so a plain GeoTIFF is written beside it first, and removed.
+    GDAL makes a Cloud Optimized GeoTIFF only of a finished raster. So a plain GeoTIFF is written first, and removed.
+
+    Args:
+        tags: {name: text}. description, unit: of the band, as GIS programs show them.
     """
     path = Path(path)
     plain = path.with_name(f"{path.stem}_strips.tif")
-    form = {
+    profile = {
         "driver": "GTiff",
         "height": grid.height,
         "width": grid.width,
@@ -241,13 +242,14 @@ def raster(path, grid, tags, dtype, nodata, description="", unit=""):
     options = {"compress": "deflate", "predictor": "yes", "blocksize": BLOCK, "overview_resampling": "nearest"}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # predict.py says so in our words
-            opened = rasterio.open(plain, "w", **form)
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)  # predict.py prints a note of its own
+            opened = rasterio.open(plain, "w", **profile)
         with opened as file:
             file.update_tags(**tags)
-            for say, text in ((file.set_band_description, description), (file.set_band_unit, unit)):
-                if text:
-                    say(1, text)
+            if description:
+                file.set_band_description(1, description)
+            if unit:
+                file.set_band_unit(1, unit)
             yield file
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)

@@ -1,4 +1,4 @@
-"""Vector files: their layers, their shapes read, repaired, measured, and laid over the grid of a raster."""
+"""Vector files: their layers, and their shapes, which are read, repaired, measured and laid over a grid."""
 
 import contextlib
 import zipfile
@@ -16,11 +16,11 @@ from product_names import looks_like_product
 from scenes.geodesy import has_ellipsoid, to_geodetic
 from scenes.opening import RASTERS, check_readable, names_in_zip
 from scenes.styles import VERDICTS
-from script import UserError
+from script import UserError, note
 
 VECTORS = (".gpkg", ".shp", ".geojson", ".json", ".kml", ".fgb", ".gml", ".gdb", ".zip")
-MOST_SHARED = 0.5  # of its ground that a polygon may share with another
-LANDSLIDES, SEEN = "landslides", "seen"  # layers of the maps of predict.py: what was found, ground that was judged
+MOST_SHARED = 0.5  # share of its area that a polygon may have in common with another
+LANDSLIDES, SEEN = "landslides", "seen"  # layers of a map of predict.py: predicted landslides, ground that was judged
 
 
 def is_vector(path):
@@ -41,7 +41,7 @@ def content_of_zip(path):
 
 
 def gdal_path(path):
-    """Return the name by which GDAL opens a vector file; in a zip it does not look into folders by itself."""
+    """Return the name by which GDAL opens a vector file; GDAL does not look into the folders of a zip by itself."""
     names = [name for name in content_of_zip(path)[1] if name.lower().endswith(VECTORS)]
     folders = {name.rpartition("/")[0] for name in names}
     if len(folders) != 1 or folders == {""}:
@@ -50,7 +50,7 @@ def gdal_path(path):
 
 
 @contextlib.contextmanager
-def faults_told(path):
+def faults_reported(path):
     """Turn the errors of GDAL and GEOS within the block into a UserError that names the file."""
     try:
         yield
@@ -59,67 +59,79 @@ def faults_told(path):
 
 
 def layers(path):
-    """List the names of the layers with shapes in a vector file; raise UserError if it is none."""
+    """List the names of the layers with shapes in a vector file.
+
+    Raises:
+        UserError: it is no vector file.
+    """
     check_readable(path)
     content, names = content_of_zip(path)
     hint = "give polygons, such as a GeoPackage or a zipped Shapefile"
     if content == "a product":  # GDAL would read the outlines of its clouds
         raise UserError(f"{path} is a zip of a satellite product, not a vector file; {hint}")
-    with faults_told(path):
+    with faults_reported(path):
         try:
             return [name for name, kind in pyogrio.list_layers(gdal_path(path)) if kind]
         except DataSourceError:
             if content in ("", "vectors"):
                 raise
-            held = f"{', '.join(names[:3]) or 'nothing'}{', ...' * (len(names) > 3)}"
-            raise UserError(f"{path} is a zip without a vector file: it holds {held}; {hint}") from None
+            content_text = f"{', '.join(names[:3]) or 'nothing'}{', ...' * (len(names) > 3)}"
+            raise UserError(f"{path} is a zip without a vector file: it holds {content_text}; {hint}") from None
 
 
-def layers_to_read(path, wanted="", flag="", own=LANDSLIDES):
-    """Return the layers of a file that are read: the one that is wanted, else `own`, else all; [None] of a table.
+def layers_to_read(path, layer=None, flag="", default_layer=LANDSLIDES):
+    """Return the names of the layers of a file that are read; [None] of a table without a name.
 
     Args:
-        path: of the file. wanted: name or "". flag: by which it is given, for messages.
-        own: layer of a map of predict.py that is meant, LANDSLIDES or SEEN.
+        path: of the file. layer: name of the one to read, or None. flag: that names it, for messages.
+        default_layer: of a map of predict.py, LANDSLIDES or SEEN. Without a `layer` it is read alone if the file has
+            it; otherwise all layers are read.
 
     Raises:
-        UserError: the layer that is wanted is not there.
+        UserError: the file has no such layer.
     """
     names = layers(path)
-    if wanted and wanted not in names:
-        raise UserError(f"{path} has no layer {wanted} (it has: {', '.join(names)}): see {flag}")
-    chosen = [wanted] if wanted else [own] if own in names else names
-    if len(chosen) > 1:
+    if layer and layer not in names:
+        raise UserError(f"{path} has no layer {layer} (it has: {', '.join(names)}): see {flag}")
+    if layer:
+        return [layer]
+    if default_layer in names:
+        return [default_layer]
+    if len(names) > 1:
         hint = f"; {flag} takes one" if flag else ""
-        print(f"note: {path}: its layers {', '.join(chosen)} are read together{hint}")
-    return chosen or [None]
+        note(f"{path}: its layers {', '.join(names)} are read together{hint}")
+    return names or [None]
 
 
-def read_layers(path, over="the Earth", wanted="", flag="", own=LANDSLIDES, columns=(), where=""):
-    """Read the layers of a vector file that `layers_to_read` chooses, as one table; see `read_shapes`."""
-    chosen = layers_to_read(path, wanted, flag, own)
-    tables = [read_shapes(path, over, layer, columns, where) for layer in chosen]
+def read_layers(path, over="the Earth", layer=None, flag="", default_layer=LANDSLIDES, columns=(), where=None):
+    """Read the layers of a vector file that `layers_to_read` chooses, as one table; see `read_shapes`.
+
+    Raises:
+        UserError: see both; or the layers have different coordinate systems.
+    """
+    names = layers_to_read(path, layer, flag, default_layer)
+    tables = [read_shapes(path, over, name, columns, where) for name in names]
     if len(tables) == 1:
         return tables[0]
     if any(table.crs != tables[0].crs for table in tables):
         hint = f": choose one with {flag}" if flag else ": give them the same"
-        raise UserError(f"{path}: its layers {', '.join(chosen)} have different coordinate systems{hint}")
+        raise UserError(f"{path}: its layers {', '.join(names)} have different coordinate systems{hint}")
     joined = pandas.concat(tables, ignore_index=True)
     joined.attrs = {name: sum(table.attrs[name] for table in tables) for name in tables[0].attrs}
     return joined
 
 
-def read_shapes(path, over="the Earth", layer=None, columns=(), where=""):
-    """Read a vector file; its shapes are made flat and valid, and empty ones are left out.
+def read_shapes(path, over="the Earth", layer=None, columns=(), where=None):
+    """Read a layer of a vector file; its shapes are made flat and valid, and empty ones are left out.
 
     Args:
         path: of the file. over: what it is to be laid over, for messages.
-        layer: name; None for the first. columns: names of the columns that are wanted, in lower case, where the file
-            has them, in whatever case.
+        layer: name; None for the first. columns: names of columns to read, in lower case; the file may have them in any
+            case, or not at all.
         where: condition on the columns in SQL, such as "year = 2006"; empty: all rows.
 
     Returns:
-        geopandas.GeoDataFrame; its `attrs` hold the number of shapes that were `empty` and of those `repaired`.
+        geopandas.GeoDataFrame; its `attrs` hold the number of shapes that were `empty` and the number `repaired`.
 
     Raises:
         UserError: it cannot be read or is cut short, holds no shapes, or has no coordinate system; or the condition
@@ -127,17 +139,17 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), where=""):
     """
     check_readable(path)
     check_whole(path)
-    with faults_told(path):
+    with faults_reported(path):
         file = gdal_path(path)
-        there = pyogrio.read_info(file, layer=layer)["fields"] if columns else ()
-        named = {field: field.lower() for field in there if field.lower() in columns}
-        table = pyogrio.read_dataframe(file, layer=layer, columns=list(named), force_2d=True).rename(columns=named)
+        fields = pyogrio.read_info(file, layer=layer)["fields"] if columns else ()
+        names = {field: field.lower() for field in fields if field.lower() in columns}
+        table = pyogrio.read_dataframe(file, layer=layer, columns=list(names), force_2d=True).rename(columns=names)
         if not isinstance(table, geopandas.GeoDataFrame):
             raise UserError(f"{path}: its {f'layer {layer}' if layer else 'first layer'} holds no shapes")
         if table.crs is None or not has_ellipsoid(table.crs):
             raise UserError(f"{path}: without a coordinate system of the Earth it cannot be laid over {over}")
-        if where:  # read again, because a condition on columns that are not read holds for no row
-            table = table.iloc[chosen_rows(path, layer, where)]
+        if where:  # applied apart, because a condition on columns that are not read holds for no row
+            table = table.iloc[rows_where(path, layer, where)]
         kept = table[~(table.geometry.is_empty | table.geometry.isna())]
         valid = kept.geometry.is_valid
         kept = kept.set_geometry(kept.geometry.where(valid, kept.geometry.make_valid()))
@@ -146,7 +158,7 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), where=""):
 
 
 def without_refuted(table):
-    """Leave out the rows whose verdict is that they are no landslide; returns (the others, how many were left out)."""
+    """Leave out the rows whose verdict is "not landslide"; return (table of the others, number of rows left out)."""
     if "verdict" not in table:
         return table, 0
     words = table["verdict"].astype("string").fillna("").str.strip().str.lower()
@@ -166,16 +178,16 @@ def check_whole(path):
         raise UserError(f"{path} is cut short: it has {size} of {promised} bytes; copy it again")
 
 
-def chosen_rows(path, layer, where):
-    """Return the places of the rows of a layer for which a condition in SQL holds."""
+def rows_where(path, layer, where):
+    """Return the positions of the rows of a layer for which a condition in SQL holds."""
     file = gdal_path(path)
-    every = pyogrio.read_dataframe(file, layer=layer, columns=[], read_geometry=False, fid_as_index=True).index
+    all_rows = pyogrio.read_dataframe(file, layer=layer, columns=[], read_geometry=False, fid_as_index=True).index
     try:
-        chosen = pyogrio.read_dataframe(file, layer=layer, where=where, read_geometry=False, fid_as_index=True).index
+        rows = pyogrio.read_dataframe(file, layer=layer, where=where, read_geometry=False, fid_as_index=True).index
     except (ValueError, DataSourceError, DataLayerError):  # which of them depends on the format
-        held = f"layer {layer} with columns {', '.join(pyogrio.read_info(file, layer=layer)['fields'])}"
-        raise UserError(f"{path}: WHERE {where!r} is no condition on its {held}") from None
-    return every.get_indexer(chosen)
+        fields = ", ".join(pyogrio.read_info(file, layer=layer)["fields"])
+        raise UserError(f"{path}: WHERE {where!r} is no condition on its layer {layer} with columns {fields}") from None
+    return all_rows.get_indexer(rows)
 
 
 def ground_areas(table):
@@ -195,8 +207,8 @@ def ground_areas(table):
     return np.bincount(rows, areas, len(table))
 
 
-def overlapping(shapes):
-    """Count the polygons, of an array of them, that share more than MOST_SHARED of their ground with another."""
+def number_overlapping(shapes):
+    """Count the polygons of an array that have more than MOST_SHARED of their area in common with another."""
     first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")
     first, second = first[first != second], second[first != second]
     shared = shapely.area(shapely.intersection(shapes[first], shapes[second]))
@@ -209,9 +221,12 @@ def overlapping(shapes):
 def on_grid(table, grid, margin=0.0):
     """Return the rows of a table whose shapes lie near a grid, with valid shapes in the grid's coordinate system.
 
-    Elsewhere the projections of the grid do not hold. margin: metres by which the shapes are widened.
+    Shapes far away are left out first, because the projection of the grid may not be defined there.
+
+    Args:
+        table: geopandas.GeoDataFrame. grid: PixelGrid with a CRS. margin: metres by which the shapes are widened.
     """
-    frame = geopandas.GeoSeries([box_of(grid, 0, grid.height)], crs=grid.crs)
+    frame = geopandas.GeoSeries([grid.box()], crs=grid.crs)
     metres = frame.estimate_utm_crs()
     near = frame.to_crs(metres).buffer(margin + 1000)
     table = table[table.intersects(near.to_crs(table.crs).union_all().envelope)]
@@ -219,13 +234,13 @@ def on_grid(table, grid, margin=0.0):
     return table.set_geometry(shapely.make_valid(shapes.to_crs(grid.crs).to_numpy()), crs=grid.crs)
 
 
-def shapes_over(path, grid, margin=0.0, columns=(), areas=False, may_miss=False, own=LANDSLIDES):
+def shapes_over(path, grid, margin=0.0, columns=(), areas=False, may_miss=False, default_layer=LANDSLIDES):
     """Read the shapes of a vector file that lie near a scene, in the coordinate system of its grid.
 
     Args:
-        path: of the file. own: see `layers_to_read`.
+        path: of the file. default_layer: see `layers_to_read`.
         grid: PixelGrid of the scene. margin: metres by which the shapes are widened. columns: see `read_shapes`.
-        areas: whether shapes without an area (lines, points) are a mistake. may_miss: whether all may lie elsewhere.
+        areas: whether lines and points are a mistake. may_miss: whether all shapes may lie elsewhere.
 
     Returns:
         geopandas.GeoDataFrame; without rows if no shape lies over the scene.
@@ -236,34 +251,17 @@ def shapes_over(path, grid, margin=0.0, columns=(), areas=False, may_miss=False,
     check_readable(path)
     if grid.crs is None:
         raise UserError(f"{path}: the scene has no coordinate system to lay it over")
-    laid, count = [], 0
-    for layer in layers_to_read(path, own=own):
+    tables, count = [], 0
+    for layer in layers_to_read(path, default_layer=default_layer):
         table = read_shapes(path, "the scene", layer, columns)
         if areas and not (shapely.get_dimensions(table.geometry.to_numpy()) == 2).all():
             raise UserError(f"{path} holds lines or points: areas are needed, so draw polygons")
-        with faults_told(path):
-            laid.append(on_grid(table, grid, margin))
+        with faults_reported(path):
+            tables.append(on_grid(table, grid, margin))
         count += len(table) + table.attrs["empty"]
-    laid = laid[0] if len(laid) == 1 else pandas.concat(laid, ignore_index=True)
-    if laid.intersects(box_of(grid, 0, grid.height)).any():
-        return laid
+    joined = tables[0] if len(tables) == 1 else pandas.concat(tables, ignore_index=True)
+    if joined.intersects(grid.box()).any():
+        return joined
     if not may_miss:
         raise UserError(f"{path}: none of its {count} shapes lies over the scene")
-    return laid.iloc[:0]
-
-
-def box_of(grid, top, bottom, left=0, right=None):
-    """Return the box around a window of a grid, all columns if none are given, in the grid's coordinates."""
-    columns = left, grid.width if right is None else right
-    corners = [grid.transform @ (column, row) for column in columns for row in (top, bottom)]
-    return shapely.box(*np.min(corners, 0), *np.max(corners, 0))
-
-
-def to_pixels(shapes, grid):
-    """Return shapes, an array of them in the coordinates of a grid, in its pixels (column, row)."""
-    return shapely.transform(shapes, lambda points: np.column_stack(~grid.transform @ tuple(points.T)))
-
-
-def rows_transform(grid, top, left=0):
-    """Return the transform of the part of a grid from row `top` and column `left` on."""
-    return grid.transform @ grid.transform.translation(left, top)
+    return joined.iloc[:0]

@@ -1,4 +1,4 @@
-"""False alarms: what a run calls landslide on ground without landslides."""
+"""False alarms: pixels and areas that a run predicts as landslide on ground without landslides."""
 
 from pathlib import Path
 
@@ -9,47 +9,48 @@ from networks.inference import predict
 from patches import landslide_free, splits
 from patches.reading import PatchFormat
 from scores.objects import NEIGHBOURS
-from script import UserError
+from script import UserError, note
 
 
 def open_for_run(run, split, cache_dir, folders=()):
-    """Open landslide-free ground that a run is scored on.
+    """Open landslide-free ground to score a run on.
 
     Args:
         run: runs.Run.
-        split: train, validation, test or all; of the ground that the run was trained with, where that is meant.
+        split: train, validation, test or all; it applies to the ground that the run was trained with. Of other ground
+            all patches are used.
         cache_dir: see `landslide_free.open_landslide_free`.
         folders: folders of landslide-free ground; empty for the folders that the run was trained with.
 
     Returns:
-        (packing.Patches, indices), or (None, ()) if there are none: the run was trained without, or its folders are
-        not on this machine (which is printed).
+        (packing.Patches, indices), or (None, ()) if the run was trained without such ground, or if its folders are not
+        on this machine (which is printed).
 
     Raises:
         UserError: see `landslide_free.open_landslide_free`; or the run's own folders have changed.
     """
-    config, trained_with = run.config, run.constants["LANDSLIDE_FREE_DIRS"]
+    config, trained_with = run.config, run.constants.get("LANDSLIDE_FREE_DIRS", ())
     if not folders and not trained_with:
         return None, ()
     if not folders and not all(Path(folder).is_dir() for folder in trained_with):
-        print(f"note: {', '.join(trained_with)} not found: no false alarms on landslide-free ground are counted")
+        note(f"{', '.join(trained_with)} not found: no false alarms on landslide-free ground are counted")
         return None, ()
     ground = landslide_free.open_landslide_free(folders or trained_with, PatchFormat.of_run(config), cache_dir)
-    if ground.digest == config.get("landslide_free_digest"):
+    if ground.digest == config["landslide_free_digest"]:
         return ground, np.flatnonzero(np.isin(ground.own_splits, (split, "test") if split == "all" else split))
     if not folders:
         raise UserError(
             f"{', '.join(trained_with)}: changed since run {run.name} was trained, so it is unknown which pictures it "
             "has seen; give other landslide-free ground with --landslide-free-dirs"
         )
-    learnt = splits.contents_of(run.folder / "split.csv", f"python train.py --run {run.name}", ("train",))
-    if seen := np.isin(ground.contents, learnt).sum():
-        print(f"note: run {run.name} was trained on {seen} of the {len(ground)} patches of {ground.data_dir}")
+    trained_on = splits.content_hashes(run.folder / "split.csv", f"python train.py --run {run.name}", ("train",))
+    if known := np.isin(ground.contents, trained_on).sum():
+        note(f"run {run.name} was trained on {known} of the {len(ground)} patches of {ground.data_dir}")
     return ground, np.arange(len(ground))
 
 
 def count(model, ground, indices, threshold, batch_size=32, tta=False):
-    """Count pixels, pixels at or above the threshold and connected areas of them for each of some patches.
+    """Count all pixels, the pixels at or above the threshold, and the connected areas of these, of each patch.
 
     Only the part of a patch that its picture covers is counted. Returns three int arrays of len(indices).
     """
@@ -62,9 +63,9 @@ def count(model, ground, indices, threshold, batch_size=32, tta=False):
 
 
 def summary(pixels, alarmed, alarms, pixel_size=10.0):
-    """Sum the counts of patches up: shares of pixels and of patches, and alarms per 100 km2.
+    """Sum up the counts of patches: shares of pixels and of patches with false alarms, and alarms per 100 km2.
 
-    pixel_size: metres on the ground of a pixel's side.
+    pixel_size: side of a pixel on the ground, in metres.
     """
     km2 = pixels.sum() * pixel_size**2 / 1e6
     return {
@@ -77,7 +78,7 @@ def summary(pixels, alarmed, alarms, pixel_size=10.0):
 
 
 def by_folder(ground, indices, counts, pixel_size=10.0):
-    """Sum the counts of patches up for each folder that their pictures lie in: a list of dicts, `folder` first."""
+    """Sum up the counts of patches for each folder of their pictures: a list of dicts, `folder` first."""
     folders = np.array([ground.names[i].rsplit("/", 1)[0] for i in indices])
     return [
         {"folder": str(folder), **summary(*(values[folders == folder] for values in counts), pixel_size)}

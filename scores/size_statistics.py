@@ -1,6 +1,6 @@
 """Size-frequency statistics of landslide inventories: distributions fitted by maximum likelihood, and magnitudes.
 
-Areas are in m2 and above 0. All exponents are those of the density in its tail, p(A) ~ A^-exponent, so that the three
+Areas are in m2 and above 0. All exponents are those of the tail of the density, p(A) ~ A^-exponent, so that the three
 distributions can be compared.
 """
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy  # which loads its parts on first use
 
-FEWEST = 30  # landslides below which nothing is fitted: with 30, the interval of an exponent is about 2 wide already
-FEWEST_IN_TAIL = 10  # landslides that a power law must have left
-CANDIDATES = 300  # areas at most that are tried as the start of the power law, evenly spread over the ranks
+FEWEST = 30  # landslides needed for a fit: with 30, the interval of an exponent is already about 2 wide
+FEWEST_IN_TAIL = 10  # landslides that the tail of a power law needs
+CANDIDATES = 300  # number of areas, at most, that are tried as the start of the power law, evenly spread over the ranks
 LEVELS = (2.5, 97.5)  # percentiles of an interval of 95 %
 
 # Of Tanyas et al. 2018, doi 10.1002/esp.4359, from the authors' code (github.com/usgs/landslides-mLS, mLS.m).
@@ -21,8 +21,8 @@ NORTHRIDGE_DENSITY = 8.364725347860417e-4  # landslides per m2 at that midpoint
 NORTHRIDGE_LANDSLIDES = 11111  # number of landslides of that inventory: its mLS is the logarithm of it
 
 
-class NotTold(Exception):
-    """A figure that an inventory does not tell; the text says why."""
+class UnknownFigure(Exception):
+    """A figure that cannot be computed from an inventory, with the reason as its text."""
 
 
 @dataclass(frozen=True)
@@ -39,28 +39,28 @@ class InverseGamma:
 
     @classmethod
     def fit(cls, areas):
-        """Fit by maximum likelihood. Raises NotTold where the likelihood has no maximum.
+        """Fit by maximum likelihood. Raises UnknownFigure if the likelihood has no maximum.
 
-        Given s, 1 / (A - s) has a gamma distribution, whose fit is known up to one equation. So only s is searched, by
+        For a known s, 1 / (A - s) has a gamma distribution, and one equation gives its shape. So only s is searched, by
         its distance from the smallest area. At distance 0 the likelihood of any sample is infinite: that is no fit.
         """
         smallest, spread = areas.min(), np.median(areas)
 
-        def given(log_distance):
+        def fit_at(log_distance):
             inverse = 1 / (areas - smallest + np.exp(log_distance))
             mean = inverse.mean()
             rho = _gamma_shape(np.log(mean) - np.log(inverse).mean())
             return cls(rho, rho / mean, smallest - np.exp(log_distance))
 
         def loss(log_distance):
-            return -given(log_distance).log_density(areas).sum()
+            return -fit_at(log_distance).log_density(areas).sum()
 
         tried = np.linspace(np.log(1e-3 * spread), np.log(1e3 * spread), 40)
         best = int(np.argmin([loss(value) for value in tried]))
         if best in (0, len(tried) - 1):
-            raise NotTold("its likelihood has no maximum: the areas have no rollover and tail of this form")
-        found = scipy.optimize.minimize_scalar(loss, bounds=tried[[best - 1, best + 1]], method="bounded")
-        return given(found.x)
+            raise UnknownFigure("its likelihood has no maximum: the areas have no rollover and tail of this shape")
+        result = scipy.optimize.minimize_scalar(loss, bounds=tried[[best - 1, best + 1]], method="bounded")
+        return fit_at(result.x)
 
     def log_density(self, areas):
         """Return log p(A), A in m2, above s."""
@@ -72,7 +72,7 @@ class InverseGamma:
         return scipy.special.gammaincc(self.rho, self.a / np.maximum(areas - self.s, np.finfo(float).tiny))
 
     def figures(self):
-        """Return {name: value} of what is fitted, with the exponent of the tail and the rollover, the mode."""
+        """Return {name: value} of the parameters, the exponent of the tail, and the rollover, which is the mode."""
         return {
             "rho": self.rho,
             "a_m2": self.a,
@@ -109,7 +109,7 @@ class DoublePareto:
     def fit(cls, areas, start=None):
         """Fit alpha, beta and t by maximum likelihood; c and m are the smallest and the largest area.
 
-        start: DoublePareto to start from, and to take c and m from. Raises NotTold where the likelihood has no maximum.
+        start: DoublePareto to start from, with c and m to keep. Raises UnknownFigure if the likelihood has no maximum.
         """
         ends = (start.c, start.m) if start else (areas.min(), areas.max())
 
@@ -119,10 +119,10 @@ class DoublePareto:
         bounds = [(np.log(0.05), np.log(20)), (np.log(0.05), np.log(20)), np.log(ends)]
         first = [start.alpha, start.beta, start.t] if start else [1.5, 1.5, np.median(areas)]
         options = {"xatol": 1e-5, "fatol": 1e-9}
-        found = scipy.optimize.minimize(loss, np.log(first), method="Nelder-Mead", bounds=bounds, options=options)
-        if any(min(x - low, high - x) < 1e-3 for x, (low, high) in zip(found.x, bounds, strict=True)):
-            raise NotTold("its likelihood has no maximum: the areas do not rise and fall as two power laws")
-        return cls(*map(float, np.exp(found.x)), *map(float, ends))
+        result = scipy.optimize.minimize(loss, np.log(first), method="Nelder-Mead", bounds=bounds, options=options)
+        if any(min(x - low, high - x) < 1e-3 for x, (low, high) in zip(result.x, bounds, strict=True)):
+            raise UnknownFigure("its likelihood has no maximum: the areas do not rise and fall as two power laws")
+        return cls(*map(float, np.exp(result.x)), *map(float, ends))
 
     def _log_uncut(self, areas):
         return -self.beta / self.alpha * np.logaddexp(0, -self.alpha * np.log(areas / self.t))
@@ -137,11 +137,13 @@ class DoublePareto:
 
     def cdf(self, areas):
         """Return the probability of an area up to A."""
-        low, high, here = (np.exp(self._log_uncut(value)) for value in (self.c, self.m, np.clip(areas, self.c, self.m)))
-        return (here - low) / (high - low)
+        low, high, uncut = (
+            np.exp(self._log_uncut(value)) for value in (self.c, self.m, np.clip(areas, self.c, self.m))
+        )
+        return (uncut - low) / (high - low)
 
     def figures(self):
-        """Return {name: value} of what is fitted; without a rise (beta up to 1) the rollover is at c."""
+        """Return {name: value} of the parameters and the rollover; without a rise (beta up to 1) it is at c."""
         rise = max(self.beta - 1, 0) / (self.alpha + 1)
         return {
             "alpha": self.alpha,
@@ -166,10 +168,10 @@ class PowerLaw:
 
     @classmethod
     def fit(cls, areas, candidates=None):
-        """Fit the exponent by maximum likelihood to the areas from xmin on, the area that gives the least distance.
+        """Fit the exponent by maximum likelihood to the areas from xmin on; xmin is the area with the least distance.
 
-        candidates: areas at most that are tried as xmin, evenly spread over the ranks; None: all. Raises NotTold if no
-        area leaves FEWEST_IN_TAIL areas that are not all the same.
+        candidates: number of areas, at most, that are tried as xmin, evenly spread over the ranks; None: all. Raises
+        UnknownFigure if no tail has FEWEST_IN_TAIL areas that are not all the same.
         """
         logarithms = np.log(np.sort(areas))
         starts = np.unique(np.searchsorted(logarithms, logarithms[: max(len(areas) - FEWEST_IN_TAIL + 1, 0)]))
@@ -185,7 +187,7 @@ class PowerLaw:
                 expected = -np.expm1((1 - exponent) * (logarithms[start:] - logarithms[start]))
                 laws.append(cls(exponent, np.exp(logarithms[start]), ks_distance(expected), count))
         if not laws:
-            raise NotTold(f"no tail of {FEWEST_IN_TAIL} landslides or more has unlike areas")
+            raise UnknownFigure(f"no tail of {FEWEST_IN_TAIL} landslides or more has unlike areas")
         return min(laws, key=lambda law: law.distance)
 
     def log_density(self, areas):
@@ -197,7 +199,7 @@ class PowerLaw:
         return -np.expm1((1 - self.exponent) * np.log(np.maximum(areas / self.xmin, 1)))
 
     def figures(self):
-        """Return {name: value} of what is fitted."""
+        """Return {name: value} of the parameters."""
         return {"tail_exponent": self.exponent, "xmin_m2": self.xmin}
 
 
@@ -218,10 +220,10 @@ def goodness(fit, areas):
 
 
 def plausibility(areas, draws, rng):
-    """Yield for each of some drawn inventories whether it lies at least as far from its own power law as `areas` do.
+    """Yield for each of some drawn inventories whether its distance from its power law is at least that of `areas`.
 
-    The mean of what is yielded is the p-value of Clauset et al. 2009, section 4.1. An inventory is drawn as if the
-    power law held: its areas below xmin from the areas there, the others from the law.
+    The mean of these values is the p-value of Clauset et al. 2009, section 4.1. An inventory is drawn as if the power
+    law held: its areas below xmin from the observed areas below xmin, the others from the law.
     """
     law = PowerLaw.fit(areas, CANDIDATES)
     below = areas[areas < law.xmin]
@@ -233,58 +235,59 @@ def plausibility(areas, draws, rng):
 
 
 def landslide_event_magnitude(areas, law):
-    """Compute mLS of Tanyas et al. 2018, doi 10.1002/esp.4359: log10 of how far the tail lies above a reference's.
+    """Compute the magnitude mLS of Tanyas et al. 2018, doi 10.1002/esp.4359.
 
-    The reference is the inventory of Northridge 1994; an inventory with its tail has the mLS log10(11111) = 4.05. The
-    height of the tail is read at xmin of its power law, so landslides smaller than that do not matter.
+    It is the log10 of the height of the tail relative to a reference, the inventory of Northridge 1994. An inventory
+    with the tail of the reference has the mLS log10(11111) = 4.05. The height of the tail is read at xmin of its power
+    law, so smaller landslides do not matter.
 
     Raises:
-        NotTold: no landslide is as large as the bin at xmin.
+        UnknownFigure: no landslide has the size of the bin at xmin.
     """
-    place = int(np.abs(MLS_EDGES - law.xmin).argmin())
-    low, high = MLS_EDGES[place], 1.2 * MLS_EDGES[place]
+    index = int(np.abs(MLS_EDGES - law.xmin).argmin())
+    low, high = MLS_EDGES[index], 1.2 * MLS_EDGES[index]
     count = np.count_nonzero((areas >= low) & (areas < high))
     if not count:
-        raise NotTold(f"no landslide has {low:.3g} to {high:.3g} m2, where the height of the tail is read")
-    width = np.diff(MLS_EDGES, prepend=0)[place]  # of the bin below, as in the program
+        raise UnknownFigure(f"no landslide has {low:.3g} to {high:.3g} m2, where the height of the tail is read")
+    width = np.diff(MLS_EDGES, prepend=0)[index]  # of the bin below, as in the program
     density = count / width / NORTHRIDGE_DENSITY
     return float(np.log10(NORTHRIDGE_LANDSLIDES * density) + law.exponent * np.log10(law.xmin / NORTHRIDGE_AREA))
 
 
-def fit_all(areas, started=None):
+def fit_all(areas, start=None):
     """Fit all distributions to an inventory.
 
     Args:
         areas: N areas in m2.
-        started: {name: fit} of the inventory that `areas` were drawn from: only these are fitted, and faster.
+        start: {name: fit} of the inventory that `areas` were drawn from: only these are fitted, and faster.
 
     Returns:
-        ({name: fit}, {name: {figure: value}}, {figure or name: why it is not told}); the names are inverse_gamma,
+        ({name: fit}, {name: {figure: value}}, {figure or name: why it is unknown}); the names are inverse_gamma,
         double_pareto and power_law, which has mLS among its figures.
     """
     if len(areas) < FEWEST:
         return {}, {}, {"distributions": f"{len(areas)} landslides are too few: at least {FEWEST} are needed"}
     if areas.min() == areas.max():
         return {}, {}, {"distributions": "all areas are the same"}
-    ways = {
+    fit_functions = {
         "inverse_gamma": lambda: InverseGamma.fit(areas),
-        "double_pareto": lambda: DoublePareto.fit(areas, started and started["double_pareto"]),
-        "power_law": lambda: PowerLaw.fit(areas, CANDIDATES if started else None),
+        "double_pareto": lambda: DoublePareto.fit(areas, start and start["double_pareto"]),
+        "power_law": lambda: PowerLaw.fit(areas, CANDIDATES if start else None),
     }
-    fits, figures, untold = {}, {}, {}
-    for name in started or ways:
+    fits, figures, unknown = {}, {}, {}
+    for name in start or fit_functions:
         try:
-            fits[name] = ways[name]()
+            fits[name] = fit_functions[name]()
             figures[name] = fits[name].figures()
             if name == "power_law":
                 figures[name]["mLS"] = landslide_event_magnitude(areas, fits[name])
-        except NotTold as reason:
-            untold["mLS" if name in fits else name] = str(reason)
-    return fits, figures, untold
+        except UnknownFigure as reason:
+            unknown["mLS" if name in fits else name] = str(reason)
+    return fits, figures, unknown
 
 
 def resampled(areas, fits, draws, rng):
-    """Yield the figures, as `fit_all` gives them, of inventories drawn from the areas with replacement."""
+    """Yield the figures, as `fit_all` returns them, of inventories drawn from the areas with replacement."""
     for _ in range(draws):
         yield fit_all(rng.choice(areas, len(areas)), fits)[1]
 
@@ -292,30 +295,30 @@ def resampled(areas, fits, draws, rng):
 def intervals(drawn):
     """Return {name: {figure: [low, high]}}: the middle 95 % of each figure over resampled inventories.
 
-    A figure that fewer than half of them tell has no interval.
+    A figure that is known for fewer than half of them has no interval.
     """
-    found = {}
+    ends = {}
     for name in ("inverse_gamma", "double_pareto", "power_law"):
-        told = [figures[name] for figures in drawn if name in figures]
-        for figure in {figure: None for figures in told for figure in figures}:  # in their order
-            values = [figures[figure] for figures in told if figure in figures]
+        fitted = [figures[name] for figures in drawn if name in figures]
+        for figure in {figure: None for figures in fitted for figure in figures}:  # in their order
+            values = [figures[figure] for figures in fitted if figure in figures]
             if 2 * len(values) >= len(drawn):
-                found.setdefault(name, {})[figure] = np.percentile(values, LEVELS).tolist()
-    return found
+                ends.setdefault(name, {})[figure] = np.percentile(values, LEVELS).tolist()
+    return ends
 
 
 def histogram(areas, bins_per_decade=10):
     """Count areas in bins of equal width in logarithms.
 
     Returns:
-        (edges in m2, counts, low, high): the last two are the ends of the 95 % interval of each count, taken as a
-        Poisson number (Garwood 1936, doi 10.2307/2333958).
+        (edges in m2, counts, low, high): the last two are the ends of the 95 % interval of each count, as that of a
+        Poisson distribution (Garwood 1936, doi 10.2307/2333958).
     """
     first, last = (np.floor(np.log10(end) * bins_per_decade) for end in (areas.min(), areas.max()))
     edges = 10 ** (np.arange(first, last + 2) / bins_per_decade)
-    places = np.searchsorted(edges, areas, side="right") - 1
-    places = np.clip(places, 0, len(edges) - 2)  # the logarithm of an area at the edge of a bin may be rounded past it
-    counts = np.bincount(places, minlength=len(edges) - 1)
+    bins = np.searchsorted(edges, areas, side="right") - 1
+    bins = np.clip(bins, 0, len(edges) - 2)  # the logarithm of an area at the edge of a bin may be rounded past it
+    counts = np.bincount(bins, minlength=len(edges) - 1)
     low, high = (level / 100 for level in LEVELS)
     lowest = scipy.special.gammaincinv(np.maximum(counts, 1), low) * (counts > 0)
     return edges, counts, lowest, scipy.special.gammaincinv(counts + 1, high)

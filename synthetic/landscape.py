@@ -9,7 +9,7 @@ from synthetic.terrain import PIXEL, SIZE, blur, distance_to_zero, fractal, grad
 
 @dataclass(frozen=True)
 class Region:
-    """Parameters of a landscape. A pair is the (low, high) of a uniform draw for each place."""
+    """Parameters of a landscape. A pair is (low, high) of a uniform draw for each square of ground."""
 
     base_m: tuple  # elevation of the valley floor, metres
     slope_deg: tuple  # slope that three tenths of the patch exceed, degrees
@@ -66,10 +66,10 @@ NATIVE_M = np.array([60, 10, 10, 10, 20, 20, 20, 10, 60, 60, 20, 20.0])  # pixel
 
 
 def run_out(fall, start, length):
-    """Follow the slope downhill from a pixel, with some inertia; return K x 2 pixel positions.
+    """Return the path down the slope from a pixel, with some inertia: K x 2 positions in pixels.
 
-    `fall` is the downhill gradient, H x W x 2. The path ends after `length` pixels, at the edge of the ground, or where
-    debris comes to rest: a few pixels after the ground becomes gentle.
+    The path ends after `length` pixels, at the edge of the ground, or where debris comes to rest: a few pixels after
+    the ground becomes gentle. fall: downhill gradient, H x W x 2.
     """
     path, heading, gentle = [np.array(start, float)], np.zeros(2), 0
     while len(path) < length:
@@ -86,9 +86,9 @@ def run_out(fall, start, length):
 
 
 def scar(path, width, rough):
-    """Return the bounding box of a slide, as slices, and the signed distance to its edge within the box.
+    """Return the bounding box of a landslide, as slices, and the signed distance to its edge within the box.
 
-    The distance is in pixels, negative inside. A slide has a wide head, a narrow track and a wide toe.
+    The distance is in pixels, negative inside. A landslide has a wide head, a narrow track and a wide toe.
     """
     along = np.linspace(0, 1, len(path))
     radius = 0.5 * width * np.interp(along, [0, 0.15, 0.5, 0.75, 0.93, 1], [0.6, 1.15, 0.7, 0.65, 1.0, 0.6])
@@ -101,23 +101,24 @@ def scar(path, width, rough):
     return box, away.min(-1) + rough[box] * min(0.3 + 0.1 * width, 1.3)
 
 
-def landslides(elevation, slope, rng, share):
-    """Draw slides that cover about `share` of the ground; return the label 0/1 and the exposure 0..1 of bare ground.
+def landslides(elevation, slope, rng, landslide_share):
+    """Draw landslides; return the label (0 or 1) and the exposure of bare ground (0 to 1), H x W each.
 
     Sources lie on steep ground and form clusters, as after a storm or an earthquake. Areas are heavy-tailed (Pareto).
+    landslide_share: fraction of the ground that landslides cover, about.
     """
     size = len(slope)
     label, exposure = np.zeros(slope.shape, bool), np.zeros(slope.shape)
     likely = step(slope, 31, 2.5) * (slope > 24) * np.exp(1.2 * fractal(rng, size, 1.6))
-    if share <= 0 or (slope > 26).mean() < 0.02:
+    if landslide_share <= 0 or (slope > 26).mean() < 0.02:
         return label.astype(np.uint8), exposure
     total = np.cumsum(likely)
     fall = -np.stack(gradient(blur(elevation, 1.5)), -1)
     rough = fractal(rng, size, 1.3, 20.0)
     for _ in range(70 * size**2 // SIZE**2):
-        if np.count_nonzero(label) >= share * size**2:
+        if np.count_nonzero(label) >= landslide_share * size**2:
             break
-        area = min(24 * (1 - rng.random()) ** -1.05, 1800, 1.3 * share * size**2)
+        area = min(24 * (1 - rng.random()) ** -1.05, 1800, 1.3 * landslide_share * size**2)
         width = np.sqrt(area / rng.uniform(2.5, 8.0))
         source = np.unravel_index(np.searchsorted(total, rng.random() * total[-1]), slope.shape)
         fresh, sway = rng.uniform(0.7, 1.0), rng.integers(-1, 2, 2) * (rng.random() < 0.25)
@@ -139,12 +140,12 @@ def landslides(elevation, slope, rng, share):
 
 
 def cover(surface, weight, spectrum):
-    """Blend a spectrum (12, or H x W x 12) into the surface, in place, with a weight of 0..1 for each pixel."""
+    """Blend a spectrum (12, or H x W x 12) into the surface itself, with a weight of 0 to 1 for each pixel."""
     surface += weight[..., None] * (spectrum - surface)
 
 
 def parcels(rng, size):
-    """Draw farm parcels: size x size random numbers, uniform in 0..1 and constant within a parcel."""
+    """Draw farm parcels: size x size random numbers, uniform from 0 to 1 and constant within a parcel."""
     turn = rng.uniform(0, np.pi)
     warp = 2.5 * fractal(rng, size, 2.0, 80.0)
     rows, cols = np.ogrid[:size, :size]
@@ -171,9 +172,9 @@ def land_cover(region, elevation, slope, river, rng):
     farmed = step(-slope, -9, 1.2) * step(fractal(rng, size, 1.8) + np.where(river < 30, 0.2, -0.8), 0.1, 0.1)
     crops = SPECTRA["crop"] * plot[..., None] + SPECTRA["dry_grass"] * (1 - plot[..., None])
     cover(surface, 0.9 * farmed, crops)
-    bare_share = rng.uniform(0.05, 0.28)
+    tilled_share = rng.uniform(0.05, 0.28)
     tilled = 0.6 * SPECTRA["tilled"] + 0.4 * SPECTRA[region.soil]
-    cover(surface, 0.9 * farmed * (plot % 0.1 < 0.1 * bare_share), tilled)
+    cover(surface, 0.9 * farmed * (plot % 0.1 < 0.1 * tilled_share), tilled)
     clearing = (slope < 20) * (parcels(rng, size) < rng.uniform(0, 0.12)) * (fractal(rng, size, 1.6) > 0.7)
     cover(surface, 0.8 * blur(clearing.astype(float), 0.6), tilled)
 
@@ -209,7 +210,7 @@ def illumination(elevation, rng):
 
 
 def sense(surface, elevation, light, region, rng, cloudy=0.06):
-    """Simulate the sensor: return digital numbers at the top of the atmosphere, H x W x 12, and cloud cover 0..1.
+    """Simulate the sensor; return digital numbers at the top of the atmosphere, H x W x 12, and cloud cover, 0 to 1.
 
     Args:
         surface: surface reflectance, H x W x 12.
@@ -232,8 +233,8 @@ def sense(surface, elevation, light, region, rng, cloudy=0.06):
         thick = 0.9 * step(fractal(rng, size, 2.0, 60.0), 2.2, 0.25)
         shade = np.roll(thick, rng.integers(-14, 15, 2), (0, 1))
         signal = signal * (1 - 0.6 * shade[..., None])
-        seen = SPECTRA["cloud"] * np.where(np.arange(12) == 9, 0.002, 1)  # low cloud: B10 stays dark
-        cover(signal, thick, seen)
+        low_cloud = SPECTRA["cloud"] * np.where(np.arange(12) == 9, 0.002, 1)  # B10 stays dark
+        cover(signal, thick, low_cloud)
     cirrus = max(rng.normal(0.0005, 0.0001), 0.0002) + max(rng.normal(-0.0009, 0.0012), 0)
     signal[..., 9] += cirrus * np.exp(0.1 * fractal(rng, size, 2.0))
     signal = blur(signal, 0.35 * (NATIVE_M / PIXEL) * (NATIVE_M > PIXEL))
@@ -242,11 +243,12 @@ def sense(surface, elevation, light, region, rng, cloudy=0.06):
 
 @dataclass(frozen=True)
 class Ground:
-    """A place, H x W: elevation in metres, slope in degrees, and what lies on it.
+    """A square of ground, H x W, before and after the event.
 
     Attributes:
+        elevation: in metres. slope: in degrees.
         surface: reflectance before the event, H x W x 12.
-        mask: 1 where landslides are labelled. exposure: 0..1, bare ground after the event. fresh: its spectrum.
+        mask: 1 where landslides are labelled. exposure: 0 to 1, bare ground after the event. fresh: its spectrum.
         texture: factor of reflectance, H x W x 1.
     """
 
@@ -259,17 +261,20 @@ class Ground:
     texture: np.ndarray
 
 
-def make_ground(region, rng, size=SIZE, share=None):
-    """Make the Ground of a square; landslides cover about `share` of it, or what is drawn for a patch if it is None."""
+def make_ground(region, rng, size=SIZE, landslide_share=None):
+    """Make Ground of size x size pixels.
+
+    landslide_share: fraction that landslides cover, about; None: drawn, as for a patch.
+    """
     elevation, river = terrain(region, rng, size)
     slope = np.degrees(np.arctan(np.hypot(*gradient(elevation))))
     surface = land_cover(region, elevation, slope, river, rng)
     fresh = SPECTRA[region.soil] * rng.uniform(0.8, 1.2) + rng.normal(0, 0.006, 12).cumsum() / 3
     if holds(rng, 0.25, size):  # scars of an earlier year, half grown over and no longer mapped
         cover(surface, 0.45 * landslides(elevation, slope, rng, 0.006)[1], fresh)
-    if share is None:
-        share = 0.0 if rng.random() < EMPTY_SHARE else min(np.exp(rng.normal(np.log(0.019), 0.85)), 0.2)
-    mask, exposure = landslides(elevation, slope, rng, share)
+    if landslide_share is None:
+        landslide_share = 0.0 if rng.random() < EMPTY_SHARE else min(np.exp(rng.normal(np.log(0.019), 0.85)), 0.2)
+    mask, exposure = landslides(elevation, slope, rng, landslide_share)
     texture = 1 + 0.07 * fractal(rng, size, 0.5, 12.0)[..., None]  # crowns, boulders, hollows
     return Ground(elevation, slope, surface, mask, exposure, fresh, texture)
 

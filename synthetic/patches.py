@@ -16,7 +16,7 @@ def make_patch(region, rng):
 
 
 def make_series(region, rng, dates):
-    """Make a place on several dates, with the event in the middle; return the variables and the mask.
+    """Make ground on several dates, with the event in the middle; return the variables and the mask.
 
     `series.write_series` takes the variables. Sun, atmosphere, clouds and leaf vigour differ between dates.
     """

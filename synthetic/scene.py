@@ -20,7 +20,7 @@ from synthetic.landscape import make_ground, photograph
 from synthetic.terrain import PIXEL
 
 DATE = datetime(2020, 8, 8, tzinfo=UTC)  # of the event
-SHARE = 0.025  # of the scene that landslides cover, about
+LANDSLIDE_SHARE = 0.025  # fraction of the scene that landslides cover, about
 GAP = 128  # pixels between the two parts of the scene: no patch has ground of both
 UTM = CRS.from_epsg(32643)
 TRANSFORM = from_origin(565000, 1371000, PIXEL, PIXEL)  # near Kodagu, India
@@ -29,7 +29,7 @@ WGS84, SECOND = CRS.from_epsg(4326), 1 / 3600  # of elevation, as SRTM has it
 
 @dataclass(frozen=True)
 class Event:
-    """Two scenes of one place, on pixels that TRANSFORM places in UTM.
+    """Two scenes of the same ground, on pixels of TRANSFORM in UTM.
 
     Attributes:
         before, after: digital numbers of Level-1C (reflectance x 10000), 12 x H x W uint16, without 0.
@@ -44,7 +44,7 @@ class Event:
 
 def make_event(region, rng, size):
     """Make an Event of size x size pixels without clouds; sun, atmosphere and leaf vigour differ between its scenes."""
-    ground = make_ground(region, rng, size, SHARE)
+    ground = make_ground(region, rng, size, LANDSLIDE_SHARE)
     scenes = []
     for after in (False, True):
         light, _ = photograph(ground, region, rng, after, season=0.15, cloudy=0)
@@ -73,7 +73,7 @@ def elevation_model(elevation):
 
 
 def inventory(mask):
-    """Outline the landslides of a mask, pixels that touch at a side or a corner as one; a table: id, area_m2."""
+    """Return a table of the outlines of the landslides of a mask, with id and area_m2; corners connect pixels."""
     outlines = [shape for shape, _ in features.shapes(mask, mask == 1, connectivity=8, transform=TRANSFORM)]
     # an outline that touches itself at a corner is not valid: it becomes several polygons
     slides = shapely.make_valid([shapely.geometry.shape(outline) for outline in outlines])
@@ -93,11 +93,11 @@ def parts(size):
 def write_raster(path, values, transform, crs, nodata, tags, names):
     """Write bands x H x W as a tiled GeoTIFF with names of its bands, whole or not at all."""
     count, height, width = values.shape
-    form = {"count": count, "height": height, "width": width, "dtype": values.dtype, "nodata": nodata}
-    place = {"driver": "GTiff", "crs": crs, "transform": transform}
+    profile = {"count": count, "height": height, "width": width, "dtype": values.dtype, "nodata": nodata}
+    profile |= {"driver": "GTiff", "crs": crs, "transform": transform}
     layout = {"tiled": True, "blockxsize": 256, "blockysize": 256, "compress": "deflate", "predictor": 2}
     with rasterio.MemoryFile() as content:  # on a full disk GDAL would fail with an error of its own
-        with content.open(**form, **place, **layout) as file:
+        with content.open(**profile, **layout) as file:
             file.write(values)
             file.descriptions = names
             file.update_tags(**tags)

@@ -5,6 +5,8 @@ import functools
 import numpy as np
 import scipy  # which loads its parts on first use
 
+from patches.slope import horn_gradient
+
 SIZE = 128  # pixels a side of a patch
 PIXEL = 10.0  # metres
 COARSE = 192  # cells a side, at most, of land that is eroded at once
@@ -62,16 +64,14 @@ def doubled(field):
 
 
 def gradient(elevation):
-    """Return the rise per metre (down the rows, along the columns) by Horn's 3 x 3 method; elevation in metres."""
-    z = np.pad(elevation, 1, mode="reflect", reflect_type="odd")
-    across = z[:-2] + 2 * z[1:-1] + z[2:]
-    along = z[:, :-2] + 2 * z[:, 1:-1] + z[:, 2:]
-    return (along[2:] - along[:-2]) / (8 * PIXEL), (across[:, 2:] - across[:, :-2]) / (8 * PIXEL)
+    """Return the rise per metre (down the rows, along the columns) by Horn's method; elevation in metres, H x W."""
+    east, north = horn_gradient(np.pad(elevation, 1, mode="reflect", reflect_type="odd"), PIXEL, PIXEL)
+    return -north, east
 
 
-def holds(rng, share, size):
-    """Draw whether ground of size x size pixels holds something that this share of patches hold."""
-    return rng.random() < 1 - (1 - share) ** (size / SIZE) ** 2
+def holds(rng, patch_share, size):
+    """Draw whether ground of size x size pixels has a feature that `patch_share` of patches have."""
+    return rng.random() < 1 - (1 - patch_share) ** (size / SIZE) ** 2
 
 
 # ------------------------------------------------------------ terrain
@@ -82,12 +82,12 @@ def receivers(z):
     size = len(z)
     padded = np.pad(z, 1, constant_values=np.inf)
     best, target = np.zeros(z.shape), np.arange(z.size).reshape(z.shape)
-    here = target
+    own = target
     for r, c in NEIGHBOURS:
         drop = (z - padded[1 + r : size + 1 + r, 1 + c : size + 1 + c]) / np.hypot(r, c)
         better = drop > best
         best = np.where(better, drop, best)
-        target = np.where(better, here + r * size + c, target)
+        target = np.where(better, own + r * size + c, target)
     return target.ravel()
 
 
@@ -114,11 +114,11 @@ def erode(z, outlet, rounds, strength, uplift):
         area = drained_area(target)
         cut = strength * np.sqrt(area)
         cut[(target == np.arange(z.size)) | outlet.ravel()] = 0
-        # Each cell is z = level + share * z[receiver]; composing the maps solves whole rivers in a few steps.
-        level, share = (z.ravel() + uplift * ~outlet.ravel()) / (1 + cut), cut / (1 + cut)
+        # Each cell is z = level + weight * z[receiver]; composing the maps solves whole rivers in a few steps.
+        level, weight = (z.ravel() + uplift * ~outlet.ravel()) / (1 + cut), cut / (1 + cut)
         hop = target
-        while share.any():
-            level, share, hop = level + share * level[hop] * (share > 0), share * share[hop], hop[hop]
+        while weight.any():
+            level, weight, hop = level + weight * level[hop] * (weight > 0), weight * weight[hop], hop[hop]
         z = np.where(outlet, z, level.reshape(z.shape))
         # Streams carry away soil that creeps into them; filled channels would become pits.
         z += (blur(z, 0.7) - z) * ~outlet / (1 + area.reshape(z.shape) / 30)
@@ -134,9 +134,9 @@ def filled(z, outlet):
     10.5194/esurf-7-549-2019). Each cell on it is raised a little above the cell that follows.
     """
     size, sea = len(z), z.size
-    here = np.arange(sea).reshape(z.shape)
-    around = np.pad(here, 1, constant_values=-1)
-    pairs = [np.stack([here, around[1 + r : size + 1 + r, 1 + c : size + 1 + c]]) for r, c in NEIGHBOURS[:4]]
+    cells = np.arange(sea).reshape(z.shape)
+    around = np.pad(cells, 1, constant_values=-1)
+    pairs = [np.stack([cells, around[1 + r : size + 1 + r, 1 + c : size + 1 + c]]) for r, c in NEIGHBOURS[:4]]
     pairs = np.hstack([pair.reshape(2, -1) for pair in pairs])
     shore = np.flatnonzero(outlet)
     one, other = np.hstack([pairs[:, pairs[1] >= 0], [shore, np.full(len(shore), sea)]])
@@ -153,7 +153,7 @@ def filled(z, outlet):
 
 
 def landform(region, rng, cells):
-    """Make a square of eroded land, at least so many cells of 20 m: relative height, receivers and drained areas.
+    """Make a square of eroded land of `cells` or more cells of 20 m a side: relative height, receivers, drained areas.
 
     Large land is eroded with coarse cells first, which gives it long rivers, and then with cells of half the size.
     Stream-power incision does not depend on the size of the cells.
@@ -188,11 +188,11 @@ def landform(region, rng, cells):
 
 
 def channels(target, area, cells, window, breadth):
-    """Find the streams that drain 32 hectares or more in a window of the eroded land; `breadth` scales their width.
+    """Locate the streams that drain 32 hectares or more in a window of the eroded land.
 
     Args:
-        target, area: receivers and drained areas of cells x cells of 20 m. window: its first row and column of them,
-            and its pixels of 10 m a side.
+        target, area: receivers and drained areas of cells x cells of 20 m.
+        window: (first row, first column, in cells; pixels of 10 m a side). breadth: factor of the streams' width.
 
     Returns:
         For each pixel of the window, H x W: the distance in pixels to the nearest stream less its half width, and the
@@ -204,7 +204,7 @@ def channels(target, area, cells, window, breadth):
         spots = 0.5 * (spots + spots[target])
     wet = np.flatnonzero(area >= 800)
     points = np.concatenate([spots[wet], 0.5 * (spots[wet] + spots[target[wet]])])
-    # no bed is wider than 100 m: none of a patch would be
+    # beds are 100 m wide at most, also on large land: those of patches are not wider
     half = np.tile(np.minimum(breadth * np.sqrt((area[wet] - 800) / 1500), 5), 2)
     points = 2 * (points - (top, left)) + 0.5
     inside = ((points > -4) & (points < size + 4)).all(1)
@@ -227,12 +227,12 @@ def nearest_disc(centres, radii, size):
     for top in range(0, size, block):
         for left in range(0, size, block):
             from_middle = np.hypot(*(centres - (top + block / 2, left + block / 2)).T) - radii
-            # Distances change by half a diagonal, at most, from the middle to a pixel; others cannot be the nearest.
+            # From the middle to a pixel, distances change by half a diagonal, at most: other discs cannot be nearest.
             near = np.flatnonzero(from_middle <= from_middle.min() + np.sqrt(2) * block)
-            here = slice(top, min(top + block, size)), slice(left, min(left + block, size))
-            rows, cols = np.ogrid[here]
+            tile = slice(top, min(top + block, size)), slice(left, min(left + block, size))
+            rows, cols = np.ogrid[tile]
             each = np.hypot(rows[..., None] - centres[near, 0], cols[..., None] - centres[near, 1]) - radii[near]
-            away[here], nearest[here] = each.min(-1), near[each.argmin(-1)]
+            away[tile], nearest[tile] = each.min(-1), near[each.argmin(-1)]
     return away, nearest
 
 
@@ -247,9 +247,9 @@ def terrain(region, rng, size):
     steep = np.hypot(*gradient(elevation))
     elevation *= np.tan(np.radians(rng.uniform(*region.slope_deg))) / max(np.quantile(steep, 0.7), 1e-6)
     river = np.full((size, size), 1e3)
-    found = channels(target, area, len(relief), (top, left, size), rng.uniform(0.3, 1.5))
-    if found:
-        river, spot = found
+    streams = channels(target, area, len(relief), (top, left, size), rng.uniform(0.3, 1.5))
+    if streams:
+        river, spot = streams
         river = blur(np.minimum(river, 60), 0.8)
         broad = holds(rng, region.plain, size)
         floor, bank = (rng.uniform(6, 30), 3.0) if broad else (rng.uniform(0, 3), 1.5)

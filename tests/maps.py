@@ -9,14 +9,14 @@ import json
 import numpy as np
 import pytest
 import rasterio
+import scipy
 
 import predict
-import script
 from bands import BANDS_L4S
-from tests.conftest import make_pair
+from tests.patch_files import make_pair
+from tests.running import call_main
 
 TILE = 32
-DEFAULTS = {name: value for name, (value, *_) in script.constants(vars(predict)).items()}
 KINDS = (
     "probability.tif",
     "mask.tif",
@@ -46,12 +46,10 @@ def write_run(results, name, model, bands, threshold):
 
 @pytest.fixture(scope="session")
 def results(tmp_path_factory):
-    """A results folder with the runs `pixel` (red green blue), `terrain` (14 bands, by slope) and `unet` (3 bands)."""
+    """A results folder with the runs `pixel` (red green blue) and `terrain` (14 bands, by slope)."""
     import keras
 
-    from unet import build_unet
-
-    results = tmp_path_factory.mktemp("place") / "results"
+    results = tmp_path_factory.mktemp("workdir") / "results"
     for name, bands, which, gain, bias in (
         ("pixel", ("red", "green", "blue"), 0, 4.0, -4.0),
         ("terrain", BANDS_L4S, 12, 0.2, -5.0),
@@ -62,6 +60,16 @@ def results(tmp_path_factory):
         kernel[0, 0, which] = gain
         model.get_layer("c").set_weights([kernel, np.array([bias], np.float32)])
         write_run(results, name, model, bands, 0.7)
+    return results
+
+
+@pytest.fixture(scope="session")
+def unet(results):
+    """Train the run `unet` (3 bands): tests that take it ask for it, because it takes seconds."""
+    import keras
+
+    from unet import build_unet
+
     keras.utils.set_random_seed(1)
     model = build_unet((TILE, TILE, 3), 4, 2, block="plain", stem=1, mean=[1.0] * 3, variance=[0.25] * 3)
     images, masks = (np.stack(arrays) for arrays in zip(*(make_pair(i, TILE, 3) for i in range(64)), strict=True))
@@ -69,11 +77,10 @@ def results(tmp_path_factory):
     model.optimizer.learning_rate = 0.01
     model.fit(images, masks[..., None], batch_size=8, epochs=5, verbose=0)
     write_run(results, "unet", model, ("red", "green", "blue"), 0.5)
-    return results
 
 
 @pytest.fixture
-def place(tmp_path, results, monkeypatch):
+def workdir(tmp_path, results, monkeypatch):
     """An empty folder to work in, from which the runs can be reached."""
     (tmp_path / "results").mkdir()
     for run in results.iterdir():
@@ -83,14 +90,12 @@ def place(tmp_path, results, monkeypatch):
 
 
 @pytest.fixture
-def call(place, monkeypatch):
-    """Run predict.main() in this process, which has Keras loaded, with some constants set."""
+def call(workdir, monkeypatch):
+    """Run predict.main() in this process on some inputs."""
 
     def run(*inputs, **constants):
-        chosen = {"INPUT": tuple(map(str, inputs)), "OUT_DIR": "maps", "RUN": "pixel", "OVERWRITE": True, **constants}
-        for name, value in (DEFAULTS | chosen).items():
-            monkeypatch.setattr(predict, name, value)
-        predict.main()
+        settings = {"INPUT": tuple(map(str, inputs)), "OUT_DIR": "maps", "RUN": "pixel", "OVERWRITE": True}
+        call_main(predict, monkeypatch, **settings | constants)
 
     return run
 
@@ -105,6 +110,14 @@ def make_bands(height=70, width=83, seed=0):
     return bands
 
 
+def ground(height=300, width=400, seed=0, shift=(0, 0)):
+    """Three bands around 1 with structure of some pixels, moved by `shift` (down, right)."""
+    rng = np.random.default_rng(seed)
+    rough = scipy.ndimage.gaussian_filter(rng.normal(size=(height + 20, width + 20)), 1.5)
+    moved = scipy.ndimage.shift(rough, shift, order=3)[10:-10, 10:-10]
+    return np.repeat((1 + 0.3 * moved / rough.std() * 0.3)[None], 3, 0).astype(np.float32)
+
+
 def sigmoid(red):
     return 1 / (1 + np.exp(-4.0 * (red.astype(np.float64) - 1)))
 
@@ -114,5 +127,12 @@ def read(path):
         return file.read(1)
 
 
-def written(place):
-    return sorted(path.name for path in (place / "maps").iterdir())
+def written(workdir):
+    return sorted(path.name for path in (workdir / "maps").iterdir())
+
+
+def assert_same_maps(folder, other, scene="scene", kinds=KINDS):
+    """Two folders hold the same bytes for each kind of file of a scene."""
+    for kind in kinds:
+        name = f"{scene}_{kind}"
+        assert (folder / name).read_bytes() == (other / name).read_bytes(), name

@@ -7,10 +7,10 @@ themselves, USGS's Landsat 8-9 Collection 2 Data Format Control Book, and items 
 import json
 
 import numpy as np
-import rasterio
 from rasterio.transform import from_origin
 
 from bands import BANDS_SENTINEL2
+from tests.rasters import write_raster
 
 RESOLUTION = dict(
     zip(BANDS_SENTINEL2, (60, 10, 10, 10, 20, 20, 20, 10, 20, 60, 60, 20, 20), strict=True)
@@ -18,23 +18,10 @@ RESOLUTION = dict(
 ORIGIN, SIDE = (399960.0, 5100000.0), 240  # corner of tile 32TPS and the scene's side in pixels of 10 m
 
 
-def write_raster(path, values, pixel, driver="GTiff", **form):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"quality": 100, "reversible": "YES"} if driver == "JP2OpenJPEG" else {}
-    with rasterio.open(
-        path,
-        "w",
-        driver=driver,
-        width=values.shape[1],
-        height=values.shape[0],
-        count=1,
-        dtype=values.dtype,
-        crs="EPSG:32632",
-        transform=from_origin(*ORIGIN, pixel, pixel),
-        **options,
-        **form,
-    ) as file:
-        file.write(values, 1)
+def write_band(path, values, metres):
+    """Write H x W as a band of a product, with pixels of `metres`."""
+    options = {"quality": 100, "reversible": "YES"} if path.suffix == ".jp2" else {}
+    write_raster(path, [values], from_origin(*ORIGIN, metres, metres), "EPSG:32632", **options)
 
 
 def digital_number(band):
@@ -46,7 +33,7 @@ def make_safe(parent, level="2A", baseline="05.10", offset=-1000, tile="T32TPS",
     """Write a .SAFE folder; without data in its first row. Returns its path."""
     number = baseline.replace(".", "")
     name = f"S2B_MSIL{level}_20230701T101559_N{number}_R065_{tile}_20230701T134856"
-    place = parent / f"{name}.SAFE"
+    safe = parent / f"{name}.SAFE"
     granule = f"GRANULE/L{level}_{tile}_A032997_20230701T102118"
     listed = []
     bands = {band: RESOLUTION[band] for band in BANDS_SENTINEL2 if (level, band) != ("2A", "B10")}
@@ -58,12 +45,12 @@ def make_safe(parent, level="2A", baseline="05.10", offset=-1000, tile="T32TPS",
         image = f"{granule}/IMG_DATA/R{metres}m/{stem}_{metres}m" if level == "2A" else f"{granule}/IMG_DATA/{stem}"
         values = np.full((SIDE * 10 // metres,) * 2, digital_number(band), np.uint16)
         values[: 60 // metres] = 0
-        write_raster(place / f"{image}.jp2", values, metres, "JP2OpenJPEG")
+        write_band(safe / f"{image}.jp2", values, metres)
         listed.append(image)
     if level == "2A":
         image = f"{granule}/IMG_DATA/R20m/{tile}_20230701T101559_SCL_20m"
         classes = np.full((SIDE // 2, SIDE // 2), 4, np.uint8) if scl is None else scl
-        write_raster(place / f"{image}.jp2", classes, 20, "JP2OpenJPEG")
+        write_band(safe / f"{image}.jp2", classes, 20)
         listed.append(image)
     kind, added = {"1C": ("", "RADIO"), "2A": ("BOA_", "BOA")}[level]
     wrapper = {"1C": "Radiometric_Offset_List", "2A": "BOA_ADD_OFFSET_VALUES_LIST"}[level]
@@ -80,32 +67,32 @@ def make_safe(parent, level="2A", baseline="05.10", offset=-1000, tile="T32TPS",
 <QUANTIFICATION_VALUES_LIST><{kind}QUANTIFICATION_VALUE unit="none">{quantification}</{kind}QUANTIFICATION_VALUE>
 </QUANTIFICATION_VALUES_LIST>{offsets}</Product_Image_Characteristics></n1:General_Info>
 </n1:Level-{level}_User_Product>"""
-    (place / f"MTD_MSIL{level}.xml").write_text(text)
-    (place / "manifest.safe").write_text("<xfdu/>")
-    return place
+    (safe / f"MTD_MSIL{level}.xml").write_text(text)
+    (safe / "manifest.safe").write_text("<xfdu/>")
+    return safe
 
 
-def band_file(place, band, metres=10):
+def band_file(safe, band, metres=10):
     """Path of a band's file in a product of `make_safe`."""
-    return next(place.rglob(f"*_{band}_{metres}m.jp2"), None) or next(place.rglob(f"*_{band}.jp2"))
+    return next(safe.rglob(f"*_{band}_{metres}m.jp2"), None) or next(safe.rglob(f"*_{band}.jp2"))
 
 
-def make_item(folder, collection="sentinel-2-l2a", keys=("red", "green", "blue"), **given):
-    """Write a STAC item as Earth Search has it, with local assets. given: properties, and raster: of the bands."""
-    raster = given.pop("raster", {"nodata": 0, "scale": 0.0001, "offset": -0.1})
+def make_item(folder, collection="sentinel-2-l2a", keys=("red", "green", "blue"), **properties):
+    """Write a STAC item as Earth Search has it, with local assets; properties may hold `raster`, that of the bands."""
+    raster = properties.pop("raster", {"nodata": 0, "scale": 0.0001, "offset": -0.1})
     assets = {"visual": {"href": "./TCI.tif", "roles": ["visual"], "eo:bands": [{"name": "red"}, {"name": "green"}]}}
     for key, band in zip(keys, ("B4", "B3", "B2"), strict=True):
-        write_raster(folder / f"{key}.tif", np.full((SIDE, SIDE), digital_number(band), np.uint16), 10)
+        write_band(folder / f"{key}.tif", np.full((SIDE, SIDE), digital_number(band), np.uint16), 10)
         assets[key] = {"href": f"./{key}.tif", "roles": ["data", "reflectance"]}
         assets[key] |= {"raster:bands": [raster]} if raster else {}
     item = {"type": "Feature", "stac_version": "1.0.0", "id": "S2B_32TPS_20230701_0_L2A", "collection": collection}
-    item |= {"properties": {"datetime": "2023-07-01T10:15:59Z", **given}, "assets": assets}
+    item |= {"properties": {"datetime": "2023-07-01T10:15:59Z", **properties}, "assets": assets}
     path = folder / "item.json"
     path.write_text(json.dumps(item))
     return path
 
 
-def make_landsat(folder, level="L2SP", form="json"):
+def make_landsat(folder, level="L2SP", suffix="json"):
     """Write a Landsat 9 product of Collection 2; returns the path of its MTL file."""
     name = "LC09_L2SP_192028_20230703_20230705_02_T1"
     contents = {"COLLECTION_NUMBER": "02", "PROCESSING_LEVEL": level}
@@ -113,18 +100,18 @@ def make_landsat(folder, level="L2SP", form="json"):
     rescaling = {}
     for number in (1, 2, 3, 4, 5, 6, 7):
         file = f"{name}_SR_B{number}.TIF"
-        write_raster(folder / file, np.full((80, 80), 10000 + number, np.uint16), 30)
+        write_band(folder / file, np.full((80, 80), 10000 + number, np.uint16), 30)
         contents[f"FILE_NAME_BAND_{number}"] = file
         rescaling |= {f"REFLECTANCE_{kind}_BAND_{number}": v for kind, v in zip(("MULT", "ADD"), scaling, strict=True)}
-    write_raster(folder / f"{name}_QA_PIXEL.TIF", np.full((80, 80), 21824, np.uint16), 30)
+    write_band(folder / f"{name}_QA_PIXEL.TIF", np.full((80, 80), 21824, np.uint16), 30)
     contents["FILE_NAME_QUALITY_L1_PIXEL"] = f"{name}_QA_PIXEL.TIF"
     groups = {
         "PRODUCT_CONTENTS": contents,
         "IMAGE_ATTRIBUTES": {"SPACECRAFT_ID": "LANDSAT_9", "DATE_ACQUIRED": "2023-07-03", "SUN_ELEVATION": "30.0"},
         {"L2SP": "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS", "L1TP": "LEVEL1_RADIOMETRIC_RESCALING"}[level]: rescaling,
     }
-    path = folder / f"{name}_MTL.{form}"
-    if form == "json":
+    path = folder / f"{name}_MTL.{suffix}"
+    if suffix == "json":
         path.write_text(json.dumps({"LANDSAT_METADATA_FILE": groups}))
     else:
         lines = ["GROUP = LANDSAT_METADATA_FILE"]

@@ -5,19 +5,19 @@ import shutil
 
 import pytest
 
-from tests.conftest import assert_user_error, record, rows, run_script
+from tests.running import assert_user_error, record, rows, run_script
 
 TWO = ("--factors", "baseline", "flips only", "--epochs", 1, "--timed-steps", 1)
 
 
 @pytest.mark.slow
 def test_runs_are_compared_with_the_baseline_and_not_repeated(flat):
-    place = flat.parent
-    result = run_script("experiments/ablate.py", *TWO, cwd=place)
+    workdir = flat.parent
+    result = run_script("experiments/ablate.py", *TWO, cwd=workdir)
     assert result.returncode == 0, result.stderr
-    table = {row["factor"]: row for row in rows(place / "results/ablation.csv")}
+    table = {row["factor"]: row for row in rows(workdir / "results/ablation.csv")}
     dice = {
-        factor: record(place, "threshold.json", f"ablation/{name}-0")["dice"]
+        factor: record(workdir, "threshold.json", f"ablation/{name}-0")["dice"]
         for factor, name in (("baseline", "baseline"), ("flips only", "flips_only"))
     }
     assert set(table) == set(dice)
@@ -25,32 +25,32 @@ def test_runs_are_compared_with_the_baseline_and_not_repeated(flat):
         assert float(row["validation_dice"]) == pytest.approx(dice[factor], abs=1e-4)
         assert float(row["gain"]) == pytest.approx(dice[factor] - dice["baseline"], abs=1e-4)
         assert float(row["trained_patches_per_s"]) > 0 and float(row["predicted_patches_per_s"]) > 0
-    assert record(place, "config.json", "ablation/flips_only-0")["constants"]["AUGMENT"] == ["flips"]
-    assert (place / "results/ablation.png").exists()
+    assert record(workdir, "config.json", "ablation/flips_only-0")["constants"]["AUGMENT"] == ["flips"]
+    assert (workdir / "results/ablation.png").exists()
 
-    result = run_script("experiments/ablate.py", *TWO[:-1], 0, cwd=place)
+    result = run_script("experiments/ablate.py", *TWO[:-1], 0, cwd=workdir)
     assert result.stdout.count("already trained") == 2
-    runs_dir = place / "results/ablation"
-    (runs_dir / "flips_only-0").rename(place / "elsewhere")
-    result = run_script("experiments/ablate.py", "--factors", *TWO[1:2], *TWO[3:-1], 0, cwd=place)
+    runs_dir = workdir / "results/ablation"
+    (runs_dir / "flips_only-0").rename(workdir / "elsewhere")
+    result = run_script("experiments/ablate.py", "--factors", *TWO[1:2], *TWO[3:-1], 0, cwd=workdir)
     assert result.returncode == 0, result.stderr
-    assert {row["factor"]: row for row in rows(place / "results/ablation.csv")} == table
+    assert {row["factor"]: row for row in rows(workdir / "results/ablation.csv")} == table
 
     # a second seed is added to the row although the run of the first is absent
-    shutil.copytree(place / "elsewhere", runs_dir / "flips_only-1")
-    config = record(place, "config.json", "ablation/flips_only-1")
+    shutil.copytree(workdir / "elsewhere", runs_dir / "flips_only-1")
+    config = record(workdir, "config.json", "ablation/flips_only-1")
     config["seed"] = config["constants"]["SEED"] = 1
     (runs_dir / "flips_only-1/config.json").write_text(json.dumps(config))
     (runs_dir / "flips_only-1/threshold.json").write_text('{"dice": 0.9}')
-    result = run_script("experiments/ablate.py", "--factors", "flips only", *TWO[3:-1], 0, "--seeds", 1, cwd=place)
+    result = run_script("experiments/ablate.py", "--factors", "flips only", *TWO[3:-1], 0, "--seeds", 1, cwd=workdir)
     assert result.returncode == 0, result.stderr
-    row = next(row for row in rows(place / "results/ablation.csv") if row["factor"] == "flips only")
+    row = next(row for row in rows(workdir / "results/ablation.csv") if row["factor"] == "flips only")
     assert row["dice_of_seeds"] == f"0:{dice['flips only']:.4f} 1:0.9000" and row["seeds"] == "2"
     assert float(row["validation_dice"]) == pytest.approx((dice["flips only"] + 0.9) / 2, abs=1e-4)
-    result = run_script("experiments/ablate.py", *TWO[:-3], 2, cwd=place)
+    result = run_script("experiments/ablate.py", *TWO[:-3], 2, cwd=workdir)
     assert_user_error(result, "results/ablation/baseline-0 was trained with --epochs = 1, not 2")
     assert_user_error(
-        run_script("experiments/ablate.py", "--factors", "luck", cwd=place), "--factors: 'luck' is none of baseline"
+        run_script("experiments/ablate.py", "--factors", "luck", cwd=workdir), "--factors: 'luck' is none of baseline"
     )
 
 

@@ -55,14 +55,14 @@ def test_resampling_is_that_of_scipy(size):
 
 @pytest.mark.parametrize("name", ["affine", "elastic"])
 def test_what_moves_pixels_moves_image_and_mask_alike(batch, name):
-    images, masks = augment.AUGMENTATIONS[name](*batch, np.random.default_rng(1), share=1.0)
+    images, masks = augment.AUGMENTATIONS[name](*batch, np.random.default_rng(1), fraction=1.0)
     assert set(np.unique(masks)) == {0, 1}
     assert ((images[..., 0] > 0.5) == masks).mean() > 0.97  # linear for the image, nearest for the mask
     assert 0.4 < masks.sum() / batch[1].sum() < 2.5
 
 
 def test_copied_landslides_bring_their_own_pixels(batch):
-    images, masks = augment.copy_paste(*batch, np.random.default_rng(1), share=1.0)
+    images, masks = augment.copy_paste(*batch, np.random.default_rng(1), fraction=1.0)
     np.testing.assert_array_equal(images[..., 0], masks)
     assert (masks >= batch[1]).all() and masks.sum() > batch[1].sum()
 
@@ -79,7 +79,7 @@ def test_photometric_changes_leave_terrain_alone(batch, name):
 
 
 def test_a_dropped_band_is_flat_and_the_others_stay(batch):
-    images, _ = augment.band_dropout(*batch, np.random.default_rng(1), [0, 1, 2], share=1.0)
+    images, _ = augment.band_dropout(*batch, np.random.default_rng(1), [0, 1, 2], fraction=1.0)
     flat = np.ptp(images, (1, 2)) == 0
     assert (flat.sum(1) == 1).all() and len(set(flat.argmax(1))) == 3
     for band in range(3):
@@ -89,9 +89,9 @@ def test_a_dropped_band_is_flat_and_the_others_stay(batch):
 
 def test_haze_brightens_and_flattens_and_shadow_darkens_a_part(batch):
     before = batch[0][..., 1:3]
-    hazy = augment.haze(*batch, np.random.default_rng(1), [1, 2], share=1.0)[0][..., 1:3]
+    hazy = augment.haze(*batch, np.random.default_rng(1), [1, 2], fraction=1.0)[0][..., 1:3]
     assert (hazy.std((1, 2)) < before.std((1, 2))).all() and (hazy.mean((1, 2)) > before.mean((1, 2))).all()
-    dark = augment.shadow(*batch, np.random.default_rng(1), [1, 2], share=1.0)[0][..., 1:3]
+    dark = augment.shadow(*batch, np.random.default_rng(1), [1, 2], fraction=1.0)[0][..., 1:3]
     assert (dark <= before).all()
     assert (dark >= 0.3 * before).all()
     assert ((dark < 0.85 * before).mean((1, 2)) > 0.02).all() and ((dark == before).mean((1, 2)) > 0.1).all()

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 import dataset
-from tests.conftest import write_h5
+from tests.patch_files import write_h5
 from training import calibration
 
 

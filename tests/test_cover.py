@@ -3,28 +3,23 @@
 import geopandas
 import numpy as np
 import pytest
-import rasterio
 import shapely
+from affine import Affine
 from rasterio.transform import from_origin
+from rasterio.windows import Window
 
-from scenes import clouds, exclusion
-from scenes.pixel_grid import PixelGrid
+from bands import BANDS_RGB
+from scenes import exclusion
+from scenes.hiding_raster import HidingRaster
 from script import UserError
 from tests.maps import make_bands, read
 from tests.product_files import SIDE, make_safe
-from tests.test_scene import UTM, write_raster
-
-CORNER = (300000, 1500000)  # of what write_raster writes
-
-
-def grid_of(path):
-    with rasterio.open(path) as file:
-        return PixelGrid.of(file)
+from tests.rasters import LEFT, TOP, UTM, grid_of, open_scene, write_raster, write_shapes
 
 
 def test_every_class_of_scl_is_judged_as_documented(tmp_path):
     path = write_raster(tmp_path / "scl.tif", np.arange(12, dtype=np.uint8).reshape(1, 1, 12))
-    cover = clouds.Clouds(path, "scl", grid_of(path))
+    cover = HidingRaster(path, "scl", grid_of(path))
     assert np.flatnonzero(cover.hidden(0, 1)[0]).tolist() == [0, 1, 3, 8, 9, 10]
 
 
@@ -32,7 +27,7 @@ def test_landsat_quality_bits(tmp_path):
     # values of USGS's guide to Collection 2 quality bands: clear, fill, cloud, shadow, cirrus, dilated cloud, water
     values = np.array([21824, 1, 22280, 23888, 54596, 21826, 21952], np.uint16)
     path = write_raster(tmp_path / "qa.tif", values.reshape(1, 1, -1))
-    cover = clouds.Clouds(path, "qa_pixel", grid_of(path))
+    cover = HidingRaster(path, "qa_pixel", grid_of(path))
     assert cover.hidden(0, 1)[0].tolist() == [False, True, True, True, True, True, False]
 
 
@@ -59,20 +54,20 @@ def test_a_scene_that_is_all_cloud_gives_an_empty_map(call, tmp_path, capsys):
     assert len(geopandas.read_file(next((tmp_path / "maps").glob("*.gpkg")), layer="landslides")) == 0
 
 
-def test_a_mask_raster_on_any_grid_hides_ground(call, place, capsys):
+def test_a_mask_raster_on_any_grid_hides_ground(call, workdir, capsys):
     bands = make_bands(40, 60)
-    write_raster(place / "scene.tif", bands)
+    write_raster(workdir / "scene.tif", bands)
     hidden = np.zeros((1, 20, 30), np.uint8)  # pixels of 20 m, from one pixel north-west of the scene
     hidden[0, 5:9, 10:12] = 1
-    write_raster(place / "clouds.tif", hidden, from_origin(CORNER[0] - 20, CORNER[1] + 20, 20, 20))
+    write_raster(workdir / "clouds.tif", hidden, from_origin(LEFT - 20, TOP + 20, 20, 20))
     call("scene.tif", CLOUDS="clouds.tif")
     mask = read("maps/scene_mask.tif")
     assert np.argwhere(mask == 254).min(0).tolist() == [8, 18] and (mask == 254).sum() == 8 * 4
     assert "clouds.tif covers" in capsys.readouterr().out
-    write_raster(place / "far.tif", hidden, from_origin(CORNER[0] + 1e5, CORNER[1], 20, 20))
+    write_raster(workdir / "far.tif", hidden, from_origin(LEFT + 1e5, TOP, 20, 20))
     with pytest.raises(UserError, match="far.tif does not lie over the scene"):
         call("scene.tif", CLOUDS="far.tif")
-    write_raster(place / "plain.tif", hidden, crs=None)
+    write_raster(workdir / "plain.tif", hidden, crs=None)
     with pytest.raises(UserError, match="plain.tif: neither on the scene's grid nor with a coordinate system"):
         call("scene.tif", CLOUDS="plain.tif")
     with pytest.raises(UserError, match="nowhere.tif does not exist"):
@@ -87,8 +82,8 @@ def test_clouds_computed_by_ukis(call, tmp_path):
     assert set(np.unique(read(next((tmp_path / "maps").glob("*_mask.tif"))))) <= {0, 1, 254, 255}
 
 
-def test_ukis_needs_bands_of_a_product(call, place):
-    write_raster(place / "scene.tif", make_bands(40, 60))
+def test_ukis_needs_bands_of_a_product(call, workdir):
+    write_raster(workdir / "scene.tif", make_bands(40, 60))
     with pytest.raises(UserError, match="--clouds ukis needs "):
         call("scene.tif", CLOUDS="ukis")
 
@@ -96,17 +91,11 @@ def test_ukis_needs_bands_of_a_product(call, place):
 # ---------------------------------------------------------------------- excluded ground
 
 
-def shapes(path, *geometries, crs=UTM):
-    geopandas.GeoDataFrame(geometry=list(geometries), crs=crs).to_file(path)
-    return path
-
-
-def test_excluded_ground_is_neither_landslide_nor_background(call, place, capsys):
-    write_raster(place / "scene.tif", make_bands(40, 60))
-    left, top = CORNER
-    box = shapely.box(left + 100, top - 200, left + 300, top - 100)
-    bow = shapely.Polygon([(left, top), (left + 50, top - 50), (left + 50, top), (left, top - 50)])  # crosses itself
-    shapes(place / "lakes.gpkg", shapely.force_3d(box), bow)
+def test_excluded_ground_is_neither_landslide_nor_background(call, workdir, capsys):
+    write_raster(workdir / "scene.tif", make_bands(40, 60))
+    box = shapely.box(LEFT + 100, TOP - 200, LEFT + 300, TOP - 100)
+    bow = shapely.Polygon([(LEFT, TOP), (LEFT + 50, TOP - 50), (LEFT + 50, TOP), (LEFT, TOP - 50)])  # crosses itself
+    write_shapes(workdir / "lakes.gpkg", shapely.force_3d(box), bow)
     call("scene.tif", EXCLUDE="lakes.gpkg", CLOUDS="none")
     mask = read("maps/scene_mask.tif")
     assert (mask[11:19, 11:29] == 253).all() and mask[2, 1] == 253 and (mask[25:] != 253).all()
@@ -117,10 +106,9 @@ def test_excluded_ground_is_neither_landslide_nor_background(call, place, capsys
     assert (read("maps/scene_mask.tif")[11:19, 11:29] == 253).all()
 
 
-def test_lines_are_widened_by_a_buffer(place):
-    path = write_raster(place / "scene.tif", make_bands(40, 60))
-    left, top = CORNER
-    road = shapes(place / "road.gpkg", shapely.LineString([(left, top - 205), (left + 600, top - 205)]))
+def test_lines_are_widened_by_a_buffer(workdir):
+    path = write_raster(workdir / "scene.tif", make_bands(40, 60))
+    road = write_shapes(workdir / "road.gpkg", shapely.LineString([(LEFT, TOP - 205), (LEFT + 600, TOP - 205)]))
     plain = exclusion.open_excluded(road, grid_of(path)).hidden(0, 40)
     assert np.flatnonzero(plain.any(1)).tolist() == [20]
     wide = exclusion.open_excluded(road, grid_of(path), 20.0)
@@ -128,21 +116,21 @@ def test_lines_are_widened_by_a_buffer(place):
     assert np.array_equal(wide.hidden(18, 22), wide.hidden(0, 40)[18:22])
 
 
-def test_what_cannot_be_excluded_is_told_in_one_line(place):
-    grid = grid_of(write_raster(place / "scene.tif", make_bands(40, 60)))
+def test_what_cannot_be_excluded_is_told_in_one_line(workdir):
+    grid = grid_of(write_raster(workdir / "scene.tif", make_bands(40, 60)))
     far = shapely.box(0, 0, 1, 1)
-    (place / "text.gpkg").write_text("lakes")
-    for path, told in (
-        (shapes(place / "far.gpkg", far), "none of its 1 shapes lies over the scene"),
-        (place / "text.gpkg", "cannot be read as a vector file"),
-        (place / "nowhere.gpkg", "does not exist"),
+    (workdir / "text.gpkg").write_text("lakes")
+    for path, message in (
+        (write_shapes(workdir / "far.gpkg", far), "none of its 1 shapes lies over the scene"),
+        (workdir / "text.gpkg", "cannot be read as a vector file"),
+        (workdir / "nowhere.gpkg", "does not exist"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             exclusion.open_excluded(path, grid)
-    shapes(place / "bare.shp", far)
-    (place / "bare.prj").unlink()
+    write_shapes(workdir / "bare.shp", far)
+    (workdir / "bare.prj").unlink()
     with pytest.raises(UserError, match="without a coordinate system"):
-        exclusion.open_excluded(place / "bare.shp", grid)
+        exclusion.open_excluded(workdir / "bare.shp", grid)
     with pytest.raises(UserError, match="--buffer widens the shapes of a vector file"):
         exclusion.open_excluded("scene.tif", grid, 5.0)
 
@@ -150,13 +138,13 @@ def test_what_cannot_be_excluded_is_told_in_one_line(place):
 # ---------------------------------------------------------------------- flat ground
 
 
-def test_flat_polygons_are_left_out(call, place):
+def test_flat_polygons_are_left_out(call, workdir):
     bands = np.ones((3, 40, 60), np.float32)
     bands[0, 5:15, 5:15] = bands[0, 5:15, 45:55] = 3
-    write_raster(place / "scene.tif", bands)
+    write_raster(workdir / "scene.tif", bands)
     elevation = np.zeros((1, 60, 80), np.float32)
     elevation[0, :, 40:] = 5.0 * np.arange(40)  # east of the middle the ground rises by 5 m in 10
-    write_raster(place / "dem.tif", elevation, from_origin(CORNER[0] - 100, CORNER[1] + 100, 10, 10))
+    write_raster(workdir / "dem.tif", elevation, from_origin(LEFT - 100, TOP + 100, 10, 10))
     call("scene.tif", DEM="dem.tif")
     table = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides").sort_values("lon")
     assert table["mean_slope_deg"].tolist() == pytest.approx([0, np.degrees(np.arctan(0.5))], abs=0.1)
@@ -172,62 +160,54 @@ def test_flat_polygons_are_left_out(call, place):
 # ---------------------------------------------------------------------- masks and shapes as people have them
 
 
-def test_no_data_of_a_mask_hides_nothing_on_any_grid(call, place):
-    write_raster(place / "scene.tif", make_bands(40, 60))
+def test_no_data_of_a_mask_hides_nothing_on_any_grid(call, workdir):
+    write_raster(workdir / "scene.tif", make_bands(40, 60))
     mask = np.zeros((1, 40, 60), np.uint8)
     mask[0, 5:10, 5:10], mask[0, 20:] = 1, 255
-    write_raster(place / "same.tif", mask, nodata=255)
+    write_raster(workdir / "same.tif", mask, nodata=255)
     wide = np.pad(mask, ((0, 0), (3, 3), (3, 3)), constant_values=255)
-    write_raster(place / "wide.tif", wide, from_origin(CORNER[0] - 30, CORNER[1] + 30, 10, 10), nodata=255)
+    write_raster(workdir / "wide.tif", wide, from_origin(LEFT - 30, TOP + 30, 10, 10), nodata=255)
     for name in ("same", "wide"):
         call("scene.tif", CLOUDS=f"{name}.tif")
         assert (read("maps/scene_mask.tif") == 254).sum() == 25
 
 
-@pytest.mark.parametrize("form", [{"nodata": 0}, {}])
-def test_a_mask_without_clouds_lies_over_the_scene(call, place, form, capsys):
-    write_raster(place / "scene.tif", make_bands(40, 60))
+@pytest.mark.parametrize("options", [{"nodata": 0}, {}])
+def test_a_mask_without_clouds_lies_over_the_scene(call, workdir, options, capsys):
+    write_raster(workdir / "scene.tif", make_bands(40, 60))
     clear = np.zeros((1, 50, 70), np.uint8)
-    write_raster(place / "clear.tif", clear, from_origin(CORNER[0] - 50, CORNER[1] + 50, 10, 10), **form)
+    write_raster(workdir / "clear.tif", clear, from_origin(LEFT - 50, TOP + 50, 10, 10), **options)
     call("scene.tif", CLOUDS="clear.tif", EXCLUDE="clear.tif")
     assert "covers" not in capsys.readouterr().out
-    write_raster(place / "far.tif", clear, from_origin(CORNER[0] + 1e5, CORNER[1], 10, 10))
+    write_raster(workdir / "far.tif", clear, from_origin(LEFT + 1e5, TOP, 10, 10))
     with pytest.raises(UserError, match="far.tif does not lie over the scene"):
         call("scene.tif", EXCLUDE="far.tif")
 
 
-def test_shapes_of_the_whole_world_are_widened_by_metres_at_the_scene(place):
-    path = write_raster(place / "scene.tif", make_bands(40, 60))
-    left, top = CORNER
-    here = geopandas.GeoSeries([shapely.Point(left + 305, top - 205)], crs=UTM).to_crs(4326).iloc[0]
-    world = [here, shapely.Point(-179, -90), shapely.Point(0, 90), shapely.Point(60, -60)]
-    shapes(place / "world.gpkg", *world, crs=4326)
-    wide = exclusion.open_excluded(place / "world.gpkg", grid_of(path), 30.0).hidden(0, 40)
+def test_shapes_of_the_whole_world_are_widened_by_metres_at_the_scene(workdir):
+    path = write_raster(workdir / "scene.tif", make_bands(40, 60))
+    point = geopandas.GeoSeries([shapely.Point(LEFT + 305, TOP - 205)], crs=UTM).to_crs(4326).iloc[0]
+    world = [point, shapely.Point(-179, -90), shapely.Point(0, 90), shapely.Point(60, -60)]
+    write_shapes(workdir / "world.gpkg", *world, crs=4326)
+    wide = exclusion.open_excluded(workdir / "world.gpkg", grid_of(path), 30.0).hidden(0, 40)
     assert np.flatnonzero(wide.any(1)).tolist() == list(range(17, 24))
-    assert exclusion.open_excluded(place / "world.gpkg", grid_of(path)).hidden(0, 40).sum() == 1
-    shapes(place / "empty.gpkg")
+    assert exclusion.open_excluded(workdir / "world.gpkg", grid_of(path)).hidden(0, 40).sum() == 1
+    write_shapes(workdir / "empty.gpkg")
     with pytest.raises(UserError, match="none of its 0 shapes lies over the scene"):
-        exclusion.open_excluded(place / "empty.gpkg", grid_of(path), 30.0)
+        exclusion.open_excluded(workdir / "empty.gpkg", grid_of(path), 30.0)
 
 
 @pytest.mark.parametrize("transform", ["north up", "south up", "turned"])
-def test_slopes_face_where_they_face_on_any_grid(place, transform):
+def test_slopes_face_where_they_face_on_any_grid(workdir, transform):
     """Ground that falls to the north, whichever way the rows of the scene run."""
-    from affine import Affine
-
-    from tests.test_scene import RGB, open_scene
-
-    left, top = CORNER
     elevation = -5.0 * np.repeat(np.arange(120)[::-1, None], 160, 1).astype(np.float32)
-    write_raster(place / "dem.tif", [elevation], from_origin(left - 300, top + 300, 10, 10))
+    write_raster(workdir / "dem.tif", [elevation], from_origin(LEFT - 300, TOP + 300, 10, 10))
     grid = {
-        "north up": from_origin(left, top, 10, 10),
-        "south up": Affine(10, 0, left, 0, 10, top - 400),
-        "turned": Affine(0, 10, left, -10, 0, top),
+        "north up": from_origin(LEFT, TOP, 10, 10),
+        "south up": Affine(10, 0, LEFT, 0, 10, TOP - 400),
+        "turned": Affine(0, 10, LEFT, -10, 0, TOP),
     }[transform]
-    write_raster(place / "scene.tif", make_bands(40, 40), grid)
-    with open_scene([place / "scene.tif"], RGB, dem=str(place / "dem.tif")) as scene:
-        from rasterio.windows import Window
-
+    write_raster(workdir / "scene.tif", make_bands(40, 40), grid)
+    with open_scene([workdir / "scene.tif"], BANDS_RGB, dem=str(workdir / "dem.tif")) as scene:
         terrain = scene.read_terrain(Window(5, 5, 20, 20))
     assert terrain["north"].mean() == pytest.approx(-0.5, abs=0.01) and abs(terrain["east"]).max() < 0.01

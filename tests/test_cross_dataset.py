@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 import dataset
-import train
 from experiments import cross_dataset, domain_adaptation
-from losses import BCEDice
-from tests.conftest import assert_user_error, make_pair, rows, run_script, write_h5
-from unet import build_unet
+from experiments.labelled_patches import draw_patches
+from tests.patch_files import make_pair, write_h5
+from tests.running import assert_user_error, rows, run_script
 
 NETWORK = "--base-filters 4 --depth 3"
 
@@ -50,10 +49,10 @@ def test_a_band_that_never_varies_takes_the_mean_of_the_source():
 def test_matched_images_have_the_histogram_of_the_source(two):
     source, target = (domain_adaptation.quantiles(each, np.arange(20)) for each in two)
     images = domain_adaptation.match_histogram(source, target)(two[1].read(np.arange(20)))
-    wanted = two[0].read(np.arange(20)).reshape(-1, 3)
-    for share in (0.05, 0.5, 0.95):
+    expected = two[0].read(np.arange(20)).reshape(-1, 3)
+    for fraction in (0.05, 0.5, 0.95):
         np.testing.assert_allclose(
-            np.quantile(images.reshape(-1, 3), share, 0), np.quantile(wanted, share, 0), rtol=0.05
+            np.quantile(images.reshape(-1, 3), fraction, 0), np.quantile(expected, fraction, 0), rtol=0.05
         )
 
 
@@ -62,8 +61,8 @@ def test_matching_gives_shared_values_the_mean_of_theirs():
     source = np.linspace(0, 200, 257)[None]
     for shift in (0, 5):
         target = np.maximum(np.linspace(-80, 120, 257), 0)[None] + shift
-        found = domain_adaptation.match_histogram(source, target)(np.full((1, 1, 1, 1), float(shift)))
-        assert found[0, 0, 0, 0] == pytest.approx(40, abs=1)
+        matched = domain_adaptation.match_histogram(source, target)(np.full((1, 1, 1, 1), float(shift)))
+        assert matched[0, 0, 0, 0] == pytest.approx(40, abs=1)
     assert (
         domain_adaptation.match_histogram(source, np.full((1, 257), 7.0))(np.full((1, 1, 1, 1), 7.0))[0, 0, 0, 0] == 100
     )
@@ -80,22 +79,14 @@ def test_batch_norm_takes_the_statistics_of_other_images(two):
     assert norm.momentum == 0.99 and drop.rate == 0.5
 
 
-@pytest.mark.slow
-def test_fine_tuning_learns_from_the_patches_it_is_given(two):
-    """The result depends on nothing else: the same weights and patches give the same result again."""
-    keras.utils.set_random_seed(0)
-    model = build_unet((32, 32, 3), 4, 2)
-    loss, constants = BCEDice(), train.constants()
-    images, masks = two[0].read(np.arange(5)), two[0].read_masks(np.arange(5))[..., None]
-    start, before = model.get_weights(), float(loss(masks, model.predict_on_batch(images)))
-    fine_tune = domain_adaptation.fine_tuner(model, constants, learning_rate=1e-2, steps=60)
-    fine_tune(two[0], np.arange(5))
-    tuned = model.get_weights()
-    assert float(loss(masks, model.predict_on_batch(images))) < 0.7 * before
-    model.set_weights(start)
-    fine_tune(two[0], np.arange(5))
-    for again, first in zip(model.get_weights(), tuned, strict=True):
-        np.testing.assert_allclose(again, first, atol=1e-3)
+def test_a_fifth_of_the_drawn_patches_is_for_validation_and_both_parts_have_a_landslide(two):
+    with_landslide = (two[0].masks == 1).any((1, 2))
+    for count, sizes in ((2, (1, 1)), (4, (3, 1)), (10, (8, 2)), (20, (16, 4))):
+        for seed in range(5):
+            drawn = draw_patches(two[0], np.arange(20), count, np.random.default_rng(seed))
+            assert (len(drawn["train"]), len(drawn["validation"])) == sizes
+            assert len(set(np.concatenate(list(drawn.values())))) == count
+            assert all(with_landslide[part].any() for part in drawn.values())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
@@ -110,16 +101,17 @@ def test_a_pooled_folder_holds_all_labelled_patches(two, tmp_path):
 @pytest.mark.slow
 def test_every_pair_is_scored_in_every_way(tmp_path):
     folders = write_set(tmp_path / "a", range(1, 31)), write_set(tmp_path / "b", range(41, 71), 3.0)
-    flags = "--epochs 3 --labelled 4 50 --draws 2 --fine-tune-steps 2".split() + ["--network", NETWORK]
+    flags = "--epochs 3 --labelled 4 50 --draws 2".split() + ["--network", NETWORK]
+    flags += ["--fine-tuning", "--epochs 1 --epoch-steps 1"]
     result = run_script("experiments/cross_dataset.py", "--data-dirs", *folders, *flags, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "retracing" not in result.stderr
-    place = tmp_path / "results" / "cross_dataset"
-    scores = rows(place / "scores.csv")
-    found = [(row["source"], row["target"], row["method"], row["labelled"]) for row in scores]
+    folder = tmp_path / "results" / "cross_dataset"
+    scores = rows(folder / "scores.csv")
+    scored = [(row["source"], row["target"], row["method"], row["labelled"]) for row in scores]
     ways = [("untouched", ""), ("normalised", ""), ("histogram matched", ""), ("AdaBN", "")]
     ways += [("threshold", "4"), ("fine-tuned", "4")] * 2
-    assert found == [
+    assert scored == [
         ("a", "a", "in-domain", ""),
         *(("b", "a", *way) for way in ways),
         ("b", "b", "in-domain", ""),
@@ -129,14 +121,14 @@ def test_every_pair_is_scored_in_every_way(tmp_path):
     # evaluate.py gives the same scores for the same run and patches
     result = run_script("evaluate.py", "--results-dir", "results/cross_dataset", "--run", "b", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    metrics = json.loads((place / "b" / "metrics.json").read_text())
+    metrics = json.loads((folder / "b" / "metrics.json").read_text())
     assert float(scores[len(ways) + 1]["dice"]) == pytest.approx(metrics["dice"], abs=1e-4)
-    sets = rows(place / "sets.csv")
+    sets = rows(folder / "sets.csv")
     assert [row["patches"] for row in sets] == ["30", "30"]
     assert float(sets[1]["red_mean"]) == pytest.approx(3 * float(sets[0]["red_mean"]), rel=0.2)
-    with open(place / "matrix.csv", newline="") as file:
+    with open(folder / "matrix.csv", newline="") as file:
         assert [row["fall"] for row in csv.DictReader(file)][::2] == ["0.0", "0.0"]
-    assert (place / "matrix.png").stat().st_size and (place / "adaptation.png").stat().st_size
+    assert (folder / "matrix.png").stat().st_size and (folder / "adaptation.png").stat().st_size
 
 
 @pytest.mark.slow

@@ -13,7 +13,8 @@ import pytest
 import dataset
 from records import read_csv
 from script import UserError
-from tests.conftest import ROOT, write_patches
+from tests.patch_files import write_patches
+from tests.running import ROOT
 from training import devices
 from training.feed import PatchFeed
 
@@ -23,11 +24,14 @@ TINY = (
 )
 
 
-def start(place, run, flags, *, number=None, port=0, devices=1):
+def start(workdir, run, flags, *, number=None, port=0, devices=1):
     """Start train.py with JAX. number: of this process if there are two; devices: number that it sees."""
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "TMPDIR": str(place)}
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "TMPDIR": str(workdir)}
     # processes share what they have compiled
-    environment |= {"JAX_COMPILATION_CACHE_DIR": str(place / "jax"), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    environment |= {
+        "JAX_COMPILATION_CACHE_DIR": str(workdir / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
     environment["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
     if number is not None:
         environment |= {
@@ -37,32 +41,32 @@ def start(place, run, flags, *, number=None, port=0, devices=1):
         }
     command = [sys.executable, ROOT / "train.py", "--run", run, *flags.split()]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(command, cwd=place, env=environment, **streams)
+    return subprocess.Popen(command, cwd=workdir, env=environment, **streams)
 
 
-def start_pair(place, run, flags, further=("", "")):
+def start_pair(workdir, run, flags, further=("", "")):
     """Start two processes; further: additional flags of each."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    return [start(place, run, flags + further[number], number=number, port=port) for number in (0, 1)]
+    return [start(workdir, run, flags + further[number], number=number, port=port) for number in (0, 1)]
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """Make a folder with data and the reference run of one process on one device."""
     pytest.importorskip("jax")
-    place = tmp_path_factory.mktemp("devices")
+    workdir = tmp_path_factory.mktemp("devices")
     for split, count in (("TrainData", 16), ("ValidData", 4), ("TestData", 2)):
-        write_patches(place / "data" / split / "img", place / "data" / split / "mask", range(1, count + 1))
-    process = start(place, "alone", TINY)
+        write_patches(workdir / "data" / split / "img", workdir / "data" / split / "mask", range(1, count + 1))
+    process = start(workdir, "alone", TINY)
     printed = process.communicate(timeout=200)[0]
     assert process.returncode == 0, printed
-    return place
+    return workdir
 
 
-def assert_same_history(place, run):
-    histories = [read_csv(place / "results" / name / "history.csv", "train.py") for name in ("alone", run)]
+def assert_same_history(workdir, run):
+    histories = [read_csv(workdir / "results" / name / "history.csv", "train.py") for name in ("alone", run)]
     for expected, row in zip(*histories, strict=True):
         # each device computes all of validation, so the smoothing term of the Dice loss has half the weight
         assert row.pop("val_loss") == pytest.approx(expected.pop("val_loss"), rel=1e-3)
@@ -117,19 +121,19 @@ def test_one_process_uses_all_its_devices(alone):
 def test_shares_of_a_batch_are_equal_and_make_up_the_whole(flat):
     """17 patches are shared by three devices, two of which belong to one process."""
     patches = dataset.open_patches(flat, flat.parent / "cache")
-    shares = [SimpleNamespace(parts=3, mine=mine) for mine in (slice(0, 2), slice(2, 3))]
-    feeds = [PatchFeed(patches, np.arange(17), 6, seed=3, shard=share) for share in shares]
+    shards = [SimpleNamespace(parts=3, mine=mine) for mine in (slice(0, 2), slice(2, 3))]
+    feeds = [PatchFeed(patches, np.arange(17), 6, seed=3, shard=shard) for shard in shards]
     dealt = [np.concatenate(parts) for parts in zip(*(feed.dealt for feed in feeds), strict=True)]
     assert [len(batch) for batch in dealt] == [6, 6, 6]
     assert set(np.concatenate(dealt)) == set(range(17))
     for feed, rows in zip(feeds, (4, 2), strict=True):
         assert len(feed[0][0]) == rows
-    augmented = [PatchFeed(patches, np.arange(17), 6, ("noise",), seed=3, shard=share)[0][0] for share in shares]
+    augmented = [PatchFeed(patches, np.arange(17), 6, ("noise",), seed=3, shard=shard)[0][0] for shard in shards]
     noise = [images - feed[0][0] for images, feed in zip(augmented, feeds, strict=True)]
     assert (noise[0][:2] != noise[1]).any()  # processes draw different noise
     # every device has all of validation
-    np.testing.assert_array_equal(PatchFeed(patches, [4, 2, 9], 2, shard=shares[0]).dealt[0], [4, 2, 4, 2])
-    np.testing.assert_array_equal(PatchFeed(patches, [4, 2, 9], 2, shard=shares[1]).dealt[0], [4, 2])
+    np.testing.assert_array_equal(PatchFeed(patches, [4, 2, 9], 2, shard=shards[0]).dealt[0], [4, 2, 4, 2])
+    np.testing.assert_array_equal(PatchFeed(patches, [4, 2, 9], 2, shard=shards[1]).dealt[0], [4, 2])
 
 
 @pytest.mark.parametrize(

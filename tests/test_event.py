@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from patches.slope import horn_slope
 from synthetic import landscape, scene
-from tests.conftest import assert_user_error, run_script
+from tests.running import assert_user_error, run_script
 
 SIZE = 256
 FILES = ("after.tif", "before.tif", "dem.tif", "label_area.gpkg", "landslides.gpkg", "test_area.gpkg")
@@ -35,7 +35,7 @@ def event():
     return scene.make_event(landscape.REGIONS["humid_hills"], np.random.default_rng([0, 0, 0]), SIZE)
 
 
-def read(path):
+def read_bands(path):
     with rasterio.open(path) as file:
         return file.read().astype(float)
 
@@ -79,7 +79,7 @@ def test_sizes_of_landslides_are_heavy_tailed(folder):
 
 def test_only_the_scene_after_holds_the_new_landslides(folder, event):
     """Where the ground slid, plants are gone; elsewhere they differ by the season alone."""
-    before, after = (read(folder / name) for name in ("before.tif", "after.tif"))
+    before, after = (read_bands(folder / name) for name in ("before.tif", "after.tif"))
     change = np.subtract(*((light[7] - light[3]) / (light[7] + light[3]) for light in (after, before)))
     near = ndimage.binary_dilation(event.mask, iterations=3)
     assert np.median(change[event.mask == 1]) < -0.25

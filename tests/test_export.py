@@ -1,6 +1,7 @@
 """Exported files give what Keras gives, in the layout and with the metadata of the programs that read them."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -14,13 +15,12 @@ import train
 from bands import BANDS_RGB, dated_names
 from networks import builder, model_files
 from networks.inference import probabilities
+from tests.running import call_main, defaults
 
 onnx = pytest.importorskip("onnx", reason="requirements-export.txt is not installed")
 pytest.importorskip("tf2onnx", reason="requirements-export.txt is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="requirements-export.txt is not installed")
 
-DEFAULTS = {name: value for name, (value, *_) in script.constants(vars(export)).items()}
-TRAINING = {name: value for name, (value, *_) in script.constants(vars(train)).items()}
 SMALL = {"BASE_FILTERS": 4, "DEPTH": 2, "MAX_FILTERS": 8}
 FAMILIES = {
     "stem1": SMALL | {"STEM": 1, "CONV_BLOCK": "se", "MULTI_SCALE_LOGITS": True},
@@ -31,12 +31,12 @@ FAMILIES = {
 }
 
 
-def write_run(results, name, constants, bands=BANDS_RGB, values="display", side=32, model=None):
+def write_random_run(results, name, constants, bands=BANDS_RGB, values="display", side=32, model=None):
     """Write a finished run whose weights are random, as a processor with bfloat16 stores it; returns its network."""
     import keras
 
     config = {
-        "constants": TRAINING | constants,
+        "constants": defaults(train) | constants,
         "bands": list(bands),
         "input_shape": [side, side, len(bands)],
         "band_mean": np.linspace(50, 60, len(bands)).tolist(),
@@ -67,7 +67,7 @@ def write_run(results, name, constants, bands=BANDS_RGB, values="display", side=
 def results(tmp_path_factory):
     """A results folder with the run `rgb`: a small U-Net on 8-bit pictures of 32 x 32 pixels."""
     results = tmp_path_factory.mktemp("export") / "results"
-    write_run(results, "rgb", SMALL)
+    write_random_run(results, "rgb", SMALL)
     return results
 
 
@@ -76,12 +76,8 @@ def call(results, tmp_path, monkeypatch):
     """Call export.py with some constants; returns the path of what it wrote."""
 
     def exported(**constants):
-        for name, value in (DEFAULTS | constants).items():
-            monkeypatch.setattr(export, name, value)
-        monkeypatch.setattr(export, "RESULTS_DIR", str(constants.get("RESULTS_DIR", results)))
-        monkeypatch.setattr(export, "RUN", constants.get("RUN", "rgb"))
-        monkeypatch.setattr(export, "OUT_DIR", str(tmp_path / "out"))
-        export.main()
+        settings = {"RESULTS_DIR": str(results), "RUN": "rgb", "OUT_DIR": str(tmp_path / "out")}
+        call_main(export, monkeypatch, **settings | constants)
         (path,) = (tmp_path / "out").iterdir()
         return path
 
@@ -133,6 +129,7 @@ def test_deepness_reads_the_file(call, results):
     np.testing.assert_allclose(model.process(tiles)[:, 0], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_for_any_size_takes_the_values_of_patches(call, results):
     path = call(FORMAT="onnx", SIZE=0)
     assert path.name == "rgb_plain.onnx"
@@ -140,8 +137,8 @@ def test_a_file_for_any_size_takes_the_values_of_patches(call, results):
     assert session.get_inputs()[0].shape == ["batch", "height", "width", 3]
     for batch, *size in ((3, 32, 32), (1, 64, 48), (2, 36, 132)):
         image = pictures(batch, *size, 3).astype(np.float32)
-        (found,) = session.run(None, {"image": image})
-        np.testing.assert_allclose(found[..., 0], probabilities(reference(results, size), image), atol=1e-5)
+        (predicted,) = session.run(None, {"image": image})
+        np.testing.assert_allclose(predicted[..., 0], probabilities(reference(results, size), image), atol=1e-5)
 
 
 def test_nothing_in_a_file_is_bfloat16(call):
@@ -164,10 +161,10 @@ def test_digital_numbers_of_a_product_are_scaled_inside(call, results):
 @pytest.mark.slow
 def test_flips_and_turns_are_inside(call, results):
     tiles = pictures(1, 32, 32, 3)
-    found = Deepness(call(SIZE=32, TTA=True)).process(tiles)[:, 0]
+    predicted = Deepness(call(SIZE=32, TTA=True)).process(tiles)[:, 0]
     model = reference(results, (32, 32))
-    np.testing.assert_allclose(found, probabilities(model, tiles.astype(np.float32), tta=True), atol=1e-5)
-    assert np.abs(found - probabilities(model, tiles.astype(np.float32))).max() > 1e-3
+    np.testing.assert_allclose(predicted, probabilities(model, tiles.astype(np.float32), tta=True), atol=1e-5)
+    assert np.abs(predicted - probabilities(model, tiles.astype(np.float32))).max() > 1e-3
 
 
 @pytest.mark.slow
@@ -194,19 +191,19 @@ def test_every_family_is_exported(call, tmp_path, family):
 
     bands = dated_names(2) if "FUSION" in FAMILIES.get(family, {}) else BANDS_RGB
     if family == "ensemble":
-        members = [write_run(tmp_path / "members", name, FAMILIES[name]) for name in ("stem1", "segformer")]
-        write_run(tmp_path / "results", family, SMALL, model=mean_model(members))
+        members = [write_random_run(tmp_path / "members", name, FAMILIES[name]) for name in ("stem1", "segformer")]
+        write_random_run(tmp_path / "results", family, SMALL, model=mean_model(members))
     else:
-        write_run(tmp_path / "results", family, FAMILIES[family], bands)
-    given = {"RESULTS_DIR": tmp_path / "results", "RUN": family, "OVERWRITE": True}
+        write_random_run(tmp_path / "results", family, FAMILIES[family], bands)
+    settings = {"RESULTS_DIR": str(tmp_path / "results"), "RUN": family, "OVERWRITE": True}
     if family in ("segformer", "attention", "ensemble"):
         with pytest.raises(script.UserError, match="takes 32 x 32 pixels only"):
-            call(SIZE=64, **given)
-        call(**given)
+            call(SIZE=64, **settings)
+        call(**settings)
     else:
-        call(SIZE=64, **given)
+        call(SIZE=64, **settings)
         (tmp_path / "out" / f"{family}.onnx").unlink()
-        call(FORMAT="onnx", SIZE=0, **given)
+        call(FORMAT="onnx", SIZE=0, **settings)
 
 
 def test_a_file_that_differs_is_not_put_in_place(call, tmp_path):
@@ -252,7 +249,7 @@ def test_an_unfinished_run_is_not_exported(call, results, tmp_path):
     del config["finished"]
     records.write_json(tmp_path / "results" / "half" / "config.json", config)
     with pytest.raises(script.UserError, match="run half is not finished: python train.py --run half --resume"):
-        call(RESULTS_DIR=tmp_path / "results", RUN="half")
+        call(RESULTS_DIR=str(tmp_path / "results"), RUN="half")
 
 
 def write_folder(path, text):
@@ -269,7 +266,10 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         partial.mkdir()
         raise KeyboardInterrupt
     assert (path / "text").read_text() == "second" and list(tmp_path.iterdir()) == [path]
-    path.rename(tmp_path / ".former-folder")  # as a kill between the two steps leaves it
+    for state, text in (("former", "second"), ("partial", "third")):  # as a kill between the two steps leaves it
+        (tmp_path / f".{state}-folder").mkdir()
+        write_folder(tmp_path / f".{state}-folder" / "folder", text)
+    shutil.rmtree(path)
     with pytest.raises(KeyboardInterrupt), records.atomic_folder(path) as partial:
         raise KeyboardInterrupt
     assert (path / "text").read_text() == "second" and list(tmp_path.iterdir()) == [path]

@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
-from tests.conftest import SMALL, record, run_script, write_patches
-from tests.test_series import write_published
+from tests.patch_files import write_patches
+from tests.running import SMALL, record, run_script
+from tests.series_files import write_published
 
 # A run can move between machines: it is trained with (1) or without (0) bfloat16, then used with or without it.
 PROCESSORS = [("0", "0"), ("1", "1"), ("1", "0")]
@@ -20,15 +21,15 @@ FAMILIES = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """Make a folder with patches in data/ and series of dates in series/, all of 32 x 32 pixels."""
-    place = tmp_path_factory.mktemp("families")
-    write_patches(place / "data/images", place / "data/masks", range(1, 25))
+    workdir = tmp_path_factory.mktemp("families")
+    write_patches(workdir / "data/images", workdir / "data/masks", range(1, 25))
     for number in range(1, 25):
-        write_published(place / f"series/s2/a_s2_{number}.nc", number, (2, 3) if number % 4 else None)
-    return place
+        write_published(workdir / f"series/s2/a_s2_{number}.nc", number, (2, 3) if number % 4 else None)
+    return workdir
 
 
-def call(place, script, *flags):
-    result = run_script(script, *flags, cwd=place)
+def run_stage(workdir, script, *flags):
+    result = run_script(script, *flags, cwd=workdir)
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -41,15 +42,15 @@ def test_a_family_goes_through_all_stages(data, tmp_path, monkeypatch, family, t
     monkeypatch.setenv("LANDSLIDE_BFLOAT16", trained)
     members = ("unet", "segformer") if family == "ensemble" else (family,)
     for run in members:
-        call(tmp_path, "train.py", "--run", run, "--epochs", 1, *FAMILIES[run])
+        run_stage(tmp_path, "train.py", "--run", run, "--epochs", 1, *FAMILIES[run])
         precision = "mixed_bfloat16" if trained == "1" else "float32"
         assert record(tmp_path, "config.json", run)["precision"] == precision
     if family == "ensemble":
-        call(tmp_path, "ensemble.py", "--members", *members, "--run", family)
+        run_stage(tmp_path, "ensemble.py", "--members", *members, "--run", family)
     monkeypatch.setenv("LANDSLIDE_BFLOAT16", used)
     for stage in ("optimize_threshold.py", "evaluate.py", "visualize.py"):
-        call(tmp_path, stage, "--run", family)
+        run_stage(tmp_path, stage, "--run", family)
     folder = "series" if family == "dates" else "data"
-    call(tmp_path, "predict.py", "--run", family, "--input", folder)
+    run_stage(tmp_path, "predict.py", "--run", family, "--input", folder)
     assert len(list((tmp_path / "results" / family / "maps").rglob("mask_*.h5"))) == 24
     assert record(tmp_path, "metrics.json", family)["images"] == 4

@@ -82,9 +82,9 @@ def test_augmentations_move_image_and_mask_alike_and_reach_every_form(name, form
     seen, count = np.unique(moved_masks.reshape(800, 9), axis=0, return_counts=True)
     turned = [np.rot90(masks[0], k) for k in range(4)] + [np.fliplr(np.rot90(masks[0], k)) for k in range(4)]
     assert len(seen) == forms
-    assert {tuple(form) for form in seen} <= {tuple(form.ravel()) for form in turned}
+    assert {tuple(orientation) for orientation in seen} <= {tuple(orientation.ravel()) for orientation in turned}
     assert abs(count - 800 / forms).max() < 5 * np.sqrt(800 / forms)  # equally likely
-    assert (masks[0] == np.arange(9).reshape(3, 3)).all()  # the given arrays are not changed
+    assert (masks[0] == np.arange(9).reshape(3, 3)).all()  # the arrays themselves are not changed
 
 
 def test_quarter_turns_need_squares():

@@ -11,7 +11,7 @@ import shapely
 
 from mask_values import HIDDEN
 from scenes import geopackage, polygons, styles
-from tests.test_scene import UTM, write_raster
+from tests.rasters import UTM, write_raster
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from scipy import integrate, optimize, stats
 
 from scenes import vectors
 from scores import size_statistics as sizes
-from tests.conftest import assert_user_error, rows, run_script
+from tests.running import assert_user_error, rows, run_script
 
-MALAMUD = sizes.InverseGamma(1.40, 1.28e3, -1.32e2)  # of three events, 1.28e-3 and -1.32e-4 km2; here in m2
+MALAMUD = sizes.InverseGamma(1.40, 1.28e3, -1.32e2)  # of three events, 1.28e-3 and -1.32e-4 km2, converted to m2
 PARETO = sizes.DoublePareto(1.1, 2.2, 900.0, 50.0, 2e5)
 
 
@@ -78,8 +78,8 @@ def test_the_published_inverse_gamma_has_its_published_properties():
 
 @pytest.mark.parametrize("fit", [MALAMUD, PARETO])
 def test_the_rollover_is_the_mode(fit):
-    found = optimize.minimize_scalar(lambda area: -fit.log_density(area), bounds=(60, 5000), method="bounded")
-    assert fit.figures()["rollover_m2"] == pytest.approx(found.x, rel=1e-3)
+    mode = optimize.minimize_scalar(lambda area: -fit.log_density(area), bounds=(60, 5000), method="bounded")
+    assert fit.figures()["rollover_m2"] == pytest.approx(mode.x, rel=1e-3)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -107,14 +107,14 @@ def test_the_figures_of_known_distributions_are_recovered_within_their_intervals
         ("double_pareto", PARETO, drawn(PARETO, 1500, 3, (PARETO.c, PARETO.m))),
         ("power_law", sizes.PowerLaw(2.4, 500.0, 0.0, 0), power_law(1000, 2.4, 500.0, 3)),
     ):
-        fits, found, _ = sizes.fit_all(areas)
+        fits, intervals, _ = sizes.fit_all(areas)
         again = sizes.resampled(areas, {name: fits[name]}, 100, np.random.default_rng(0))
         ends = sizes.intervals(list(again))[name]
         truth = fit.figures()
         for figure in truth.keys() - {"xmin_m2"}:  # the least area of a sample is never below it
             low, high = ends[figure]
             assert low < truth[figure] < high, (name, figure)
-            assert low < found[name][figure] < high
+            assert low < intervals[name][figure] < high
 
 
 @pytest.mark.slow
@@ -176,12 +176,12 @@ def test_event_magnitudes_are_those_of_the_authors_program(seed, exponent, xmin,
     areas = power_law(number, exponent, xmin, seed)
     law = sizes.PowerLaw(exponent, xmin, 0.0, number)
     assert sizes.landslide_event_magnitude(areas, law) == pytest.approx(expected, abs=1e-12)
-    with pytest.raises(sizes.NotTold, match="where the height of the tail is read"):
+    with pytest.raises(sizes.UnknownFigure, match="where the height of the tail is read"):
         sizes.landslide_event_magnitude(areas, sizes.PowerLaw(exponent, xmin / 100, 0.0, number))
 
 
 @pytest.mark.parametrize(
-    ("areas", "told"),
+    ("areas", "reasons"),
     [
         (np.geomspace(100, 1000, 29), {"distributions": "29 landslides are too few: at least 30 are needed"}),
         (np.full(50, 100.0), {"distributions": "all areas are the same"}),
@@ -191,10 +191,10 @@ def test_event_magnitudes_are_those_of_the_authors_program(seed, exponent, xmin,
     ],
 )
 @pytest.mark.filterwarnings("error")
-def test_what_an_inventory_does_not_tell_is_said(areas, told):
+def test_what_an_inventory_does_not_tell_is_said(areas, reasons):
     fits, _, untold = sizes.fit_all(areas)
-    assert told.keys() <= untold.keys()
-    assert all(reason in untold[name] for name, reason in told.items())
+    assert reasons.keys() <= untold.keys()
+    assert all(reason in untold[name] for name, reason in reasons.items())
     assert not fits.keys() & untold.keys()
     list(sizes.resampled(areas, fits, 20, np.random.default_rng(0)))
 
@@ -206,7 +206,7 @@ UTM = 32643
 
 
 def squares(areas, crs=UTM):
-    """Squares of given areas in m2, in a row near Balakot, and of three dimensions."""
+    """Squares of some areas in m2, in a row near Balakot, and of three dimensions."""
     sides = np.sqrt(areas)
     lefts = 350_000 + np.concatenate([[0], np.cumsum(sides[:-1] + 10)])
     shapes = shapely.force_3d(shapely.box(lefts, 3_830_000, lefts + sides, 3_830_000 + sides), 1500.0)
@@ -264,9 +264,9 @@ def test_the_script_describes_an_inventory(inventory):
     ):
         assert said in result.stdout, result.stdout
     folder = inventory.parent / "results" / "inventories" / "scene"
-    found = json.loads((folder / "statistics.json").read_text())
-    assert found["landslides"] == 203 and found["not_told"] == {} and len(found["notes"]) == 5
-    low, high = found["inverse_gamma"]["tail_exponent_ci95"]
+    statistics = json.loads((folder / "statistics.json").read_text())
+    assert statistics["landslides"] == 203 and statistics["unknown"] == {} and len(statistics["notes"]) == 5
+    low, high = statistics["inverse_gamma"]["tail_exponent_ci95"]
     assert low < 2.4 < high
     bins = rows(folder / "size_frequency.csv")
     assert sum(int(row["landslides"]) for row in bins) == 203
@@ -279,15 +279,15 @@ def test_the_script_describes_an_inventory(inventory):
 
 
 def test_the_ground_that_was_searched_gives_densities(inventory):
-    result = describe(inventory, "--area", inventory, "--out-dir", "here")
+    result = describe(inventory, "--area", inventory, "--out-dir", "near")
     assert result.returncode == 0, result.stderr
-    found = json.loads((inventory.parent / "here" / "statistics.json").read_text())
+    statistics = json.loads((inventory.parent / "near" / "statistics.json").read_text())
     table = geopandas.read_file(inventory, layer="landslides")
     ground = geopandas.read_file(inventory, layer="seen")
     points = table[table.geometry.notna()].representative_point()
     number = points.within(ground.to_crs(UTM).geometry.iloc[0]).sum() - 1  # one of them is a point
-    assert found["landslides"] == number < 203
-    assert found["landslides_per_km2"] == pytest.approx(number / (ground.to_crs(6933).area.sum() / 1e6), rel=1e-4)
+    assert statistics["landslides"] == number < 203
+    assert statistics["landslides_per_km2"] == pytest.approx(number / (ground.to_crs(6933).area.sum() / 1e6), rel=1e-4)
 
 
 def test_all_layers_are_read_unless_one_is_chosen(tmp_path):
@@ -306,7 +306,7 @@ def test_a_small_inventory_says_what_it_does_not_tell(tmp_path):
     squares(np.array([100.0, 400.0])).to_file(tmp_path / "few.shp")
     result = describe(tmp_path / "few.shp")
     assert result.returncode == 0 and not result.stderr
-    assert "not told: distributions: 2 landslides are too few: at least 30 are needed" in result.stdout
+    assert "unknown: distributions: 2 landslides are too few: at least 30 are needed" in result.stdout
     assert "magnitude mL 0.30\n" in result.stdout
     assert (tmp_path / "results" / "inventories" / "few" / "size_frequency.png").exists()
 
@@ -322,7 +322,7 @@ def test_what_cannot_be_described_is_told_in_one_line(tmp_path, inventory):
     whole.to_file(tmp_path / "two.gpkg", layer="old")
     whole.to_crs(4326).to_file(tmp_path / "two.gpkg", layer="new")
     (tmp_path / "table.csv").write_text("a,b\n1,2\n")
-    for name, told in (
+    for name, message in (
         ("none.gpkg", "none.gpkg does not exist"),
         ("cut.shp", "cut.shp is cut short: it has 2000 of"),
         ("points.gpkg", "points.gpkg holds no polygon to be measured\n"),
@@ -330,9 +330,9 @@ def test_what_cannot_be_described_is_told_in_one_line(tmp_path, inventory):
         ("two.gpkg", "two.gpkg: its layers old, new have different coordinate systems: choose one with --layer"),
         ("table.csv", "table.csv: its first layer holds no shapes"),
     ):
-        assert_user_error(describe(tmp_path / name), told)
+        assert_user_error(describe(tmp_path / name), message)
     assert_user_error(
         describe(inventory, "--where", "year = 1900"), "no polygon to be measured, as chosen by --where\n"
     )
-    told = "--where 'yeer = 2005' is no condition on its layer landslides with columns year, cut_by_edge"
-    assert_user_error(describe(inventory, "--where", "yeer = 2005"), told)
+    message = "--where 'yeer = 2005' is no condition on its layer landslides with columns year, cut_by_edge"
+    assert_user_error(describe(inventory, "--where", "yeer = 2005"), message)

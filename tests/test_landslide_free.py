@@ -17,13 +17,14 @@ from patches.packing import JoinedPatches
 from patches.reading import PatchFormat
 from scores import false_alarms
 from script import UserError
-from tests.conftest import SMALL, assert_user_error, record, rows, run_script, write_h5
+from tests.patch_files import write_h5
+from tests.running import SMALL, assert_user_error, record, rows, run_script
 from training.feed import PatchFeed
 
-FORM = PatchFormat((32, 32, 3), np.dtype("uint8"), BANDS_RGB, BANDS_RGB)
+PATCH_FORMAT = PatchFormat((32, 32, 3), np.dtype("uint8"), BANDS_RGB, BANDS_RGB)
 
 
-def write_picture(path, size, seed=0):
+def write_noise(path, size, seed=0):
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 100, (*size, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(path)
@@ -34,16 +35,16 @@ def write_picture(path, size, seed=0):
 def free(tmp_path):
     """A folder of 40 pictures in two classes."""
     for number in range(40):
-        write_picture(tmp_path / "free" / ("town", "field")[number % 2] / f"{number}.png", (32, 32), number)
+        write_noise(tmp_path / "free" / ("town", "field")[number % 2] / f"{number}.png", (32, 32), number)
     return tmp_path / "free"
 
 
 def test_pictures_of_any_size_become_patches(tmp_path):
-    large = write_picture(tmp_path / "free/large.png", (70, 100), 1)
-    high = write_picture(tmp_path / "free/deep/high.tif", (64, 40), 2)
+    large = write_noise(tmp_path / "free/large.png", (70, 100), 1)
+    high = write_noise(tmp_path / "free/deep/high.tif", (64, 40), 2)
     shutil.copy(tmp_path / "free/large.png", tmp_path / "free/copy.png")
-    form = replace(FORM, shape=(64, 64, 3))
-    ground = landslide_free.open_landslide_free([tmp_path / "free"], form, tmp_path / "cache")
+    patch_format = replace(PATCH_FORMAT, shape=(64, 64, 3))
+    ground = landslide_free.open_landslide_free([tmp_path / "free"], patch_format, tmp_path / "cache")
     assert ground.names == ["free/copy.png", "free/copy.png@0,64", "free/deep/high.tif"]  # the same picture once
     np.testing.assert_array_equal(ground.extents, [[64, 64], [64, 36], [64, 40]])  # 6 rows are too few for a patch
     np.testing.assert_array_equal(ground.images[0], large[:64, :64])
@@ -66,9 +67,9 @@ def test_crops_of_one_picture_share_a_source(name, source):
 
 
 def test_a_source_keeps_its_split_whatever_is_added(free, tmp_path):
-    before = landslide_free.open_landslide_free([free], FORM, tmp_path / "cache")
-    write_picture(free / "town" / "0000.png", (32, 32), 99)
-    after = landslide_free.open_landslide_free([free], FORM, tmp_path / "cache")
+    before = landslide_free.open_landslide_free([free], PATCH_FORMAT, tmp_path / "cache")
+    write_noise(free / "town" / "0000.png", (32, 32), 99)
+    after = landslide_free.open_landslide_free([free], PATCH_FORMAT, tmp_path / "cache")
     split = dict(zip(after.names, after.own_splits, strict=True))
     assert [split[name] for name in before.names] == before.own_splits.tolist()
     assert len(after) == 41 and after.digest != before.digest
@@ -85,7 +86,7 @@ def test_a_source_keeps_its_split_whatever_is_added(free, tmp_path):
             lambda folder: write_h5(folder / "a.h5", "img", np.zeros((32, 32, 3))),
             "holds float32, the training patches uint8",
         ),
-        (lambda folder: write_picture(folder / "a.png", (20, 90)), "is 20 x 90 pixels; 32 a side are the least"),
+        (lambda folder: write_noise(folder / "a.png", (20, 90)), "is 20 x 90 pixels; 32 a side are the least"),
         (lambda folder: (folder.mkdir(), (folder / "a.jpg").write_bytes(b"no")), "is cut short or not a picture"),
         (lambda folder: folder.mkdir(), "no pictures"),
         (lambda folder: None, "no such folder"),
@@ -94,11 +95,11 @@ def test_a_source_keeps_its_split_whatever_is_added(free, tmp_path):
 def test_what_cannot_be_used_is_named(tmp_path, write, said):
     write(tmp_path / "free")
     with pytest.raises(UserError, match=said):
-        landslide_free.open_landslide_free([tmp_path / "free"], FORM, tmp_path / "cache")
+        landslide_free.open_landslide_free([tmp_path / "free"], PATCH_FORMAT, tmp_path / "cache")
 
 
 class Fixed:
-    """Patches of one value each, which tells them apart."""
+    """Patches of one value each, by which they are known."""
 
     bands = BANDS_RGB
 
@@ -144,13 +145,13 @@ def test_a_threshold_takes_landslide_free_ground_into_account():
     rng = np.random.default_rng(0)
     masks = rng.random((4, 32, 32)) < 0.3
     curve, ground, joined = metrics.ThresholdCurve(), metrics.ThresholdCurve(), metrics.ThresholdCurve()
-    found = np.clip(masks * 0.5 + rng.random(masks.shape) * 0.5, 0, 1).astype(np.float32)
+    probability = np.clip(masks * 0.5 + rng.random(masks.shape) * 0.5, 0, 1).astype(np.float32)
     alarms = (rng.random((2, 32, 32)) * 0.7).astype(np.float32)
-    curve.update(masks, found)
+    curve.update(masks, probability)
     ground.update(np.zeros(alarms.shape), alarms)
     for _ in range(2):  # weight 1: as many pixels as the labelled patches have
         joined.update(np.zeros(alarms.shape), alarms)
-    joined.update(masks, found)
+    joined.update(masks, probability)
     weighted = curve.with_landslide_free(ground, 1.0)
     np.testing.assert_array_equal(weighted.counts(), joined.counts())
     assert metrics.THRESHOLDS[weighted.best()] > metrics.THRESHOLDS[curve.best()]
@@ -200,9 +201,9 @@ def test_all_stages_count_false_alarms(free, tmp_path):
     assert len(listed) == 40 and {row["split"] for row in listed} == {"train", "validation", "test"}
     assert record(tmp_path, "config.json")["constants"]["LANDSLIDE_FREE_DIRS"] == ["free"]
 
-    assert "of it predicted; with 1 times as much" in call("optimize_threshold.py")
-    chosen = record(tmp_path, "threshold.json")
-    assert chosen["landslide_free_weight"] == 1.0 and chosen["landslide_free_patches"] > 0
+    assert "predicted; with 1 times as much of it as of the split" in call("optimize_threshold.py")
+    threshold_record = record(tmp_path, "threshold.json")
+    assert threshold_record["landslide_free_weight"] == 1.0 and threshold_record["landslide_free_patches"] > 0
     with open(tmp_path / "results/small/threshold_curve.csv", newline="") as file:
         assert "landslide_free_pixel_share" in next(csv.reader(file))
 
@@ -231,5 +232,5 @@ def test_all_stages_count_false_alarms(free, tmp_path):
     ]
     assert elsewhere["patches"] == 40  # under another name: all of it
 
-    write_picture(tmp_path / "free" / "new.png", (32, 32), 5)
+    write_noise(tmp_path / "free" / "new.png", (32, 32), 5)
     assert_user_error(run_script("evaluate.py", "--run", "small", cwd=tmp_path), "free: changed since run small")

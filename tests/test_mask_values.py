@@ -13,7 +13,8 @@ from scenes.comparing.layers import RasterLayer
 from scenes.labels import MaskRaster
 from scenes.pixel_grid import PixelGrid
 from script import UserError
-from tests.conftest import write_h5
+from tests.patch_files import open_folder, scar, write_h5, write_patches, write_pictures
+from tests.rasters import write_raster
 
 SIZE = 32
 GRID = PixelGrid((SIZE, SIZE), from_origin(500000, 4000000, 10, 10), rasterio.crs.CRS.from_epsg(32633))
@@ -25,37 +26,34 @@ def stripes(*values):
 
 
 def write(path, mask, nodata=None):
-    form = {"driver": "GTiff", "count": 1, "dtype": mask.dtype, "height": SIZE, "width": SIZE, "nodata": nodata}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with rasterio.open(path, "w", crs=GRID.crs, transform=GRID.transform, **form) as file:
-        file.write(mask, 1)
+    write_raster(path, [mask], GRID.transform, GRID.crs, nodata=nodata)
 
 
-def patch_labels(place, mask, nodata):
+def patch_labels(folder, mask, nodata):
     """The labels of the mask as that of a patch."""
-    write(place / "masks" / "mask_1.tif", mask, nodata)
-    write(place / "images" / "image_1.tif", np.full(mask.shape, 7, np.uint8))
-    return dataset.open_patches(place, place / "cache").masks[0]
+    write(folder / "masks" / "mask_1.tif", mask, nodata)
+    write(folder / "images" / "image_1.tif", np.full(mask.shape, 7, np.uint8))
+    return dataset.open_patches(folder, folder / "cache").masks[0]
 
 
-def stored_labels(place, mask, nodata):
+def stored_labels(folder, mask, nodata):
     """The same in HDF5, which has no tag."""
-    write_h5(place / "masks" / "mask_1.h5", "mask", mask)
-    write_h5(place / "images" / "image_1.h5", "img", np.ones((*mask.shape, 3), np.float32))
-    return dataset.open_patches(place, place / "cache").masks[0]
+    write_h5(folder / "masks" / "mask_1.h5", "mask", mask)
+    write_h5(folder / "images" / "image_1.h5", "img", np.ones((*mask.shape, 3), np.float32))
+    return dataset.open_patches(folder, folder / "cache").masks[0]
 
 
-def scene_labels(place, mask, nodata):
+def scene_labels(folder, mask, nodata):
     """The labels of the mask as a raster of labels over a scene."""
-    write(place / "labels.tif", mask, nodata)
-    with contextlib.closing(MaskRaster(place / "labels.tif", GRID)) as raster:
+    write(folder / "labels.tif", mask, nodata)
+    with contextlib.closing(MaskRaster(folder / "labels.tif", GRID)) as raster:
         return raster.read(0, SIZE, 0, SIZE)
 
 
-def reference_labels(place, mask, nodata):
+def reference_labels(folder, mask, nodata):
     """The labels of the mask as a map or a reference of compare_maps.py."""
-    write(place / "reference.tif", mask, nodata)
-    with contextlib.closing(RasterLayer(place / "reference.tif")) as layer:
+    write(folder / "reference.tif", mask, nodata)
+    with contextlib.closing(RasterLayer(folder / "reference.tif")) as layer:
         landslide, known, _ = layer.read(0, SIZE)
     return np.where(known, landslide, UNLABELLED)
 
@@ -102,6 +100,34 @@ def test_the_whole_folder_decides(tmp_path):
     masks = dataset.open_patches(tmp_path, tmp_path / "cache").masks
     np.testing.assert_array_equal(masks[0], stripes(OTHER, UNLABELLED))
     np.testing.assert_array_equal(masks[2], stripes(OTHER, LANDSLIDE, UNLABELLED, OTHER))
+
+
+def test_255_is_landslide_or_not_labelled_as_the_whole_folder_says(tmp_path):
+    """The mask of predict.py: 0, 1, and 255 with a tag; a tile may hold 0 and 255 alone."""
+    for kind, one, tag in (("own", 1, 255), ("untagged", 1, None), ("white", 255, None)):
+        write_pictures(tmp_path / kind)
+        for number in range(12):
+            mask = np.zeros((1, 32, 32), np.uint8)
+            if number % 2 or kind == "white":
+                mask[0, 20:28, 20:28] = one
+            if kind != "white" and (number % 2 == 0 or kind == "untagged"):
+                mask[0, :, :16] = 255
+            write_raster(tmp_path / kind / f"masks/t_{number}.tif", mask, nodata=tag, crs=None)
+        patches = open_folder(tmp_path / kind)
+        assert (patches.masks == 1).sum() == (12 if kind == "white" else 6) * 64
+        assert (patches.masks == 255).sum() == {"own": 6, "untagged": 12, "white": 0}[kind] * 512
+    write_raster(tmp_path / "white/masks/t_3.tif", scar(3)[None], crs=None)
+    with pytest.raises(UserError, match="masks/t_3.tif: 'mask' holds 0 and 1, the others 0 and 255"):
+        open_folder(tmp_path / "white")
+    assert len(open_folder(tmp_path / "white", skip_bad=True)) == 11
+
+
+def test_hdf5_masks_follow_the_same_rule_and_lose_empty_axes(tmp_path):
+    write_patches(tmp_path / "d/images", tmp_path / "d/masks", range(1, 5))
+    for number in range(1, 5):
+        shape = (32, 32, 1) if number % 2 else (1, 32, 32)
+        write_h5(tmp_path / f"d/masks/mask_{number}.h5", "mask", 255 * scar(number).reshape(shape))
+    np.testing.assert_array_equal(open_folder(tmp_path / "d").masks, [scar(number) for number in range(1, 5)])
 
 
 def test_the_codes_are_those_of_the_pages():

@@ -114,12 +114,12 @@ def test_reliability_agrees_with_scikit_learn(pixels):
     masks, probabilities = pixels
     curve = metrics.ThresholdCurve()
     curve.update(masks, probabilities)
-    mean, share, count = curve.reliability(10)
+    mean, landslide_share, count = curve.reliability(10)
     expected_share, expected_mean = calibration_curve(masks.ravel(), probabilities.ravel(), n_bins=10)
-    np.testing.assert_allclose(share[count > 0], expected_share, atol=0.01)
+    np.testing.assert_allclose(landslide_share[count > 0], expected_share, atol=0.01)
     np.testing.assert_allclose(mean[count > 0], expected_mean, atol=0.001)
     assert count.sum() == masks.size
-    error = np.average(np.abs(mean - share)[count > 0], weights=count[count > 0])
+    error = np.average(np.abs(mean - landslide_share)[count > 0], weights=count[count > 0])
     assert curve.calibration_error(10) == pytest.approx(error)
 
 

@@ -91,9 +91,9 @@ def test_fused_normalisation_in_bfloat16_is_that_of_keras_in_float32(channels, t
     rng = np.random.default_rng(0)
     images = keras.ops.cast(rng.normal(3, 2, (4, 16, 16, channels)), "bfloat16")
     ours, theirs = tensorflow_parts.FusedBatchNormalization(dtype="mixed_bfloat16"), keras.layers.BatchNormalization()
-    found, expected = ours(images, training=training), theirs(keras.ops.cast(images, "float32"), training=training)
-    assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
-    np.testing.assert_allclose(keras.ops.cast(found, "float32"), expected, atol=0.02)  # bfloat16 up to 4
+    output, expected = ours(images, training=training), theirs(keras.ops.cast(images, "float32"), training=training)
+    assert keras.backend.standardize_dtype(output.dtype) == "bfloat16"
+    np.testing.assert_allclose(keras.ops.cast(output, "float32"), expected, atol=0.02)  # bfloat16 up to 4
     for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(mine, other, rtol=2e-3)
 

@@ -10,7 +10,7 @@ from scores import objects
 
 def test_each_landslide_is_found_missed_or_false():
     mask, called = np.zeros((2, 12, 12), int)
-    mask[0:3, 0:3] = 1  # nine pixels: six are found, and two beside it are false alarms
+    mask[0:3, 0:3] = 1  # nine pixels: six are detected, and two next to it are false alarms
     called[0:3, 1:3], called[0, 3], called[4, 1] = 1, 1, 0
     called[3, 2] = 1
     mask[6, 6] = mask[7, 7] = 1  # touching at a corner: one landslide of two pixels, missed
@@ -43,7 +43,7 @@ def test_nothing_labelled_and_nothing_called():
 def test_counts_add_up_to_those_of_the_pixels():
     rng = np.random.default_rng(0)
     masks, called = (ndimage.gaussian_filter(rng.random((2, 20, 64, 64)), (0, 0, 2, 2)) > 0.53).astype(bool)
-    outlined = [found for pair in zip(masks, called, strict=True) for found in objects.match_objects(*pair)]
+    outlined = [entry for pair in zip(masks, called, strict=True) for entry in objects.match_objects(*pair)]
     tp, fp, fn, _ = (counts.sum() for counts in metrics.confusion(masks, called))
     assert [sum(o[key] for o in outlined) for key in ("tp", "fp", "fn")] == [tp, fp, fn]
     sizes = [ndimage.label(mask, np.ones((3, 3)))[1] for mask in masks]
@@ -51,5 +51,5 @@ def test_counts_add_up_to_those_of_the_pixels():
     assert sum(row["objects"] for row in table) == sum(sizes)
     assert sum(row["objects"] for row in table[:2]) == sum(0 < o["pixels"] < 30 for o in outlined)
     assert sum(row["false_objects"] for row in table) == sum(o["pixels"] == 0 for o in outlined)
-    found = [o for o in outlined if 30 <= o["pixels"] < 100]
-    assert table[2]["found"] == pytest.approx(np.mean([o["tp"] >= o["pixels"] / 2 for o in found]))
+    medium = [o for o in outlined if 30 <= o["pixels"] < 100]
+    assert table[2]["detected"] == pytest.approx(np.mean([o["tp"] >= o["pixels"] / 2 for o in medium]))

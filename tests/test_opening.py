@@ -13,27 +13,12 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import from_origin
 
 import map_files
+from bands import BANDS_RGB
 from scenes import opening, scaling, source, vectors
 from scenes.pixel_grid import PixelGrid
 from scenes.products import recognition
 from script import UserError
-from tests.test_scene import open_scene
-
-RGB = ("red", "green", "blue")
-UTM = "EPSG:32632"
-PLACE = from_origin(580560, 5102120, 10, 10)
-
-
-def write_raster(path, bands, transform=PLACE, crs=UTM, **form):
-    """Write bands x H x W."""
-    bands = np.asarray(bands)
-    form = {"count": len(bands), "height": bands.shape[1], "width": bands.shape[2], "dtype": bands.dtype} | form
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with rasterio.open(path, "w", driver="GTiff", transform=transform, crs=crs, **form) as file:
-            file.write(bands)
-    return path
-
+from tests.rasters import open_scene, write_raster
 
 # ---------------------------------------------------------------------- what is opened
 
@@ -46,12 +31,12 @@ def test_rasters_in_a_zip_are_opened(tmp_path, monkeypatch):
         archive.writestr("readme.txt", "text")
         archive.writestr("__MACOSX/inside/._scene.tif", "what macOS adds")
     for path in ("scene.zip", "zip://scene.zip!inside/scene.tif", f"zip://{tmp_path}/scene.zip!inside/scene.tif"):
-        with open_scene([path], RGB) as scene:
+        with open_scene([path], BANDS_RGB) as scene:
             assert (scene.read(0, 8)[0] == 7).all()
     with zipfile.ZipFile("scene.zip", "a") as archive:
         archive.write("scene.tif", "other.tif")
     with pytest.raises(UserError, match=r"holds 2 rasters \(inside/scene.tif, other.tif\): name one, zip://"):
-        open_scene(["scene.zip"], RGB)
+        open_scene(["scene.zip"], BANDS_RGB)
 
 
 def test_a_zip_whose_directory_is_damaged_is_told_by_all_that_read_zips(tmp_path):
@@ -72,7 +57,7 @@ def test_rasters_that_are_cut_short_are_told_where_they_are_looked_at_first(tmp_
     for path in (picture, elevation):
         os.truncate(path, 30_000)
     with pytest.raises(UserError, match="picture.tif cannot be read: cut short or damaged"):
-        open_scene([picture], RGB)
+        open_scene([picture], BANDS_RGB)
     with rasterio.open(elevation) as file, pytest.raises(UserError, match="dem.tif cannot be read: cut short"):
         opening.Elevation(elevation, PixelGrid.of(file))
 
@@ -86,14 +71,14 @@ def test_control_points_alone_and_several_rasters_are_told(tmp_path):
             file.write(np.ones((3, 8, 8), np.uint8))
             file.gcps = (points, rasterio.crs.CRS.from_epsg(4326))
     with pytest.raises(UserError, match="by control points alone.*gdalwarp -tps .*points.tif points_warped.tif"):
-        open_scene([path], RGB)
+        open_scene([path], BANDS_RGB)
     with Dataset(tmp_path / "two.nc", "w") as file:
         for axis in ("y", "x"):
             file.createDimension(axis, 8)
         for name in ("red", "green"):
             file.createVariable(name, "f4", ("y", "x"))[:] = 1
     with pytest.raises(UserError, match="two.nc holds 2 rasters: give one or more of them instead, such as"):
-        open_scene([tmp_path / "two.nc"], RGB)
+        open_scene([tmp_path / "two.nc"], BANDS_RGB)
 
 
 @pytest.mark.parametrize(
@@ -120,16 +105,16 @@ def test_the_fourth_band_of_a_scene_is_data_or_a_mask_by_its_values(tmp_path):
     bands = np.random.default_rng(0).integers(40, 200, (4, 32, 32)).astype(np.uint8)
     bands[3, :, :10] = 0  # a lake has no near infrared
     infrared = write_raster(tmp_path / "rgbn.tif", bands)
-    with open_scene([infrared], RGB) as scene:
+    with open_scene([infrared], BANDS_RGB) as scene:
         assert scene.read(0, 32)[1].all()
-    with open_scene([infrared], (*RGB, "nir")) as scene:
+    with open_scene([infrared], (*BANDS_RGB, "nir")) as scene:
         values, valid = scene.read(0, 32)
         assert valid.all() and (values == bands).all()
-    with open_scene([infrared], ("nir", *RGB[:2]), ("4", "1", "2")) as scene:
+    with open_scene([infrared], ("nir", *BANDS_RGB[:2]), ("4", "1", "2")) as scene:
         values, valid = scene.read(0, 32)
         assert valid.all() and (values == bands[[3, 0, 1]]).all()
     bands[3, :, 10:] = 255
-    with open_scene([write_raster(tmp_path / "rgba.tif", bands)], RGB) as scene:
+    with open_scene([write_raster(tmp_path / "rgba.tif", bands)], BANDS_RGB) as scene:
         assert (scene.read(0, 32)[1] == (bands[3] > 0)).all()
 
 
@@ -138,18 +123,18 @@ def test_zeros_beyond_the_swath_are_no_data_and_dark_pixels_are_not(tmp_path):
         bands = np.random.default_rng(0).integers(40, 200, (3, 32, 40)).astype(kind)
         bands[:, :, :8] = 0
         bands[1, 5, 20] = 0  # dark in one band
-        with open_scene([write_raster(tmp_path / "swath.tif", bands)], RGB) as scene:
+        with open_scene([write_raster(tmp_path / "swath.tif", bands)], BANDS_RGB) as scene:
             valid = scene.read(0, 32)[1]
             pixels, _ = scene.sample()
             assert scene.blank_share == 0.2
         assert not valid[:, :8].any() and valid[:, 8:].all() and pixels.min(1).max() > 0
-        for given in ({"nodata": 0.0}, {}):
-            form = {} if given else {"nodata": 0}
-            with open_scene([write_raster(tmp_path / "told.tif", bands, **form)], RGB, **given) as scene:
+        for options in ({"nodata": 0.0}, {}):
+            tags = {} if options else {"nodata": 0}
+            with open_scene([write_raster(tmp_path / "told.tif", bands, **tags)], BANDS_RGB, **options) as scene:
                 valid = scene.read(0, 32)[1]
             assert not valid[:, :8].any() and valid[5, 20] == (kind == np.uint8)
     reflectance = np.zeros((3, 8, 8), np.float32)
-    with open_scene([write_raster(tmp_path / "float.tif", reflectance)], RGB) as scene:
+    with open_scene([write_raster(tmp_path / "float.tif", reflectance)], BANDS_RGB) as scene:
         assert scene.read(0, 8)[1].all()  # 0 is a value of real numbers
 
 
@@ -174,22 +159,24 @@ DEMS = {
 
 @pytest.mark.parametrize("case", DEMS)
 def test_elevation_is_in_metres_whatever_the_raster_holds(tmp_path, case):
-    stored, form, tags = DEMS[case]
+    stored, options, tags = DEMS[case]
     z = stored(plane())
-    form = {"dtype": "float32"} | form
+    options = {"dtype": "float32"} | options
     if "void" in case:
         z[60:68, 60:68] = -32768
     grid = from_origin(580360, 5102320, 10, 10)
-    path = write_raster(tmp_path / "dem.tif", [z.astype(form["dtype"])], grid, **{"nodata": form.get("nodata")})
+    path = write_raster(
+        tmp_path / "dem.tif", [z.astype(options["dtype"])], grid, "EPSG:32632", nodata=options.get("nodata")
+    )
     with rasterio.open(path, "r+") as file:
         for name, value in tags.items():
             setattr(file, name, value)
-    scene = PixelGrid((96, 96), PLACE, rasterio.crs.CRS.from_epsg(32632))
-    found = opening.Elevation(path, scene).read(rasterio.windows.Window(0, 0, 96, 96))
+    scene = PixelGrid((96, 96), from_origin(580560, 5102120, 10, 10), rasterio.crs.CRS.from_epsg(32632))
+    elevation = opening.Elevation(path, scene).read(rasterio.windows.Window(0, 0, 96, 96))
     expected = plane()[20:116, 20:116]
-    gap = np.isnan(found)
+    gap = np.isnan(elevation)
     assert gap.sum() == (64 if "void" in case else 0)
-    assert np.abs(found - expected)[~gap].max() < (1.01 if form["dtype"] == "int16" else 0.01)
+    assert np.abs(elevation - expected)[~gap].max() < (1.01 if options["dtype"] == "int16" else 0.01)
 
 
 def test_an_elevation_that_crosses_180_degrees_covers_the_whole_scene(tmp_path):
@@ -201,8 +188,8 @@ def test_an_elevation_that_crosses_180_degrees_covers_the_whole_scene(tmp_path):
     for left, first in ((-179.8, 120), (179.5, 50), (180.3, 130)):  # the first column of elevation under the scene
         scene = PixelGrid((20, 20), from_origin(left, -16.2, 0.01, 0.01), rasterio.crs.CRS.from_epsg(4326))
         for path in (beyond, below):
-            found = opening.Elevation(path, scene).read(window)
-            assert np.abs(found[0] - np.arange(first, first + 20)).max() < 0.1, (left, path)
+            elevation = opening.Elevation(path, scene).read(window)
+            assert np.abs(elevation[0] - np.arange(first, first + 20)).max() < 0.1, (left, path)
     utm = PixelGrid((20, 20), from_origin(178000, 8190000, 1000, 1000), rasterio.crs.CRS.from_epsg(32701))
     for path in (beyond, below):
         assert np.isfinite(opening.Elevation(path, utm).read(window)).all(), path
@@ -241,15 +228,15 @@ def test_maps_are_replaced_only_when_asked_and_not_while_they_are_open(tmp_path)
 # ---------------------------------------------------------------------- far from training
 
 
-def told(values, mean, deviation, bands=RGB, **given):
-    scene = source.SceneInput(("scene.tif",), **{"scaling": "none", **given})
+def distance_text(values, mean, deviation, bands=BANDS_RGB, **options):
+    scene = source.SceneInput(("scene.tif",), **{"scaling": "none", **options})
     return scaling.distance_from_training(
         np.float32(values), np.full(len(bands), mean), np.full(len(bands), deviation**2), bands, scene
     )
 
 
 @pytest.mark.parametrize(
-    ("values", "training", "given", "cause"),
+    ("values", "training", "options", "cause"),
     [
         (1800, (55, 20), {}, "digital numbers, and the run takes 0 to 255: try --scaling stretch"),
         (1800, (1, 0.4), {}, "these look like digital numbers: try --scaling l4s"),
@@ -260,12 +247,12 @@ def told(values, mean, deviation, bands=RGB, **given):
         (200, (55, 20), {"scaling": "stretch"}, "another kind of ground"),
     ],
 )
-def test_the_likely_cause_of_a_distance_is_named(values, training, given, cause):
+def test_the_likely_cause_of_a_distance_is_named(values, training, options, cause):
     rng = np.random.default_rng(0)
     sample = values * rng.uniform(0.8, 1.2, (3, 500))
     sample = np.rint(sample) if values == 120 else sample
-    text = told(sample, *training, **given)
+    text = distance_text(sample, *training, **options)
     assert (
         cause in text and f"red {values:.4g}"[:5] in text and f"(in training {training[0]:g} ± {training[1]:g})" in text
     )
-    assert told(rng.normal(*training, (3, 500)), *training) == ""
+    assert distance_text(rng.normal(*training, (3, 500)), *training) == ""

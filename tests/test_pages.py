@@ -1,9 +1,14 @@
-"""Checks of the pages: links resolve, flags in commands exist, and figures in tables are in the files that they link.
+"""Checks of the pages: links resolve, flags in commands exist, and figures stand in the files that the pages link.
 
-Figures are all numbers in a table except those in the first column, which names the row. The row links a .json or .csv
-file under results/, or the paragraph directly above the table does; other tables are not checked. A number is in a file
-if one of the file's values rounds to it, to the digits shown; "12 %" is 0.12 there. Every cell of a CSV file counts. If
-it has a column `draw`, means over draws count as well. Digits in words and file names (B10, metrics_at0.4) are ignored.
+In a table, figures are all numbers except those in the first column, which names the row. The row links a .json or .csv
+file under results/, or the paragraph directly above the table does; other tables are not checked. In a sentence that
+links such a file, figures are the numbers with a decimal point, a per cent sign, or a unit of time or memory. Whole
+numbers are counts there (36 patches), and lengths and areas describe ground (0.8 m): they are not checked. A sentence
+ends at the next full stop.
+
+A number is in a file if one of the file's values rounds to it, to the digits shown; "12 %" is 0.12 there. Every cell of
+a CSV file counts. If it has a column `draw`, means over draws count as well. Digits in words, inline code and names of
+files (B10, metrics_at0.4) are ignored.
 """
 
 import ast
@@ -19,12 +24,14 @@ import pytest
 
 import records
 import script
-from tests.conftest import ROOT
+from tests.running import ROOT
 
-PLACES = ("*.md", "docs/*.md", "data/README.md", "results/README.md", "results/*/*.md", "benchmarks/*.md")
-PAGES = sorted(path for place in PLACES for path in ROOT.glob(place))
+PATTERNS = ("*.md", "docs/*.md", "data/README.md", "results/README.md", "results/*/*.md", "benchmarks/*.md")
+PAGES = sorted(path for pattern in PATTERNS for path in ROOT.glob(pattern))
 LINK = re.compile(r"!?\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^()\s]+)\)")
 NUMBER = re.compile(r"(?<![\w.])([−-]?)((?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?)(?![\w.]*\w)( ?%)?")
+ON_GROUND = re.compile(r" (?:k?m²?|ha)(?!\w)")  # behind a number: a length or an area
+TIME_OR_MEMORY = re.compile(r" (?:ms|s|min|h|MB|GB)(?!\w)")
 PLACEHOLDER = re.compile(r"\b(?:DEMO|TEST)_[A-Z]+\b|PROCESSOR TABLE|TODO|@@@")
 INLINE = re.compile(r"`((?:[^`\n]|\n(?!\n))+)`")  # it may not span paragraphs
 
@@ -61,18 +68,18 @@ def links(text):
 def resolves(target, page):
     if re.match(r"[a-z]+:", target):  # another site
         return True
-    place, _, anchor = target.partition("#")
-    path = page.parent / place if place else page
+    file, _, anchor = target.partition("#")
+    path = page.parent / file if file else page
     return path.exists() and (not anchor or anchor in anchors(path))
 
 
 def anchors(page):
     """Return the anchors that GitHub makes from the headings of a page."""
-    found = []
+    names = []
     for heading in re.findall(r"^#+ +(.+?) *$", text_and_code(page)[0], re.MULTILINE):
         anchor = re.sub(r"[^\w\- ]", "", LINK.sub(r"\1", heading).lower()).replace(" ", "-")
-        found.append(f"{anchor}-{found.count(anchor)}" if anchor in found else anchor)
-    return found
+        names.append(f"{anchor}-{names.count(anchor)}" if anchor in names else anchor)
+    return names
 
 
 # ---------------------------------------------------------------------- commands
@@ -128,8 +135,8 @@ def flags_of(path):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             with suppress(ValueError):  # no flag has a computed value
                 held[node.targets[0].id] = ast.literal_eval(node.value)
-    flags = {"--help"}
-    for name, (_, kind, _) in script.constants(held).items():
+    flags = {"--help", "--version"}
+    for name, (_, kind, *_) in script.constants(held).items():
         flag = name.lower().replace("_", "-")
         flags |= {f"--{flag}", f"--no-{flag}"} if kind is bool else {f"--{flag}"}
     return flags
@@ -141,13 +148,45 @@ def flags_of(path):
 def wrong_figures(page, root=ROOT):
     """Return (figure, names of files) for each figure of a page that is not in the linked files."""
     wrong = []
-    for row, sources in checked_rows(page, root):
+    for figures, sources in (*figures_of_rows(page, root), *figures_of_sentences(page, root)):
         values = [value for source in sources for value in values_of(source)]
-        cells = " | ".join(re.split(r"(?<!\\)\|", row.strip().strip("|"))[1:])
-        for sign, digits, percent in NUMBER.findall(INLINE.sub("", LINK.sub(" ", cells))):
-            if not any(stands(sign, digits, percent, value) for value in values):
-                wrong.append((sign + digits + percent, " ".join(source.name for source in sources)))
+        for figure in figures:
+            if not any(stands(*figure, value) for value in values):
+                wrong.append(("".join(figure), " ".join(source.name for source in sources)))
     return wrong
+
+
+def figures_of_rows(page, root):
+    """Yield (figures, files) of each row of a table with linked files under results/; see `stands` for a figure."""
+    for row, sources in checked_rows(page, root):
+        cells = " | ".join(re.split(r"(?<!\\)\|", row.strip().strip("|"))[1:])
+        yield NUMBER.findall(without_links(cells)), sources
+
+
+def figures_of_sentences(page, root):
+    """Yield (figures, files) of each sentence that links files under results/."""
+    for sentence in sentences(page):
+        if sources := files_named(sentence, page, root):
+            text = without_links(sentence)
+            yield [number.groups("") for number in NUMBER.finditer(text) if is_figure(number, text)], sources
+
+
+def is_figure(number, text):
+    """Return whether a number in a sentence (a match of NUMBER) is a figure, and no count or size on the ground."""
+    measured = "." in number[2] or number[3] or TIME_OR_MEMORY.match(text, number.end())
+    return measured and not ON_GROUND.match(text, number.end())
+
+
+def without_links(text):
+    """Return a text without its links and inline code."""
+    return INLINE.sub("", LINK.sub(" ", text))
+
+
+def sentences(page):
+    """Yield the sentences of a page, of its paragraphs and list items, outside of tables, headings and code."""
+    text = re.sub(r"^[|#].*", "", text_and_code(page)[0], flags=re.MULTILINE)
+    for paragraph in re.split(r"\n\s*\n|\n(?=\s*(?:-|\d+\.) )", text):
+        yield from re.split(r"(?<=\.)\s+", paragraph)
 
 
 def checked_rows(page, root):
@@ -179,12 +218,12 @@ def values_of(path):
         return list(numbers(json.loads(path.read_text())))
     with open(path, newline="") as file:
         rows = list(csv.DictReader(file))
-    found, draws = [number for row in rows for number in numbers(list(row.values()))], defaultdict(list)
+    values, draws = [number for row in rows for number in numbers(list(row.values()))], defaultdict(list)
     for row in rows:
         if "draw" in row:
             at = list(row).index("draw")
             draws[tuple(row.values())[:at]].append([float(value or "nan") for value in tuple(row.values())[at:]])
-    return found + [mean(column) for group in draws.values() for column in zip(*group, strict=True)]
+    return values + [mean(column) for group in draws.values() for column in zip(*group, strict=True)]
 
 
 def numbers(record):
@@ -224,7 +263,7 @@ def test_every_flag_is_one_of_its_script(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_figures_stand_in_the_files_that_tables_name(page):
+def test_figures_stand_in_the_files_that_pages_link(page):
     assert not wrong_figures(page)
 
 
@@ -241,10 +280,10 @@ def test_the_readme_fits_one_screen_before_its_first_table():
 def test_flags_are_those_of_help():
     import train
 
-    found = flags_of(ROOT / "train.py")
-    assert {"--epochs", "--resume", "--no-resume", "--help"} <= found
+    flags = flags_of(ROOT / "train.py")
+    assert {"--epochs", "--resume", "--no-resume", "--help", "--version"} <= flags
     named = {"--" + name.lower().replace("_", "-") for name in script.constants(vars(train))}
-    assert {flag for flag in found if not flag.startswith("--no-")} == named | {"--help"}
+    assert {flag for flag in flags if not flag.startswith("--no-")} == named | {"--help", "--version"}
     assert "--networks" in flags_of(ROOT / "benchmarks" / "training_speed.py")
     assert not flags_of(ROOT / "losses.py")
 
@@ -272,6 +311,12 @@ two lines:
 | name | Dice |
 |---|---|
 | x | 0.25, 0.5 and 0.77 |
+
+Dice is 0.725 and not 0.8 ([a](results/a.json)), on 36 patches of 0.8 m, 73 % of them at `x = 0.9`. It was 0.6 before.
+
+- It takes 1234 s and
+  1.5 ms in 2026 ([a](results/a.json)).
+- It takes 5 s.
 """
 SCRIPT = """import script
 
@@ -311,7 +356,9 @@ def test_an_unknown_flag_is_found(page):
 
 
 def test_a_wrong_figure_is_found(page):
-    assert wrong_figures(page, page.parent) == [("0.724", "a.json"), ("74 %", "a.json"), ("0.77", "s.csv")]
+    in_tables = [("0.724", "a.json"), ("74 %", "a.json"), ("0.77", "s.csv")]
+    in_sentences = [("0.8", "a.json"), ("1.5", "a.json")]
+    assert wrong_figures(page, page.parent) == in_tables + in_sentences
 
 
 @pytest.mark.parametrize(("shown", "value"), [("0.725", 0.7245), ("0.724", 0.7245), ("3,013,713", 3013713), ("2.0", 2)])

@@ -11,23 +11,24 @@ import pytest
 from matplotlib.image import imread
 from sklearn.metrics import f1_score, jaccard_score
 
-from tests.conftest import SMALL, assert_user_error, layout_folder, record, rows, run_script, write_patches
+from tests.patch_files import layout_folder, write_patches
+from tests.running import SMALL, assert_user_error, record, rows, run_script
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
     """Make a folder with 60 patches and run all stages on it, as the run `small`."""
-    place = tmp_path_factory.mktemp("workplace")
-    write_patches(place / "data" / "images", place / "data" / "masks", range(1, 61))
-    result = run_script("train.py", "--run", "small", "--epochs", 8, *SMALL, cwd=place)
+    workdir = tmp_path_factory.mktemp("workplace")
+    write_patches(workdir / "data" / "images", workdir / "data" / "masks", range(1, 61))
+    result = run_script("train.py", "--run", "small", "--epochs", 8, *SMALL, cwd=workdir)
     assert result.returncode == 0, result.stderr
     for stage in ("optimize_threshold.py", "evaluate.py", "visualize.py"):
-        result = run_script(stage, "--run", "small", cwd=place)
+        result = run_script(stage, "--run", "small", cwd=workdir)
         assert result.returncode == 0, result.stderr
-    folder = place / "results" / "small"  # other tests add to it
+    folder = workdir / "results" / "small"  # other tests add to it
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    (place / "listing.txt").write_text("\n".join(files))
-    return place
+    (workdir / "listing.txt").write_text("\n".join(files))
+    return workdir
 
 
 def test_a_run_holds_its_whole_record(workplace):
@@ -72,12 +73,12 @@ def test_scores_agree_with_scikit_learn(workplace):
 
 
 def test_threshold_is_the_best_of_its_curve_and_is_what_evaluate_applies(workplace):
-    chosen = record(workplace, "threshold.json")
+    threshold_record = record(workplace, "threshold.json")
     curve = rows(workplace / "results/small/threshold_curve.csv")
     assert len(curve) == 1001
-    assert chosen["dice"] == pytest.approx(max(float(row["dice"]) for row in curve))
-    assert chosen["split"] == "validation"
-    assert record(workplace, "metrics.json")["threshold"] == chosen["threshold"]
+    assert threshold_record["dice"] == pytest.approx(max(float(row["dice"]) for row in curve))
+    assert threshold_record["split"] == "validation"
+    assert record(workplace, "metrics.json")["threshold"] == threshold_record["threshold"]
 
 
 @pytest.mark.parametrize(

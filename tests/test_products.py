@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import rasterio
 
-from bands import BANDS_L4S, SCALE_L4S, value_unit
+from bands import BANDS_L4S, BANDS_RGB, SCALE_L4S, value_unit
 from scenes import scaling
 from scenes.products import recognition
 from scenes.source import SceneSource
 from script import UserError
 from tests.product_files import SIDE, band_file, digital_number, make_item, make_landsat, make_safe
-from tests.test_scene import RGB, open_scene
+from tests.rasters import open_scene, write_raster
 
 TWELVE = BANDS_L4S[:12]
 
@@ -29,8 +29,8 @@ def copy(level_2a, tmp_path):
     return shutil.copytree(level_2a, tmp_path / level_2a.name)
 
 
-def zipped(place):
-    return shutil.make_archive(str(place.with_suffix("")), "zip", place.parent, place.name)
+def zipped(folder):
+    return shutil.make_archive(str(folder.with_suffix("")), "zip", folder.parent, folder.name)
 
 
 # ---------------------------------------------------------------------- Sentinel-2
@@ -39,9 +39,9 @@ def zipped(place):
 @pytest.mark.parametrize("level", ["1C", "2A"])
 @pytest.mark.parametrize(("baseline", "offset"), [("02.04", None), ("03.01", None), ("04.00", -1000), ("05.11", -900)])
 def test_reflectance_is_as_the_metadata_say(tmp_path, level, baseline, offset):
-    place = make_safe(tmp_path, level, baseline, offset, quantification=20000)
+    safe = make_safe(tmp_path, level, baseline, offset, quantification=20000)
     bands = TWELVE if level == "1C" else tuple(band for band in TWELVE if band != "B10")
-    with open_scene([place], bands) as scene:
+    with open_scene([safe], bands) as scene:
         assert scene.grid.shape == (SIDE, SIDE) and scene.grid.transform.a == 10
         values, valid = scene.read(0, 20)
     expected = [(digital_number(band) + (offset or 0)) / 20000 * 10000 for band in bands]
@@ -55,7 +55,7 @@ def test_the_forms_of_one_product_read_alike(level_2a, tmp_path):
     for path in (level_2a, level_2a / "MTD_MSIL2A.xml", level_2a / "manifest.safe", inside, archive):
         product = recognition.open_product([path])
         assert product.name == level_2a.name[:-5] and product.surface and product.time.startswith("2023-07-01T10:15")
-        with open_scene([path], RGB) as scene:
+        with open_scene([path], BANDS_RGB) as scene:
             values, _ = scene.read(100, 101, 5, 6)
         assert values.ravel().tolist() == [digital_number(band) - 1000 for band in ("B4", "B3", "B2")]
     renamed = shutil.copytree(level_2a, tmp_path / "storm")
@@ -65,9 +65,9 @@ def test_the_forms_of_one_product_read_alike(level_2a, tmp_path):
 def test_bands_of_20_and_60_metres_lie_where_gdal_warps_them(copy):
     path = band_file(copy, "B11", 20)
     with rasterio.open(path) as file:
-        form, values = file.profile, file.read(1)
+        profile, values = file.profile, file.read(1)
     values = np.random.default_rng(0).integers(1200, 4000, values.shape).astype(np.uint16)
-    with rasterio.open(path, "w", **form | {"quality": 100, "reversible": "YES"}) as file:
+    with rasterio.open(path, "w", **profile | {"quality": 100, "reversible": "YES"}) as file:
         file.write(values, 1)
     with open_scene([copy], ("B4", "B11")) as scene, rasterio.open(path) as file:
         read = scene.read(40, 80)[0][1]
@@ -84,7 +84,7 @@ def test_bands_of_20_and_60_metres_lie_where_gdal_warps_them(copy):
 
 
 def test_an_offset_that_is_given_replaces_that_of_the_metadata(level_2a):
-    with open_scene([level_2a], RGB, offset=0.0) as scene:
+    with open_scene([level_2a], BANDS_RGB, offset=0.0) as scene:
         assert scene.read(100, 101, 5, 6)[0].ravel().tolist() == [digital_number(band) for band in ("B4", "B3", "B2")]
 
 
@@ -109,7 +109,7 @@ def test_level_2_has_no_cirrus_band(level_2a):
 
 def test_damaged_products_are_refused_in_one_line(copy, tmp_path):
     def refused(path=copy):
-        with pytest.raises(UserError) as caught, open_scene([path], RGB):
+        with pytest.raises(UserError) as caught, open_scene([path], BANDS_RGB):
             pass
         return str(caught.value)
 
@@ -165,9 +165,9 @@ def test_classes_cut_short_and_damage_in_a_zip_are_found_before_the_work(copy):
 @pytest.mark.slow
 def test_a_product_is_mapped_by_workers(call, tmp_path, level_2a):
     pytest.importorskip("distributed")
-    call(level_2a, SCALING="none", OUT_DIR="here")
+    call(level_2a, SCALING="none", OUT_DIR="local")
     call(level_2a, SCALING="none", SCHEDULER="local:1")
-    for path in (tmp_path / "here").iterdir():
+    for path in (tmp_path / "local").iterdir():
         assert path.read_bytes() == (tmp_path / "maps" / path.name).read_bytes(), path.name
 
 
@@ -175,7 +175,7 @@ def test_a_product_is_mapped_by_workers(call, tmp_path, level_2a):
 
 
 @pytest.mark.parametrize(
-    ("given", "offset"),
+    ("properties", "offset"),
     [
         ({"earthsearch:boa_offset_applied": True, "s2:processing_baseline": "05.09"}, 0),
         ({"earthsearch:boa_offset_applied": False, "s2:processing_baseline": "05.09"}, -1000),
@@ -184,22 +184,22 @@ def test_a_product_is_mapped_by_workers(call, tmp_path, level_2a):
         ({"raster": None, "s2:processing_baseline": "02.14", "keys": ("B04", "B03", "B02")}, 0),
     ],
 )
-def test_stac_items_say_what_their_values_mean(tmp_path, given, offset):
-    with open_scene([make_item(tmp_path, **given)], RGB) as scene:
+def test_stac_items_say_what_their_values_mean(tmp_path, properties, offset):
+    with open_scene([make_item(tmp_path, **properties)], BANDS_RGB) as scene:
         values, _ = scene.read(0, 1, 0, 1)
     assert values.ravel() == pytest.approx([digital_number(band) + offset for band in ("B4", "B3", "B2")])
 
 
 def test_what_is_no_item_of_sentinel_2_is_refused(tmp_path):
     path = tmp_path / "a.json"
-    for text, told in (
+    for text, message in (
         ("{", "cannot be read as JSON"),
         ('{"type": "FeatureCollection", "features": []}', "a FeatureCollection: give one item of it"),
         ('{"type": "Feature", "collection": "landsat-c2-l2", "assets": {"red": {}}}', "'landsat-c2-l2' is not read"),
         ('{"type": "Feature", "collection": "sentinel-2-l2a", "assets": {"visual": {}}}', "has no asset of a band"),
     ):
         path.write_text(text)
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             recognition.open_product([path])
     odd = {"type": "Feature", "collection": "sentinel-2-l2a", "properties": None}
     path.write_text(json.dumps(odd | {"assets": {"red": None, "B03": {"roles": None, "href": "a"}}}))
@@ -209,10 +209,10 @@ def test_what_is_no_item_of_sentinel_2_is_refused(tmp_path):
         recognition.open_product([make_item(tmp_path, raster=None)])
 
 
-@pytest.mark.parametrize("form", ["json", "txt"])
-def test_landsat_is_read_by_the_roles_of_its_bands(tmp_path, form):
-    for path in (make_landsat(tmp_path, form=form), tmp_path):
-        with open_scene([path], (*RGB, "B8", "B11", "B12")) as scene:
+@pytest.mark.parametrize("suffix", ["json", "txt"])
+def test_landsat_is_read_by_the_roles_of_its_bands(tmp_path, suffix):
+    for path in (make_landsat(tmp_path, suffix=suffix), tmp_path):
+        with open_scene([path], (*BANDS_RGB, "B8", "B11", "B12")) as scene:
             values, _ = scene.read(0, 1, 0, 1)
         expected = [(2.75e-5 * (10000 + number) - 0.2) * 10000 for number in (4, 3, 2, 5, 6, 7)]
         assert values.ravel() == pytest.approx(expected, rel=1e-5)
@@ -230,7 +230,7 @@ def test_landsat_of_level_1_is_corrected_for_the_sun(tmp_path):
 def test_other_landsats_are_refused(tmp_path):
     path = make_landsat(tmp_path)
     path.write_text(path.read_text().replace("LANDSAT_9", "LANDSAT_7"))
-    with pytest.raises(UserError, match="of LANDSAT_7; read are Landsat 8 and 9 of Collection 2"):
+    with pytest.raises(UserError, match="of LANDSAT_7; only Landsat 8 and 9 of Collection 2 can be read"):
         recognition.open_product([path])
     shutil.copy(path, tmp_path / "LC08_MTL.json")
     with pytest.raises(UserError, match="holds 2 Landsat scenes: give one of them by its MTL file"):
@@ -256,26 +256,47 @@ def test_the_unit_of_training_values_is_known():
     mean = np.full(14, 0.95)
     assert value_unit(BANDS_L4S, "float64", mean) == "l4s"
     assert value_unit(BANDS_L4S, "float64", mean * 1000) == ""
-    assert value_unit(RGB, "uint8", [55, 55, 53]) == "display"
+    assert value_unit(BANDS_RGB, "uint8", [55, 55, 53]) == "display"
     assert value_unit(("band1", "band2"), "float32", [1, 1]) == ""
 
 
 def test_a_product_is_scaled_to_what_the_run_learnt_from(level_2a):
-    with open_scene([level_2a], RGB) as scene:
+    with open_scene([level_2a], BANDS_RGB) as scene:
         for unit, factor in (("l4s", 1), ("display", 58)):
-            assert scaling.choose_scaling(unit, scene.source, "uint16") == "l4s"
-            source = scaling.scaled(scene.source, "l4s", RGB, None, unit)
+            assert scaling.choose_scaling(unit, scene.source, "uint16", None) == "l4s"
+            source = scaling.scaled(scene.source, "l4s", BANDS_RGB, None, unit)
             assert source.gain == pytest.approx([factor / SCALE_L4S[i] for i in (3, 2, 1)])
             assert source.clip == (unit == "display")
-        assert scaling.choose_scaling("", scene.source, "uint16") == "none"
+        assert scaling.choose_scaling("", scene.source, "uint16", None) == "none"
 
 
 def test_scaling_of_rasters_without_metadata():
-    plain = SceneSource(("a.tif",), ((0, 1),), (0,), 0, "", (), None, (1.0,), (0.0,), (1.0,), (0.0,))
-    chosen = {
-        (unit, dtype): scaling.choose_scaling(unit, plain, dtype)
+    plain = SceneSource(("a.tif",), ((0, 1),), (0,), 0, "", (), None, (1.0,), (0.0,))
+    scalings = {
+        (unit, dtype): scaling.choose_scaling(unit, plain, dtype, None)
         for unit in ("l4s", "display", "")
         for dtype in ("uint8", "uint16", "float32")
     }
-    assert chosen["l4s", "uint16"] == "l4s" and chosen["display", "uint16"] == "stretch"
-    assert {value for (unit, dtype), value in chosen.items() if dtype != "uint16" or not unit} == {"none"}
+    assert scalings["l4s", "uint16"] == "l4s" and scalings["display", "uint16"] == "stretch"
+    assert {value for (unit, dtype), value in scalings.items() if dtype != "uint16" or not unit} == {"none"}
+
+
+@pytest.mark.parametrize(
+    ("names", "values", "expected"),
+    [
+        (("B4", "B3", "B2"), (300, 3000), "l4s"),
+        (("B04", "B03", "Sentinel-2 B02"), (300, 3000), "l4s"),
+        (("B4", "B3", "B2"), (300, 14000), "l4s"),  # with clouds
+        (("red", "green", "blue"), (300, 3000), "stretch"),  # of any sensor
+        (("", "", ""), (300, 3000), "stretch"),
+        (("SR_B4", "SR_B3", "SR_B2"), (7400, 16000), "stretch"),  # of Landsat
+        (("B4", "B3", "B2"), (0, 255), "stretch"),  # 8 bits in a larger type
+        (("B3", "B2", "B1"), (300, 3000), "stretch"),  # of a sensor that numbers its bands from blue
+    ],
+)
+def test_bands_named_as_those_of_sentinel2_are_reflectance_if_they_are_of_its_range(tmp_path, names, values, expected):
+    bands = np.random.default_rng(0).integers(*values, (3, 64, 64)).astype(np.uint16)
+    write_raster(tmp_path / "scene.tif", bands, descriptions=names)
+    with open_scene([tmp_path / "scene.tif"], BANDS_RGB) as scene:
+        pixels, _ = scene.sample()
+        assert scaling.choose_scaling("display", scene.source, "uint16", pixels) == expected

@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import time
 
 import h5py
 import keras
@@ -12,7 +11,8 @@ import pytest
 
 import dataset
 from losses import BCEDice
-from tests.conftest import SMALL, Script, assert_user_error, layout_folder, record, run_script, write_patches
+from tests.patch_files import layout_folder, write_patches
+from tests.running import SMALL, Script, assert_user_error, record, run_script, stop_after
 from training.callbacks import RunRecorder
 from training.feed import PatchFeed
 from training.keras_metrics import PooledDice
@@ -22,7 +22,7 @@ FLAGS = ("--augment", "dihedral", *SMALL)
 
 
 @pytest.fixture
-def place(tmp_path):
+def workdir(tmp_path):
     """Make a folder with 60 patches."""
     write_patches(tmp_path / "data" / "images", tmp_path / "data" / "masks", range(1, 61))
     return tmp_path
@@ -30,50 +30,40 @@ def place(tmp_path):
 
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
-    """Interrupt a run `stopped` with Ctrl-C in its third epoch of 200; return (place, result)."""
-    place = tmp_path_factory.mktemp("interrupted")
-    write_patches(place / "data" / "images", place / "data" / "masks", range(1, 61))
-    script = Script("train.py", "--run", "stopped", "--epochs", 200, *FLAGS, cwd=place)
-    return place, stop_after(script, place / "results" / "stopped" / "history.csv", 2, signal.SIGINT)
+    """Interrupt a run `stopped` with Ctrl-C in its third epoch of 200; return (workdir, result)."""
+    workdir = tmp_path_factory.mktemp("interrupted")
+    write_patches(workdir / "data" / "images", workdir / "data" / "masks", range(1, 61))
+    script = Script("train.py", "--run", "stopped", "--epochs", 200, *FLAGS, cwd=workdir)
+    return workdir, stop_after(script, workdir / "results" / "stopped" / "history.csv", 2, signal.SIGINT)
 
 
 @pytest.fixture
 def stopped(interrupted, tmp_path):
     """Copy the folder with the interrupted run."""
-    return shutil.copytree(interrupted[0], tmp_path / "place")
-
-
-def stop_after(script, history, epochs, number):
-    """Send a signal to a script when `history` has this many epochs; return its result."""
-    deadline = time.monotonic() + 120
-    while not (history.exists() and len(history.read_text().splitlines()) > epochs):
-        assert script.running() and time.monotonic() < deadline, script.result().stderr
-        time.sleep(0.01)
-    script.send_signal(number)
-    return script.result()
+    return shutil.copytree(interrupted[0], tmp_path / "workdir")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bfloat16", ["0", "1"])
-def test_kill_9_and_resume_give_the_history_of_an_uninterrupted_run(place, monkeypatch, bfloat16):
+def test_kill_9_and_resume_give_the_history_of_an_uninterrupted_run(workdir, monkeypatch, bfloat16):
     monkeypatch.setenv("LANDSLIDE_BFLOAT16", bfloat16)
-    results = place / "results"
-    result = run_script("train.py", "--run", "whole", "--epochs", 6, *FLAGS, cwd=place)
+    results = workdir / "results"
+    result = run_script("train.py", "--run", "whole", "--epochs", 6, *FLAGS, cwd=workdir)
     assert result.returncode == 0, result.stderr
     for epochs, flags in ((1, ("--epochs", 6, *FLAGS)), (4, ("--resume",))):  # killed at any step of the next epoch
-        script = Script("train.py", "--run", "killed", *flags, cwd=place)
+        script = Script("train.py", "--run", "killed", *flags, cwd=workdir)
         result = stop_after(script, results / "killed" / "history.csv", epochs, signal.SIGKILL)
         assert result.returncode == -signal.SIGKILL
-    result = run_script("train.py", "--run", "killed", "--resume", cwd=place)
+    result = run_script("train.py", "--run", "killed", "--resume", cwd=workdir)
     assert result.returncode == 0, result.stderr
     assert "resuming with EPOCHS = 6" in result.stdout
     histories = [(results / run / "history.csv").read_text() for run in ("whole", "killed")]
     assert histories[0] == histories[1]
     assert not (results / "killed" / "last.weights.h5").exists()
-    with h5py.File(place / "data/images/image_1.h5") as file:
+    with h5py.File(workdir / "data/images/image_1.h5") as file:
         assert file["img"].shape == (32, 32, 14)
     before = (results / "killed" / "history.csv").read_text()
-    result = run_script("train.py", "--run", "killed", "--resume", cwd=place)
+    result = run_script("train.py", "--run", "killed", "--resume", cwd=workdir)
     assert result.returncode == 0, result.stderr
     assert "is finished" in result.stdout
     assert (results / "killed" / "history.csv").read_text() == before
@@ -99,20 +89,6 @@ def test_a_threshold_of_the_unfinished_model_goes_when_training_goes_on(stopped)
     result = run_script("train.py", "--run", "stopped", "--resume", cwd=stopped)
     assert result.returncode == 0, result.stderr
     assert not (folder / "threshold.json").exists()
-
-
-@pytest.mark.slow
-def test_constants_of_earlier_versions_are_known_under_their_new_names(stopped):
-    path = stopped / "results" / "stopped" / "config.json"
-    config = record(stopped, "config.json", "stopped")
-    constants = config["constants"]
-    constants["SCALES"], constants["EPOCHS"] = constants.pop("MULTI_SCALE_LOGITS"), 3
-    path.write_text(json.dumps(config | {"constants": constants | {"RESIZE": False, "LOSS": "bce_dice"}}))
-    result = run_script("train.py", "--run", "stopped", "--resume", cwd=stopped)
-    assert result.returncode == 0, result.stderr
-    path.write_text(json.dumps(config | {"constants": constants | {"LOSS": "focal_dice"}}))
-    result = run_script("train.py", "--run", "stopped", "--resume", cwd=stopped)
-    assert_user_error(result, "LOSS = focal_dice is no longer known: start again with --overwrite")
 
 
 def test_resume_follows_moved_data_but_no_other_change(stopped):

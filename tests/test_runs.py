@@ -1,6 +1,7 @@
 """Flags from constants, atomic writes, and the records of a run."""
 
 import csv
+import itertools
 import os
 import platform
 import signal
@@ -14,13 +15,15 @@ import records
 import runs
 import script
 from networks import keras_start
-from tests.conftest import ROOT
+from tests.running import ROOT
 
 SCRIPT = '''"""A script."""
 import script
 
+# ---------------------------------------------------------------------- how it learns
 EPOCHS = 60  # passes over the training split
 RATE = 1e-3  # per step, 5 % of it
+# ---------------------------------------------------------------------- the run
 NAME = "unet"  # of the run
 FORCE = False  # replace it
 BANDS = ()  # bands to use
@@ -29,6 +32,8 @@ LEVEL = None  # float: of the water
 KIND = "a"  # of it
 TABLE = {"a": 1}
 CHOICES = {"KIND": ("a", "b")}
+RANGES = {"EPOCHS": (1, None), "SIZES": (0, 9)}
+FORMER_NAMES = {"PASSES": "EPOCHS"}
 
 
 def main():
@@ -82,13 +87,47 @@ def test_a_constant_without_a_value_takes_any_number(example, number):
     assert "of the water (default: none)" in run(example, "--help").stdout
 
 
+def test_none_is_the_word_for_nothing(example):
+    example.write_text(SCRIPT.replace("print(EPOCHS", "print(repr(LEVEL), EPOCHS"))
+    assert run(example, "--level", "none").stdout.startswith("None ")
+    assert run(example, "--level", "2").stdout.startswith("2.0 ")
+
+
+def test_help_has_the_groups_and_ranges_of_the_constants(example):
+    text = run(example, "--help").stdout
+    assert text.index("how it learns:") < text.index("--epochs N") < text.index("the run:") < text.index("--name TEXT")
+    assert "split; at least 1 (default: 60)" in text and "; between 0 and 9 (default: 1 2)" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "--epochs is 0: it must be at least 1"),
+        (["--sizes", "3", "12"], "--sizes is 12: it must be between 0 and 9"),
+        (["--kind", "c"], "--kind: 'c' is none of a, b"),
+        (["--passes", "3"], "--passes is called --epochs now (see --help)"),
+        (["--passes=3"], "--passes is called --epochs now (see --help)"),
+        (["passes"], "unrecognized arguments: passes (see --help)"),  # no flag
+    ],
+)
+def test_constants_are_checked_before_the_work_begins(example, arguments, message):
+    result = run(example, *arguments)
+    assert (result.returncode, result.stdout, result.stderr) == (2, "", f"example.py: error: {message}\n")
+
+
+def test_version_states_revision_and_packages(example):
+    words = run(example, "--version").stdout
+    assert words.startswith(f"example.py: revision {script.revision()}, Python 3.") and "keras 3." in words
+
+
 def test_a_stray_number_is_no_value_of_a_word(example):
     assert "unrecognized arguments: -1e5" in run(example, "--name", "x", "-1e5").stderr
 
 
 def test_help_lists_every_constant_with_comment_and_default(example):
     text = run(example, "--help").stdout
-    for part in ("A script.", "--epochs N", "passes over the training split (default: 60)", "5 % of it", "--no-force"):
+    assert "passes over the training split; at least 1 (default: 60)" in text
+    for part in ("A script.", "--epochs N", "5 % of it", "--no-force"):
         assert part in text
     assert "of it; choices: a, b (default: a)" in text
     assert "table" not in text.lower() and "later" not in text.lower()
@@ -165,6 +204,62 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == -signal.SIGKILL
     assert (tmp_path / "history.csv").read_text() == "old"
+
+
+OLD = {"images/old.h5": "old", "a.csv": "old", "b.csv": "old", "mine.txt": "mine"}
+NEW = {"images/new.h5": "new", "a.csv": "new", "c.csv": "new", "mine.txt": "mine"}
+
+
+def replace_contents(folder):
+    with records.atomic_contents(folder, ("images", "*.csv")) as partial:
+        for name in ("images/new.h5", "a.csv", "c.csv"):
+            records.write_text(partial / name, "new")
+
+
+def texts(folder):
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def is_killed(steps, call, *arguments):
+    """Whether a call changes the disk in more than `steps` steps; then nothing happens after these, as after a kill."""
+
+    class Kill(BaseException):
+        pass
+
+    def counted(real):
+        def step(*arguments, **options):
+            nonlocal steps
+            steps -= 1
+            if steps < 0:
+                raise Kill
+            return real(*arguments, **options)
+
+        return step
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("mkdir", "rename", "replace", "rmdir", "unlink"):
+            patch.setattr(os, name, counted(getattr(os, name)))
+        try:
+            call(*arguments)
+        except Kill:
+            return True
+        return False
+
+
+@pytest.mark.parametrize("former", [OLD, {"mine.txt": "mine"}], ids=["replaced", "made"])
+def test_a_kill_at_any_step_leaves_the_contents_of_a_folder_old_or_new(tmp_path, former):
+    """And so does a second kill, while what the first one left is put right."""
+    for first, second in itertools.product(range(40), (*range(12), 40)):
+        folder = tmp_path / f"{first}_{second}"
+        for name, text in former.items():
+            records.write_text(folder / name, text)
+        was_killed = is_killed(first, replace_contents, folder)
+        is_killed(second, records.restore_contents, folder, ("images", "*.csv"))
+        records.restore_contents(folder, ("images", "*.csv"))
+        left = texts(folder)
+        assert left in (former, NEW) and (left == NEW or was_killed), (first, second)
+        assert not list(folder.glob(".*"))
+    assert not was_killed and left == NEW
 
 
 def test_missing_and_damaged_records_name_the_stage(tmp_path):
@@ -252,7 +347,10 @@ def test_memory_that_is_freed_is_not_faulted_in_again():
 def test_a_run_that_comes_with_the_project_is_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert runs.open_run("results", "rgb").folder == ROOT / "results" / "rgb"
-    with pytest.raises(script.UserError, match="results/none/config.json is missing"):
+    with pytest.raises(
+        script.UserError,
+        match="holds no run: choose another RUN .rgb .comes with",
+    ):
         runs.open_run("results", "none")
 
 
@@ -266,3 +364,10 @@ def test_a_run_that_comes_with_the_project_is_found_from_any_folder(tmp_path, mo
 )
 def test_messages_name_flags(text, shown):
     assert script.with_flags(text, ("EPOCHS", "SEED", "SPLIT_SEED", "DEM")) == shown
+
+
+def test_a_run_of_an_earlier_version_is_refused(tmp_path):
+    for number, constants in enumerate(({"BACKGROUND_DIRS": []}, {"ENCODER": "none"})):
+        records.write_json(tmp_path / f"old{number}" / "config.json", {"constants": constants})
+        with pytest.raises(script.UserError, match=f"run old{number} was made by an earlier version"):
+            runs.Run(tmp_path / f"old{number}")

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 import dataset
 from bands import SCALE_L4S
 from synthetic import landscape, patches, terrain
-from tests.conftest import assert_user_error, run_script
+from tests.running import assert_user_error, run_script
 
 # Means and standard deviations of the released training images, in the order of the bands, measured on the real set.
 REAL_MEAN = [
@@ -35,10 +35,10 @@ REAL_STD = [0.141, 0.221, 0.318, 0.572, 0.460, 0.447, 0.465, 0.495, 0.513, 0.684
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
     """Write 80 patches, 20 of each region, with make_sample_data.py."""
-    place = tmp_path_factory.mktemp("sample")
-    result = run_script("make_sample_data.py", "--patches", 80, cwd=place)
+    workdir = tmp_path_factory.mktemp("sample")
+    result = run_script("make_sample_data.py", "--patches", 80, cwd=workdir)
     assert result.returncode == 0, result.stderr
-    return place / "data" / "sample"
+    return workdir / "data" / "sample"
 
 
 @pytest.fixture(scope="module")

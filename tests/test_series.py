@@ -10,51 +10,9 @@ from bands import BANDS_SEN12, date_groups, dated_names, true_colour
 from networks.model_files import fused, load_model, save_model
 from patches import reading, series
 from script import UserError
-from tests.conftest import SMALL, assert_user_error, record, rows, run_script
+from tests.running import SMALL, assert_user_error, record, rows, run_script
+from tests.series_files import SIZE, write_published
 from unet import build_unet
-
-DATES, SIZE = 6, 32
-
-
-def write_published(path, number, event=(2, 3), cloudy=(), size=SIZE, drop=(), order="xy"):
-    """Write a file in the format of Sen12Landslides: a landslide becomes bright after the event, rows along y.
-
-    cloudy: dates with clouds. event: positions of the dates before and after it, or None.
-    """
-    rng = np.random.default_rng(number)
-    mask = np.zeros((size, size), np.uint8)  # y, x
-    top, left = rng.integers(2, size // 2, 2)
-    mask[top : top + size // 3, left : left + size // 4] = event is not None
-    field = np.zeros((size, size), bool)  # equally bright, but on every date
-    field[size - 6 :, : size // 2] = True
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with netCDF4.Dataset(path, "w") as file:
-        for name, length in (("time", DATES), ("x", size), ("y", size)):
-            file.createDimension(name, length)
-            file.createVariable(name, "f8" if name != "time" else "i8", (name,))[:] = np.arange(length)
-        file["time"].units = "days since 2022-10-05 00:00:00"
-        for name in (*BANDS_SEN12, "SCL", "DEM", "MASK"):
-            if name in drop:
-                continue
-            values = rng.normal(1000, 50, (DATES, size, size))
-            values[:, field] += 1500
-            if event:
-                values[event[1] :, mask > 0] += 1500
-            if name == "SCL":
-                values[:] = 4
-                values[list(cloudy)] = 9
-            elif name == "DEM":
-                values[:] = 100 + 10 * np.arange(size)  # rises by 10 m every 10 m along x
-            elif name == "MASK":
-                values[:] = mask
-            kind = "u1" if name == "MASK" else "i2"
-            values = values.transpose(0, 2, 1) if order == "xy" else values
-            file.createVariable(name, kind, ("time", *order), zlib=True)[:] = values
-        file.createVariable("spatial_ref", "i8", ())
-        file.setncatts({"annotated": str(event is not None), "satellite": "s2", "crs": "EPSG:32632"})
-        if event:
-            file.setncatts({"event_date": "2023-05-16", "pre_post_dates": str({"pre": event[0], "post": event[1]})})
-    return mask
 
 
 @pytest.mark.parametrize("order", ["xy", "yx"])
@@ -75,7 +33,7 @@ def test_published_files_are_read_with_rows_along_y(tmp_path, order):
 
 
 @pytest.mark.parametrize(
-    ("dates", "clouds", "event", "chosen"),
+    ("dates", "clouds", "event", "expected"),
     [
         (2, [0, 0, 0, 0, 0, 0], (2, 3), [2, 3]),  # around the event
         (2, [0.1, 0, 0.9, 0.9, 0.5, 0], (2, 3), [1, 5]),  # the clearest on each side
@@ -86,12 +44,12 @@ def test_published_files_are_read_with_rows_along_y(tmp_path, order):
         (2, [0] * 6, (4, 9), [2, 3]),  # the event is after the last date
     ],
 )
-def test_dates_are_chosen_by_event_and_clouds(dates, clouds, event, chosen):
-    assert series.choose_dates(np.array(clouds), event, dates) == chosen
+def test_dates_are_chosen_by_event_and_clouds(dates, clouds, event, expected):
+    assert series.choose_dates(np.array(clouds), event, dates) == expected
 
 
 @pytest.mark.parametrize(
-    ("told", "event"),
+    ("text", "event"),
     [
         ("{'pre': 7, 'post': 8}", (7, 8)),
         ("[{'pre': 3, 'post': 4}, {'pre': 9, 'post': 10}]", (3, 10)),
@@ -100,9 +58,9 @@ def test_dates_are_chosen_by_event_and_clouds(dates, clouds, event, chosen):
         ("not python", None),
     ],
 )
-def test_the_event_is_read_as_it_is_told(told, event):
-    assert series.event_dates({"pre_post_dates": told}) == event
-    assert series.event_dates({"pre_post_dates": np.bytes_(told)}) == event
+def test_the_event_is_read_as_it_is_told(text, event):
+    assert series.event_dates({"pre_post_dates": text}) == event
+    assert series.event_dates({"pre_post_dates": np.bytes_(text)}) == event
     assert series.event_dates({}) is None
 
 
@@ -218,7 +176,7 @@ def test_a_series_goes_through_the_stages(tmp_path, fusion):
 def test_a_fusion_that_does_not_fit_is_refused(tmp_path, flat):
     assert_user_error(
         run_script("train.py", "--fusion", "difference", cwd=flat.parent),
-        "--fusion difference needs the unet and series of two dates; here --model is unet and the number of dates is 0",
+        "--fusion difference needs the unet and series of two dates; --model is unet and the number of dates is 0",
     )
     for number in range(1, 9):
         write_published(tmp_path / f"s/a_{number}.nc", number)

@@ -15,15 +15,15 @@ import pytest
 import bands
 import dataset
 import train
+from bands import BANDS_RGB
 from networks import builder, encoders, model_files
 from runs import Run
 from script import UserError
-from tests.conftest import ROOT, SMALL, Script, assert_user_error, record, rows, run_script, write_patches
-from tests.test_resume import stop_after
+from tests.patch_files import write_patches
+from tests.running import ROOT, SMALL, Script, assert_user_error, record, rows, run_script, stop_after
 from training import fine_tuning, optimizer
 from training.feed import PatchFeed
 
-RGB = ("red", "green", "blue")
 NETWORKS = {
     "stem 1": {"STEM": 1, "BASE_FILTERS": 6, "DEPTH": 2},
     "stem 2": {"STEM": 2, "BASE_FILTERS": 6, "DEPTH": 2, "CONV_BLOCK": "se", "MULTI_SCALE_LOGITS": True},
@@ -39,7 +39,7 @@ FIRST = ("--epochs", 1, "--augment", "dihedral", *SMALL)
 # ---------------------------------------------------------------------- weights
 
 
-def write_run(place, constants, names=RGB, model=True):
+def write_source(workdir, constants, names=BANDS_RGB, model=True):
     """Write a finished run `source` of a network with random weights; return the constants to start from it."""
     rng = np.random.default_rng(0)
     constants = train.constants() | constants
@@ -50,8 +50,8 @@ def write_run(place, constants, names=RGB, model=True):
         "input_shape": (32, 32, len(names)),
     }
     config |= {"band_mean": [50.0 + 10 * i for i in range(len(names))], "band_variance": [900.0] * len(names)}
-    config |= {"values": "display", "finished": "then", "data_digest": "there"}
-    folder = place / "results" / "source"
+    config |= {"values": "display", "finished": "then", "data_digest": "old"}
+    folder = workdir / "results" / "source"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "split.csv").write_text("image,split,content\nimage_1.h5,train,abc\n")
@@ -60,13 +60,13 @@ def write_run(place, constants, names=RGB, model=True):
         for layer in model_files.all_layers(network):
             layer.set_weights([w * rng.uniform(0.8, 1.2, w.shape) for w in layer.get_weights()])
         model_files.save_model(network, folder / "model.keras")
-    return constants | {"RESULTS_DIR": str(place / "results"), "START_FROM": "source"}
+    return constants | {"RESULTS_DIR": str(workdir / "results"), "START_FROM": "source"}
 
 
 class Folder:
     """What fine_tuning.start_record reads of packing.Patches."""
 
-    data_dir, digest, names = "data/event", "here", ["image_1.h5", "image_2.h5"]
+    data_dir, digest, names = "data/event", "new", ["image_1.h5", "image_2.h5"]
     contents = np.array(["def", "ghi"])
 
     def __init__(self, names):
@@ -91,7 +91,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("not enlarged", 
 def test_a_network_with_a_new_band_predicts_what_its_start_predicts(tmp_path, monkeypatch, name, capsys):
     """The known bands have other names and places, and the patches are larger where the source can be made so."""
     monkeypatch.setattr(encoders, "fetched", lambda _, build, shape: build(shape, include_top=False, weights=None))
-    constants = write_run(tmp_path, NETWORKS[name])
+    constants = write_source(tmp_path, NETWORKS[name])
     size = 32 if name == "segformer" else 64
     model, start = begin(constants, ("B3", "dem", "B4", "B2"), size)
     printed = capsys.readouterr().out
@@ -109,7 +109,7 @@ def test_a_network_with_a_new_band_predicts_what_its_start_predicts(tmp_path, mo
 def test_a_network_of_two_dates_is_carried_over_with_the_same_bands_only(tmp_path, fusion):
     names = bands.dated_names(2)
     shape = {"FUSION": fusion, "STEM": 1, "BASE_FILTERS": 6, "DEPTH": 2}
-    constants = write_run(tmp_path, shape, names)
+    constants = write_source(tmp_path, shape, names)
     model, _ = begin(constants, names)
     images = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, len(names))).astype(np.float32)
     expected = np.asarray(model_files.load_model(tmp_path / "results/source")(images))
@@ -120,40 +120,41 @@ def test_a_network_of_two_dates_is_carried_over_with_the_same_bands_only(tmp_pat
 
 
 def test_bands_that_are_gone_are_dropped_and_unknown_ones_refused(tmp_path, capsys):
-    constants = write_run(tmp_path, NETWORKS["stem 2"])
+    constants = write_source(tmp_path, NETWORKS["stem 2"])
     model, _ = begin(constants, ("B4", "B3"), mean=[50.0, 60.0])
     printed = capsys.readouterr().out
     assert "red to B4, green to B3; dropped with their weights: blue" in printed and "warning" not in printed
     source = model_files.all_layers(model_files.load_model(tmp_path / "results/source"))
     kernels = {layer.name: layer.get_weights()[0] for layer in source if layer.weights}
     np.testing.assert_array_equal(model.get_layer("stem").get_weights()[0], kernels["stem"][:, :, :2])
-    begin(constants, RGB, mean=[0.9, 1.0, 1.1])
-    assert "warning: data/event lies far from what run source learnt from: blue is 1.1 " in capsys.readouterr().out
+    begin(constants, BANDS_RGB, mean=[0.9, 1.0, 1.1])
+    warning = "warning: the values in data/event differ much from those that run source was trained on: "
+    assert warning + "the mean of blue is 1.1 " in capsys.readouterr().out
     with pytest.raises(UserError, match="run source knows none of the bands slope dem: it takes red green blue"):
         begin(constants, ("slope", "dem"))
 
 
 def test_an_encoder_keeps_what_it_takes_for_colours(tmp_path):
     """Each colour has a scaling of its own in a layer without weights, so bands cannot change their part."""
-    constants = write_run(tmp_path, {"ENCODER": "efficientnet_lite0"}, ("B8", "B4", "B3"), model=False)
+    constants = write_source(tmp_path, {"ENCODER": "efficientnet_lite0"}, ("B8", "B4", "B3"), model=False)
     with pytest.raises(UserError, match="takes B8 B4 B3 as red, green and blue, and these BANDS give B4 B3 B2"):
         fine_tuning.check_bands([None, 2, 1, 0], ("B2", "B3", "B4", "B8"), Run(tmp_path / "results/source"), constants)
 
 
 @pytest.mark.parametrize(
-    ("names", "others", "places"),
+    ("names", "others", "positions"),
     [
-        (("band1", "band2", "band3", "band4"), RGB, [0, 1, 2, None]),
-        (("B2", "B3", "B4", "B8"), RGB, [2, 1, 0, None]),
-        (("B8", "B11", "B12"), RGB, [None, None, None]),
+        (("band1", "band2", "band3", "band4"), BANDS_RGB, [0, 1, 2, None]),
+        (("B2", "B3", "B4", "B8"), BANDS_RGB, [2, 1, 0, None]),
+        (("B8", "B11", "B12"), BANDS_RGB, [None, None, None]),
         (bands.dated_names(2), bands.BANDS_L4S[:4], [None] * 10 + [1, 2, 3] + [None] * 9),
         (bands.BANDS_L4S, bands.BANDS_L4S, list(range(14))),
         (("band1", "band4", "band5"), ("band4", "band5"), [None, 0, 1]),
-        (("band1", "band2"), RGB, [None, None]),
+        (("band1", "band2"), BANDS_RGB, [None, None]),
     ],
 )
-def test_bands_are_found_by_name(names, others, places):
-    assert bands.counterparts(names, others) == places
+def test_bands_are_found_by_name(names, others, positions):
+    assert bands.counterparts(names, others) == positions
 
 
 # ---------------------------------------------------------------------- learning
@@ -164,7 +165,7 @@ def test_a_frozen_encoder_keeps_its_weights_and_statistics(both_processors):
     """The model that is stored can learn again."""
     policy = "mixed_bfloat16" if both_processors == "1" else "float32"
     constants = train.constants() | {"ENCODER": "efficientnet_lite0", "FREEZE": "encoder", "LEARNING_RATE": 0.01}
-    config = {"bands": RGB, "input_shape": (32, 32, 3), "band_mean": [50.0] * 3, "band_variance": [900.0] * 3}
+    config = {"bands": BANDS_RGB, "input_shape": (32, 32, 3), "band_mean": [50.0] * 3, "band_variance": [900.0] * 3}
     keras.config.set_dtype_policy(policy)
     try:
         model = model_files.fused(builder.build_network(constants, config))
@@ -196,29 +197,29 @@ def test_a_small_split_is_passed_over_several_times(flat, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory):
+def workdir(tmp_path_factory):
     """Make 12 patches of three bands and a run `first` of them, and 12 others of four bands."""
-    place = tmp_path_factory.mktemp("place")
-    write_patches(place / "data/images", place / "data/masks", range(1, 13), bands=3)
-    write_patches(place / "event/images", place / "event/masks", range(21, 33), size=48, bands=4)
-    result = run_script("train.py", "--run", "first", *FIRST, "--depth", 3, cwd=place)
+    workdir = tmp_path_factory.mktemp("workdir")
+    write_patches(workdir / "data/images", workdir / "data/masks", range(1, 13), bands=3)
+    write_patches(workdir / "event/images", workdir / "event/masks", range(21, 33), size=48, bands=4)
+    result = run_script("train.py", "--run", "first", *FIRST, "--depth", 3, cwd=workdir)
     assert result.returncode == 0, result.stderr
-    return place
+    return workdir
 
 
 @pytest.fixture(scope="module")
-def event(place):
+def event(workdir):
     """The result of training the run `event` from `first`: its network, five epochs."""
-    return run_script("train.py", "--run", "event", *EVENT, cwd=place)
+    return run_script("train.py", "--run", "event", *EVENT, cwd=workdir)
 
 
-def test_a_run_records_what_it_started_from(place, event):
+def test_a_run_records_what_it_started_from(workdir, event):
     assert event.returncode == 0, event.stderr
     assert "starting from run first: BASE_FILTERS = 4, DEPTH = 3" in event.stdout
     assert (
         "bands carried over: red to band1, green to band2, blue to band3; new, with weights of 0: band4" in event.stdout
     )
-    first, config = record(place, "config.json", "first"), record(place, "config.json", "event")
+    first, config = record(workdir, "config.json", "first"), record(workdir, "config.json", "event")
     assert config["start"]["run"] == "first" and config["start"]["finished"] == first["finished"]
     assert config["start"]["data_digest"] == first["data_digest"]
     assert (
@@ -227,25 +228,25 @@ def test_a_run_records_what_it_started_from(place, event):
     assert config["constants"]["EPOCHS"] == config["kept_epoch"] == 5
     assert config["constants"]["LEARNING_RATE"] == train.FINE_TUNING["LEARNING_RATE"]
     assert config["constants"]["BASE_FILTERS"] == 4
-    assert float(rows(place / "results/event/history.csv")[0]["val_dice"]) > 0
-    models = (model_files.load_model(place / "results" / run, to_store=True) for run in ("first", "event"))
+    assert float(rows(workdir / "results/event/history.csv")[0]["val_dice"]) > 0
+    models = (model_files.load_model(workdir / "results" / run, to_store=True) for run in ("first", "event"))
     kept, now = (model.get_layer("down1_norm1") for model in models)
     np.testing.assert_array_equal(now.moving_mean, kept.moving_mean)
     for stage in ("optimize_threshold.py", "evaluate.py"):
-        result = run_script(stage, "--run", "event", cwd=place)
+        result = run_script(stage, "--run", "event", cwd=workdir)
         assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.slow
-def test_a_resumed_run_needs_its_start_no_more_after_an_epoch(place, event, tmp_path):
+def test_a_resumed_run_needs_its_start_no_more_after_an_epoch(workdir, event, tmp_path):
     """Killed in a later epoch, it ends with the history of a run that was not."""
-    copy = shutil.copytree(place, tmp_path / "place")
+    copy = shutil.copytree(workdir, tmp_path / "workdir")
     script = Script("train.py", "--run", "killed", *EVENT, cwd=copy)
     stop_after(script, copy / "results/killed/history.csv", 2, signal.SIGKILL)
     shutil.rmtree(copy / "results/first")
     result = run_script("train.py", "--run", "killed", "--resume", cwd=copy)
     assert result.returncode == 0, result.stderr
-    assert (copy / "results/killed/history.csv").read_text() == (place / "results/event/history.csv").read_text()
+    assert (copy / "results/killed/history.csv").read_text() == (workdir / "results/event/history.csv").read_text()
 
 
 @pytest.mark.slow
@@ -288,8 +289,8 @@ def test_every_backend_goes_on_from_a_start_and_keeps_what_is_frozen(tmp_path, b
             np.testing.assert_array_equal(weights, before)
 
 
-def test_a_run_without_an_epoch_needs_the_same_start(place, event, tmp_path):
-    copy = shutil.copytree(place, tmp_path / "place")
+def test_a_run_without_an_epoch_needs_the_same_start(workdir, event, tmp_path):
+    copy = shutil.copytree(workdir, tmp_path / "workdir")
     config = record(copy, "config.json", "event")
     del config["finished"]
     (copy / "results/event/config.json").write_text(json.dumps(config))
@@ -299,33 +300,33 @@ def test_a_run_without_an_epoch_needs_the_same_start(place, event, tmp_path):
     assert_user_error(result, "start first was retrained since run event was started: use --overwrite")
 
 
-def test_a_start_that_has_seen_what_the_run_is_judged_on_is_refused(place, event, tmp_path):
+def test_a_start_that_has_seen_what_the_run_is_judged_on_is_refused(workdir, event, tmp_path):
     """Known in another folder, and through the run that the start itself came from."""
     write_patches(tmp_path / "more/images", tmp_path / "more/masks", range(1, 15), bands=3)
     flags = ("--data-dir", tmp_path / "more", "--run", "leak", "--split-seed", 3)
     for start, said in (("first", "start first has"), ("event", "start event (through run first) has")):
-        result = run_script("train.py", *flags, "--start-from", start, cwd=place)
+        result = run_script("train.py", *flags, "--start-from", start, cwd=workdir)
         assert_user_error(result, f"{said} learnt from", "patches of this run's validation and test splits")
-        assert not (place / "results/leak").exists()
+        assert not (workdir / "results/leak").exists()
 
 
-def test_mistakes_are_told_in_one_line(place, tmp_path):
+def test_mistakes_are_told_in_one_line(workdir, tmp_path):
     def fails(*flags):
-        result = run_script("train.py", "--run", "other", *flags, cwd=place)
+        result = run_script("train.py", "--run", "other", *flags, cwd=workdir)
         return assert_user_error(result).strip()
 
     started = ("--data-dir", "event", "--start-from", "first")
     assert fails(*started, "--depth", 2).endswith("--depth is 2, but start first has 3: leave it out")
     itself = fails("--start-from", "first", "--run", "first", "--overwrite")
     assert itself.endswith("--start-from first is the run itself: choose another --run")
-    assert "config.json is missing" in fails("--start-from", "nowhere")
+    assert "results/nowhere holds no run: choose another --start-from" in fails("--start-from", "nowhere")
     assert "--freeze encoder is for networks with a pre-trained encoder" in fails(*started, "--freeze", "encoder")
     write_patches(tmp_path / "odd/images", tmp_path / "odd/masks", range(1, 13), size=36, bands=3)
     odd = fails("--data-dir", tmp_path / "odd", "--start-from", "first")
     assert odd.endswith("patches of 36 x 36 pixels are not divisible by 8: pad them")
-    config = record(place, "config.json", "first")
+    config = record(workdir, "config.json", "first")
     for name, fields in (("half", {"finished": None}), ("abc", {"members": ["a", "b"], "finished": "now"})):
-        folder = place / "results" / name
+        folder = workdir / "results" / name
         folder.mkdir()
         (folder / "config.json").write_text(json.dumps({k: v for k, v in (config | fields).items() if v is not None}))
     assert "start half is not finished" in fails("--start-from", "half")

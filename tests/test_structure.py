@@ -10,7 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.conftest import ROOT
+from tests.running import ROOT
 
 ROOMS = ("patches", "networks", "scores", "training", "scenes", "synthetic", "experiments", "benchmarks")
 FILES = {
@@ -19,6 +19,7 @@ FILES = {
     if path.stem != "__init__"
 }
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
 SCRIPTS = {name for name, path in FILES.items() if 'if __name__ == "__main__"' in path.read_text(encoding="utf-8")}
 MODULES = FILES.keys() - SCRIPTS
 # From the ground up. Modules at the top level are named; a room stands for all its modules. Each imports from floors
@@ -38,7 +39,7 @@ LAZY = {  # modules that import within functions: the number of places, and why 
     "networks.model_files": (2, "all scripts import it before Keras, and TensorFlow is not there under other backends"),
     "patches.image_files": (2, "all scripts import it, and rasterio takes 0.1 s"),
     "scenes.clouds": (1, "ukis-csmask may not be installed"),
-    "scenes.cluster": (1, "Dask may not be installed"),
+    "scenes.dask_cluster": (1, "Dask may not be installed"),
     "networks.keras_start": (3, "it is the module that imports Keras, and PyTorch may not be installed"),
     "training.devices": (2, "it is imported before Keras, and JAX may not be installed"),
 }
@@ -65,15 +66,15 @@ def lazy_places(name):
             return all(map(only_imports, node.body + node.orelse))
         return isinstance(node, ast.Import | ast.ImportFrom)
 
-    def places(node):
+    def groups(node):
         for part in ("body", "orelse", "handlers", "finalbody"):
             statements = getattr(node, part, [])
             yield from (True for only, _ in itertools.groupby(statements, only_imports) if only)
             for statement in itertools.filterfalse(only_imports, statements):
-                yield from places(statement)
+                yield from groups(statement)
 
     definitions = (node for node in TREES[name].body if isinstance(node, ast.FunctionDef | ast.ClassDef))
-    return sum(sum(places(node)) for node in definitions)
+    return sum(sum(groups(node)) for node in definitions)
 
 
 def reached(name, lazy=True):
@@ -131,10 +132,10 @@ def test_only_one_module_knows_tensorflow():
 
 def test_imports_stand_at_the_top():
     """A script imports what is slow in one place, where the checks end and the work begins; LAZY lists the modules."""
-    places = {name: lazy_places(name) for name in FILES if not name.startswith(("benchmarks.", "experiments."))}
+    counts = {name: lazy_places(name) for name in FILES if not name.startswith(("benchmarks.", "experiments."))}
     allowed = {name: 1 for name in SCRIPTS} | {name: number for name, (number, _) in LAZY.items()}
-    assert not {name: number for name, number in places.items() if number > allowed.get(name, 0)}
-    assert not {name for name, (number, _) in LAZY.items() if places[name] < number}, "LAZY lists more than there is"
+    assert not {name: number for name, number in counts.items() if number > allowed.get(name, 0)}
+    assert not {name for name, (number, _) in LAZY.items() if counts[name] < number}, "LAZY lists more than there is"
 
 
 def test_scenes_and_synthetic_ground_are_entered_without_keras():
@@ -151,6 +152,17 @@ def test_files_fit_in_the_head():
     long = sorted(name for name, size in sizes.items() if size > 300)
     assert len(long) <= len(sizes) // 20, long
     assert max(sizes.values()) <= 400
+
+
+def test_no_test_file_imports_another():
+    """What two of them need is in a module of its own under tests/."""
+    importers = {path.name: path.read_text(encoding="utf-8") for path in TESTS}
+    assert not [name for name, text in importers.items() if re.search(r"^\s*(from|import) (tests\.)?test_", text, re.M)]
+
+
+def test_test_files_are_split_by_subject():
+    sizes = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in TESTS}
+    assert not {name: size for name, size in sizes.items() if size > 400}
 
 
 def test_the_sqlite_of_gdal_is_loaded_before_that_of_tensorflow():

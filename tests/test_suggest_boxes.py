@@ -12,9 +12,8 @@ from scipy.stats import entropy
 import script
 import suggest_boxes
 from scenes import suggestions
-from tests.test_scene import UTM, write_raster
-
-DEFAULTS = {name: value for name, (value, *_) in script.constants(vars(suggest_boxes)).items()}
+from tests.rasters import UTM, write_raster
+from tests.running import call_main
 
 
 @pytest.fixture
@@ -26,10 +25,8 @@ def suggest(tmp_path, monkeypatch):
     write_raster(tmp_path / "scene_probability.tif", percent, nodata=255)
 
     def run(**constants):
-        chosen = {"MAP": "scene_probability.tif", "SIZE": 16, "OVERWRITE": True, **constants}
-        for name, value in (DEFAULTS | chosen).items():
-            monkeypatch.setattr(suggest_boxes, name, value)
-        suggest_boxes.main()
+        settings = {"MAP": "scene_probability.tif", "SIZE": 16, "OVERWRITE": True}
+        call_main(suggest_boxes, monkeypatch, **settings | constants)
         return geopandas.read_file("scene_boxes.gpkg")
 
     return run
@@ -45,14 +42,14 @@ def test_doubt_is_the_entropy_of_scipy(suggest, tmp_path):
 
 
 def test_the_most_doubtful_come_first_and_random_ones_are_spread(suggest):
-    found = suggest(BY="doubt", BOXES=2)
-    assert found.crs == UTM and found["doubt"].iloc[0] == pytest.approx(1, abs=1e-4)
-    assert found.geometry.iloc[0].equals(shapely.box(300320, 1499680, 300480, 1499840))
-    assert found.geometry.iloc[1].equals(shapely.box(300800, 1499360, 300960, 1499520))
-    found = suggest(BY="random", BOXES=6)
-    apart = found.geometry.apply(lambda each: found.geometry.distance(each))
+    boxes = suggest(BY="doubt", BOXES=2)
+    assert boxes.crs == UTM and boxes["doubt"].iloc[0] == pytest.approx(1, abs=1e-4)
+    assert boxes.geometry.iloc[0].equals(shapely.box(300320, 1499680, 300480, 1499840))
+    assert boxes.geometry.iloc[1].equals(shapely.box(300800, 1499360, 300960, 1499520))
+    boxes = suggest(BY="random", BOXES=6)
+    apart = boxes.geometry.apply(lambda each: boxes.geometry.distance(each))
     assert (apart.to_numpy()[~np.eye(6, dtype=bool)] > 0).all()
-    assert suggest(BY="random", BOXES=6).equals(found) and not suggest(BY="random", BOXES=6, SEED=1).equals(found)
+    assert suggest(BY="random", BOXES=6).equals(boxes) and not suggest(BY="random", BOXES=6, SEED=1).equals(boxes)
     assert len(suggest(BOXES=100)) == 29  # all that were seen
 
 

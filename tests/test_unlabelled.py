@@ -69,8 +69,8 @@ def test_objects_and_outcomes_end_where_labels_end():
     mask, predicted = np.zeros((6, 6), np.uint8), np.zeros((6, 6), bool)
     mask[:2, :2], mask[:, 3:] = 1, 255
     predicted[:2] = predicted[5, 5] = True
-    (found,) = objects.match_objects(mask, predicted)
-    assert found == {"pixels": 4, "tp": 4, "fn": 0, "fp": 2}  # nothing is charged for the right half
+    (outcome,) = objects.match_objects(mask, predicted)
+    assert outcome == {"pixels": 4, "tp": 4, "fn": 0, "fp": 2}  # nothing is charged for the right half
     grey = plots.overlay(np.full((6, 6, 3), 0.5), mask, predicted)
     assert (grey[:, 3:] == grey[5, 0]).all() and (grey[0, 0] != grey[5, 0]).any()
 
@@ -85,13 +85,13 @@ def test_calibration_takes_labelled_pixels(case):
     layer = keras.layers.Conv2D(1, 1, name="logit", kernel_initializer="ones")
     image = keras.Input((16, 16, 1))
     model = keras.Model(image, keras.layers.Activation("sigmoid")(layer(image)))
-    found = calibration.calibrate(model, Patches, np.arange(4))
-    assert (found["slope"], found["offset"]) == pytest.approx(calibration.best_line(seen, labels > 0), rel=1e-5)
+    line = calibration.calibrate(model, Patches, np.arange(4))
+    assert (line["slope"], line["offset"]) == pytest.approx(calibration.best_line(seen, labels > 0), rel=1e-5)
 
 
 @pytest.mark.parametrize("name", ["affine", "pixel_size", "elastic", "cutmix", "copy_paste", "mixup", "dihedral"])
 def test_augmentations_keep_unlabelled_pixels_apart(case, name):
     masks, probabilities, _, _ = case
     images = probabilities[..., None]
-    _, found = augment.AUGMENTATIONS[name](images, masks, np.random.default_rng(2), [0])
-    assert ((found <= 1) | (found == 255)).all() and (found == 255).any() and (found <= 1).any()
+    _, augmented = augment.AUGMENTATIONS[name](images, masks, np.random.default_rng(2), [0])
+    assert ((augmented <= 1) | (augmented == 255)).all() and (augmented == 255).any() and (augmented <= 1).any()

@@ -1,8 +1,8 @@
 """Calibration: makes probabilities match observed frequencies (Platt 1999; Guo et al. 2017, arXiv 1706.04599).
 
 Region losses such as Dice make a network overconfident: of the pixels predicted at 97 %, four in five are landslide. A
-linear map of the logits, fitted on validation, corrects much of that. It increases, so the order of the pixels stays
-the same, and so do the scores once the threshold is mapped with it.
+linear map of the logits, fitted on validation, corrects much of that. The map increases, so the order of the pixels
+stays the same. So do the scores, if the threshold is mapped, too.
 """
 
 import keras
@@ -13,11 +13,11 @@ SLOPES = (0.1, 10.0)  # limits: logits that separate the classes perfectly would
 
 
 def calibrate(model, patches, indices, batch_size=32):
-    """Fit slope x logit + offset on validation and put it into the logit layers of a model.
+    """Fit slope x logit + offset on validation, and change the logit layers of a model so that they include it.
 
     Args:
-        model: ends in a sigmoid whose input is linear in the layers whose names end in "logit". Their kernels and
-            biases are changed.
+        model: ends in a sigmoid, whose input is linear in the layers with names that end in "logit". The kernels and
+            biases of these layers are changed.
         patches, indices: packing.Patches and the positions of the validation split.
 
     Returns:
@@ -50,10 +50,10 @@ def best_line(logits, masks):
         excess = 1 / (1 + np.exp(-np.clip(moved, -80, 80))) - masks
         return cross_entropy(moved, masks), [(excess * logits).mean(dtype=np.float64), excess.mean(dtype=np.float64)]
 
-    found = minimize(
+    result = minimize(
         loss_and_gradient, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=(SLOPES, (None, None)), tol=1e-10
     )
-    return float(found.x[0]), float(found.x[1])
+    return float(result.x[0]), float(result.x[1])
 
 
 def cross_entropy(logits, masks):

@@ -1,4 +1,4 @@
-"""Callbacks of training: the record of every epoch, all that a resumed run needs, and a forecast of the end time."""
+"""Callbacks of training: the record of every epoch, the state for a resumed run, and a forecast of the end time."""
 
 import math
 import time
@@ -12,7 +12,7 @@ from script import UserError, heed_interrupt
 
 
 def feed_callback(feed):
-    """Return a callback that lets a feed.PatchFeed start each epoch, and that heeds Ctrl-C after each batch."""
+    """Return a callback that starts each epoch of a feed.PatchFeed, and stops training after a batch on Ctrl-C."""
     heed = dict.fromkeys(("on_train_batch_end", "on_test_batch_end"), lambda batch, logs: heed_interrupt())
     return keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch, **heed)
 
@@ -21,25 +21,25 @@ class RunRecorder(keras.callbacks.Callback):
     """Callback that keeps a run folder up to date, stops early and resumes an interrupted run.
 
     After each epoch it writes three files in this order, each whole or not at all: `model.keras` if this is the epoch
-    to keep, `history.csv`, and `last.weights.h5` (weights and optimizer state). The number of finished epochs is
-    read from the optimizer's step count, so a kill between two writes costs at most one epoch and the files still
-    agree.
+    to keep, `history.csv`, and `last.weights.h5` (weights and optimizer state). A resumed run takes the number of
+    finished epochs from the step count of the optimizer. So a kill between two writes costs at most one epoch, and the
+    files still match.
 
     Args:
         folder: the run's folder.
         steps: batches in an epoch.
-        patience: epochs without a better validation Dice after which training stops; 0: never.
-        keep_last: keep the model of the last epoch, not that of the highest validation Dice.
+        patience: epochs without a better validation Dice after which training stops; None: never.
+        keep_last: keep the model of the last epoch instead of the one with the highest validation Dice.
     """
 
-    def __init__(self, folder, steps, patience=0, keep_last=False):
+    def __init__(self, folder, steps, patience=None, keep_last=False):
         super().__init__()
         self.folder, self.steps, self.patience, self.keep_last = folder, steps, patience, keep_last
         self.rows = []
 
     @property
     def kept_epoch(self):
-        """Index of the row whose model is kept: the last, or the first with the highest validation Dice."""
+        """Index of the epoch whose model is kept: the last, or the first with the highest validation Dice."""
         if self.keep_last:
             return len(self.rows) - 1
         scores = [row["val_dice"] for row in self.rows]
@@ -66,7 +66,7 @@ class RunRecorder(keras.callbacks.Callback):
             raise UserError(f"{path} cannot be loaded ({error}): start again with --overwrite") from None
         done = int(model.optimizer.iterations) // self.steps
         for layer in model.layers:
-            if generator := getattr(layer, "seed_generator", None):  # dropout's draws, one a step, are not stored
+            if generator := getattr(layer, "seed_generator", None):  # dropout draws once a step; this is not stored
                 generator.state.assign([int(generator.state[0]), done * self.steps])
         rows = read_csv(self.folder / "history.csv", "train.py --overwrite")
         self.rows = [{**row, "epoch": int(row["epoch"])} for row in rows[:done]]
@@ -76,7 +76,7 @@ class RunRecorder(keras.callbacks.Callback):
         """Write the files of an epoch.
 
         Raises:
-            UserError: the loss is no longer a number. The epoch is not recorded, so the best model so far stays.
+            UserError: the loss is not a number. The epoch is not recorded, so the best model so far stays.
         """
         if not math.isfinite(logs["loss"]):
             raise UserError(
@@ -104,7 +104,7 @@ class Forecast(keras.callbacks.Callback):
 
     def __init__(self, hint=""):
         super().__init__()
-        self.hint, self.entered, self.began, self.told = hint, None, None, False
+        self.hint, self.entered, self.began, self.printed = hint, None, None, False
 
     def on_epoch_begin(self, epoch, logs=None):
         self.entered = self.entered or time.monotonic()
@@ -117,9 +117,9 @@ class Forecast(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         left = self.params["epochs"] - epoch - 1
-        if self.told or not left:
+        if self.printed or not left:
             return
-        self.told = True
+        self.printed = True
         steps = self.params["steps"]
         took = (time.monotonic() - self.began) * steps / max(steps - 1, 1)
         end = datetime.now() + timedelta(seconds=took * left)

@@ -1,7 +1,7 @@
 """Devices: training on several GPUs or machines under KERAS_BACKEND=jax.
 
-Each device takes an equal share of every batch. One process uses all GPUs of its machine. For several machines, start
-the same command on each, with variables that Keras itself reads:
+Each device takes an equal part of every batch. One process uses all GPUs of its machine. For several machines, start
+the same command on each, with these environment variables, which Keras reads:
 
     KERAS_DISTRIBUTION_JOB_ADDRESSES=10.0.0.1:1234    address of the first process
     KERAS_DISTRIBUTION_NUM_PROCESSES=2
@@ -46,14 +46,14 @@ def process():
 def scratch_folder(folder, kept=()):
     """Create a temporary run folder for a process other than the first, and discard what the process prints.
 
-    All processes run the same steps, including saving, because Keras's variables belong to all of them; only the files
+    All processes run the same steps, including saving, because Keras's variables belong to all of them. Only the files
     of the first process are kept. `kept` names files of `folder` to copy: a resumed run reads them before the processes
     connect and the first one continues.
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    place = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, place, ignore_errors=True)
-    copy = place / folder.name
+    temporary = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    copy = temporary / folder.name
     copy.mkdir()
     for name in kept:
         with contextlib.suppress(FileNotFoundError):
@@ -65,8 +65,8 @@ class DeviceShard:
     """The shard of this process in a batch: each of `parts` devices takes an equal part, and `mine` are its devices.
 
     Attributes:
-        parts: number of devices of all processes. mine: slice of them that belongs to this process.
-        scope: context manager in which a model is to be built, compiled and fitted.
+        parts: number of devices of all processes. mine: slice of the devices of this process.
+        scope: function that returns a context manager, in which a model must be built, compiled and fitted.
     """
 
     def __init__(self, batch_size):
@@ -85,7 +85,7 @@ class DeviceShard:
 
         if self.processes > 1:
             print(f"waiting for {self.processes} processes at {os.environ['KERAS_DISTRIBUTION_JOB_ADDRESSES']}")
-            keras.utils.set_random_seed(0)  # otherwise Keras agrees on one across processes, which needs more of JAX
+            keras.utils.set_random_seed(0)  # otherwise Keras distributes a seed, which needs more of JAX
             try:
                 keras.distribution.initialize()
             except (RuntimeError, ValueError, IndexError) as error:
@@ -103,16 +103,16 @@ class DeviceShard:
             self.scope = keras.distribution.DataParallel(auto_shard_dataset=False).scope
 
     def agree(self, config, assigned):
-        """Raise UserError if the processes would train differently. config: of the run; assigned: its split."""
+        """Raise UserError if the processes would train differently. config, assigned: of the run."""
         if self.processes == 1:
             return
         from jax.experimental import multihost_utils
 
         own = ("DATA_DIR", "RESULTS_DIR", "OVERWRITE", "WORKERS")  # these may differ between processes
         constants = [pair for pair in config["constants"].items() if pair[0] not in own]
-        alike = repr((constants, config["data_digest"], config["precision"], assigned.tolist()))
+        settings = repr((constants, config["data_digest"], config["precision"], assigned.tolist()))
         try:
-            multihost_utils.assert_equal(np.frombuffer(hashlib.sha256(alike.encode()).digest(), np.uint8))
+            multihost_utils.assert_equal(np.frombuffer(hashlib.sha256(settings.encode()).digest(), np.uint8))
         except AssertionError:
             raise UserError("the processes differ in data, split, constants or precision: make them equal") from None
 

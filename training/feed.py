@@ -1,4 +1,4 @@
-"""Batches for Keras from packed patches: seeded, augmented, and the same for any number of workers."""
+"""Batches of packed patches for Keras: seeded, augmented, and the same for any number of workers."""
 
 import keras
 import numpy as np
@@ -8,11 +8,11 @@ from bands import optical_bands
 
 
 class PatchFeed(keras.utils.PyDataset):
-    """Batches of the chosen patches: (images B x H x W x bands, masks B x H x W x 1), both float32.
+    """Batches of some patches: (images B x H x W x bands, masks B x H x W x 1), both float32.
 
     The content of batch i of epoch e depends only on seed, e and i. Workers may therefore make batches in any order,
-    and a resumed run sees the same batches as an uninterrupted one. Pass `shuffle=False` to `fit` (the feed shuffles
-    by itself; Keras would shuffle batches with an unseeded generator) and `start_epoch` as a callback:
+    and a resumed run sees the same batches as an uninterrupted one. Pass `shuffle=False` to `fit`, because the feed
+    shuffles, and Keras would shuffle batches with an unseeded generator. Pass `start_epoch` as a callback:
 
         model.fit(feed, shuffle=False, callbacks=[keras.callbacks.LambdaCallback(on_epoch_begin=feed.start_epoch)])
 
@@ -20,20 +20,20 @@ class PatchFeed(keras.utils.PyDataset):
     normalisation.
 
     Args:
-        patches: packing.Patches. indices: positions of the chosen ones.
+        patches: packing.Patches. indices: positions of the patches to use.
         batch_size: patches in a batch, at most.
         augment: names from augment.AUGMENTATIONS, applied in order.
-        seed: of order and augmentation; None keeps the given order and does not augment.
-        targets: N x H x W uint8 that replace the masks of the first N patches, 255 for certain landslide, as teacher.py
-            makes them.
-        landslide_free: positions of landslide-free patches, of which a new random choice joins every shuffled batch.
-        landslide_free_share: their share of a batch.
-        least_batches: of an epoch. A split that is too small for them is passed over several times, each in its own
-            order.
+        seed: of order and augmentation; None keeps the order of `indices` and does not augment.
+        targets: N x H x W uint8 that replace the masks of the first N patches, 255 for certain landslide, see
+            teacher.Teacher.targets.
+        landslide_free: positions of landslide-free patches; a new random selection is added to every shuffled batch.
+        landslide_free_share: share of landslide-free patches in a batch.
+        least_batches: number of batches in an epoch, at least. A smaller split is passed over several times, each time
+            in another order.
         shard: devices.DeviceShard, for training on several devices. Each device takes an equal part of a shuffled
             batch, and each process augments its own parts. Batch sizes then differ by at most one patch a device, and
-            a few patches occur twice if the devices do not divide their number. Without shuffling every device sees
-            the whole batch: pooled scores do not change when all counts are multiplied.
+            a few patches occur twice if the number of devices does not divide theirs. Without shuffling every device
+            sees the whole batch: pooled scores do not change when all counts are multiplied.
         workers, ...: see keras.utils.PyDataset.
     """
 
@@ -60,10 +60,10 @@ class PatchFeed(keras.utils.PyDataset):
         self.targets = targets
         self.parts, self.mine = (shard.parts, shard.mine) if shard else (1, slice(0, 1))
         self.landslide_free = np.asarray(landslide_free)
-        in_part = batch_size // self.parts
-        a_part = min(round(landslide_free_share * in_part), in_part - 1) if len(self.landslide_free) else 0
-        self.beside = a_part * self.parts  # landslide-free patches of a batch
-        self.batches = -(-len(self.indices) // (batch_size - self.beside))  # of a pass
+        part_size = batch_size // self.parts
+        in_part = min(round(landslide_free_share * part_size), part_size - 1) if len(self.landslide_free) else 0
+        self.landslide_free_count = in_part * self.parts  # of a batch
+        self.batches = -(-len(self.indices) // (batch_size - self.landslide_free_count))  # of a pass
         self.passes = -(-max(least_batches, 1) // self.batches)
         self.start_epoch(0)
 
@@ -77,17 +77,17 @@ class PatchFeed(keras.utils.PyDataset):
             copies = self.mine.stop - self.mine.start
             self.dealt = [np.tile(batch, copies) for batch in np.array_split(self.indices, self.batches)]
         else:
-            turns = range(epoch * self.passes, (epoch + 1) * self.passes)
-            self.dealt = [batch for turn in turns for batch in self.deal(turn)]
+            numbers = range(epoch * self.passes, (epoch + 1) * self.passes)
+            self.dealt = [batch for number in numbers for batch in self.deal(number)]
 
-    def deal(self, turn):
-        """Distribute the patches over the batches of one pass, counted from 0 over all epochs; return those."""
-        order = np.random.default_rng([self.seed, turn]).permutation(self.indices)
+    def deal(self, number):
+        """Distribute the patches over the batches of a pass, counted from 0 over all epochs; return their positions."""
+        order = np.random.default_rng([self.seed, number]).permutation(self.indices)
         rows = np.resize(order, (-(-len(order) // self.parts), self.parts))
         dealt = [batch.reshape(self.parts, -1)[self.mine].ravel() for batch in np.array_split(rows, self.batches)]
-        if self.beside:
-            order = np.random.default_rng([self.seed, turn, 1]).permutation(self.landslide_free)
-            rows = np.resize(order, (self.batches, self.parts, self.beside // self.parts))
+        if self.landslide_free_count:
+            order = np.random.default_rng([self.seed, number, 1]).permutation(self.landslide_free)
+            rows = np.resize(order, (self.batches, self.parts, self.landslide_free_count // self.parts))
             dealt = [np.append(batch, row[self.mine]) for batch, row in zip(dealt, rows, strict=True)]
         return dealt
 
@@ -95,9 +95,9 @@ class PatchFeed(keras.utils.PyDataset):
         images = self.patches.read(self.dealt[i])
         masks = self.patches.read_masks(self.dealt[i])
         if self.targets is not None:
-            taught = self.dealt[i] < len(self.targets)
+            has_target = self.dealt[i] < len(self.targets)
             masks = masks.astype(np.float32)
-            masks[taught] = self.targets[self.dealt[i][taught]] / np.float32(255)
+            masks[has_target] = self.targets[self.dealt[i][has_target]] / np.float32(255)
         if self.seed is not None:
             rng = np.random.default_rng([self.seed, self.epoch, i, self.mine.start])
             for augmentation in self.augmentations:

@@ -7,8 +7,8 @@ from keras import ops
 class PooledScore(keras.metrics.Metric):
     """A score from tp, fp and fn summed over all pixels since the last reset, for `model.fit`.
 
-    y_true (0, 1 or 255) and y_pred (probabilities): any equal shapes. Counts are float32 under any precision policy of
-    the model: exact up to 16.7 million pixels of a kind, and to 1e-7 of the count beyond.
+    y_true (0, 1 or 255) and y_pred (probabilities) have any equal shapes. Counts are float32 under any precision policy
+    of the model: exact up to 16.7 million, with a relative error of 1e-7 beyond.
     """
 
     def __init__(self, threshold=0.5, name=None, **kwargs):
@@ -43,7 +43,7 @@ class PooledDice(PooledScore):
 
 @keras.saving.register_keras_serializable("landslide")
 class PooledIoU(PooledScore):
-    """Pooled intersection over union at one threshold; see `iou`."""
+    """Pooled intersection over union at one threshold; see metrics.iou."""
 
     @staticmethod
     def parts(tp, fp, fn):

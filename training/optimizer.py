@@ -1,4 +1,4 @@
-"""How a network learns: compiled with the loss, the metrics and the optimizer of train.py."""
+"""Compile a network with the loss, the metrics and the optimizer of train.py."""
 
 import keras
 
@@ -12,8 +12,8 @@ def compile_network(model, constants, steps, keep_statistics=False):
 
     Args:
         model: the network. constants: of train.py, {NAME: value}. steps: batches in an epoch.
-        keep_statistics: leave batch normalisation as it is, statistics and weights. That is for fine-tuning: batches of
-            a few patches have other statistics than the ground, and the running means of a short training lag behind.
+        keep_statistics: freeze batch normalisation, statistics and weights. This is for fine-tuning: the statistics of
+            a few patches differ from those of the ground, and the running means of a short training lag behind.
     """
     if constants["FREEZE"] == "encoder":
         model.get_layer("encoder").trainable = False
@@ -29,7 +29,7 @@ def compile_network(model, constants, steps, keep_statistics=False):
         warmup_steps=warmup,
         decay_steps=total - warmup,
     )
-    encoder = model.get_layer("encoder").trainable_variables if constants["ENCODER"] != "none" else []
+    encoder = model.get_layer("encoder").trainable_variables if constants["ENCODER"] else []
     factors = {variable.path: constants["ENCODER_RATE"] for variable in encoder}
     optimizer = ScaledAdamW(schedule, weight_decay=constants["WEIGHT_DECAY"], factors=factors)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
@@ -45,7 +45,7 @@ def compile_network(model, constants, steps, keep_statistics=False):
 class ScaledAdamW(keras.optimizers.AdamW):
     """AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) whose rate is multiplied by a factor for some variables.
 
-    Pre-trained weights want smaller steps than new ones. Weight decay is not scaled.
+    Pre-trained weights need smaller steps than new ones. Weight decay is not scaled.
 
     Args:
         factors: {path of a variable: factor}; 1 for all others. Other arguments: see keras.optimizers.AdamW.

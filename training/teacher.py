@@ -1,8 +1,8 @@
-"""Learning from another run: its probabilities are the targets of patches without masks, and are mixed with masks.
+"""Learning from another run, the teacher: its probabilities are the targets of patches without masks.
 
-With unlabelled patches this is self-training (Lee 2013, ICML workshop); with an ensemble as teacher and all masks it is
-distillation (Hinton et al. 2015, arXiv 1503.02531). Probabilities are not rounded to 0 and 1, so pixels of which the
-teacher is unsure have little influence on the student.
+Where there is a mask, its values and the probabilities are averaged. With unlabelled patches this is self-training (Lee
+2013, ICML workshop); with an ensemble as teacher and all masks it is distillation (Hinton et al. 2015, arXiv
+1503.02531). Probabilities are not rounded to 0 and 1, so pixels of which the teacher is unsure have little influence.
 """
 
 import numpy as np
@@ -34,22 +34,23 @@ class Teacher:
             raise UserError(f"teacher {run.name} is not finished: python train.py --run {run.name} --resume")
         self.run, self.finished, self.assigned = run, run.config["finished"], assigned
         self.patches, *_ = dataset.open_for_run(run, "all", patches.data_dir, cache_dir, skip_bad, masks=False)
-        if self.patches.names != patches.names:  # they skipped different files
+        if self.patches.names != patches.names:  # different files were left out
             raise UserError(f"teacher {run.name} cannot use the same patches of {patches.data_dir} as this run")
-        splits.check_unseen("teacher", run, patches, assigned)
+        splits.check_held_out("teacher", run, patches, assigned)
 
     def targets(self, weight):
         """Compute the targets of the student: N x H x W uint8, 255 for certain landslide.
 
-        They are weight x teacher + (1 - weight) x mask for labelled pixels of training patches, the teacher alone for
-        unlabelled ones and 0 for others. The teacher's probabilities are averaged over flips and turns.
+        Labelled pixels of training patches get weight x teacher + (1 - weight) x mask. Pixels without a label, and
+        unlabelled patches, get the teacher alone. All other patches get 0. The teacher's probabilities are averaged
+        over flips and turns.
         """
         model = load_model(self.run.folder)
         targets = np.zeros(self.patches.masks.shape, np.uint8)
-        learnt = np.flatnonzero(np.isin(self.assigned, ("train", splits.NO_MASK)))
-        for batch, _, probabilities in predict(model, self.patches, learnt, BATCH_SIZE, tta=True):
+        indices = np.flatnonzero(np.isin(self.assigned, ("train", splits.NO_MASK)))
+        for batch, _, probabilities in predict(model, self.patches, indices, BATCH_SIZE, tta=True):
             masks = self.patches.read_masks(batch)
-            taught = (self.assigned[batch] == "train")[:, None, None] & (masks <= 1)
-            share, masks = np.where(taught, weight, 1.0), np.where(taught, masks, 0)
-            targets[batch] = np.round(255 * (share * probabilities + (1 - share) * masks))
+            labelled = (self.assigned[batch] == "train")[:, None, None] & (masks <= 1)
+            weights, masks = np.where(labelled, weight, 1.0), np.where(labelled, masks, 0)
+            targets[batch] = np.round(255 * (weights * probabilities + (1 - weights) * masks))
         return targets

@@ -1,4 +1,4 @@
-"""How well the objects of a map and of a reference agree: matches, detection by size, and the shift between them."""
+"""Agreement of the objects of a map and of a reference: matches, recall by size, and the shift between them."""
 
 import numpy as np
 from scipy import stats
@@ -9,20 +9,20 @@ import metrics
 DIRECTIONS = ("north", "north-east", "east", "south-east", "south", "south-west", "west", "north-west")
 LEVEL = 0.95  # of all intervals
 PENALTY = np.array([0.0, 1e-3])  # on intercept and slope, see `logistic`
-WHOLE = 0.5  # share of an object that has to lie on judged ground; others are left out
+WHOLE = 0.5  # fraction of an object that has to lie on judged ground; others are left out
 
 
-def compare_objects(tally, iou_cut, found_share, overlap_share):
-    """Match the objects of a map and a reference; adds columns to the tally's two tables of objects.
+def compare_objects(tally, iou_cut, detection_share, overlap_share):
+    """Match the objects of a map and a reference; add columns to the tally's two tables of objects.
 
-    Both get
+    Columns of both tables:
         counted: at least WHOLE of the object lies on judged ground.
-        overlap: share of its judged area that the other side covers.
+        overlap: fraction of its judged area that the other side covers.
         partner, iou: the object that it is paired with one to one, -1 if none, and their intersection over union. Pairs
-            are taken in order of falling IoU; above 0.5 no other choice is possible (Kirillov et al. 2019, CVPR).
-        matched: the IoU reaches `iou_cut`.
-    The reference gets `found`: the map covers `found_share` of it, with however many objects. The map gets `false`:
-    less than `overlap_share` of it lies on the reference.
+            are taken in order of falling IoU; above 0.5 no other pairing is possible (Kirillov et al. 2019, CVPR).
+        matched: the IoU is `iou_cut` or more.
+    Column of the reference: `detected`, the objects of the map together cover at least `detection_share` of it.
+    Column of the map: `false`, less than `overlap_share` of it lies on the reference.
     """
     one, other, common = tally.pairs
     sides = tally.map_objects, tally.reference_objects
@@ -33,20 +33,20 @@ def compare_objects(tally, iou_cut, found_share, overlap_share):
         objects["overlap"] = covered / np.where(judged > 0, judged, 1)
     judged = [objects["judged_area"][own] for objects, own in zip(sides, (one, other), strict=True)]
     iou = common / (judged[0] + judged[1] - common) if len(one) else np.zeros(0)
-    partners = [np.full(len(objects["area"]), -1) for objects in sides]
+    partners = [np.full(len(objects["area"]), -1) for objects in sides]  # as indices of overlapping pairs
     for i in np.lexsort((other, one, -iou)):
         if partners[0][one[i]] < 0 and partners[1][other[i]] < 0:
             partners[0][one[i]], partners[1][other[i]] = i, i
-    for objects, place, others in zip(sides, partners, (other, one), strict=True):
-        objects["partner"] = np.where(place >= 0, others[place], -1) if len(one) else place
-        objects["iou"] = np.where(place >= 0, iou[place], 0.0) if len(one) else np.zeros(len(place))
-        objects["matched"] = (place >= 0) & (objects["iou"] >= iou_cut)
+    for objects, pair, others in zip(sides, partners, (other, one), strict=True):
+        objects["partner"] = np.where(pair >= 0, others[pair], -1) if len(one) else pair
+        objects["iou"] = np.where(pair >= 0, iou[pair], 0.0) if len(one) else np.zeros(len(pair))
+        objects["matched"] = (pair >= 0) & (objects["iou"] >= iou_cut)
     sides[0]["false"] = sides[0]["overlap"] < overlap_share
-    sides[1]["found"] = sides[1]["overlap"] >= found_share * (1 - 1e-9)
+    sides[1]["detected"] = sides[1]["overlap"] >= detection_share * (1 - 1e-9)
 
 
 def one_to_one(mapped, reference):
-    """Return the scores of the objects matched one to one, among the counted ones of tables of objects."""
+    """Return the scores of one-to-one matches among the counted objects of both tables."""
     tp = int((reference["matched"] & reference["counted"]).sum())
     extra = int((~mapped["matched"] & mapped["counted"]).sum())
     missed = int((~reference["matched"] & reference["counted"]).sum())
@@ -58,114 +58,115 @@ def one_to_one(mapped, reference):
     }
 
 
-def share(hits, number):
-    """Return (share, low, high): a proportion with its Wilson interval (Wilson 1927); three None of no objects."""
+def proportion(name, hits, number):
+    """Return {name_share, name_low, name_high}: hits / number with its Wilson interval (Wilson 1927), None of 0."""
     if not number:
-        return None, None, None
-    interval = stats.binomtest(int(hits), int(number)).proportion_ci(LEVEL, method="wilson")
-    return hits / number, float(interval.low), float(interval.high)
+        return dict.fromkeys((f"{name}_share", f"{name}_low", f"{name}_high"))
+    interval = stats.binomtest(hits, number).proportion_ci(LEVEL, method="wilson")
+    return {f"{name}_share": hits / number, f"{name}_low": float(interval.low), f"{name}_high": float(interval.high)}
 
 
 def by_size(mapped, reference, sizes):
-    """Return a row for each class of size, and one for all, of the counted objects of both tables.
+    """Return a row for each class of size, and one for all sizes, of the counted objects of both tables.
 
-    sizes: the smallest area of each class in m2; the last one is open.
+    sizes: the smallest area of each class in m2; the last class has no upper end.
     """
     rows = []
     bounds = [*zip(sizes, (*sizes[1:], np.inf), strict=True), (0, np.inf)]
     for i, (low, high) in enumerate(bounds):
-        chosen = [
+        of_class = [
             objects["counted"] & (objects["area"] >= low) & (objects["area"] < high) for objects in (reference, mapped)
         ]
-        number, claimed = (int(each.sum()) for each in chosen)
-        found, false = int(reference["found"][chosen[0]].sum()), int(mapped["false"][chosen[1]].sum())
+        number, claimed = (int(each.sum()) for each in of_class)
+        detected, false = int(reference["detected"][of_class[0]].sum()), int(mapped["false"][of_class[1]].sum())
         rows.append(
             {
                 "from_m2": low,
                 "to_m2": None if high == np.inf else high,
                 "all": int(i == len(sizes)),
                 "reference": number,
-                "found": found,
-                **dict(zip(("found_share", "found_low", "found_high"), share(found, number), strict=True)),
-                "touched_share": float((reference["overlap"][chosen[0]] > 0).mean()) if number else None,
-                "matched": int(reference["matched"][chosen[0]].sum()),
+                "detected": detected,
+                **proportion("detected", detected, number),
+                "touched_share": float((reference["overlap"][of_class[0]] > 0).mean()) if number else None,
+                "matched": int(reference["matched"][of_class[0]].sum()),
                 "mapped": claimed,
                 "false": false,
-                **dict(zip(("false_share", "false_low", "false_high"), share(false, claimed), strict=True)),
+                **proportion("false", false, claimed),
             }
         )
     return rows
 
 
-# ---------------------------------------------------------------------- the size found
+# ---------------------------------------------------------------------- recall by size
 
 
-def half_found(area, found, draws=1000, seed=0):
-    """Estimate the area at which half of the landslides are found, by logistic regression on the logarithm of area.
+def half_recall_size(area, detected, draws=1000, seed=0):
+    """Estimate the area at which recall is one half, by logistic regression on the logarithm of area.
 
     Args:
-        area: of the reference landslides in m2. found: bool. draws: of the bootstrap over landslides. seed: of it.
+        area: of the reference landslides in m2. detected: bool, whether the map covers each.
+        draws, seed: of the bootstrap over landslides.
 
     Returns:
         dict of area_m2, low and high (95 % percentile interval), intercept and slope (of log10 of the area); or of
-        `reason`, why it cannot be told. It cannot if all or none are found, if more than 2.5 % of the draws do not rise
-        with area, so that the interval has no end, or if the area lies outside of those observed.
+        `reason`, why the area is unknown: there are fewer than ten landslides, all or none are detected, more than
+        2.5 % of the draws do not rise with area, so that the interval has no end, or no landslide is as large or small.
     """
-    area, found = np.asarray(area, float), np.asarray(found, bool)
+    area, detected = np.asarray(area, float), np.asarray(detected, bool)
     if len(area) < 10:
         return {"reason": f"there are only {len(area)} landslides, and ten are needed"}
-    if found.all() or not found.any():
-        return {"reason": f"{'all' if found.all() else 'none'} of the {len(area)} landslides are found"}
+    if detected.all() or not detected.any():
+        return {"reason": f"{'all' if detected.all() else 'none'} of the {len(area)} landslides are detected"}
     x = np.log10(area)
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), size=draws)
     parts = np.array_split(drawn, -(-draws * len(x) // 10**6))  # bounds the memory
-    halves = np.concatenate([half_of(*logistic(x, found, part)) for part in parts])
-    intercept, slope = (float(each[0]) for each in logistic(x, found, np.ones((1, len(x)))))
+    halves = np.concatenate([half_of(*logistic(x, detected, part)) for part in parts])
+    intercept, slope = (float(each[0]) for each in logistic(x, detected, np.ones((1, len(x)))))
     if np.isnan(halves).mean() > (1 - LEVEL) / 2 or not slope > 0:
-        return {"reason": "detection does not clearly grow with size"}
+        return {"reason": "recall does not clearly grow with size"}
     low, high = np.nanquantile(halves, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     half = -intercept / slope
     if not x.min() <= half <= x.max():
         ends = f"below the smallest, {area.min():.0f}", f"above the largest, {area.max():.0f}"
-        return {"reason": f"it lies {ends[int(half > x.max())]} m2, where there are no landslides to tell"}
+        return {"reason": f"it lies {ends[int(half > x.max())]} m2, where there are no landslides"}
     low, half, high = (float(10**each) for each in (low, half, high))
     return {"area_m2": half, "low": low, "high": high, "intercept": intercept, "slope": slope}
 
 
-def logistic(x, found, weights):
-    """Fit the chance of found = 1 / (1 + exp(-(intercept + slope x))) to many weightings of the same data at once.
+def logistic(x, detected, weights):
+    """Fit P(detected) = 1 / (1 + exp(-(intercept + slope x))) to many weightings of the same data at once.
 
-    Newton's method on the likelihood, with a penalty of slope^2 / 2000 (of standardised x) that is felt only where x
-    parts the two outcomes, so that the slope stays finite. One call to a library for each of a thousand draws takes
-    seconds.
+    Newton's method on the likelihood, for all draws together: a call to a library for each of a thousand draws takes
+    seconds. A penalty of slope^2 / 2000 (of standardised x) keeps the slope finite where x separates the two outcomes,
+    and changes little elsewhere.
 
     Args:
-        x, found: n values. weights: draws x n.
+        x, detected: n values. weights: draws x n.
 
     Returns:
-        (intercepts, slopes), one for each draw; NaN where one outcome is missing.
+        (intercepts, slopes), one for each draw; NaN for a draw with one outcome only.
     """
     centre, spread = x.mean(), x.std() or 1.0
     design = np.column_stack([np.ones(len(x)), (x - centre) / spread])
     beta = np.zeros((len(weights), 2))
     for _ in range(100):
         chance = expit(beta @ design.T)
-        gradient = (weights * (found - chance)) @ design - beta * PENALTY
+        gradient = (weights * (detected - chance)) @ design - beta * PENALTY
         products = design[:, :, None] * design[:, None]
         hessian = np.tensordot(weights * chance * (1 - chance), products, 1) + np.diag(PENALTY) + 1e-9 * np.eye(2)
         step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
         beta += step * np.minimum(1, 2 / np.maximum(np.linalg.norm(step, axis=1), 1e-12))[:, None]
         if np.abs(step).max() < 1e-6:
             break
-    hits = weights @ found
+    hits = weights @ detected
     beta[(hits == 0) | (hits == weights.sum(1))] = np.nan
     slope = beta[:, 1] / spread
     return beta[:, 0] - slope * centre, slope
 
 
 def half_of(intercept, slope):
-    """Return where the chance is one half; NaN where it does not rise."""
+    """Return x at which the probability is one half; NaN where it does not rise."""
     rises = slope > 0
     return np.where(rises, -intercept / np.where(rises, slope, 1), np.nan)
 
@@ -176,27 +177,26 @@ def half_of(intercept, slope):
 def shift(east, north):
     """Estimate how far and in which direction the reference lies from the map.
 
-    It is the median of the offsets of paired objects, with a distribution-free interval from their order (Conover 1999,
-    Practical Nonparametric Statistics, 3.2). A shift is told if the interval of one of the two directions, at 97.5 %
-    each, does not hold zero. That takes at least seven pairs.
+    The shift is the median of the offsets of paired objects, with a distribution-free interval from their order
+    (Conover 1999, Practical Nonparametric Statistics, 3.2). It is significant if the interval of one of the two
+    directions, at 97.5 % each, does not hold zero. That takes at least seven pairs.
 
     Args:
         east, north: metres from each object of the map to its partner in the reference.
 
     Returns:
-        dict of pairs, east_m, north_m, their intervals, distance_m, direction and told (bool).
+        dict of pairs, east_m, north_m, their intervals, distance_m, direction and significant (bool).
     """
     level = 1 - (1 - LEVEL) / 2
     if len(east) < 1:
-        return {"pairs": 0, "told": False}
-    found = {"pairs": len(east)}
-    told = False
+        return {"pairs": 0, "significant": False}
+    record, significant = {"pairs": len(east)}, False
     for name, offsets in (("east", east), ("north", north)):
         interval = stats.quantile_test(offsets, q=0, p=0.5).confidence_interval(level)
         ends = [None if np.isnan(end) else float(end) for end in (interval.low, interval.high)]
-        found |= {f"{name}_m": float(np.median(offsets)), f"{name}_ci": ends}
-        told |= None not in ends and not ends[0] <= 0 <= ends[1]
-    distance = float(np.hypot(found["east_m"], found["north_m"]))
-    angle = np.degrees(np.arctan2(found["east_m"], found["north_m"])) % 360
+        record |= {f"{name}_m": float(np.median(offsets)), f"{name}_ci": ends}
+        significant |= None not in ends and not ends[0] <= 0 <= ends[1]
+    distance = float(np.hypot(record["east_m"], record["north_m"]))
+    angle = np.degrees(np.arctan2(record["east_m"], record["north_m"])) % 360
     direction = DIRECTIONS[round(angle / 45) % 8]
-    return found | {"distance_m": distance, "direction": direction, "told": bool(told)}
+    return record | {"distance_m": distance, "direction": direction, "significant": bool(significant)}

@@ -1,4 +1,4 @@
-"""A map compared with a reference: both opened on one grid, and all figures of scores.json."""
+"""Comparison of a map with a reference: both opened on one grid, and all figures of scores.json."""
 
 import contextlib
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from scenes.pixel_grid import PixelGrid
 from scenes.vectors import LANDSLIDES, SEEN, is_vector, read_layers, read_shapes
 from script import UserError
 
-FILES = ("scores.json", "objects.csv", "by_size.csv", "comparison.png")  # that compare_maps.py writes
+FILES = ("scores.json", "objects.csv", "by_size.csv", "comparison.png")  # written by compare_maps.py
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,12 @@ class CompareSettings:
 
     threshold: float | None
     min_confidence: float
-    map_layer: str
-    reference_layer: str
+    map_layer: str | None
+    reference_layer: str | None
     resolution: float
     tolerance: float
     iou: float
-    found: float
+    detection_share: float
     overlap: float
     sizes: tuple
     block: float
@@ -38,7 +38,7 @@ class CompareSettings:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two layers on one grid, and the PolygonLayer of the area in which the reference is complete, or None."""
+    """A map and a reference on one grid. area: PolygonLayer in which the reference is complete, or None."""
 
     mapped: PolygonLayer | RasterLayer
     reference: PolygonLayer | RasterLayer
@@ -48,26 +48,26 @@ class Pair:
 
 @contextlib.contextmanager
 def open_pair(map_path, reference_path, area_path, settings):
-    """Open a map and a reference on one grid: that of the map, else of the reference, else a metric one.
+    """Open a map and a reference on one grid: that of the map, else that of the reference, else a metric one.
 
     Raises:
-        UserError: one cannot be read, or laid over the other.
+        UserError: a file cannot be read, or the two do not lie over each other.
     """
-    area = read_layers(area_path, map_path, own=SEEN) if area_path else None
+    area = read_layers(area_path, map_path, default_layer=SEEN) if area_path else None
     if area is not None and not len(area):
         raise UserError(f"{area_path} holds no shapes: it is empty")
     rasters, tables, seen = {}, {}, {}
-    given = {
+    sides = {
         "map": (map_path, reference_path, settings.map_layer, settings.threshold, settings.min_confidence),
         "reference": (reference_path, map_path, settings.reference_layer, None, 0.0),
     }
     with contextlib.ExitStack() as stack:
-        for name, (path, other, layer, threshold, least) in given.items():
+        for name, (path, other, layer, threshold, least) in sides.items():
             if is_vector(path):
                 if threshold is not None:
                     raise UserError(f"{path} holds polygons: --threshold is for probabilities")
                 tables[name] = read_polygons(path, other, layer, f"--{name}-layer", least)
-                has_seen = layer in ("", LANDSLIDES) and {LANDSLIDES, SEEN} <= set(vectors.layers(path))
+                has_seen = (not layer or layer == LANDSLIDES) and {LANDSLIDES, SEEN} <= set(vectors.layers(path))
                 seen[name] = read_shapes(path, other, SEEN) if has_seen else None
             else:
                 if least:
@@ -84,13 +84,13 @@ def open_pair(map_path, reference_path, area_path, settings):
             if frame is None:
                 raise UserError(
                     "two vector files need --area, the polygons in which the reference is complete: outside of it "
-                    "nobody knows what is a false alarm"
+                    "false alarms are unknown"
                 )
             grid, over = metric_grid(frame, settings.resolution), map_path
         area = PolygonLayer(area, grid, area_path, over, small=False) if area_path else None
         layers = dict(rasters)
         for name, table in tables.items():
-            path, judged = given[name][0], seen[name]
+            path, judged = sides[name][0], seen[name]
             ground = None if judged is None else PolygonLayer(judged, grid, path, over, None, True, small=False)
             if ground is None and name == "map":
                 ground = area  # beyond it nothing is known of the map
@@ -99,7 +99,7 @@ def open_pair(map_path, reference_path, area_path, settings):
 
 
 def check_judged(tally, map_path, reference_path, area_path):
-    """Raise UserError if no pixel could be judged, saying why."""
+    """Raise UserError, with the reason, if no pixel was judged on both sides."""
     known, within, judged = tally.known
     if judged:
         return
@@ -118,10 +118,10 @@ def check_judged(tally, map_path, reference_path, area_path):
 
 def scores(tally, pair, settings):
     """Compute the figures of a Tally; returns (record of scores.json, rows of by_size.csv)."""
-    agreement.compare_objects(tally, settings.iou, settings.found, settings.overlap)
+    agreement.compare_objects(tally, settings.iou, settings.detection_share, settings.overlap)
     mapped, reference = tally.map_objects, tally.reference_objects
     sizes = agreement.by_size(mapped, reference, settings.sizes)
-    chosen = reference["counted"]
+    counted = reference["counted"]
     record = {
         "pixels": pixel_scores(tally, pair, settings),
         "boundary": {"tolerance_m": settings.tolerance, **boundary_scores(tally.boundary)},
@@ -130,10 +130,10 @@ def scores(tally, pair, settings):
             **left_out(mapped, reference),
             "iou": settings.iou,
             **agreement.one_to_one(mapped, reference),
-            **{key: value for key, value in sizes[-1].items() if key.startswith(("found", "touched", "false"))},
+            **{key: value for key, value in sizes[-1].items() if key.startswith(("detected", "touched", "false"))},
         },
-        "half_found": agreement.half_found(
-            reference["area"][chosen], reference["found"][chosen], settings.bootstrap, settings.seed
+        "half_recall": agreement.half_recall_size(
+            reference["area"][counted], reference["detected"][counted], settings.bootstrap, settings.seed
         ),
         "shift": measured_shift(mapped, reference, pair.grid),
         **totals(tally),
@@ -142,16 +142,16 @@ def scores(tally, pair, settings):
 
 
 def pixel_scores(tally, pair, settings):
-    """Return the scores of evaluate.py over all judged pixels; the interval is over blocks."""
+    """Return the scores of evaluate.py over all judged pixels; the interval of Dice is a bootstrap over blocks."""
     counts = tally.confusion
     blocks = counts[counts.sum((1, 2)) > 0]
     tn, fn, fp, tp = blocks.reshape(len(blocks), 4).T
     low, high = metrics.bootstrap_dice(tp, fp, fn, settings.bootstrap, settings.seed)
-    found = {name: float(value) for name, value in metrics.scores(tp.sum(), fp.sum(), fn.sum()).items()}
-    found |= {"dice_ci95": [low, high], "blocks": len(blocks), "block_m": settings.block}
+    scores = {name: float(value) for name, value in metrics.scores(tp.sum(), fp.sum(), fn.sum()).items()}
+    scores |= {"dice_ci95": [low, high], "blocks": len(blocks), "block_m": settings.block}
     if pair.mapped.probability:
-        found["average_precision"] = tally.curve.average_precision()
-    return found | {
+        scores["average_precision"] = tally.curve.average_precision()
+    return scores | {
         name: int(part.sum()) for name, part in zip(("tp", "fp", "fn", "tn"), (tp, fp, fn, tn), strict=True)
     }
 
@@ -165,7 +165,7 @@ def boundary_scores(counts):
 
 
 def left_out(mapped, reference):
-    """Return how many objects do not count: mostly on ground that was not judged, or wholly under other polygons."""
+    """Return the numbers of objects that do not count: mostly on ground not judged, or wholly under other polygons."""
     cut = [int(((each["judged_area"] > 0) & ~each["counted"]).sum()) for each in (mapped, reference)]
     hidden = [int((each["pixels"] == 0).sum()) for each in (mapped, reference)]
     return {"map_cut": cut[0], "reference_cut": cut[1], "map_covered": hidden[0], "reference_covered": hidden[1]}
@@ -178,13 +178,13 @@ def lon_lat(objects, grid):
 
 
 def measured_shift(mapped, reference, grid):
-    """Measure the shift by pairs of whole objects of like size: neither has twice the area of the other."""
+    """Return the shift of pairs of whole objects of like size: neither has twice the area of the other."""
     own = np.flatnonzero(reference["partner"] >= 0)
     partner = reference["partner"][own]
     ratio = reference["area"][own] / mapped["area"][partner]
     whole = (ratio > 0.5) & (ratio < 2)
-    for objects, at in ((reference, own), (mapped, partner)):
-        whole &= (objects["judged_pixels"] == objects["pixels"])[at] & (objects["edge_pixels"] == 0)[at]
+    for objects, i in ((reference, own), (mapped, partner)):
+        whole &= (objects["judged_pixels"] == objects["pixels"])[i] & (objects["edge_pixels"] == 0)[i]
     own, partner = own[whole], partner[whole]
     (lon, lat), (from_lon, from_lat) = lon_lat(reference, grid), lon_lat(mapped, grid)
     azimuth, _, distance = to_geodetic(grid.crs)[1].inv(from_lon[partner], from_lat[partner], lon[own], lat[own])
@@ -193,7 +193,7 @@ def measured_shift(mapped, reference, grid):
 
 
 def totals(tally):
-    """Return area and number of landslides over the whole map: as mapped, and corrected by the reference."""
+    """Return area and number of landslides over the whole map: as mapped, and as the reference corrects them."""
     mapped, reference = tally.map_objects, tally.reference_objects
     areas, (down, right, across) = tally.areas, tally.blocks
     covered = float(areas.sum() / tally.mapped.sum())
@@ -204,7 +204,7 @@ def totals(tally):
         return np.bincount(row // down * across + column // right, minlength=len(areas))[:, None]
 
     counts = [per_block(objects) for objects in (reference, mapped)]
-    shown = int((mapped["known_pixels"] > 0).sum())
+    map_number = int((mapped["known_pixels"] > 0).sum())
     return {
         "covered_share": covered,
         "area_m2": {
@@ -213,24 +213,24 @@ def totals(tally):
             "reference_judged": float(areas[:, :, 1].sum()),
             "map_judged": float(areas[:, 1].sum()),
             "map": float(tally.mapped[1]),
-            **estimates.estimated(areas[:, :, 1], areas.sum(2), tally.mapped, covered),
+            **estimates.corrected(areas[:, :, 1], areas.sum(2), tally.mapped, covered),
         },
         "count": {
             "reference_judged": int(reference["counted"].sum()),
             "map_judged": int(mapped["counted"].sum()),
-            "map": shown,
-            **estimates.estimated(*counts, [shown], covered),
+            "map": map_number,
+            **estimates.corrected(*counts, [map_number], covered),
         },
     }
 
 
 def object_rows(tally, grid):
-    """Yield the rows of objects.csv, of the reference and then of the map, with a header before them."""
+    """Yield the header of objects.csv, then a row for each object of the reference and of the map."""
     yield "side", "id", "area_m2", "lon", "lat", "counted", "overlap", "iou", "matched", "partner", "outcome"
     for side, objects in (("reference", tally.reference_objects), ("map", tally.map_objects)):
         lon, lat = lon_lat(objects, grid)
         if side == "reference":
-            outcome = np.where(objects["found"], "found", "missed")
+            outcome = np.where(objects["detected"], "detected", "missed")
         else:
             outcome = np.where(objects["false"], "false alarm", "on the reference")
         for i in np.flatnonzero(objects["judged_area"] > 0):

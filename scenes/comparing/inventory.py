@@ -6,11 +6,11 @@ from scenes import vectors
 from script import UserError
 
 
-def read_inventory(path, wanted="", where="", split_parts=False, area=""):
-    """Read and measure the landslides of an inventory, but for those that a reviewer refuted.
+def read_inventory(path, layer="", where="", split_parts=False, area=""):
+    """Read and measure the landslides of an inventory, without those that a reviewer refuted.
 
     Args:
-        path: vector file of polygons. wanted: its layer, see `vectors.read_layers`. where: condition on its columns in
+        path: vector file of polygons. layer: its layer, see `vectors.read_layers`. where: condition on its columns in
             SQL. split_parts: count each part of a multi-part polygon as a landslide of its own. area: vector file of
             the ground that was searched; only landslides with a point inside it count.
 
@@ -18,10 +18,10 @@ def read_inventory(path, wanted="", where="", split_parts=False, area=""):
         (areas of the landslides in m2, area of the searched ground in km2 or None, notes on what is unusual).
 
     Raises:
-        UserError: see `vectors.read_layers`; or there is no polygon to be measured.
+        UserError: see `vectors.read_layers`; or no polygon is left to be measured.
     """
     cut = ("cut_by_cloud", "cut_by_edge")  # columns of predict.py
-    table = vectors.read_layers(path, columns=(*cut, "verdict"), wanted=wanted, flag="--layer", where=where)
+    table = vectors.read_layers(path, columns=(*cut, "verdict"), layer=layer, flag="--layer", where=where)
     empty, repaired = table.attrs["empty"], table.attrs["repaired"]
     table, refuted = vectors.without_refuted(table)
     if split_parts:
@@ -30,22 +30,22 @@ def read_inventory(path, wanted="", where="", split_parts=False, area=""):
     empty += np.count_nonzero(areas == 0)
     table, areas, studied = table[areas > 0], areas[areas > 0], None
     if area and len(table):
-        ground = vectors.read_layers(area, own=vectors.SEEN).dissolve()
+        ground = vectors.read_layers(area, default_layer=vectors.SEEN).dissolve()
         if not len(ground):
             raise UserError(f"{area} holds no shapes: it is empty")
         inside = table.representative_point().within(ground.to_crs(table.crs).geometry.iloc[0]).to_numpy()
         table, areas, studied = table[inside], areas[inside], vectors.ground_areas(ground).sum() / 1e6
     if not len(areas):
-        given = [name for name, value in (("WHERE", where), ("AREA", area)) if value]
-        chosen = f", as chosen by {' and '.join(given)}" if given else ""
-        raise UserError(f"{path} holds no polygon to be measured{chosen}")
+        conditions = [name for name, value in (("WHERE", where), ("AREA", area)) if value]
+        condition = f", as chosen by {' and '.join(conditions)}" if conditions else ""
+        raise UserError(f"{path} holds no polygon to be measured{condition}")
     is_cut = np.any([table[name] > 0 for name in cut if name in table], axis=0)
-    told = {
-        "that a reviewer found to be no landslides, left out": refuted,
+    unusual = {
+        "whose verdict is not landslide, left out": refuted,
         "without a polygon, left out": empty,
         "with an outline that is not valid, repaired": repaired,
         "with several parts, one landslide each (--split-parts counts the parts)": table.count_geometries() > 1,
         "cut by cloud or by the edge of the scene, so too small": is_cut,
-        "more than half within another polygon, both counted": vectors.overlapping(table.geometry.to_numpy()),
+        "more than half within another polygon, both counted": vectors.number_overlapping(table.geometry.to_numpy()),
     }
-    return areas, studied, [f"rows {what}: {np.sum(rows)}" for what, rows in told.items() if np.sum(rows)]
+    return areas, studied, [f"rows {what}: {np.sum(rows)}" for what, rows in unusual.items() if np.sum(rows)]

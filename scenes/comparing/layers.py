@@ -1,4 +1,4 @@
-"""What compare_maps.py compares, on the rows of one grid: polygons of a vector file, or a raster of landslides."""
+"""Layers that compare_maps.py compares, read by rows of one grid: polygons of a vector file, or a raster."""
 
 import numpy as np
 import shapely
@@ -9,13 +9,13 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from map_files import FILES
-from mask_values import LANDSLIDE, UNLABELLED, MaskRule, WrongValues, understood
+from mask_values import LANDSLIDE, UNLABELLED, MaskRule, WrongValues, as_labels
 from scenes.components import Numbering
 from scenes.geodesy import has_ellipsoid
-from scenes.opening import damage_told, open_raster
+from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
-from scenes.vectors import box_of, faults_told, on_grid, read_layers, rows_transform, without_refuted
-from script import UserError
+from scenes.vectors import faults_reported, on_grid, read_layers, without_refuted
+from script import UserError, note
 
 ROWS = 256  # read together
 POLYGON = 3  # type of geometry of shapely
@@ -25,7 +25,7 @@ BEYOND = -1.0  # value beyond a raster that is brought onto another grid
 class PolygonLayer:
     """Polygons on a grid. Each part of a multipolygon is one object.
 
-    A pixel belongs to the polygon that its centre lies in; of several, to the smallest.
+    A pixel belongs to the polygon in which its centre lies; of several, to the smallest.
     """
 
     what, probability = "polygons", False
@@ -35,60 +35,60 @@ class PolygonLayer:
 
         Args:
             table: of `vectors.read_layers`. grid: PixelGrid. path, over: of the file and of the grid, for messages.
-            ground: PolygonLayer of the ground that was judged; None: all. may_be_empty: whether there may be none.
-            small: whether a polygon without the centre of any pixel takes the pixel in which it lies.
+            ground: PolygonLayer of the ground that was judged; None: all ground. may_be_empty: accept a table without
+                polygons. small: give a polygon without the centre of any pixel the pixel in which it lies.
 
         Raises:
-            UserError: there are none, some are no polygons, or none lies over the grid.
+            UserError: the table is empty, holds other shapes than polygons, or no polygon lies over the grid.
         """
         if not len(table) and not may_be_empty:
             raise UserError(f"{path} holds no shapes: it is empty")
         if other := sorted({kind for kind in table.geom_type if "Polygon" not in kind} - {"GeometryCollection"}):
             raise UserError(f"{path} holds {', '.join(other)}: only polygons have an area that can be compared")
-        with faults_told(path):
+        with faults_reported(path):
             shapes = on_grid(table, grid).geometry.to_numpy()
         parts = shapely.get_parts(shapely.get_parts(shapes))  # of multipolygons in collections, too
         parts = parts[(shapely.get_type_id(parts) == POLYGON) & (shapely.area(parts) > 0)]
-        parts = parts[shapely.intersects(parts, box_of(grid, 0, grid.height))]
+        parts = parts[shapely.intersects(parts, grid.box())]
         if not len(parts) and not may_be_empty:
             raise UserError(f"{path}: none of its {len(table)} polygons lies over {over}")
         self.shapes, self.grid = parts[np.argsort(-shapely.area(parts), kind="stable")], grid
         self.count, self.ground = len(parts), ground
         self.tree, self.points = shapely.STRtree(self.shapes), np.zeros(0, int)
         if small:
-            missing = shapely.area(self.shapes) < 4 * abs(grid.transform.determinant)
-            wanted = missing.copy()
-            for top in range(0, grid.height, ROWS) if wanted.any() else ():
-                shown = self.read(top, min(top + ROWS, grid.height), wanted)[0]
-                missing[shown[shown > 0] - 1] = False
-            self.points = np.flatnonzero(missing)
+            is_small = shapely.area(self.shapes) < 4 * abs(grid.transform.determinant)
+            without_pixel = is_small.copy()
+            for top in range(0, grid.height, ROWS) if is_small.any() else ():
+                numbers = self.read(top, min(top + ROWS, grid.height), is_small)[0]
+                without_pixel[numbers[numbers > 0] - 1] = False
+            self.points = np.flatnonzero(without_pixel)
 
-    def read(self, top, bottom, chosen=None):
-        """Read some rows; see RasterLayer.read. The polygons' numbers from 1 on stand for landslide (int32).
+    def read(self, top, bottom, is_drawn=None):
+        """Read some rows; see RasterLayer.read. Instead of True, landslide is the polygon's number, from 1 (int32).
 
-        chosen: bool, one for each polygon, of those to draw.
+        is_drawn: bool, one for each polygon, whether it is drawn; None: all are.
         """
-        shape, transform = (bottom - top, self.grid.width), rows_transform(self.grid, top)
-        found = np.sort(self.tree.query(box_of(self.grid, top, bottom)))
-        found = found if chosen is None else found[chosen[found]]
-        numbers = np.zeros(shape, np.int32)
-        if len(found):
-            pairs = zip(self.shapes[found], (found + 1).tolist(), strict=True)  # the largest first
-            numbers = rasterize(pairs, shape, transform=transform, dtype="int32")
-        if len(points := self.points[np.isin(self.points, found)]):
+        rows = self.grid.window(top, 0, (bottom - top, self.grid.width))
+        indices = np.sort(self.tree.query(self.grid.box(top, bottom)))
+        indices = indices if is_drawn is None else indices[is_drawn[indices]]
+        numbers = np.zeros(rows.shape, np.int32)
+        if len(indices):
+            pairs = zip(self.shapes[indices], (indices + 1).tolist(), strict=True)  # the largest first
+            numbers = rasterize(pairs, rows.shape, transform=rows.transform, dtype="int32")
+        if len(points := self.points[np.isin(self.points, indices)]):
             x, y = shapely.get_coordinates(shapely.point_on_surface(self.shapes[points])).T
-            column, row = (np.floor(at).astype(int) for at in ~transform @ (x, y))
-            inside = (row >= 0) & (row < shape[0]) & (column >= 0) & (column < shape[1])
+            column, row = (np.floor(position).astype(int) for position in ~rows.transform @ (x, y))
+            inside = (row >= 0) & (row < rows.height) & (column >= 0) & (column < rows.width)
             numbers[row[inside], column[inside]] = points[inside] + 1
-        known = self.ground.read(top, bottom)[0] > 0 if self.ground else np.ones(shape, bool)
+        known = self.ground.read(top, bottom)[0] > 0 if self.ground else np.ones(rows.shape, bool)
         return numbers, known, None
 
-    def number(self, found):
-        """Return the numbers of objects in rows that were read, from the top."""
-        return found
+    def number(self, landslide):
+        """Return the numbers of objects in the rows that `read` returned; call it from the top down."""
+        return landslide
 
     def joined(self):
-        """Return (number of objects, object of each number)."""
+        """Return (number of objects, index of the object of each number)."""
         return self.count, np.arange(self.count)
 
     def bounds(self):
@@ -103,16 +103,16 @@ class PolygonLayer:
 class RasterLayer:
     """A mask or probabilities on a grid. Pixels that touch at a side are one object, as in predict.py's polygons.
 
-    A mask is understood by the rule of `mask_values`. A probability is a float from 0 to 1, or a whole number of
-    percent.
+    The values of a mask are understood by the rule of `mask_values`. A probability is a float from 0 to 1, or a whole
+    number of percent.
     """
 
     def __init__(self, path, grid=None, threshold=None):
-        """Open it.
+        """Open a raster.
 
         Args:
-            path: of the raster. grid: PixelGrid to read it on; None for its own.
-            threshold: of a probability; None for the one in its tags.
+            path: of the raster. grid: PixelGrid to read it on; None: its own.
+            threshold: of probabilities; None: the one in the raster's tags.
 
         Raises:
             UserError: it cannot be read, has no coordinate system, is neither a mask nor a probability, or is a
@@ -131,8 +131,8 @@ class RasterLayer:
             tag = self.file.tags().get("threshold")
             if self.probability and threshold is None and tag is None:
                 raise UserError(
-                    f"{path} holds {self.highest:g}: a mask holds 0 and 1; of probabilities say from which on they are "
-                    "landslide, with --threshold"
+                    f"{path} holds {self.highest:g}: a mask holds 0 and 1; for probabilities, give the least one of "
+                    "landslide with --threshold"
                 )
             if not self.probability and threshold is not None:
                 raise UserError(f"{path} is a mask: --threshold is for probabilities")
@@ -146,12 +146,12 @@ class RasterLayer:
         self.numbering = Numbering(self.grid.width)
 
     def _look_at_values(self):
-        """Find out from the values whether this is a mask or a probability, and what 255 means in a mask."""
+        """Decide from the values whether this is a mask or a probability, and what 255 means in a mask."""
         rule, mask, low, high = MaskRule(), not self.path.endswith(FILES["probability"]), np.inf, -np.inf
         for top in range(0, self.file.height, ROWS):
             values = self._read(self.file, top, min(top + ROWS, self.file.height), self.file.width)
             try:
-                rule.add(understood(values, nodata=self.nodata))
+                rule.add(as_labels(values, nodata=self.nodata))
             except WrongValues:
                 mask = False
             values = values[self._known(values)]
@@ -169,31 +169,31 @@ class RasterLayer:
         self.most, self.highest = np.float32(most), high
 
     def _read(self, file, top, bottom, width):
-        with damage_told(self.path):
+        with damage_reported(self.path):
             return file.read(1, window=Window(0, top, width, bottom - top))
 
     def _known(self, values):
-        """Return where there is a probability."""
-        known = values == values  # a number
-        return known if self.nodata is None else known & (values != self.nodata)
+        """Return which values are probabilities: numbers other than nodata; a nodata of 0 is a probability."""
+        known = values == values  # NaN is not equal to itself
+        return known & (values != self.nodata) if self.nodata else known
 
     def read(self, top, bottom):
-        """Read some rows: (landslide, known, both H x W bool; probabilities H x W float32, or None of a mask)."""
+        """Read some rows: landslide and known (H x W bool), and probabilities (H x W float32; None of a mask)."""
         values = self._read(self.view, top, bottom, self.grid.width)
         beyond = values == BEYOND if self.view is not self.file else np.zeros(values.shape, bool)
         if not self.probability:
-            mask = understood(values, beyond, self.nodata).decided(self.high_is_landslide)
+            mask = as_labels(values, beyond, self.nodata).decided(self.high_is_landslide)
             return mask == LANDSLIDE, mask != UNLABELLED, None
         known = self._known(values) & ~beyond
         probability = np.where(known, values, 0).astype(np.float32) / self.most
         return known & (probability >= np.float32(self.threshold)), known, probability
 
-    def number(self, found):
-        """Return the numbers of objects in rows that were read, from the top."""
-        return self.numbering.add(found)
+    def number(self, landslide):
+        """Return the numbers of objects in the rows that `read` returned; call it from the top down."""
+        return self.numbering.add(landslide)
 
     def joined(self):
-        """Return (number of objects, object of each number)."""
+        """Return (number of objects, index of the object of each number)."""
         return self.numbering.joined()
 
     def close(self):
@@ -207,22 +207,22 @@ class RasterLayer:
 
 
 def read_polygons(path, other, layer, flag, least):
-    """Read polygons that are to be laid over `other`, without those that a reviewer found to be no landslides.
+    """Read polygons that are to be laid over `other`, without those whose verdict is not landslide.
 
-    layer, flag: see `vectors.layers_to_read`. least: confidence from which on they count; 0: all.
+    layer, flag: see `vectors.layers_to_read`. least: smallest confidence of a polygon that counts; 0: all count.
     """
     table, refuted = without_refuted(read_layers(path, other, layer, flag, columns=["confidence", "verdict"]))
     if refuted:
-        print(f"note: {path}: {refuted} polygons are left out, whose verdict is not landslide")
+        note(f"{path}: {refuted} polygons are left out: their verdict is not landslide")
     if not least:
         return table
     if "confidence" not in table:
-        raise UserError(f"{path} has no column confidence: --min-confidence cannot choose by it")
+        raise UserError(f"{path} has no column confidence, which --min-confidence needs")
     return table[table["confidence"] >= least]
 
 
 def metric_grid(table, resolution):
-    """Return a PixelGrid of square pixels in the UTM zone of a table of shapes, around all of them."""
+    """Return a PixelGrid of square pixels, `resolution` metres a side, around a table of shapes in their UTM zone."""
     metres = table.estimate_utm_crs()
     left, low, right, high = table.to_crs(metres).total_bounds
     left, high = np.floor(left / resolution) * resolution, np.ceil(high / resolution) * resolution

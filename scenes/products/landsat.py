@@ -16,31 +16,37 @@ BANDS = {"B1": 1, "B2": 2, "B3": 3, "B4": 4, "B8": 5, "B8A": 5, "B10": 9, "B11":
 
 
 def open_product(package, name):
-    """Open a Landsat product. name: of its MTL file (.json or .txt) in the package.
+    """Open a Landsat product.
+
+    Args:
+        package: product.Package. name: of its MTL file (.json or .txt).
+
+    Returns:
+        product.Product.
 
     Raises:
         UserError: it is of another sensor or collection, or its metadata or band files are incomplete.
     """
     text = package.read(name).decode("utf-8", "replace")
     try:
-        values = _flattened(json.loads(text) if name.lower().endswith(".json") else parse_odl(text))
-        return _product(package, name, values)
+        groups = _inner_groups(json.loads(text) if name.lower().endswith(".json") else parse_odl(text))
+        return _product(package, name, groups)
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise UserError(f"{package.path}: {name} is damaged ({reason}): download the product again") from None
 
 
-def _product(package, name, values):
+def _product(package, name, groups):
     """Make a Product of the groups of an MTL file, {name of group: {key: value}}."""
-    contents = values.get("PRODUCT_CONTENTS", {})
-    spacecraft = values.get("IMAGE_ATTRIBUTES", {}).get("SPACECRAFT_ID", "an unknown satellite")
+    contents = groups.get("PRODUCT_CONTENTS", {})
+    spacecraft = groups.get("IMAGE_ATTRIBUTES", {}).get("SPACECRAFT_ID", "an unknown satellite")
     if spacecraft not in ("LANDSAT_8", "LANDSAT_9") or contents.get("COLLECTION_NUMBER") != "02":
-        raise UserError(f"{package.path}: {name} is of {spacecraft}; read are Landsat 8 and 9 of Collection 2")
+        raise UserError(f"{package.path}: {name} is of {spacecraft}; only Landsat 8 and 9 of Collection 2 can be read")
     level = contents.get("PROCESSING_LEVEL", "")
     surface = level.startswith("L2")
-    scaling = values.get("LEVEL2_SURFACE_REFLECTANCE_PARAMETERS" if surface else "LEVEL1_RADIOMETRIC_RESCALING", {})
+    scaling = groups.get("LEVEL2_SURFACE_REFLECTANCE_PARAMETERS" if surface else "LEVEL1_RADIOMETRIC_RESCALING", {})
     # Level-1 is scaled as if the sun stood overhead
-    sun = 1.0 if surface else math.sin(math.radians(float(values["IMAGE_ATTRIBUTES"]["SUN_ELEVATION"])))
+    sun = 1.0 if surface else math.sin(math.radians(float(groups["IMAGE_ATTRIBUTES"]["SUN_ELEVATION"])))
     folder = posixpath.dirname(name)
     bands = {}
     for band, number in BANDS.items():
@@ -52,7 +58,7 @@ def _product(package, name, values):
     if not bands:
         raise UserError(f"{package.path} holds none of the band files that {posixpath.basename(name)} names")
     quality = posixpath.join(folder, contents.get("FILE_NAME_QUALITY_L1_PIXEL", ""))
-    attributes = values["IMAGE_ATTRIBUTES"]
+    attributes = groups["IMAGE_ATTRIBUTES"]
     return Product(
         name=re.sub(r"_MTL\.\w+$", "", posixpath.basename(name)),
         kind=f"{spacecraft.replace('_', ' ').title()} Collection 2 Level-{level[1:]}, pixels of 30 m",
@@ -85,7 +91,7 @@ def parse_odl(text):
     return root
 
 
-def _flattened(groups):
+def _inner_groups(groups):
     """Return the groups one level below the outermost: {name of group: {key: value}}."""
     outer = next(iter(groups.values())) if isinstance(groups, dict) and len(groups) == 1 else groups
     return {key: value for key, value in outer.items() if isinstance(value, dict)} if isinstance(outer, dict) else {}

@@ -1,8 +1,8 @@
-"""What all products have in common: bands found by name, each in a file, with the meaning of its values.
+"""What all products have in common: bands by their names, each in a file, with the meaning of its values.
 
-A product says where each band lies and what its values mean; all of them are brought to one unit, reflectance x 10000,
-the digital numbers of Sentinel-2 without an offset. Offset and scale come from the product's own metadata, never from
-its date: archives are processed again.
+A product says which file holds each band and what its values mean. Values of all products are brought to one unit,
+reflectance x 10000: the digital numbers of Sentinel-2 without an offset. Offset and scale come from the metadata of the
+product, never from its date, because archives are processed again.
 """
 
 import contextlib
@@ -36,11 +36,12 @@ class Product:
 
     Attributes:
         name: of the product, without the ending of its file or folder.
-        kind: for people: "Sentinel-2 Level-2A, baseline 05.10".
+        kind: satellite, level and baseline as text: "Sentinel-2 Level-2A, baseline 05.10".
         bands: {Sentinel-2's name of the band: BandFile}.
-        classes: path of the raster that tells clouds and shadows, or "". coding: "scl" or "qa_pixel", its values.
-        time: of the picture, in ISO form, or "".
-        surface: whether it is reflectance at the surface (Level-2), without haze, and not at the top of the atmosphere.
+        classes: path of the raster of clouds and shadows, or "". coding: of its values, "scl" or "qa_pixel".
+        time: of the picture, in ISO 8601, or "".
+        surface: whether it holds reflectance at the surface (Level-2), without haze, and not at the top of the
+            atmosphere.
         nodata: value of no data in the files.
     """
 
@@ -53,23 +54,23 @@ class Product:
     surface: bool = False
     nodata: float | None = 0.0
 
-    def find(self, name):
+    def band_file(self, name):
         """Return the BandFile of a model's band.
 
         Raises:
-            UserError: the product lacks it, or the name is none of a Sentinel-2 band.
+            UserError: the product lacks it, or the name is not that of a Sentinel-2 band.
         """
         band = sentinel2_band(name)
         if band in self.bands:
             return self.bands[band]
-        have = " ".join(self.bands)
+        names = " ".join(self.bands)
         if band is None:
             raise UserError(
                 f"{self.name}: band {name} of the run has no name of Sentinel-2: name the bands to take, in the run's "
-                f"order, with --scene-bands (the product has {have})"
+                f"order, with --scene-bands (the product has {names})"
             )
         hint = ": Level-2 has no B10, take the Level-1C product" if band == "B10" and self.surface else ""
-        raise UserError(f"{self.name} lacks band {name} (it has {have}){hint}")
+        raise UserError(f"{self.name} lacks band {name} (it has {names}){hint}")
 
 
 class Package:
@@ -89,12 +90,16 @@ class Package:
             self.names = [file.relative_to(self.path).as_posix() for file in files]
 
     def matching(self, pattern):
-        """List the names in which a pattern is found."""
+        """List the names of files that match a pattern anywhere."""
         return [name for name in self.names if re.search(pattern, name)]
 
     @contextlib.contextmanager
     def open(self, name):
-        """Open a file of the product for reading bytes; damage in a zip is told as such."""
+        """Open a file of the product for reading bytes.
+
+        Raises:
+            UserError: the file is damaged in its zip.
+        """
         try:
             if self.zipped:
                 with zipfile.ZipFile(self.path) as archive, archive.open(name) as file:
@@ -106,7 +111,7 @@ class Package:
             raise UserError(f"{self.path}: {name} is damaged ({error}): download the product again") from None
 
     def read(self, name):
-        """Read a file of the product."""
+        """Read a file of the product: bytes."""
         with self.open(name) as file:
             return file.read()
 
@@ -115,9 +120,9 @@ class Package:
         return f"zip://{self.path.resolve()}!{name}" if self.zipped else str(self.path / name)
 
     def check_jpeg2000(self, name):
-        """Raise UserError if a JPEG 2000 file is empty or cut short: it has to end with the marker FF D9."""
+        """Raise UserError if a JPEG 2000 file is empty or cut short: a whole one ends with the marker FF D9."""
         with self.open(name) as file:
-            if self.zipped:  # reading all of it checks its sum, too
+            if self.zipped:  # reading all of it also checks its checksum
                 size, end = 0, b""
                 while part := file.read(1 << 20):
                     size, end = size + len(part), (end + part)[-2:]

@@ -1,4 +1,4 @@
-"""Products as they are downloaded: Sentinel-2, Landsat and STAC items are recognised and opened here."""
+"""Recognition of products as they are downloaded: Sentinel-2, Landsat and STAC items."""
 
 import re
 from pathlib import Path
@@ -10,13 +10,13 @@ from script import UserError
 
 
 def open_product(paths):
-    """Open the product that a command's --input names; None where it names plain rasters or patches.
+    """Open the product that paths name: a product.Product, or None for plain rasters and patches.
 
-    Known are Sentinel-2 products (the .SAFE folder, its zip, or a folder or metadata file in it), Landsat Collection
-    2 (its folder, a zip of it, or its MTL file) and STAC items (.json).
+    Products of Sentinel-2 (the .SAFE folder, its zip, or a folder or metadata file in it), of Landsat Collection 2 (its
+    folder, a zip of it, or its MTL file) and STAC items (.json) are recognised.
 
     Raises:
-        UserError: the product is damaged, or of a layout that is not read.
+        UserError: the product is damaged, or its layout is not supported.
     """
     path = Path(paths[0])
     if len(paths) > 1 or not path.exists():

@@ -1,6 +1,6 @@
 """STAC items of Sentinel-2 (a JSON file), as Earth Search and the Planetary Computer publish them.
 
-Assets are local files or addresses that GDAL reads. `visual` and the like are pictures for the eye, no reflectance.
+Assets are local files or addresses that GDAL reads. Assets such as `visual` are pictures for the eye, no reflectance.
 """
 
 import json
@@ -13,7 +13,7 @@ from script import UserError
 
 
 def open_item(path):
-    """Open a STAC item.
+    """Open a STAC item, of which `path` is the JSON file: a product.Product.
 
     Raises:
         UserError: the file is no STAC item of Sentinel-2 Level-1C or Level-2A.
@@ -35,7 +35,7 @@ def open_item(path):
     for key, asset in assets.items():
         band = _band_of(key, asset)
         if band and band not in bands:
-            bands[band] = BandFile(_href(asset, path), 1, *_scaling(asset, properties, path))
+            bands[band] = BandFile(_href(asset, path), 1, *_factor_and_offset(asset, properties, path))
     if not bands:
         raise UserError(f"{path} has no asset of a band: it has {', '.join(item['assets'])}")
     scl = (asset for key, asset in assets.items() if re.fullmatch(r"scl([-_]\d\dm)?", key, re.IGNORECASE))
@@ -53,6 +53,7 @@ def open_item(path):
 
 
 def _level(item):
+    """Return the level of a Sentinel-2 item, "1C" or "2A"; None of another item."""
     words = (
         f"{item.get('collection', '')} {item.get('id', '')} {(item.get('properties') or {}).get('s2:product_type', '')}"
     )
@@ -74,6 +75,7 @@ def _band_of(key, asset):
 
 
 def _href(asset, path):
+    """Return the name by which GDAL opens an asset. path: of the item, to which its addresses are relative."""
     href = str(asset.get("href", ""))
     if re.match(r"s3://", href):
         return re.sub(r"^s3:/", "/vsis3", href)
@@ -84,18 +86,19 @@ def _href(asset, path):
 
 
 def _baseline(properties):
+    """Return the processing baseline, "" if the item does not state it."""
     for key in ("s2:processing_baseline", "processing:version", "sentinel:processing_baseline"):
         if properties.get(key):
             return str(properties[key])
     return ""
 
 
-def _scaling(asset, properties, path):
-    """Return (factor, offset) of an asset to reflectance x 10000.
+def _factor_and_offset(asset, properties, path):
+    """Return (factor, offset) from the numbers of an asset to reflectance x 10000.
 
-    Earth Search states the offset of the product, -0.1, also where it has subtracted it from the files already, which
-    `earthsearch:boa_offset_applied` says. The Planetary Computer keeps the product's numbers and states only their
-    baseline, so there the offset is the one that all products of the baseline have.
+    Earth Search states the offset of the product, -0.1, even if it has subtracted it from the files already; then
+    `earthsearch:boa_offset_applied` is true. The Planetary Computer keeps the numbers of the product and states only
+    their baseline; all products of a baseline have the same offset.
     """
     listed = (asset.get("raster:bands") or asset.get("bands") or [{}])[0]
     scale = asset.get("raster:scale", listed.get("scale", listed.get("raster:scale")))

@@ -40,6 +40,7 @@ KILLS = 500  # in all, spread evenly over the stages
 STAGES = ("pack", "train", "map", "export")  # stages to kill
 SEED = 0  # seed of the moments; another one for each sitting
 OUT = "results/figures/kills.csv"  # table to write
+RANGES = {"KILLS": (1, None)}
 CHOICES = {"STAGES": ("pack", "train", "map", "export")}
 
 NETWORK = "--base-filters 4 --depth 2 --batch-size 8 --epochs 4".split()
@@ -54,14 +55,12 @@ RESULTS = {"pack": "results/cache", "train": "results/small", "map": "maps", "ex
 
 def main():
     """Prepare the files, kill each stage, then fill its disk, and write the table."""
-    script.check_choices(globals(), **CHOICES)
-    script.check_ranges(globals(), KILLS=(1, None))
     table = {row["stage"]: row for row in records.read_rows(OUT)}
-    with tempfile.TemporaryDirectory() as place:
-        place = Path(place)
-        prepare(place)
+    with tempfile.TemporaryDirectory() as workdir:
+        workdir = Path(workdir)
+        prepare(workdir)
         for stage in STAGES:
-            row = trial(place, stage, -(-KILLS // len(STAGES)), random.Random(SEED))
+            row = trial(workdir, stage, -(-KILLS // len(STAGES)), random.Random(SEED))
             print(", ".join(f"{key} {value}" for key, value in row.items()))
             for name in ("kills", "full_disks", "lost"):
                 row[name] += int(table.get(stage, {}).get(name, 0))
@@ -71,7 +70,7 @@ def main():
     sys.exit(any(int(row["lost"]) for row in table.values()))
 
 
-def prepare(place):
+def prepare(workdir):
     """Write 120 patches, a scene, and a finished run to map it with."""
     rng = np.random.default_rng(0)
     for number in range(120):
@@ -81,24 +80,24 @@ def prepare(place):
         image[mask > 0] += 1
         for key, array in (("img", image), ("mask", mask)):
             path = (
-                place
+                workdir
                 / f"data/{'images' if key == 'img' else 'masks'}/{'image' if key == 'img' else 'mask'}_{number}.h5"
             )
             path.parent.mkdir(parents=True, exist_ok=True)
             with h5py.File(path, "w") as file:
                 file[key] = array
-    form = {"count": 3, "height": 700, "width": 700, "dtype": "float32", "crs": "EPSG:32632"}
-    with rasterio.open(place / "scene.tif", "w", transform=from_origin(6e5, 5e6, 10, 10), **form) as file:
+    profile = {"count": 3, "height": 700, "width": 700, "dtype": "float32", "crs": "EPSG:32632"}
+    with rasterio.open(workdir / "scene.tif", "w", transform=from_origin(6e5, 5e6, 10, 10), **profile) as file:
         file.write(rng.random((3, 700, 700), np.float32) + (np.indices((700, 700)).sum(0) % 97 < 20))
     for command in (
         [str(ROOT / "train.py"), "--run", "ready", *NETWORK],
         [str(ROOT / "optimize_threshold.py"), "--run", "ready"],
     ):
-        run(place, command).check_returncode()
-    shutil.rmtree(place / "results" / "cache")
+        run(workdir, command).check_returncode()
+    shutil.rmtree(workdir / "results" / "cache")
 
 
-def run(place, arguments, limit=None, kill_after=None):
+def run(workdir, arguments, limit=None, kill_after=None):
     """Run Python with some arguments in `place`; limit: bytes of the largest file; kill_after: seconds."""
 
     def limited():
@@ -108,7 +107,7 @@ def run(place, arguments, limit=None, kill_after=None):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_NUM_INTRAOP_THREADS": "2"}
     process = subprocess.Popen(
         [sys.executable, *arguments],
-        cwd=place,
+        cwd=workdir,
         env=environment,
         preexec_fn=limited,
         text=True,
@@ -123,17 +122,17 @@ def run(place, arguments, limit=None, kill_after=None):
     return subprocess.CompletedProcess(arguments, process.returncode, *said)
 
 
-def trial(place, stage, kills, rng):
+def trial(workdir, stage, kills, rng):
     """Kill one stage `kills` times and fill its disk; return the row of the table."""
-    result = place / RESULTS[stage]
+    result = workdir / RESULTS[stage]
     shutil.rmtree(result, ignore_errors=True)
     began = time.monotonic()
-    run(place, COMMANDS[stage]).check_returncode()
+    run(workdir, COMMANDS[stage]).check_returncode()
     takes, expected = time.monotonic() - began, fingerprint(stage, result)
     lost, done = [], 0
     shutil.rmtree(result)
     while done < kills:
-        finished = run(place, command(stage, result), kill_after=rng.uniform(0.2, 1.1) * takes)
+        finished = run(workdir, command(stage, result), kill_after=rng.uniform(0.2, 1.1) * takes)
         lost += damaged(result)
         if finished.returncode == -signal.SIGKILL:
             done += 1
@@ -147,7 +146,7 @@ def trial(place, stage, kills, rng):
     disks = 0
     for limit in (0, 100, 1000, 4000, 16000, 64000, 256000, 1000000, 4000000):
         shutil.rmtree(result, ignore_errors=True)  # a finished training would write nothing
-        finished = run(place, command(stage, result), limit=limit)
+        finished = run(workdir, command(stage, result), limit=limit)
         disks += finished.returncode != 0
         if finished.returncode and "Traceback" in finished.stderr and stage != "pack":  # that is no script
             lost.append(finished.stderr[-300:])

@@ -21,7 +21,7 @@ def main():
 
 
 def check(report, out_dir, browser):
-    """Use a report; returns what was found as text, and raises AssertionError where it fails."""
+    """Use a report; returns what it shows as text, and raises AssertionError where it fails."""
     from playwright.sync_api import sync_playwright
 
     faults, requests = [], []

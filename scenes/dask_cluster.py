@@ -22,12 +22,14 @@ from script import UserError
 
 PATIENCE = 15  # seconds within which a cluster must answer and show a worker
 ROOT = Path(__file__).parent.parent
+# The sources go to scheduler and workers as an archive. Dask's UploadDirectory is no substitute: it leaves the modules
+# of an earlier call in the scheduler, needs workers with a nanny, and restarts them, which takes 20 s for each scene.
 ARCHIVE = "landslide_sources.zip"
 # Dask imports the top-level modules of an archive in order of their names. This one comes first, because GDAL must be
 # loaded before TensorFlow:
 FIRST = "import scenes\n"
-# This one comes last: what the modules were before, and what they have imported meanwhile, goes, so that all of it is
-# imported again and from one archive.
+# This one comes last. It removes all modules that were imported from an archive, of this call or an earlier one. So all
+# are imported again, from this archive.
 FORGET = f"""import sys
 
 for name, module in list(sys.modules.items()):
@@ -38,50 +40,60 @@ for name, module in list(sys.modules.items()):
 
 @dataclass(frozen=True)
 class Reading:
-    """A scene to read windows of, and the times of its files, in plain values."""
+    """A scene whose windows are read, and the times at which its files changed, in plain values."""
 
     source: SceneSource
     stamps: tuple
 
 
 def strips_on_cluster(jobs, scheduler, first=0):
-    """Yield what `strips_here` yields, computed by the workers of a Dask cluster.
+    """Yield what `local_strips` yields, computed by the workers of a Dask cluster.
 
     Args:
-        scheduler: see `on_cluster`; workers must see the run, too. first: strip to begin with.
+        jobs: [pipeline.Job, ...]. scheduler: see `on_cluster`; workers must also see the folder of the run.
+        first: number of the first strip to yield.
     """
-    jobs = [placed(job) for job in jobs]
-    names = [_name(job) for job in jobs]  # tell these jobs from others
+    jobs = [portable_job(job) for job in jobs]
+    digests = [_digest(job) for job in jobs]
     tasks = (
-        (f"strip-{index}-{name}", compute_strip, job, index)
+        (f"strip-{index}-{digest}", compute_strip, job, index)
         for index in range(first, len(jobs[0].grid.strips))
-        for job, name in zip(jobs, names, strict=True)
+        for job, digest in zip(jobs, digests, strict=True)
     )
     strips = on_cluster(tasks, scheduler, len(jobs))
     yield from map(list, zip(*[strips] * len(jobs), strict=True))
 
 
-def windows_on_cluster(source, windows, scheduler, together=16):
-    """Yield Scene.read(*window) for each of some windows, read by the workers of a Dask cluster."""
-    source = placed_source(source)
-    reading = Reading(source, stamps(source.paths, source.dem))
-    name = _name(reading)
-    groups = [windows[i : i + together] for i in range(0, len(windows), together)]
-    tasks = ((f"windows-{i}-{name}", read_windows, reading, group) for i, group in enumerate(groups))
+def windows_on_cluster(source, windows, scheduler, group_size=16):
+    """Yield Scene.read(*window) for each window, read by the workers of a Dask cluster.
+
+    Args:
+        source: SceneSource. windows: list of arguments of Scene.read. scheduler: see `on_cluster`.
+        group_size: number of windows that a task reads.
+    """
+    source = portable_source(source)
+    reading = Reading(source, change_times(source.paths, source.dem))
+    digest = _digest(reading)
+    groups = [windows[i : i + group_size] for i in range(0, len(windows), group_size)]
+    tasks = ((f"windows-{i}-{digest}", read_windows, reading, group) for i, group in enumerate(groups))
     for group in on_cluster(tasks, scheduler):
         yield from group
 
 
-def on_cluster(tasks, scheduler, together=1):
-    """Yield the results of tasks, (name, function, argument ...), from the workers of a Dask cluster, in order.
+def on_cluster(tasks, scheduler, group_size=1):
+    """Yield the results of tasks in order, computed by the workers of a Dask cluster.
 
-    If a worker is lost, another computes its task again. Only a few tasks are computed at a time, so that finished ones
-    do not pile up.
+    If a worker is lost, another computes its task again. Only a few tasks are submitted at a time, so that finished
+    results do not fill the memory.
 
     Args:
-        scheduler: "local:2" for that many processes on this machine, or the address of a scheduler, whose workers
-            must see all files under the same paths.
-        together: tasks that are of use only together.
+        tasks: iterator over (name, function, argument, ...).
+        scheduler: "local:2" for two processes on this machine, or the address of a scheduler, whose workers must see
+            all files under the same paths.
+        group_size: number of consecutive tasks whose results are used together.
+
+    Raises:
+        UserError: Dask is missing, the scheduler does not answer, or the cluster cannot compute a task.
     """
     try:
         import distributed
@@ -93,50 +105,50 @@ def on_cluster(tasks, scheduler, together=1):
         try:
             for name, function, *arguments in tasks:
                 waiting.append(client.submit(function, *arguments, key=name))
-                if len(waiting) > 2 * workers * together:
+                if len(waiting) > 2 * workers * group_size:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         except (distributed.KilledWorker, CancelledError) as error:
-            raise UserError(f"the cluster gave up a task, for want of memory perhaps ({error})") from None
+            raise UserError(f"the cluster gave up a task, perhaps because memory ran out ({error})") from None
 
 
-def placed(job):
-    """Return the job with paths that any process can open, and the times of its files."""
-    source = placed_source(job.source)
-    times = stamps((Path(job.run, "model.keras"), *source.paths), source.dem)
+def portable_job(job):
+    """Return the job with paths that any process can open, and with the times at which its files changed."""
+    source = portable_source(job.source)
+    times = change_times((Path(job.run, "model.keras"), *source.paths), source.dem)
     return replace(job, run=str(Path(job.run).resolve()), source=source, stamps=times)
 
 
-def placed_source(source):
-    """Return the source of a scene with paths that any process can open."""
-    source = replace(source, paths=_absolute(source.paths), dem="".join(_absolute([source.dem])))
-    return replace(source, product=None)  # of which a worker needs no more
+def portable_source(source):
+    """Return the source of a scene with paths that any process can open, without its product."""
+    source = replace(source, paths=_absolute_paths(source.paths), dem="".join(_absolute_paths([source.dem])))
+    return replace(source, product=None)  # a worker does not need it
 
 
-def stamps(paths, dem):
-    """Return the times of files, of those that have one."""
+def change_times(paths, dem):
+    """Return the times at which files changed, in ns; a path that is no file, such as one into an archive, has none."""
     return tuple(Path(path).stat().st_mtime_ns for path in (*paths, *filter(None, [dem])) if Path(path).exists())
 
 
-def _name(job):
+def _digest(job):
     return hashlib.sha256(repr(job).encode()).hexdigest()[:12]
 
 
-def _absolute(paths):
+def _absolute_paths(paths):
     return tuple(str(Path(path).resolve()) if Path(path).exists() else rasterio_path(path) for path in paths if path)
 
 
 @contextlib.contextmanager
 def open_client(distributed, scheduler):
-    """Open a client of a local cluster, which is closed with it, or of the cluster at an address."""
+    """Open a client of a local cluster, which closes with the client, or of the cluster at an address."""
     kind, _, count = scheduler.partition(":")
     local = kind == "local" and count.isdigit() and int(count) > 0
     with contextlib.ExitStack() as stack:
         try:
             if local:
-                form = {"n_workers": int(count), "threads_per_worker": 1, "dashboard_address": None}
-                scheduler = stack.enter_context(distributed.LocalCluster(silence_logs=logging.CRITICAL, **form))
+                options = {"n_workers": int(count), "threads_per_worker": 1, "dashboard_address": None}
+                scheduler = stack.enter_context(distributed.LocalCluster(silence_logs=logging.CRITICAL, **options))
             client = stack.enter_context(distributed.Client(scheduler, timeout=PATIENCE))
             client.wait_for_workers(1, timeout=PATIENCE)
         except (OSError, ValueError) as error:
@@ -150,31 +162,29 @@ def open_client(distributed, scheduler):
             yield client
         except ImportError as error:
             raise UserError(
-                f"{scheduler} cannot import {error.name or error}: install requirements.txt there"
+                f"{scheduler} cannot import {error.name or error}: install requirements.txt on all its machines"
             ) from None
 
 
 def source_files():
     """List the files of the project that a worker imports: two modules, what they import, and so on."""
-    found, wanted = set(), ["scenes.cluster", "scenes.pipeline"]
-    while wanted:
-        path = ROOT.joinpath(*wanted.pop().split(".")).with_suffix(".py")
-        if path in found or not path.exists():
+    files, pending = set(), ["scenes.dask_cluster", "scenes.pipeline"]
+    while pending:
+        path = ROOT.joinpath(*pending.pop().split(".")).with_suffix(".py")
+        if path in files or not path.exists():
             continue
-        found |= {
-            path,
-            *(folder / "__init__.py" for folder in path.parents if folder.is_relative_to(ROOT) and folder != ROOT),
-        }
+        rooms = (folder for folder in path.parents if folder.is_relative_to(ROOT) and folder != ROOT)
+        files |= {path, *(room / "__init__.py" for room in rooms)}
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):  # also imports within functions
             if isinstance(node, ast.Import):
-                wanted += [alias.name for alias in node.names]
+                pending += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                wanted += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return sorted(found)
+                pending += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return sorted(files)
 
 
 def write_archive(path):
-    """Write the files that a worker needs into one archive, which Python can import from; returns its path."""
+    """Write the files that a worker needs into an archive from which Python can import; returns its path."""
     with zipfile.ZipFile(path, "w") as archive:
         for file in source_files():
             archive.write(file, file.relative_to(ROOT))
@@ -183,13 +193,13 @@ def write_archive(path):
     return str(path)
 
 
-_one_at_a_time = threading.Lock()  # two threads, which a worker may have, must not use a GDAL file
+_one_at_a_time = threading.Lock()  # a worker may have several threads, and they must not share a GDAL file
 
 
 def compute_strip(job, index):
-    """Compute a strip on a worker; returns (sums, valid) or None."""
+    """Compute a strip on a worker; returns (sums, valid), or None without data."""
     with _one_at_a_time:
-        model, scene = _equipment(job)
+        model, scene = _model_and_scene(job)
         strip = read_strip(scene, job.grid, index, job.fill)
         return strip and (predict_strip(model, job.grid, strip, job.batch_size, job.tta), strip.valid)
 
@@ -207,5 +217,5 @@ def _scene(reading):
 
 
 @functools.lru_cache(maxsize=2)  # a scene after and one before
-def _equipment(job):
+def _model_and_scene(job):
     return model_of(job), Scene(job.source)

@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolutions before it: the same network in fewer operations, to predict with."""
+"""Fold batch normalisation into the convolutions before it: the same network in fewer operations, for prediction."""
 
 from collections import Counter
 
@@ -9,22 +9,22 @@ CONVOLUTIONS = keras.layers.Conv2D, keras.layers.DepthwiseConv2D
 
 
 class Folded(keras.layers.Layer):
-    """Stands where a batch normalisation was that went into a convolution, and hands its input on."""
+    """Placeholder for a batch normalisation that was folded into a convolution; returns its input."""
 
     def call(self, inputs, training=None, mask=None):
         return inputs
 
 
 def fold(model, exchange=None, dtype=None):
-    """Copy a model with each batch normalisation taken into the convolution before it, where nothing else uses that.
+    """Copy a model, with each batch normalisation folded into the convolution before it if nothing else uses that.
 
     gamma (conv(x) - mean) / sqrt(variance + epsilon) + beta is a convolution with scaled kernels and another bias
-    (Jacob et al. 2018, arXiv 1712.05877, section 3.2). It computes in the precision of the normalisation, because what
-    serves the gradient of a convolution in training slows prediction. The copy is not to be trained or saved.
+    (Jacob et al. 2018, arXiv 1712.05877, section 3.2). It computes in the precision of the normalisation, because a
+    precision that is chosen for the gradient of a convolution slows prediction. The copy is not for training or saving.
 
     Args:
-        model: keras.Model. exchange: {class of a layer: class that takes its place}. dtype: precision policy of all
-            layers; None: as it is.
+        model: keras.Model. exchange: {class of a layer: class that replaces it}. dtype: precision policy of all layers;
+            None: each layer keeps its own.
     """
     norms = {id(convolution): norm for convolution, norm in pairs(model)}
     gone, copies = {id(norm) for norm in norms.values()}, []
@@ -51,13 +51,14 @@ def fold(model, exchange=None, dtype=None):
 
 
 def pairs(model):
-    """Yield (convolution, batch normalisation behind it) of a model where the first has no other use."""
-    found = list(operations(model))
-    uses = Counter(id(tensor) for each in found for node in each._inbound_nodes for tensor in node.input_tensors)
-    for each in (model, *found):
-        if isinstance(each, keras.Model):
-            uses.update(map(id, each.outputs))
-    for norm in found:
+    """Yield (convolution, batch normalisation after it) of a model if nothing else uses the convolution."""
+    all_operations = list(operations(model))
+    nodes = [node for operation in all_operations for node in operation._inbound_nodes]
+    uses = Counter(id(tensor) for node in nodes for tensor in node.input_tensors)
+    for operation in (model, *all_operations):
+        if isinstance(operation, keras.Model):
+            uses.update(map(id, operation.outputs))
+    for norm in all_operations:
         if not isinstance(norm, keras.layers.BatchNormalization) or len(norm._inbound_nodes) > 1:
             continue
         (entering,) = norm._inbound_nodes[0].input_tensors
@@ -69,14 +70,14 @@ def pairs(model):
 
 def operations(model):
     """Yield the operations of a model and of the models within it."""
-    for each in model.operations:
-        if isinstance(each, keras.Model):
-            yield from operations(each)
-        yield each
+    for operation in model.operations:
+        if isinstance(operation, keras.Model):
+            yield from operations(operation)
+        yield operation
 
 
 def folded_weights(convolution, norm):
-    """Return [kernel, bias] of a convolution that does what it and a batch normalisation behind it do."""
+    """Return [kernel, bias] of the convolution that equals a convolution and a batch normalisation after it."""
     kernel, *bias = convolution.get_weights()
     mean, variance = np.asarray(norm.moving_mean), np.asarray(norm.moving_variance)
     gamma = np.asarray(norm.gamma) if norm.scale else 1.0

@@ -7,7 +7,7 @@ from keras import layers
 
 import bands
 import train
-from networks import builder, folding, model_files
+from networks import batch_norm_folding, builder, model_files
 
 NETWORKS = {
     "residual": {"CONV_BLOCK": "se", "MULTI_SCALE_LOGITS": True},
@@ -39,11 +39,11 @@ def test_a_folded_network_gives_the_same_answers(name):
         "band_variance": [2.0] * count,
     }
     model = unsettled(model_files.fused(builder.build_network(constants, config)))
-    folded = folding.fold(model)
+    folded = batch_norm_folding.fold(model)
     images = np.random.default_rng(1).normal(1, 1.5, (2, 32, 32, count)).astype(np.float32)
     np.testing.assert_allclose(folded(images), model(images), atol=2e-5)
-    norms = [layer for layer in folding.operations(folded) if isinstance(layer, layers.BatchNormalization)]
-    assert not norms and (name == "segformer" or len(list(folding.pairs(model))) > 5)
+    norms = [layer for layer in batch_norm_folding.operations(folded) if isinstance(layer, layers.BatchNormalization)]
+    assert not norms and (name == "segformer" or len(list(batch_norm_folding.pairs(model))) > 5)
     if name != "segformer":
         larger = model_files.resized(folded, (64, 64))
         assert larger(np.tile(images, (1, 2, 2, 1))).shape == (2, 64, 64, 1)
@@ -58,7 +58,7 @@ def test_what_cannot_be_folded_stays():
     x = layers.BatchNormalization(name="of_active")(layers.Conv2D(4, 3, activation="relu")(x))
     out = layers.Conv2D(4, 3, name="out")(x)
     model = unsettled(keras.Model(image, [layers.BatchNormalization(scale=False, name="of_out")(out), out]))
-    folded = folding.fold(model)
+    folded = batch_norm_folding.fold(model)
     assert {layer.name for layer in folded.layers if isinstance(layer, layers.BatchNormalization)} == {
         "of_image",
         "of_shared",
@@ -66,19 +66,19 @@ def test_what_cannot_be_folded_stays():
         "of_out",
     }
     within = keras.Model(image, [model.output[0], out])
-    inner = folding.fold(keras.Model(image, layers.Add()(within(image)))).get_layer(within.name)
+    inner = batch_norm_folding.fold(keras.Model(image, layers.Add()(within(image)))).get_layer(within.name)
     assert isinstance(inner.get_layer("of_out"), layers.BatchNormalization)
     alone = keras.Model(image, model.output[0])
-    assert folding.fold(alone).get_layer("of_out").__class__ is folding.Folded
+    assert batch_norm_folding.fold(alone).get_layer("of_out").__class__ is batch_norm_folding.Folded
     images = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype(np.float32)
-    np.testing.assert_allclose(folding.fold(alone)(images), alone(images), atol=1e-5)
+    np.testing.assert_allclose(batch_norm_folding.fold(alone)(images), alone(images), atol=1e-5)
 
 
 def test_a_folded_convolution_has_the_precision_of_its_normalisation():
     image = keras.Input((8, 8, 3))
     each = layers.DepthwiseConv2D(3, use_bias=False, dtype="float32", name="each")(image)
     model = unsettled(keras.Model(image, layers.BatchNormalization(dtype="mixed_bfloat16")(each)))
-    folded = folding.fold(model)
+    folded = batch_norm_folding.fold(model)
     assert folded.get_layer("each").compute_dtype == "bfloat16"
     images = np.random.default_rng(0).normal(size=(1, 8, 8, 3)).astype(np.float32)
     np.testing.assert_allclose(np.float32(folded(images)), np.float32(model(images)), atol=0.1)

@@ -1,0 +1,186 @@
+"""Patches in PNG and TIFF: sizes, colours of masks, palettes and alpha.
+
+Files are written with rasterio and Pillow; values are compared with what was written.
+"""
+
+import numpy as np
+import pytest
+import rasterio
+from PIL import Image
+from scipy import ndimage
+
+import dataset
+from patches import reading
+from script import UserError
+from tests.patch_files import make_pair, open_folder, scar, write_pictures
+from tests.rasters import write_picture, write_raster
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".png", np.uint8), (".png", np.uint16), (".tif", np.uint8)])
+def test_pictures_are_patches(tmp_path, suffix, kind):
+    """GDAL's PNG of 8 and 16 bits with masks of 0 and 255, and TIFF with other numbers of bands, are read."""
+    bands = 3 if suffix == ".png" else 4
+    for number in range(1, 5):
+        image, mask = make_pair(number, bands=bands)
+        image = (image * 60).clip(0, 250).astype(kind)
+        write_picture(tmp_path / f"d/train/images/slope {number}{suffix}", image)
+        write_picture(tmp_path / f"d/train/masks/slope {number}{suffix}", 255 * mask[..., None])
+    patches = open_folder(tmp_path / "d")
+    assert patches.images.dtype == kind and patches.input_shape == (32, 32, bands)
+    assert list(patches.own_splits) == ["train"] * 4
+    image, mask = make_pair(3, bands=bands)
+    np.testing.assert_array_equal(patches.images[2], (image * 60).clip(0, 250).astype(kind))
+    np.testing.assert_array_equal(patches.masks[2], mask)
+
+
+def test_pictures_without_a_number_each_of_their_own_pair_by_name(tmp_path):
+    for name in ("kerala_10_20", "kerala_11_20", "nepal"):
+        write_picture(tmp_path / f"d/img/{name}.tif", np.full((8, 8, 3), len(name), np.uint8))
+        write_picture(tmp_path / f"d/mask/{name}_mask.tif", np.eye(8, dtype=np.uint8)[..., None])
+    patches = open_folder(tmp_path / "d")
+    assert patches.names == ["img/kerala_10_20.tif", "img/kerala_11_20.tif", "img/nepal.tif"]
+    assert patches.labelled.all() and patches.masks.sum() == 24
+    (tmp_path / "d/mask/nepal_mask.tif").unlink()
+    with pytest.raises(UserError, match=r"img/nepal.tif: its mask is missing \(expected mask/nepal.\*\)"):
+        open_folder(tmp_path / "d")
+
+
+def test_a_stray_picture_among_the_masks_does_not_upset_the_pairing(tmp_path):
+    for number in range(1, 4):
+        write_picture(tmp_path / f"d/images/slope_{number}.png", np.zeros((8, 8, 3), np.uint8))
+        write_picture(tmp_path / f"d/masks/mask_{number}.png", np.zeros((8, 8, 1), np.uint8))
+    write_picture(tmp_path / "d/masks/legend.png", np.zeros((4, 4, 1), np.uint8))
+    with pytest.raises(UserError, match="masks/legend.png: no number in the name"):
+        open_folder(tmp_path / "d")
+    (tmp_path / "d/masks/legend.png").unlink()
+    assert open_folder(tmp_path / "d").labelled.all()
+    write_picture(tmp_path / "d/images/slope_3.tif", np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(UserError, match="images/slope_3.tif: has the same number as slope_3.png"):
+        open_folder(tmp_path / "d")
+
+
+def test_pictures_that_will_not_do_are_told(tmp_path):
+    for number in range(1, 6):
+        write_picture(tmp_path / f"d/images/a_{number}.png", np.zeros((8, 8, 3), np.uint8))
+        write_picture(tmp_path / f"d/masks/a_{number}.png", np.zeros((8, 8, 1), np.uint8))
+    write_picture(tmp_path / "d/images/a_1.png", np.full((8, 8, 4), 255, np.uint8))  # alpha is not a band
+    write_picture(tmp_path / "d/masks/a_2.png", np.arange(192, dtype=np.uint8).reshape(8, 8, 3))
+    write_picture(tmp_path / "d/masks/a_3.png", np.full((8, 8, 1), 7, np.uint8))
+    write_picture(tmp_path / "d/images/a_4.png", np.zeros((8, 6, 3), np.uint8))
+    (tmp_path / "d/images/a_5.png").write_bytes(b"no picture")
+    with pytest.raises(UserError) as error:
+        open_folder(tmp_path / "d")
+    lines = str(error.value).splitlines()
+    assert lines[1:] == [
+        "  masks/a_2.png: is coloured, not a mask of 0 and 1 or 0 and 255",
+        "  masks/a_3.png: 'mask' holds values other than 0 and 1 (7)",
+        "  images/a_4.png: is 8 x 6 pixels, the other images are 8 x 8; train.py --size brings pictures to one size",
+        "  images/a_5.png: is cut short or not a picture: fetch or write it again",
+    ]
+
+
+def test_pictures_of_unlike_sizes_are_brought_to_one(tmp_path):
+    """The reference is GDAL's resampling. Pictures that already have the size are unchanged."""
+    rng = np.random.default_rng(0)
+    sizes = {1: (32, 32), 2: (64, 96), 3: (20, 24), 4: (101, 32)}
+    for number, size in sizes.items():
+        image = ndimage.gaussian_filter(rng.normal(size=(*size, 3)), (3, 3, 0)) * 300 + 120
+        write_picture(tmp_path / f"d/images/a_{number}.png", image.clip(1, 255).astype(np.uint8))
+        mask = np.zeros((*size, 1), np.uint8)
+        mask[size[0] // 4 : size[0] // 2, size[1] // 4 :] = 255
+        write_picture(tmp_path / f"d/masks/a_{number}.png", mask)
+    with pytest.raises(UserError, match="train.py --size"):
+        open_folder(tmp_path / "d")
+    patches = dataset.open_patches(tmp_path / "d", tmp_path / "cache", options=reading.ReadOptions(size=32))
+    assert patches.images.shape == (4, 32, 32, 3) and patches.images.dtype == np.uint8
+    for i, number in enumerate(sizes):
+        with rasterio.open(tmp_path / f"d/images/a_{number}.png") as file:
+            bilinear = file.read(out_shape=(3, 32, 32), resampling=rasterio.enums.Resampling.bilinear)
+        difference = np.abs(patches.images[i].astype(int) - np.moveaxis(bilinear, 0, -1))
+        assert difference.max() <= (0 if number == 1 else 2)
+        expected = np.zeros((32, 32), np.uint8)
+        expected[8:16, 8:] = 1
+        assert np.count_nonzero(patches.masks[i] != expected) <= 24  # pixels on the edge may round either way
+    assert dataset.open_patches(
+        tmp_path / "d", tmp_path / "cache", options=reading.ReadOptions(size=16)
+    ).input_shape == (16, 16, 3)
+
+
+# ---------------------------------------------------------------------- colours of masks
+
+
+def as_alpha(mask):
+    return Image.fromarray(np.dstack([np.full((32, 32, 3), 255, np.uint8), 255 * mask]), "RGBA")
+
+
+def as_palette(colours, index):
+    def picture(mask):
+        image = Image.fromarray(index(mask), "P")
+        image.putpalette(sum(colours, ()))
+        return image
+
+    return picture
+
+
+MASKS = {
+    "alpha alone": as_alpha,
+    "opaque": lambda mask: Image.fromarray(np.dstack([255 * mask] * 3 + [np.full((32, 32), 255, np.uint8)]), "RGBA"),
+    "white first": as_palette([(255, 255, 255), (0, 0, 0)], lambda mask: 1 - mask),
+    "black, then white at 5": as_palette([(0, 0, 0)] * 5 + [(255, 255, 255)], lambda mask: 5 * mask),
+    "red on black": as_palette([(0, 0, 0), (128, 0, 0)], lambda mask: mask),
+    "red on black, without a palette": lambda mask: Image.fromarray(np.dstack([mask * 200, 0 * mask, 0 * mask])),
+    "one bit": lambda mask: Image.fromarray(mask > 0),
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_masks_are_judged_by_their_colours(tmp_path, kind):
+    write_pictures(tmp_path / "d", 6)
+    (tmp_path / "d/masks").mkdir()
+    for number in range(6):
+        MASKS[kind](scar(number)).save(tmp_path / f"d/masks/t_{number}.png")
+    np.testing.assert_array_equal(open_folder(tmp_path / "d").masks, [scar(number) for number in range(6)])
+
+
+def test_a_mask_of_three_colours_is_refused(tmp_path):
+    write_pictures(tmp_path / "d", 2)
+    (tmp_path / "d/masks").mkdir()
+    for number in range(2):
+        as_palette([(0, 0, 0), (255, 0, 0), (0, 255, 0)], lambda mask: mask + mask * (np.arange(32) % 2).astype("u1"))(
+            scar(number)
+        ).save(tmp_path / f"d/masks/t_{number}.png")
+    with pytest.raises(UserError, match="masks/t_0.png: is coloured"):
+        open_folder(tmp_path / "d")
+
+
+# ---------------------------------------------------------------------- palettes and alpha of images
+
+
+def test_palettes_of_images_are_expanded(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "d/images").mkdir(parents=True)
+    colours = {}
+    for number in range(4):
+        image = Image.fromarray(rng.integers(0, 255, (32, 32, 3)).astype(np.uint8)).quantize(64)
+        image.save(tmp_path / f"d/images/t_{number}.png")
+        colours[number] = np.asarray(image.convert("RGB"))
+    patches = open_folder(tmp_path / "d")
+    assert patches.input_shape == (32, 32, 3)
+    np.testing.assert_array_equal(patches.images, list(colours.values()))
+
+
+def test_the_fourth_band_is_data_unless_it_holds_0_and_255_alone(tmp_path):
+    """GDAL takes the fourth band of any 8-bit TIFF for alpha; near infrared is 0 over water."""
+    rng = np.random.default_rng(0)
+    for kind, fourth in (("infrared", rng.integers(40, 200, (32, 32))), ("alpha", np.full((32, 32), 255))):
+        for number in range(3):
+            image = rng.integers(40, 200, (4, 32, 32)).astype(np.uint8)
+            image[3] = fourth
+            image[3, :, :10] = 0
+            write_raster(tmp_path / kind / f"images/t_{number}.tif", image, crs=None)
+        lake = image.copy()
+        lake[3] = 0 if kind == "infrared" else 255  # water alone; the others say what the band is
+        write_raster(tmp_path / kind / "images/t_9.tif", lake, crs=None)
+        patches = open_folder(tmp_path / kind)
+        assert patches.input_shape[2] == (4 if kind == "infrared" else 3)
+        assert len(patches) == 4 and bool(patches.notes) == (kind == "alpha")
