@@ -65,8 +65,13 @@ def band_columns(bands, file_bands, data_dir=""):
 def sentinel2_band(name):
     """Return the Sentinel-2 band of a name: "B4" for B04, b4, red or "B04 after"; None if it is no such band."""
     name = name.split(" ")[0]
-    plain = BAND_WORDS.get(name.lower(), re.sub(r"^B0(?=\d)", "B", name.upper()))
+    plain = BAND_WORDS.get(name.lower(), band_code(name))
     return plain if plain in BANDS_SENTINEL2 else None
+
+
+def band_code(name):
+    """Return the code of a band without its leading zero: "B4" for B04 and b4."""
+    return re.sub(r"^B0(?=\d)", "B", name.upper())
 
 
 def value_unit(bands, dtype, mean):

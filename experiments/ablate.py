@@ -8,7 +8,6 @@ stop the command and start it again. Scores are those of the validation split at
 not used. Writes results/ablation.csv and .png with one row per factor. Rows and seeds without a run are kept.
 """
 
-import csv
 import itertools
 import os
 import re
@@ -121,12 +120,8 @@ def main():
 
 def existing_rows(path):
     """Read the rows of the existing table: {factor: row}."""
-    if not path.exists():
-        return {}
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = records.read_rows(path)
     for row in rows:
-        row.setdefault("dice_of_seeds", "")  # older tables lack this column
         for key in ("validation_dice", "sd", "gain"):
             row[key] = float(row[key]) if row[key] else ""
     return {row["factor"]: row for row in rows}

@@ -1,13 +1,11 @@
 """Splits: which patches are for training, validation and test, and their record in split.csv."""
 
-import csv
-
 import numpy as np
 
 from mask_values import LANDSLIDE
 from patches.blocks import pairs_nearer_than, split_blocks
 from patches.layouts import SPLITS
-from records import require, write_csv
+from records import read_rows, require, write_csv
 from script import UserError
 
 SPLIT_METHODS = ("random", "blocks")
@@ -66,11 +64,11 @@ def split_patches(
     assigned[labelled & flat] = "train"
     notes = [places.source] if places and (hold_out or method == "blocks") else []
     if test_split == "validation" and not flat:
-        unused = assigned == "test"
-        assigned[unused] = ""
+        own_test = assigned == "test"
+        assigned[own_test] = ""
         assigned[assigned == "validation"] = "test"
         notes.append(
-            f"the validation split of {patches.data_dir} serves as test; its {unused.sum()} test patches are unused"
+            f"the validation split of {patches.data_dir} serves as test; its {own_test.sum()} test patches are unused"
         )
     unused = np.zeros(len(patches), bool)
     if hold_out:
@@ -134,8 +132,7 @@ def _unplaced(places, notes):
 def _near_held_out(boxes, assigned):
     """Return which patches lie less than a patch from one of validation or test, N bool. boxes: NaN where unknown."""
     placed = np.flatnonzero(~np.isnan(boxes).any(1))
-    sides = np.median(boxes[placed, 2:] - boxes[placed, :2], axis=0)
-    first, second = placed[pairs_nearer_than(boxes[placed] / np.tile(sides, 2), 1.0)]
+    first, second = placed[pairs_nearer_than(_in_patches(boxes[placed]), 1.0)]
     held_out, near = np.isin(assigned, ("validation", "test")), np.zeros(len(boxes), bool)
     near[first[held_out[second]]] = True
     near[second[held_out[first]]] = True
@@ -162,15 +159,19 @@ def _cut_blocks(patches, assigned, pool, shares, places, size, seed):
     boxes = places.boxes[pool]
     if np.isnan(boxes).any():
         raise UserError(f"{patches.data_dir}: the place of some training patches is unknown, so no blocks can be cut")
-    boxes = boxes / np.tile(np.median(boxes[:, 2:] - boxes[:, :2], axis=0), 2)  # in patches
     landslide = [np.count_nonzero(patches.read_masks([i]) == LANDSLIDE) for i in pool]
-    split = split_blocks(boxes, landslide, 1.0, shares, max(1, round(size**0.5)), seed)
+    split = split_blocks(_in_patches(boxes), landslide, 1.0, shares, max(1, round(size**0.5)), seed)
     if split is None:
         raise UserError(
             f"{patches.data_dir}: {len(pool)} patches lie too close together to cut {' and '.join(shares)} with a "
             "landslide each and a patch between them: use --split-method random, or more ground"
         )
     assigned[pool] = split
+
+
+def _in_patches(boxes):
+    """Return boxes (N x 4) in units of the median width and height of a patch."""
+    return boxes / np.tile(np.median(boxes[:, 2:] - boxes[:, :2], axis=0), 2)
 
 
 def _first_positions(contents):
@@ -275,8 +276,7 @@ def read_split(path, patches, stage):
 
 def _split_rows(path, stage):
     """Read the rows of split.csv, {column: text}; raise UserError if it is damaged."""
-    with open(require(path, stage), newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = read_rows(require(path, stage))
     columns, names = ("image", "split", "content"), {*SPLITS, NO_MASK}
     if not rows or any(None in map(row.get, columns) or row["split"] not in names for row in rows):
         raise UserError(

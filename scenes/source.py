@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
-from bands import TERRAIN, sentinel2_band
+from bands import TERRAIN, band_code, sentinel2_band
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
@@ -217,8 +217,8 @@ def sentinel2_positions(files, bands, columns, names):
     """
     light = [entry for entry in zip(columns, bands, names, strict=True) if entry[2] not in TERRAIN]
     for _, band, name in light:
-        words = re.split(r"[^A-Za-z0-9]+", band_label(files, *band).upper())
-        if sentinel2_band(name) not in {re.sub("^B0(?=[1-9])", "B", word) for word in words}:
+        words = re.split(r"[^A-Za-z0-9]+", band_label(files, *band))
+        if sentinel2_band(name) not in map(band_code, words):
             return ()
     return tuple(column for column, *_ in light)
 
