@@ -3,8 +3,8 @@
 images: N x H x W x C float32. masks: N x H x W, 0 to 1, and 255 where a pixel is not labelled. rng: a NumPy Generator.
 optical_bands: positions of the bands that hold light (slope and elevation do not); the functions of rendering.py need
 bands.OpticalBands, with wavelengths. fraction: of the patches that change. The functions return new arrays and
-leave their inputs unchanged. `AUGMENTATIONS` lists those that train.py offers. No named band depends on direction, so
-flips and turns leave band values correct.
+leave their inputs unchanged. A zoom changes the plane of the pixel size, if images have one. `AUGMENTATIONS` lists
+those that train.py offers. No named band depends on direction, so flips and turns leave band values correct.
 """
 
 import numpy as np
@@ -12,6 +12,8 @@ import scipy  # which loads its parts on first use
 
 import rendering
 from mask_values import UNLABELLED
+
+PIXEL_SIZES = (0.3, 2.0)  # factors of the augmentation pixel_size, smallest and largest
 
 
 def flips(images, masks, rng, optical_bands=()):
@@ -57,6 +59,7 @@ def affine(images, masks, rng, optical_bands=(), fraction=0.5):
         offset = (size - 1) / 2 - matrix @ ((size - 1) / 2 + size * rng.uniform(-0.125, 0.125, 2))
         source = matrix.astype(np.float32) @ pixels + offset.astype(np.float32)[:, None]
         images[i], masks[i] = _resample(images[i], masks[i], source.reshape(2, *size))
+        _tell_zoom(images[i], optical_bands, 1 / zoom)
     return images, masks
 
 
@@ -67,8 +70,17 @@ def pixel_size(images, masks, rng, optical_bands=(), fraction=0.35):
     """
     images, masks = images.copy(), masks.copy()
     for i in np.flatnonzero(rng.random(len(images)) < fraction):
-        images[i], masks[i] = with_pixels(images[i], masks[i], np.exp(rng.uniform(np.log(0.3), np.log(2))))
+        factor = np.exp(rng.uniform(*np.log(PIXEL_SIZES)))
+        images[i], masks[i] = with_pixels(images[i], masks[i], factor)
+        _tell_zoom(images[i], optical_bands, factor)
     return images, masks
+
+
+def _tell_zoom(image, optical_bands, factor):
+    """Change the plane of the pixel size of a patch, in place, whose pixels have become `factor` times as large."""
+    plane = getattr(optical_bands, "size_plane", None)
+    if plane is not None:
+        image[..., plane] -= np.float32(np.log2(factor))
 
 
 def with_pixels(image, mask, factor, shift=0.0):

@@ -151,15 +151,18 @@ def far_off(mean, deviation, usual_mean, usual_deviation):
 
 
 class OpticalBands(list):
-    """Positions of the bands that hold light; `wavelengths` in nanometres, one for each."""
+    """Positions of the bands that hold light; `wavelengths` in nanometres, one for each.
 
-    def __init__(self, positions, wavelengths):
+    `size_plane` is the position of the plane of the pixel size (patches/pixel_sizes.py), None where images have none.
+    """
+
+    def __init__(self, positions, wavelengths, size_plane=None):
         super().__init__(positions)
-        self.wavelengths = np.array(wavelengths, float)
+        self.wavelengths, self.size_plane = np.array(wavelengths, float), size_plane
 
 
-def optical_bands(bands):
-    """Return the OpticalBands of bands, found by their names.
+def optical_bands(bands, size_plane=False):
+    """Return the OpticalBands of bands, found by their names; size_plane: whether that plane follows them.
 
     Of bands with unknown names, the first three count as red, green and blue (as in `true_colour`), others as near
     infrared.
@@ -168,7 +171,7 @@ def optical_bands(bands):
     positions = [i for i, band in enumerate(bands) if band not in TERRAIN]
     plain = [re.sub(r"^B0", "B", bands[i].split(" ")[0]) for i in positions]
     known = [WAVELENGTHS.get(name, colours.get(i, 842)) for i, name in zip(positions, plain, strict=True)]
-    return OpticalBands(positions, known)
+    return OpticalBands(positions, known, len(bands) if size_plane else None)
 
 
 def dated_names(dates):

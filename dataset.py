@@ -5,17 +5,71 @@ Landslide4Sense: Ghorbanzadeh et al. 2022 (doi 10.1109/JSTARS.2022.3220845); dat
 
 import contextlib
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
-from patches import splits
+from patches import places, split_table
 from patches.folder_packing import describe_faults, pack_folder
 from patches.layouts import NoPatches, find_patches, unused_folders
 from patches.packing import PACK_FORMAT, Patches, read_pack
-from patches.reading import ReadOptions, size_text
+from patches.pixel_sizes import known_or_usual, learnt_by
+from patches.places import known_set
+from patches.reading import ReadOptions, sampled_formats, size_text
+from patches.sources import Sources, matching_bands
 from script import UserError, warn
+
+
+def open_sources(
+    data_dirs, cache_dir="results/cache", bands=(), skip_bad=False, options=None, pixel_sizes=(), of_run=False
+):
+    """Open the patches of one folder or of several, whose bands and patch size are those of the first.
+
+    Args:
+        data_dirs: folders, each a source. cache_dir, skip_bad, options: see `open_patches`.
+        bands: names or numbers of the bands of the first folder, empty for all; those of the others are found by name.
+        pixel_sizes: side of a pixel of each source in metres, for files that do not state it; 0: unknown. Without it,
+            the sets that are known by the names and counts of their files have pixels of 10 m.
+        of_run: whether `bands` are those of a run, and are found by name in the first folder, too.
+
+    Returns:
+        packing.Patches of one folder, or sources.Sources.
+
+    Raises:
+        UserError: see `open_patches`; or the sources have unlike bands or units.
+    """
+    if pixel_sizes and len(pixel_sizes) != len(data_dirs):
+        raise UserError(f"{len(pixel_sizes)} PIXEL_SIZES for {len(data_dirs)} folders: give one for each, 0 if unknown")
+    first, *others = data_dirs
+    options = options or ReadOptions()
+    if of_run:
+        bands = matching_bands(bands, open_patches(first, cache_dir, (), skip_bad, options), "the run")
+    parts = [open_patches(first, cache_dir, bands, skip_bad, options)]
+    options, whose = replace(options, cut=parts[0].input_shape[:2]), "the other sources: name with --bands those of all"
+    for data_dir in others:
+        numbers = matching_bands(parts[0].bands, open_patches(data_dir, cache_dir, (), skip_bad, options), whose)
+        parts.append(open_patches(data_dir, cache_dir, numbers, skip_bad, options))
+        if parts[-1].dates != parts[0].dates:
+            raise UserError(f"{first} and {data_dir}: series of dates and single pictures do not go together")
+        units = [part.values for part in (parts[0], parts[-1])]
+        if all(units) and units[0] != units[1]:
+            raise UserError(f"{first} holds values of the unit {units[0]}, {data_dir} of {units[1]}: bring them to one")
+    for part, size in zip(parts, pixel_sizes or [None] * len(parts), strict=True):
+        fill_pixel_sizes(part, size)
+    return Sources(parts) if others else parts[0]
+
+
+def fill_pixel_sizes(patches, size=None):
+    """Give the patches whose files do not state the size of their pixels one in metres.
+
+    size: None: 10 m for series of Sentinel-2 and for the sets that places.known_set knows. 0: it stays unknown.
+    """
+    if size is None and (patches.dates or known_set(patches)):
+        size = places.PIXEL_SIZE
+    if size:
+        patches.pixel_sizes[np.isnan(patches.pixel_sizes)] = size
 
 
 def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, options=None):
@@ -33,8 +87,11 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
     """
     entries, faults = find_patches(data_dir)
     options = (options or ReadOptions()).of(entries[0].image if entries else Path())
+    if options.cut and {shape[:2] for shape, _ in sampled_formats(entries, options)} == {tuple(options.cut)}:
+        options = replace(options, cut=None)
     path_hash = hashlib.sha256(str(Path(data_dir).resolve()).encode()).hexdigest()[:12]
     variant = f"-{options.dates or options.size}" if options.dates or options.size else ""
+    variant += "-{}x{}".format(*options.cut) if options.cut else ""
     folder = Path(cache_dir, f"{Path(data_dir).resolve().name}-{path_hash}{variant}")
     key = _fingerprint(entries, faults)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -60,15 +117,36 @@ def _fingerprint(entries, faults):
     return digest.hexdigest()
 
 
-def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=False, masks=True):
+def as_list(folders):
+    """Return one folder, or a list of them, as a list."""
+    return list(folders) if isinstance(folders, list | tuple) else [folders]
+
+
+def recognised(patches, config):
+    """Return (whether patches are all or some of the sources of a run, the patches with the names that it gave them).
+
+    config: of the run. Sources are recognised by their content, in any folder.
+    """
+    recorded = {source["digest"]: source for source in config.get("sources", [{"digest": config["data_digest"]}])}
+    of_parts = [recorded.get(part.digest) for part in patches.parts]
+    if None in of_parts:
+        return False, patches
+    for part, source in zip(patches.parts, of_parts, strict=True):
+        fill_pixel_sizes(part, source.get("pixel_size"))
+    return True, Sources(patches.parts, [source["name"] for source in of_parts]) if len(recorded) > 1 else patches
+
+
+def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=False, masks=True, pixel_sizes=()):
     """Open the patches that a run is applied to, with the bands that it was trained on.
 
     Args:
         run: runs.Run.
         split: train, validation, test, or all. For the run's own data, recognised by its content in any folder, the
             splits are those of split.csv; for other data, those of the folder.
-        data_dir: folder of patches; None: the one the run was trained on.
+        data_dir: folder of patches, or a list of several; None: what the run was trained on. One of several sources of
+            the run is recognised, too.
         cache_dir, skip_bad: see `open_patches`.
+        pixel_sizes: metres a pixel of each folder whose files do not say; (): as in training, if it is the run's data.
         masks: whether masks are needed. If not, all patches of a folder without masks are used, for any `split`.
 
     Returns:
@@ -78,19 +156,23 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
         UserError: as `open_patches`; or the run's data has changed, or other data does not fit the run.
     """
     config = run.config
+    own_folders, folders = as_list(config["data_dir"]), as_list(data_dir or config["data_dir"])
+    options = ReadOptions.of_constants(run.constants)
     try:
         # training left these files out, too; the digest shows whether the others are the same
-        patches = open_patches(
-            data_dir or config["data_dir"],
+        patches = open_sources(
+            folders,
             cache_dir,
             config["bands"],
             skip_bad or bool(config["left_out"]),
-            ReadOptions.of_constants(run.constants),
+            options if folders == own_folders else replace(options, cut=tuple(config["input_shape"][:2])),
+            pixel_sizes or (run.constants.get("PIXEL_SIZES") if folders == own_folders else ()),
+            of_run=True,
         )
     except NoPatches as error:
         raise UserError(f"{error}; give the folder of run {run.name}'s data with --data-dir") from None
-    own = patches.digest == config["data_digest"]
-    if not own and Path(patches.data_dir).resolve() == Path(config["data_dir"]).resolve():
+    own, patches = recognised(patches, config)
+    if not own and {Path(folder).resolve() for folder in folders} & {Path(folder).resolve() for folder in own_folders}:
         raise UserError(
             f"{patches.data_dir} has changed since run {run.name} was trained, so it is unknown which "
             "patches it has seen: train again"
@@ -109,6 +191,8 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
             f"{patches.data_dir}: patches of {size_text(patches.input_shape[:2])} pixels, but run {run.name} was "
             f"trained on {size_text(config['input_shape'][:2])}"
         )
+    if config.get("pixel_size_input"):
+        tell_usual_size(patches, run)
     if not patches.labelled.any():
         if masks:
             raise UserError(f"{patches.data_dir}: no masks beside the images, so there is nothing to score against")
@@ -119,7 +203,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
             warn_if_trained_on(run, patches, indices)
         return patches, indices, own
     if own:
-        assigned = splits.read_split(run.folder / "split.csv", patches, f"python train.py --run {run.name}")
+        assigned = split_table.read_split(run.folder / "split.csv", patches, f"python train.py --run {run.name}")
     else:
         assigned = patches.own_splits
     indices = np.flatnonzero(patches.labelled & (assigned == split))
@@ -130,10 +214,21 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
     return patches, indices, own
 
 
+def tell_usual_size(patches, run):
+    """Give patches of unknown pixel size the usual one of a run that is told the size, and say so."""
+    unknown = np.isnan(patches.pixel_sizes)
+    patches.pixel_sizes = known_or_usual(patches.pixel_sizes, learnt_by(run.config))
+    if unknown.any():
+        warn(
+            f"the size of a pixel is not known of {unknown.sum()} of {len(patches)} patches: it is taken for "
+            f"{patches.pixel_sizes[unknown][0]:g} m, and the scores may be too low: tell it with --pixel-size"
+        )
+
+
 def warn_if_trained_on(run, patches, indices):
     """Print how many patches of another folder are in the run's training or validation split, by their content."""
     stage = f"python train.py --run {run.name}"
-    trained_on = splits.content_hashes(run.folder / "split.csv", stage, ("train", "validation"))
+    trained_on = split_table.content_hashes(run.folder / "split.csv", stage, ("train", "validation"))
     if known := np.isin(patches.contents[indices], trained_on).sum():
         warn(
             f"{known} of these {len(indices)} patches are in the training or validation split of run "

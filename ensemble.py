@@ -15,7 +15,7 @@ import runs
 import script
 from networks import architecture, model_files
 from networks.keras_start import import_keras
-from patches import splits
+from patches import split_table
 
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # folder of all runs
@@ -41,7 +41,15 @@ def main():
     model_files.save_model(mean_model(models), folder / "model.keras")
     shutil.copyfile(first.folder / "split.csv", folder / "split.csv")
     kept = ("data_dir", "data_digest", "bands", "file_bands", "input_shape", "band_mean", "band_variance", "values")
-    kept += ("left_out", "file_dtype", "landslide_free_digest", "file_band_names")
+    kept += (
+        "pixel_size",
+        "pixel_size_input",
+        "sources",
+        "left_out",
+        "file_dtype",
+        "landslide_free_digest",
+        "file_band_names",
+    )
     config = {"run": folder.name, "members": names, **{key: first.config[key] for key in kept if key in first.config}}
     # those of the member that allows fewest sizes of images, by which tiles of scenes are laid
     strictest = max(opened, key=lambda member: architecture.total_stride(member.constants, config["input_shape"]))
@@ -57,14 +65,14 @@ def check_members(opened):
     first, *others = opened
 
     def split_of(run):
-        return splits.split_table(run.folder / "split.csv", f"python train.py --run {run.name}")
+        return split_table.split_of(run.folder / "split.csv", f"python train.py --run {run.name}")
 
     for run in opened:
         if "finished" not in run.config:
             raise script.UserError(f"run {run.name} is not finished: python train.py --run {run.name} --resume")
     for run in others:
-        for key in ("data_digest", "bands", "input_shape"):
-            if run.config[key] != first.config[key]:
+        for key in ("data_digest", "bands", "input_shape", "pixel_size_input"):
+            if run.config.get(key, False) != first.config.get(key, False):
                 raise script.UserError(f"runs {first.name} and {run.name} differ in {key}: they cannot be joined")
         if split_of(run) != split_of(first):
             raise script.UserError(

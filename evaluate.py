@@ -1,4 +1,4 @@
-"""Score a run on its test split or on another folder of patches, at the threshold chosen on validation.
+"""Score a run on its test split or on other folders of patches, at the threshold chosen on validation.
 
     python evaluate.py                                               # run results/unet/, its test split
     python evaluate.py --run first --split validation
@@ -21,21 +21,21 @@ import runs
 import script
 from networks.inference import predict
 from networks.model_files import load_model
-from patches import layouts, splits
+from patches import layouts, split_table
 from patches.places import find_places
 from scores import false_alarms, objects
 
 # ---------------------------------------------------------------------- what is scored
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
-DATA_DIR = None  # str: folder of patches to score; none: the run's own data
+DATA_DIR = ()  # folders of patches to score; none: the run's own data
 SPLIT = "test"  # split to score; for the run's own data, the one in its split.csv
 LANDSLIDE_FREE_DIRS = ()  # folders of ground to count false alarms on; none: the run's own, of this split
 SKIP_BAD = False  # leave out unusable files instead of stopping
 # ---------------------------------------------------------------------- how
-PIXEL_SIZE = 10.0  # metres on the ground of a pixel's side, for the number of alarms per 100 km2
+PIXEL_SIZE = None  # float: metres a pixel, where the files do not say; none: as in training, if it is the run's data
 TTA = False  # average over the eight flips and turns (eight times the work), with a threshold of its own
-THRESHOLD = None  # float: probability from which a pixel is predicted as landslide; none: from optimize_threshold.py
+THRESHOLD = None  # float: probability from which a pixel is landslide; none: as chosen, of other data for elsewhere
 BATCH_SIZE = 32  # patches in a batch
 BOOTSTRAP = 2000  # bootstrap draws of the patches for the interval of Dice
 SEED = 0  # seed of the bootstrap
@@ -48,26 +48,29 @@ RANGES |= {"SEED": (0, None)}
 def main():
     """Predict the patches, score them, write the records and print the scores."""
     run = runs.open_run(RESULTS_DIR, RUN)
-    folder, threshold = run.folder, run.threshold(TTA) if THRESHOLD is None else THRESHOLD
-    cache_dir = Path(RESULTS_DIR, "cache")
-    patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
+    folder, cache_dir = run.folder, Path(RESULTS_DIR, "cache")
+    if THRESHOLD is None:
+        run.threshold(TTA)  # without one, nothing is read
+    given_sizes = [PIXEL_SIZE] * len(DATA_DIR) if PIXEL_SIZE else ()
+    patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD, pixel_sizes=given_sizes)
+    threshold = run.threshold_record(TTA, elsewhere=not own)["threshold"] if THRESHOLD is None else THRESHOLD
     if own and SPLIT in ("train", "all"):
         script.note(f"the {SPLIT} split holds patches that the run was trained on")
     ground, ground_indices = None, ()
     if own or LANDSLIDE_FREE_DIRS:
-        ground, ground_indices = false_alarms.open_for_run(run, SPLIT, cache_dir, LANDSLIDE_FREE_DIRS)
+        ground, ground_indices = false_alarms.open_for_run(run, SPLIT, cache_dir, LANDSLIDE_FREE_DIRS, PIXEL_SIZE)
     if own:
-        events = splits.read_events(run.folder / "split.csv", patches.names, "train.py")
+        events = split_table.read_events(run.folder / "split.csv", patches.names, "train.py")
     else:
-        events = places.events if (places := find_places(patches)) else None
-    events = None if events is None else events[indices]
+        events = split_table.events_of([find_places(part) for part in patches.parts], patches)
+    groups = groups_of(patches, indices, events)
     model = load_model(run.folder)
 
     import plots  # Matplotlib and Keras are slow to import
     from losses import BCEDice
 
     record, per_image, by_size, curve = score(
-        model, BCEDice.of_constants(run.constants), patches, indices, threshold, events
+        model, BCEDice.of_constants(run.constants), patches, indices, threshold, groups
     )
     record = {
         "run": folder.name,
@@ -80,13 +83,13 @@ def main():
         "left_out": patches.left_out,
         "revision": script.revision(),
     }
-    suffix = record_suffix(patches, own)
+    suffix = record_suffix(run, patches, own)
     alarms = []
     if ground:
         counts = false_alarms.count(model, ground, ground_indices, threshold, BATCH_SIZE, TTA)
-        alarms = false_alarms.by_folder(ground, ground_indices, counts, PIXEL_SIZE)
-        totals = false_alarms.summary(*counts, PIXEL_SIZE)
-        record["landslide_free"] = {"data_dir": ground.data_dir.as_posix(), "pixel_size": PIXEL_SIZE, **totals}
+        alarms = false_alarms.by_folder(ground, ground_indices, counts)
+        totals = false_alarms.summary(*counts, ground.pixel_sizes[ground_indices])
+        record["landslide_free"] = {"data_dir": ground.data_dir.as_posix(), **totals}
         rows = [row.values() for row in alarms]
         records.write_csv(folder / f"false_alarms{suffix}.csv", alarms[0], rows)
     header = ("image", "tp", "fp", "fn", "tn", "dice", "iou", "precision", "recall")
@@ -104,10 +107,23 @@ def main():
     print(f"written: {folder}/metrics{suffix}.json, per_image, objects and reliability in the same folder")
 
 
-def record_suffix(patches, own):
+def groups_of(patches, indices, events):
+    """Return {"by_event", "by_source": names of the patches at `indices`}, as far as there are several.
+
+    events: of all patches, "" where it is unknown; None: all are.
+    """
+    groups = {} if events is None else {"by_event": events[indices]}
+    if len(patches.sources) > 1:
+        groups["by_source"] = np.array(patches.sources)[patches.source_of[indices]]
+    return {name: names for name, names in groups.items() if (names != "").any()}
+
+
+def record_suffix(run, patches, own):
     """Return the suffix of the file names; "" for the run's own test split at its own threshold without TTA."""
-    parts = [] if own else [patches.data_dir.resolve().name, patches.digest[:6]]
+    whole = own and len(patches.sources) == len(run.config.get("sources", [None]))
+    parts = [] if whole else ["+".join(name.replace("/", "-") for name in patches.sources), patches.digest[:6]]
     parts += [SPLIT] if SPLIT != "test" or not own else []
+    parts += [f"{PIXEL_SIZE:g}m"] if PIXEL_SIZE else []
     parts += ["landslide_free"] if LANDSLIDE_FREE_DIRS else []
     parts += [Path(ground_dir).resolve().name for ground_dir in LANDSLIDE_FREE_DIRS]
     parts += ["tta"] if TTA else []
@@ -115,13 +131,13 @@ def record_suffix(patches, own):
     return "".join(f"_{part}" for part in parts)
 
 
-def score(model, loss, patches, indices, threshold, events=None):
+def score(model, loss, patches, indices, threshold, groups=None):
     """Predict the patches and score them.
 
     Scores are pooled over all pixels. Scores named mean_image_... are means over patches, where an empty patch without
     false alarms counts as 1. The loss is the mean over batches, weighted by their number of patches.
 
-    events: of each patch, "" where it is unknown; None: all are unknown.
+    groups: {key of the record: name of the group of each patch, "" for none}, see `groups_of`.
 
     Returns:
         (record of metrics.json, rows of per_image.csv, rows of objects.csv, metrics.ThresholdCurve).
@@ -152,19 +168,19 @@ def score(model, loss, patches, indices, threshold, events=None):
         **{f"mean_image_{name}": float(values.mean()) for name, values in each.items()},
         **{name: int(values.sum()) for name, values in {"tp": tp, "fp": fp, "fn": fn, "tn": tn}.items()},
     }
-    if events is not None:
-        record["by_event"] = score_events(events, tp, fp, fn)
+    for key, names in (groups or {}).items():
+        record[key] = score_groups(names, tp, fp, fn)
     return record, rows, objects.by_size(outlined), curve
 
 
-def score_events(events, tp, fp, fn):
-    """Return {event: {"images": number of patches, "dice": ..., ...}}, pooled over the pixels of each known event."""
-    by_event = {}
-    for event in sorted(set(events) - {""}):
-        of_event = events == event
-        pooled = metrics.scores(*(counts[of_event].sum() for counts in (tp, fp, fn)))
-        by_event[event] = {"images": int(of_event.sum()), **{name: float(value) for name, value in pooled.items()}}
-    return by_event
+def score_groups(names, tp, fp, fn):
+    """Return {group: {"images": number of patches, "dice": ..., ...}}, pooled over the pixels of each group but ""."""
+    scored = {}
+    for name in sorted(set(names) - {""}):
+        own = names == name
+        pooled = metrics.scores(*(counts[own].sum() for counts in (tp, fp, fn)))
+        scored[str(name)] = {"images": int(own.sum()), **{key: float(value) for key, value in pooled.items()}}
+    return scored
 
 
 def table(record, by_size):
@@ -195,13 +211,16 @@ def table(record, by_size):
         if row["objects"]:
             shown = f"{row['detected']:>8.0%}   {row['touched']:>9.0%}   {row['dice']:>6.3f}"
         lines.append(f"{size:<20} {row['objects']:>6}   {shown}   {row['false_objects']:>12}")
-    if by_event := record.get("by_event"):
-        lines.append("by event           patches   Dice     IoU     precision   recall")
-    for event, row in (by_event or {}).items():
-        lines.append(
-            f"{event:<18} {row['images']:>7}   {row['dice']:.3f}   {row['iou']:.3f}   {row['precision']:>9.3f}   "
-            f"{row['recall']:.3f}"
-        )
+    for key, heading in (("by_event", "by event"), ("by_source", "by source")):
+        if key not in record:
+            continue
+        width = max(18, *map(len, record[key]))
+        lines.append(f"{heading:<{width}} patches   Dice     IoU     precision   recall")
+        for name, row in record[key].items():
+            lines.append(
+                f"{name:<{width}} {row['images']:>7}   {row['dice']:.3f}   {row['iou']:.3f}   {row['precision']:>9.3f}"
+                f"   {row['recall']:.3f}"
+            )
     return "\n".join(lines)
 
 
@@ -209,7 +228,7 @@ def false_alarm_table(rows, total):
     """Format the false alarms on landslide-free ground as a table for the terminal."""
     width = max(len("all"), *(len(row["folder"]) for row in rows))
     lines = [
-        f"false alarms on landslide-free ground, at pixels of {total['pixel_size']:g} m",
+        f"false alarms on {total['km2']:g} km2 of landslide-free ground",
         f"{'folder':<{width}}   patches   of pixels   of patches   alarms per 100 km2",
     ]
     for row in [*rows, {"folder": "all", **total}]:

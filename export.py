@@ -24,6 +24,7 @@ from networks import architecture, model_files
 from networks.inference import probabilities
 from networks.keras_start import import_keras
 from patches import reading
+from patches.pixel_sizes import REFERENCE, learnt_by
 
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -38,14 +39,15 @@ SIZE = None  # int: pixels a side of the images; 0: any size; none: 512, or the 
 TTA = False  # average over the eight flips and turns, which takes eight times as long
 # ---------------------------------------------------------------------- what the file says about itself
 THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one of optimize_threshold.py
-RESOLUTION = 10.0  # metres a pixel
+PIXEL_SIZE = None  # float: metres a pixel of the images that the file is for; none: the usual one of the run's training
 OVERLAP = 48  # pixels that neighbouring tiles share
 # ---------------------------------------------------------------------- comparison with Keras
 CHECK_ON = ()  # patches to compare on; none given: random values with the mean and variance of the training
 TOLERANCE = 1e-4  # largest difference of a probability
 
 CHOICES = {"FORMAT": ("deepness", "onnx", "savedmodel"), "SCALING": ("none", "l4s")}
-RANGES = {"SIZE": (0, None), "THRESHOLD": (0, 1), "RESOLUTION": (0.01, None), "OVERLAP": (0, None)}
+RANGES = {"SIZE": (0, None), "THRESHOLD": (0, 1), "PIXEL_SIZE": (1e-3, 1e4), "OVERLAP": (0, None)}
+FORMER_NAMES = {"RESOLUTION": "PIXEL_SIZE"}
 
 
 class Scaling(NamedTuple):
@@ -81,6 +83,7 @@ def main():
         from networks.onnx_files import open_model, write_model
 
     model = model_files.fused(model_files.load_model(run.folder, to_store=True), "float32")
+    model = model_files.at_pixel_size(model, pixel_size(run) if run.config.get("pixel_size_input") else None)
     graph = build_graph(model, image_size(model, run), scaling)
     atomic_target = records.atomic_folder if FORMAT == "savedmodel" else records.atomic_write
     with atomic_target(path) as partial:
@@ -135,6 +138,12 @@ def scaling_of(run):
     light = np.array([band not in TERRAIN for band in bands])
     gain, picture = np.array(l4s_gains(bands, unit)), light & (unit == "display")
     return Scaling(gain, gain * light * OFFSET, np.where(picture, 0, -free), np.where(picture, 255, free))
+
+
+def pixel_size(run):
+    """Return the side of a pixel in metres that the file is for."""
+    learnt = learnt_by(run.config)
+    return PIXEL_SIZE or (learnt.usual if learnt else REFERENCE)
 
 
 def image_size(model, run):
@@ -209,13 +218,14 @@ def metadata(run, threshold, graph):
     """Return what an ONNX file says about itself, {key: value}: for Deepness under the keys that it reads."""
     bands = run.config["bands"]
     about = {"run": run.name, "bands": bands, "scaling": SCALING, "offset": OFFSET, "revision": script.revision()}
+    about["pixel_size"] = pixel_size(run)
     if FORMAT == "onnx":
         return about | {"threshold": threshold}
     side = graph.input_shape[-1]
     return about | {
         "model_type": "Segmentor",
         "class_names": {0: "background", 1: "landslide"},  # what is below and above the threshold
-        "resolution": 100 * RESOLUTION,  # centimetres
+        "resolution": 100 * pixel_size(run),  # centimetres
         "tile_size": side,  # as its code reads it,
         "tiles_size": side,  # and as its pages name it
         "tiles_overlap": round(100 * min(OVERLAP, side // 2) / side),  # percent

@@ -39,6 +39,7 @@ SCALING = "auto"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percen
 OFFSET = None  # float: added to the files' values before scaling; none: what their metadata or tags say, or 0
 NODATA = None  # float: value of no data in files without such a tag; none: 0 in all bands of whole numbers
 DEM_NODATA = None  # float: value of no data in an elevation raster without such a tag; none: below -500 or above 9000 m
+PIXEL_SIZES = ()  # float: metres a pixel of the patches, averaged from finer ones; none: as in the scene
 CLOUDS = "auto"  # auto: the classes of a Level-2 product; none; ukis: compute them; or a raster, not 0 where hidden
 # ---------------------------------------------------------------------- patches
 SIZE = None  # int: pixels a side of a patch; none: as those of the run, or 128
@@ -49,7 +50,7 @@ MIN_AREA = 0.0  # smallest landslide in m2; smaller ones are not labelled
 BUFFER = 0.0  # metres on both sides of outlines that are not labelled, where drawn outlines are inexact
 ALL_TOUCHED = False  # whether a landslide holds all pixels that it touches, or those whose centres lie in it
 # ---------------------------------------------------------------------- split
-VALIDATION = 0.15  # share of the patches for validation
+VALIDATION = 0.15  # share of the patches for validation; 0, as TEST: all patches are for training
 TEST = 0.15  # share of the patches for the test
 BLOCK = 4  # side of a block of ground in patches, at most; between blocks of different splits lies a patch
 SEED = 0  # seed of the split
@@ -57,8 +58,9 @@ SCHEDULER = None  # str: none: this process reads; local:2: two processes here; 
 
 CHOICES = {"SCALING": ("auto", "none", "l4s", "stretch")}
 RANGES = {
-    **{"SIZE": (8, None), "OVERLAP": (0, None), "LEAST_LABELLED": (0, 1), "EMPTY_SHARE": (0, 1), "MIN_AREA": (0, None)},
-    **{"BUFFER": (0, None), "VALIDATION": (0.01, 0.9), "TEST": (0.01, 0.9), "BLOCK": (1, None), "SEED": (0, 2**32 - 1)},
+    **{"PIXEL_SIZES": (1e-3, 1e4), "SIZE": (8, None), "OVERLAP": (0, None), "LEAST_LABELLED": (0, 1)},
+    **{"EMPTY_SHARE": (0, 1), "MIN_AREA": (0, None), "BUFFER": (0, None), "VALIDATION": (0, 0.9), "TEST": (0, 0.9)},
+    **{"BLOCK": (1, None), "SEED": (0, 2**32 - 1)},
 }
 FORMER_NAMES = {"SCENES": "MANY"}
 
@@ -92,11 +94,15 @@ def main():
     if settings.size <= OVERLAP:
         raise script.UserError(f"OVERLAP is {OVERLAP}: it must be less than a patch of {settings.size} pixels")
 
-    def scene_of(paths):
-        return SceneInput(tuple(paths), tuple(SCENE_BANDS), DEM or "", SCALING, OFFSET, NODATA, DEM_NODATA)
+    def scene_of(paths, metres):
+        return SceneInput(tuple(paths), tuple(SCENE_BANDS), DEM or "", SCALING, OFFSET, NODATA, DEM_NODATA, metres)
 
     listed = list_inputs(SCENE, MANY, BEFORE, ("--scene", "--many"))
-    scenes = [(scene_of(paths), scene_of(before) if before else None) for paths, before in listed]
+    scenes = [
+        (scene_of(paths, metres), scene_of(before, metres) if before else None)
+        for paths, before in listed
+        for metres in PIXEL_SIZES or (None,)
+    ]
     with contextlib.ExitStack() as stack:
         cutters = [stack.enter_context(cutter) for cutter in open_cutters(scenes, config, settings)]
         check_cover(cutters)
@@ -120,6 +126,8 @@ def check_settings():
         raise script.UserError("give the landslides, a vector file or a raster, with --labels")
     if VALIDATION + TEST > 0.9:
         raise script.UserError("VALIDATION and TEST leave less than a tenth of the patches for training")
+    if bool(VALIDATION) != bool(TEST):
+        raise script.UserError("VALIDATION and TEST: either both are 0, or neither")
     if len(set(BANDS)) < len(BANDS):
         raise script.UserError(f"BANDS {' '.join(BANDS)} name a band twice")
     if not RUN and not BANDS:
@@ -185,6 +193,8 @@ def print_summary(rows, folder):
     """Print what was made, and the next command."""
     for name in SPLITS:
         of_split = [row for row in rows if row["split"] == name]
+        if not of_split:
+            continue
         landslide, labelled = (sum(row[key] for row in of_split) for key in ("landslide", "labelled"))
         empty = sum(not row["landslide"] for row in of_split)
         print(f"{name:<10} {len(of_split):>5} patches, {empty} without landslide; {landslide / labelled:.2%} landslide")

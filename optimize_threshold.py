@@ -2,11 +2,17 @@
 
     python optimize_threshold.py                 # run results/unet/
     python optimize_threshold.py --run first
+    python optimize_threshold.py --run all --elsewhere without_iburi without_uav    # and one for ground it never saw
 
 If the run was trained with landslide-free ground, false alarms on its validation part count, too.
 
-Writes threshold.json, threshold_curve.csv and .png into the run's folder; with --tta, threshold_tta.json and so on.
-Next: python evaluate.py --run <run>
+On ground that it has not seen, a network is less certain, and the threshold of its validation split misses much. Runs
+of the same recipe that left events or sources out (train.py --hold-out, --leave-out) show by how much: ELSEWHERE pools
+their predictions on what they left out. predict.py takes the threshold chosen there for scenes, evaluate.py for other
+folders.
+
+Writes threshold.json, threshold_curve.csv and .png into the run's folder (with --tta threshold_tta.json and so on), and
+with --elsewhere threshold_curve_elsewhere and reliability_elsewhere. Next: python evaluate.py --run <run>
 """
 
 from pathlib import Path
@@ -23,8 +29,9 @@ from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
-DATA_DIR = None  # str: folder of the run's data, if it has moved since training
+DATA_DIR = ()  # folders of the run's data, if they have moved since training
 SPLIT = "validation"  # split to choose on; a threshold chosen on test makes the test scores too optimistic
+ELSEWHERE = ()  # runs of this recipe that left ground out: a second threshold is chosen on what they left out
 TTA = False  # average over the eight flips and turns: the threshold for --tta of evaluate.py and predict.py
 LANDSLIDE_FREE_WEIGHT = 1.0  # landslide-free ground counts as this many times the pixels of the split; 0: not at all
 BATCH_SIZE = 32  # patches in a batch
@@ -36,68 +43,114 @@ RANGES = {"LANDSLIDE_FREE_WEIGHT": (0, None), "BATCH_SIZE": (1, None)}
 def main():
     """Predict the split, find the threshold with the highest Dice and write it."""
     run = runs.open_run(RESULTS_DIR, RUN)
-    folder = run.folder
-    patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, Path(RESULTS_DIR, "cache"))
+    folder, cache_dir = run.folder, Path(RESULTS_DIR, "cache")
+    patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir)
     if not own:
         raise script.UserError(
-            f"{DATA_DIR} is not the data of run {run.name}: give the folder that it was trained on, or omit --data-dir"
+            f"{', '.join(DATA_DIR)}: not the data that run {run.name} was trained on: give that, or omit --data-dir"
         )
     if not splits.has_landslides(patches, indices):
         raise script.UserError(
             f"no landslide in the {SPLIT} split of {patches.data_dir}: no threshold can be chosen on it"
         )
+    left_out = [open_left_out(name, run, cache_dir) for name in ELSEWHERE]
     ground, ground_indices = None, ()
     if LANDSLIDE_FREE_WEIGHT:
-        ground, ground_indices = false_alarms.open_for_run(run, SPLIT, Path(RESULTS_DIR, "cache"))
+        ground, ground_indices = false_alarms.open_for_run(run, SPLIT, cache_dir)
     model = load_model(run.folder)
 
     import plots  # Matplotlib is slow to import
 
-    curve = threshold_curve(model, patches, indices, BATCH_SIZE, TTA)
-    scores, best = curve.scores(), curve.best()
-    alarms = {}
-    if ground:
-        on_ground = threshold_curve(model, ground, ground_indices, BATCH_SIZE, TTA)
-        joined = curve.with_landslide_free(on_ground, LANDSLIDE_FREE_WEIGHT)
-        best = joined.best()
-        alarm_share = on_ground.counts()[1] / on_ground.negative.sum()
-        alarms = {"landslide_free_dice": joined.scores()["dice"], "landslide_free_pixel_share": alarm_share}
-    half = list(THRESHOLDS).index(0.5)
     suffix = "_tta" if TTA else ""
+    curve = threshold_curve(model, patches, indices, BATCH_SIZE, TTA)
+    on_ground = threshold_curve(model, ground, ground_indices, BATCH_SIZE, TTA) if ground else None
+    title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
+    best, text = choose(curve, on_ground, title, folder / f"threshold_curve{suffix}", plots)
     record = {
-        "threshold": round(float(THRESHOLDS[best]), 3),
+        "threshold": best["threshold"],
         "split": SPLIT,
         "data_digest": patches.digest,
         "tta": TTA,
         "images": len(indices),
         "average": "pooled over pixels",
-        **{name: float(values[best]) for name, values in scores.items()},
-        "dice_at_0.5": float(scores["dice"][half]),
+        **best,
+        "dice_at_0.5": float(curve.scores()["dice"][list(THRESHOLDS).index(0.5)]),
         "landslide_free_weight": LANDSLIDE_FREE_WEIGHT if ground else 0.0,
         "landslide_free_patches": len(ground_indices),
-        **{name: float(values[best]) for name, values in alarms.items()},
         "average_precision": curve.average_precision(),
         "revision": script.revision(),
     }
-    columns = [[round(float(t), 3) for t in THRESHOLDS], *curve.counts(), *scores.values(), *alarms.values()]
-    rows, header = zip(*columns, strict=True), ("threshold", "tp", "fp", "fn", "tn", *scores, *alarms)
-    records.write_csv(folder / f"threshold_curve{suffix}.csv", header, rows)
-    title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
-    plots.threshold_curve(THRESHOLDS, scores | alarms, best, title, folder / f"threshold_curve{suffix}.png")
+    print(f"{title}\n{text}; at 0.5 Dice {record['dice_at_0.5']:.3f}")
+    if left_out:
+        record["elsewhere"] = choose_elsewhere(left_out, on_ground, folder, suffix, plots)
     records.write_json(folder / f"threshold{suffix}.json", record)
-    on_alarms = ""
     if ground:
-        on_alarms = (
+        print(
             f"landslide-free ground, {len(ground_indices)} patches: {record['landslide_free_pixel_share']:.2%} "
             f"predicted; with {LANDSLIDE_FREE_WEIGHT:g} times as much of it as of the split, Dice "
-            f"{record['landslide_free_dice']:.3f}\n"
+            f"{record['landslide_free_dice']:.3f}"
         )
-    print(
-        f"{title}\n"
-        f"threshold {record['threshold']:.3f}: pooled Dice {record['dice']:.3f}, IoU {record['iou']:.3f}, "
-        f"precision {record['precision']:.3f}, recall {record['recall']:.3f}; at 0.5 Dice {record['dice_at_0.5']:.3f}\n"
-        f"{on_alarms}next: python evaluate.py --run {folder.name}{' --tta' if TTA else ''}"
+    print(f"next: python evaluate.py --run {folder.name}{' --tta' if TTA else ''}")
+
+
+def open_left_out(name, run, cache_dir):
+    """Open what a run left out of its training: (runs.Run, patches, indices).
+
+    Raises:
+        UserError: it left nothing out, or its network sees other bands than that of `run`.
+    """
+    other = runs.open_run(RESULTS_DIR, name, "ELSEWHERE")
+    if not other.constants.get("HOLD_OUT") and not other.constants.get("LEAVE_OUT"):
+        raise script.UserError(f"run {name} left no event and no source out: ELSEWHERE takes runs that did")
+    if other.config["bands"] != run.config["bands"]:
+        raise script.UserError(f"run {name} has other bands than run {run.name}: ELSEWHERE takes runs of one recipe")
+    patches, indices, _ = dataset.open_for_run(other, "test", (), cache_dir)
+    return other, patches, indices
+
+
+def choose_elsewhere(left_out, on_ground, folder, suffix, plots):
+    """Choose the threshold for ground that the run has not seen, write its curve, and return its record."""
+    curve = None
+    for other, patches, indices in left_out:
+        curve = threshold_curve(load_model(other.folder), patches, indices, BATCH_SIZE, TTA, curve)
+    names, images = [other.name for other, *_ in left_out], sum(len(indices) for *_, indices in left_out)
+    title = f"{folder.name}: {images} patches that {', '.join(names)} left out"
+    best, text = choose(curve, on_ground, title, folder / f"threshold_curve_elsewhere{suffix}", plots)
+    columns, header = curve.reliability(), ("mean_probability", "landslide_share", "pixels")
+    path = folder / f"reliability_elsewhere{suffix}"
+    records.write_csv(path.with_suffix(".csv"), header, zip(*columns, strict=True))
+    plots.reliability_diagram(*columns, title, path.with_suffix(".png"))
+    print(f"elsewhere ({images} patches that {', '.join(names)} left out): {text}")
+    return {"runs": names, "images": images, **best, "average_precision": curve.average_precision()}
+
+
+def choose(curve, on_ground, title, path, plots):
+    """Choose the threshold of a metrics.ThresholdCurve, and write and draw the curve.
+
+    Args:
+        curve: of patches with landslides. on_ground: of landslide-free ground, or None. title: of the picture. path:
+            of the table and the picture, without ending. plots: the module.
+
+    Returns:
+        (threshold and scores there, for threshold.json; a line for the terminal).
+    """
+    scores, best, alarms = curve.scores(), curve.best(), {}
+    if on_ground:
+        joined = curve.with_landslide_free(on_ground, LANDSLIDE_FREE_WEIGHT)
+        best = joined.best()
+        alarm_share = on_ground.counts()[1] / on_ground.negative.sum()
+        alarms = {"landslide_free_dice": joined.scores()["dice"], "landslide_free_pixel_share": alarm_share}
+    columns = [[round(float(t), 3) for t in THRESHOLDS], *curve.counts(), *scores.values(), *alarms.values()]
+    header = ("threshold", "tp", "fp", "fn", "tn", *scores, *alarms)
+    records.write_csv(path.with_suffix(".csv"), header, zip(*columns, strict=True))
+    plots.threshold_curve(THRESHOLDS, scores | alarms, best, title, path.with_suffix(".png"))
+    at_best = {name: float(values[best]) for name, values in (scores | alarms).items()}
+    threshold = round(float(THRESHOLDS[best]), 3)
+    text = (
+        f"threshold {threshold:.3f}: pooled Dice {at_best['dice']:.3f}, IoU {at_best['iou']:.3f}, precision "
+        f"{at_best['precision']:.3f}, recall {at_best['recall']:.3f}"
     )
+    return {"threshold": threshold, **at_best}, text
 
 
 if __name__ == "__main__":

@@ -3,12 +3,14 @@
 Colours are those of Okabe and Ito: readers with any kind of colour blindness can distinguish them.
 """
 
+from typing import NamedTuple
+
 import matplotlib
 
 matplotlib.use("Agg")  # files only: works without a screen
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from records import atomic_write
 
@@ -134,14 +136,44 @@ def overlay(colour, mask, predicted):
     return picture
 
 
+class PanelRow(NamedTuple):
+    """What `panels` draws of a patch.
+
+    Attributes:
+        label: text. colour: H x W x 3. mask: H x W of 0, 1 and 255, or None. probability: H x W.
+        surroundings: 3 H x 3 W x 3, the patch in the middle and NaN where nothing is known; None if its place is not.
+    """
+
+    label: str
+    colour: np.ndarray
+    mask: np.ndarray | None
+    probability: np.ndarray
+    surroundings: np.ndarray | None = None
+
+
+def draw_surroundings(axis, surroundings, shape):
+    """Draw a patch of a shape and what adjoins it, with a frame around it; nothing if its place is unknown."""
+    if surroundings is None:
+        return
+    known = np.isfinite(surroundings).all(-1)
+    picture = np.ones(surroundings.shape, np.float32)
+    picture[known] = stretch(surroundings[known])
+    axis.imshow(picture)
+    height, width = shape
+    frame = Rectangle((width - 0.5, height - 0.5), width, height, fill=False, edgecolor=ORANGE, linewidth=1)
+    axis.add_patch(frame)
+
+
 def panels(rows, threshold, title, path):
     """Draw a row of pictures for each patch: true colour, mask, probability and outcomes of pixels.
 
-    rows: list of (label, colour H x W x 3, mask H x W 0, 1, 255 or None, probability H x W). Without a mask, only the
-    picture, the probability and the pixels at or above the threshold are drawn.
+    rows: list of the values of PanelRow. Without masks, only the picture, the probability and the pixels at or above
+    the threshold are drawn. If the surroundings of any patch are known, they come first.
     """
-    labelled = any(mask is not None for _, _, mask, _ in rows)
-    heads = ["true colour", *(["mask"] if labelled else []), "probability"]
+    rows = [PanelRow(*row) for row in rows]
+    labelled = any(row.mask is not None for row in rows)
+    placed = any(row.surroundings is not None for row in rows)
+    heads = [*(["surroundings"] if placed else []), "true colour", *(["mask"] if labelled else []), "probability"]
     heads.append("detected, false alarm, missed" if labelled else f"probability ≥ {threshold:.3f}")
     figure, axes = plt.subplots(
         len(rows),
@@ -152,10 +184,13 @@ def panels(rows, threshold, title, path):
     )
     for axis, head in zip(axes[0], heads, strict=True):
         axis.set_title(head)
-    for line, (label, colour, mask, probability) in zip(axes, rows, strict=True):
+    for line, (label, colour, mask, probability, surroundings) in zip(axes, rows, strict=True):
         colour, predicted = stretch(colour), probability >= threshold
-        line[0].imshow(colour)
         line[0].set_ylabel(label, fontsize=7)
+        if placed:
+            draw_surroundings(line[0], surroundings, probability.shape)
+            line = line[1:]
+        line[0].imshow(colour)
         image = line[-2].imshow(probability, vmin=0, vmax=1, cmap="cividis")
         if mask is None:
             line[-1].imshow(overlay(colour, predicted, predicted))

@@ -23,6 +23,7 @@ from networks.inference import probabilities
 from networks.model_files import load_model
 from networks.threads import BackgroundWriter, prefetch
 from patches import image_files, layouts, reading
+from patches.pixel_sizes import learnt_by, with_plane
 from product_names import is_product_folder
 
 # ---------------------------------------------------------------------- input and output
@@ -42,11 +43,13 @@ SCALING = "auto"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percen
 OFFSET = None  # float: added to the files' values before scaling; none: what their metadata or tags say, or 0
 NODATA = None  # float: value of no data in files without such a tag; none: 0 in all bands of whole numbers
 DEM_NODATA = None  # float: value of no data in an elevation raster without such a tag; none: below -500 or above 9000 m
+PIXEL_SIZE = None  # float: metres a pixel: finer ones are averaged to it; needed for pictures without georeference
 CLOUDS = "auto"  # auto: the classes of a Level-2 product; none; ukis: compute them; or a raster, not 0 where hidden
 EXCLUDE = None  # str: ground to take out of the map: a vector file (water, buildings, roads), or a raster, not 0 there
 BUFFER = 0.0  # metres by which the shapes to exclude are widened; for lines, such as roads
 # ---------------------------------------------------------------------- mapping
-THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one of optimize_threshold.py
+THRESHOLD = None  # float: probability from which a pixel is landslide; none: as chosen, of scenes that for elsewhere
+RECALL = None  # float: share of the landslide pixels to find, for which the threshold is taken; none: see THRESHOLD
 TTA = False  # average over the eight flips and turns, which takes eight times as long
 TILE = 512  # pixels a side of the tiles of a scene, at most; larger ones compute less twice, and take more memory
 OVERLAP = 48  # pixels that neighbouring tiles share
@@ -58,8 +61,9 @@ SCHEDULER = None  # str: none: this process computes; local:2: two processes her
 
 CHOICES = {"PROBABILITY_TYPE": ("uint8", "float32"), "SCALING": ("auto", "none", "l4s", "stretch")}
 RANGES = {
-    **{"BUFFER": (0, None), "THRESHOLD": (0, 1), "TILE": (1, None), "OVERLAP": (0, None), "MIN_AREA": (0, None)},
-    **{"MIN_SLOPE": (0, 90), "SIMPLIFY": (0, None), "BATCH_SIZE": (1, None)},
+    **{"PIXEL_SIZE": (1e-3, 1e4), "BUFFER": (0, None), "THRESHOLD": (0, 1), "RECALL": (0, 1), "TILE": (1, None)},
+    **{"OVERLAP": (0, None), "MIN_AREA": (0, None), "MIN_SLOPE": (0, 90), "SIMPLIFY": (0, None)},
+    **{"BATCH_SIZE": (1, None)},
 }
 FORMER_NAMES = {"INPUTS": "MANY", "PROBABILITY": "PROBABILITY_TYPE", "PROBABILITIES": "PATCH_PROBABILITIES"}
 
@@ -69,15 +73,37 @@ def main():
     run = runs.open_run(RESULTS_DIR, RUN)
     # without one of its own, the usual threshold, which is nearly the same
     own_of_tta = TTA and (run.folder / "threshold_tta.json").exists()
-    threshold = run.threshold(own_of_tta) if THRESHOLD is None else THRESHOLD
     check_settings()
+    scenes = not (INPUT and holds_patches(Path(INPUT[0])))
+    threshold, meaning = choose_threshold(run, own_of_tta, scenes)
     out_dir = Path(OUT_DIR) if OUT_DIR else run.folder / "maps"
     records.require(run.folder / "model.keras", f"python train.py --run {run.name}")
     metadata = {"run": run.name, "threshold": f"{threshold:.3f}", "revision": script.revision()}
-    if INPUT and holds_patches(Path(INPUT[0])):
-        map_patches(run, threshold, out_dir, metadata)
-    else:
+    if meaning:
+        print(f"threshold {threshold:.3f}: {meaning}")
+        metadata["threshold_chosen"] = meaning
+    if scenes:
         map_scenes(run, threshold, out_dir, metadata)
+    else:
+        map_patches(run, threshold, out_dir, metadata)
+
+
+def choose_threshold(run, tta, scenes):
+    """Return (threshold, what it meant where it was chosen, "" if THRESHOLD sets it).
+
+    tta: whether to take that of test-time augmentation. scenes: whether scenes are mapped, which count as ground that
+    the run has not seen.
+    """
+    if THRESHOLD is not None:
+        return THRESHOLD, ""
+    chosen = run.threshold_record(tta, elsewhere=scenes)
+    elsewhere = "runs" in chosen
+    if RECALL is not None:
+        curve = f"threshold_curve{'_elsewhere' if elsewhere else ''}{'_tta' if tta else ''}.csv"
+        rows = records.read_csv(run.folder / curve, f"python optimize_threshold.py --run {run.name}")
+        chosen = [row for row in rows if row["recall"] >= RECALL][-1]
+    where = "on ground that the model had not seen" if elsewhere else "on validation patches of its own training data"
+    return chosen["threshold"], f"{where}, precision {chosen['precision']:.2f} and recall {chosen['recall']:.2f}"
 
 
 def map_scenes(run, threshold, out_dir, metadata):
@@ -103,7 +129,7 @@ def map_scenes(run, threshold, out_dir, metadata):
     )
 
     def scene_of(paths, dem):
-        return SceneInput(tuple(paths), tuple(SCENE_BANDS), dem or "", SCALING, OFFSET, NODATA, DEM_NODATA)
+        return SceneInput(tuple(paths), tuple(SCENE_BANDS), dem or "", SCALING, OFFSET, NODATA, DEM_NODATA, PIXEL_SIZE)
 
     failed, made, pairs = [], set(), list_inputs(INPUT, MANY, BEFORE)
     for paths, before in pairs:
@@ -136,6 +162,8 @@ def check_settings():
     """Find mistakes in the constants before anything is read."""
     if not INPUT and not MANY:
         raise script.UserError("nothing to map: give patches, a product, a GeoTIFF or files of one band with --input")
+    if THRESHOLD is not None and RECALL is not None:
+        raise script.UserError("give THRESHOLD or RECALL, not both")
     if MIN_SLOPE and not DEM:
         raise script.UserError("--min-slope needs an elevation raster, --dem")
 
@@ -156,7 +184,7 @@ def map_patches(run, threshold, out_dir, metadata):
     options = reading.ReadOptions.of_constants(run.constants)
     read_patch(entries[0], run, options)  # reports a mistake before Keras is loaded
 
-    model = load_model(run.folder)
+    model, told = load_model(run.folder), run.config.get("pixel_size_input")
 
     def write(entry, probability, gap):
         target = out_dir / entry.split
@@ -175,8 +203,9 @@ def map_patches(run, threshold, out_dir, metadata):
     read = prefetch(lambda batch: [read_patch(entry, run, options) for entry in batch], batches)
     with BackgroundWriter(write) as writer:
         for batch, patches in zip(script.progress(batches, "mapping"), read, strict=True):
-            images, gaps = zip(*patches, strict=True)
-            for each in zip(batch, probabilities(model, np.stack(images), TTA), gaps, strict=True):
+            images, gaps, sizes = zip(*patches, strict=True)
+            images = with_plane(np.stack(images), np.array(sizes)) if told else np.stack(images)
+            for each in zip(batch, probabilities(model, images, TTA), gaps, strict=True):
                 writer(*each)
     print(f"{len(entries)} patches mapped at threshold {threshold:.3f}: {out_dir}/")
 
@@ -205,7 +234,7 @@ def list_patches(paths):
 
 
 def read_patch(entry, run, options):
-    """Read the model's bands of a patch: (H x W x bands float32, H x W bool: without data).
+    """Read the model's bands of a patch: (H x W x bands float32, H x W bool: without data, metres a pixel).
 
     Where there is no data, the bands hold their mean in the run's training.
     """
@@ -223,7 +252,9 @@ def read_patch(entry, run, options):
     columns = band_columns(run.config["bands"], names, entry.image)
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap
     mean = np.array(run.config["band_mean"], np.float32)
-    return np.where(gap[..., None], mean, image[..., columns].astype(np.float32)), gap
+    learnt = learnt_by(run.config)
+    pixel_size = patch.stated.get("pixel_size") or PIXEL_SIZE or (learnt and learnt.usual)
+    return np.where(gap[..., None], mean, image[..., columns].astype(np.float32)), gap, pixel_size
 
 
 if __name__ == "__main__":

@@ -11,7 +11,10 @@ from script import UserError, adopt, note, revision, versions
 
 PACKAGES = ("tensorflow", "keras", "h5py", "numpy", "scipy", "matplotlib", "scikit-learn")
 # Files that the stages write into a run folder: the record of training, and those derived from the model.
-TRAINED = ("config.json", "split.csv", "model.keras", "last.weights.h5", "history.csv", "training_curves.png")
+TRAINED = (
+    *("config.json", "split.csv", "model.keras", "last.weights.h5", "history.csv", "training_curves.png"),
+    "home.npz",
+)
 DERIVED = (
     *("threshold*.json", "threshold_curve*", "metrics*.json", "per_image*.csv"),
     *("objects*.csv", "false_alarms*.csv", "reliability*.csv", "reliability*.png", "samples/*.png"),
@@ -79,6 +82,8 @@ class Run:
         self.folder, self.name = Path(folder), Path(folder).name
         self.config = read_json(self.folder / "config.json", f"python train.py --run {self.name}")
         self.constants = self.config.get("constants", {})
+        if isinstance(self.constants.get("DATA_DIR"), str):  # of a run from before several folders could be given
+            self.constants["DATA_DIR"] = [self.constants["DATA_DIR"]]
         if "BACKGROUND_DIRS" in self.constants or self.constants.get("ENCODER") == "none":
             raise UserError(f"run {self.name} was made by an earlier version of this project: train it again")
 
@@ -102,8 +107,16 @@ class Run:
 
     def threshold(self, tta=False):
         """Read the threshold that optimize_threshold.py chose, with or without test-time augmentation."""
+        return self.threshold_record(tta)["threshold"]
+
+    def threshold_record(self, tta=False, elsewhere=False):
+        """Read what optimize_threshold.py wrote of the threshold it chose, {"threshold", "precision", "recall", ...}.
+
+        elsewhere: for ground that the run has not seen, if it chose one for that.
+        """
         name, flag = ("threshold_tta.json", " --tta") if tta else ("threshold.json", "")
-        return read_json(self.folder / name, f"python optimize_threshold.py --run {self.name}{flag}")["threshold"]
+        record = read_json(self.folder / name, f"python optimize_threshold.py --run {self.name}{flag}")
+        return record.get("elsewhere", record) if elsewhere else record
 
 
 def open_run(results_dir, name, constant="RUN"):

@@ -135,7 +135,7 @@ def _add_flag(group, name, constant, script):
     if kind is bool:
         options["action"] = argparse.BooleanOptionalAction
     elif isinstance(value, tuple):
-        options |= {"nargs": "*", "type": kind, "metavar": "VALUE"}
+        options |= {"nargs": "*", "type": _optional(kind) if optional else kind, "metavar": "VALUE"}
     else:
         options |= {"type": kind, "metavar": {int: "N", float: "X", str: "TEXT"}[kind]}
         if optional:

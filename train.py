@@ -1,4 +1,4 @@
-"""Train a landslide segmentation network on a folder of patches.
+"""Train a landslide segmentation network on one folder of patches, or on several.
 
     python train.py                                                   # patches in data/, run results/unet/
     python train.py --data-dir data/sample --run first --epochs 12    # each constant below is also a flag
@@ -6,8 +6,9 @@
     python train.py --run second --teacher first                      # also learn from unlabelled patches
     python train.py --encoder efficientnet_lite0 --epochs 20          # ImageNet weights: better in fewer epochs
     python train.py --data-dir data/event --start-from rgb --run event    # fine-tune a run on other patches
+    python train.py --data-dir data/s2 data/uav --pixel-sizes 10 0.5      # two sources, whose pixels differ in size
 
-The folder is packed once, and its patches are split. Batches of them, turned and zoomed, are fed to a U-Net, which
+Each folder is packed once, and its patches are split. Batches of them, turned and zoomed, are fed to a U-Net, which
 learns by BCE + Dice with AdamW; after each epoch it is scored on validation, and the best model is kept. In the end its
 probabilities are calibrated on validation.
 
@@ -26,14 +27,14 @@ import dataset
 import records
 import runs
 import script
-from networks import architecture, keras_start, model_files
-from patches import layouts, splits
+from networks import architecture, features, keras_start, model_files
+from patches import layouts, pixel_sizes, split_table, splits
 from patches.landslide_free import join, open_landslide_free
 from patches.reading import PatchFormat, ReadOptions
 from training import devices, fine_tuning, run_record
 
 # ---------------------------------------------------------------------- input and output
-DATA_DIR = "data"  # folder of patches, in one of the layouts that data/README.md lists
+DATA_DIR = ("data",)  # folders of patches, each a source, in the layouts that data/README.md lists
 RESULTS_DIR = "results"  # folder of all runs, and of cache/ with the packed patches
 RUN = "unet"  # name of the run, and of its folder
 RESUME = False  # continue an interrupted run, with the constants that it was started with
@@ -42,11 +43,15 @@ OVERWRITE = False  # replace an existing run of this name
 BANDS = ()  # bands to use, by name (B4 B3 B2 slope) or by number from 1; none: all bands
 DATES = 2  # dates to use from a series (.nc); 1: after the event, 2: before and after, more: the clearest
 SIZE = None  # int: pixels a side to which pictures (PNG, TIFF, JPEG) are resampled; none: their size, which they share
+PATCH_SIZE = None  # int: pixels a side of patches to which others are cut or mirrored; none: as in the first folder
+PIXEL_SIZES = ()  # float: metres a pixel of each folder, where its files do not say; 0: unknown; none: as known
+SOURCE_SHARES = ()  # float: shares of the sources in an epoch; none: by the square roots of their numbers of patches
 SKIP_BAD = False  # leave out unusable files and list them in config.json, instead of stopping
 SPLIT_METHOD = "random"  # how to cut splits that the folder lacks; blocks: of adjoining patches, a patch apart
 BLOCK_SIZE = 20  # number of adjoining patches in a block; where places are unknown, of neighbouring numbers
 OWN_SPLITS = True  # keep the splits that the folder has; --no-own-splits: split all its patches anew
 HOLD_OUT = ()  # events that are the test: no patch of them is learnt from
+LEAVE_OUT = ()  # sources that are the test, by the names of their folders: no patch of them is learnt from
 PLACES = "auto"  # event and place of patches: auto, none, landslide4sense, landslide4sense_rgb, or a table
 TEST_SPLIT = "test"  # the folder's own split to hold out as test; validation: if its test split has no masks
 LABELLED_FRACTION = 1.0  # share of training patches whose masks are used; the others count as unlabelled
@@ -54,12 +59,14 @@ TEACHER = None  # str: finished run whose probabilities are the targets of unlab
 TEACHER_WEIGHT = 0.5  # weight of the teacher's probabilities where there is a mask; the mask has the rest
 LANDSLIDE_FREE_DIRS = ()  # folders of pictures or patches of ground without landslides, without masks, of any size
 LANDSLIDE_FREE_SHARE = 0.3  # their share of each training batch
+LANDSLIDE_FREE_PIXEL_SIZE = 10.0  # float: metres a pixel of this ground, where its files do not say; none: unknown
 AUGMENT = ("dihedral", "affine")  # of the patches, in this order; others but pixel_size, rendering: no gain measured
 # ---------------------------------------------------------------------- model and loss
 START_FROM = None  # str: finished run to start from: its weights, and its network in place of the one described below
 FREEZE = None  # str: part of the network that does not learn; encoder: a pre-trained one
 MODEL = "unet"  # network; segformer: a transformer, uses only STRIDE and DROPOUT; no gain measured
 ENCODER = None  # str: pre-trained encoder of the unet; efficientnet_lite0, or a name in keras.applications: ResNet50
+PIXEL_SIZE_INPUT = "auto"  # tell the network the size of a pixel; auto: if sources differ in it, or the start is told
 ENLARGE = 2  # with an encoder: enlarge patches this many times before it, 1 or 2
 BASE_FILTERS = 48  # filters of the first level; each level below has twice as many, up to MAX_FILTERS
 MAX_FILTERS = 192  # largest number of filters of a level
@@ -97,10 +104,17 @@ CHOICES = {
     "MODEL": ("unet", "segformer"),
     "CONV_BLOCK": ("plain", "residual", "se"),
     "FUSION": ("stack", "difference", "attention"),
+    "PIXEL_SIZE_INPUT": ("auto", "on", "off"),
     "MIXED_PRECISION": ("auto", "on", "off"),
 }
 RANGES = {
-    **{"DATES": (1, None), "SIZE": (8, None), "BLOCK_SIZE": (1, None), "LABELLED_FRACTION": (0, 1)},
+    **{"DATES": (1, None), "SIZE": (8, None), "PATCH_SIZE": (8, None), "PIXEL_SIZES": (0, 1e4)},
+    **{
+        "SOURCE_SHARES": (0, None),
+        "LANDSLIDE_FREE_PIXEL_SIZE": (1e-3, 1e4),
+        "BLOCK_SIZE": (1, None),
+        "LABELLED_FRACTION": (0, 1),
+    },
     **{"TEACHER_WEIGHT": (0, 1), "LANDSLIDE_FREE_SHARE": (0, 0.9), "ENLARGE": (1, 2), "BASE_FILTERS": (1, None)},
     **{"MAX_FILTERS": (1, None), "DEPTH": (1, 8), "STEM": (1, 2), "DROPOUT": (0, 0.9), "POSITIVE_WEIGHT": (0, None)},
     **{"EPOCHS": (1, None), "EPOCH_STEPS": (1, None), "PATIENCE": (1, None), "BATCH_SIZE": (1, None)},
@@ -126,7 +140,9 @@ def main():
     check_settings()
     patches = open_data()
     cache_dir = Path(RESULTS_DIR, "cache")
-    landslide_free = open_landslide_free(LANDSLIDE_FREE_DIRS, PatchFormat.of(patches), cache_dir)
+    landslide_free = open_landslide_free(
+        LANDSLIDE_FREE_DIRS, PatchFormat.of(patches), cache_dir, LANDSLIDE_FREE_PIXEL_SIZE
+    )
     shard = devices.DeviceShard(BATCH_SIZE)
     architecture.check_fit(constants(), patches.input_shape, patches.bands)
     prepare = run_record.resume if RESUME else run_record.begin
@@ -137,13 +153,12 @@ def main():
 def open_data():
     """Open the training data; raise UserError that says where to get some if there is none."""
     try:
-        patches = dataset.open_patches(
-            DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, ReadOptions.of_constants(constants())
-        )
+        options = ReadOptions.of_constants(constants())
+        patches = dataset.open_sources(DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, options, PIXEL_SIZES)
     except layouts.NoPatches as error:
         raise script.UserError(
             f"{error}\n"
-            f"  real data: unzip Landslide4Sense (zenodo.org/records/10463239) into {DATA_DIR}/, see README.md\n"
+            f"  real data: unzip Landslide4Sense (zenodo.org/records/10463239) into {DATA_DIR[0]}/, see README.md\n"
             "  sample: run python make_sample_data.py, then python train.py --data-dir data/sample"
         ) from None
     if LANDSLIDE_FREE_DIRS and patches.dates:
@@ -157,6 +172,10 @@ def check_settings():
         other = globals()[name]
         if other and runs.run_folder(RESULTS_DIR, other) == runs.run_folder(RESULTS_DIR, RUN):
             raise script.UserError(f"{name} {other} is the run itself: choose another --run")
+    if not DATA_DIR:
+        raise script.UserError("DATA_DIR names no folder of patches")
+    if SOURCE_SHARES and (len(SOURCE_SHARES) != len(DATA_DIR) or not sum(SOURCE_SHARES)):
+        raise script.UserError(f"{len(SOURCE_SHARES)} SOURCE_SHARES for {len(DATA_DIR)} folders: give one for each")
     if MAX_FILTERS < BASE_FILTERS:
         raise script.UserError(f"MAX_FILTERS is {MAX_FILTERS}: it must be at least BASE_FILTERS, {BASE_FILTERS}")
     if STRIDE not in (2, 4):
@@ -171,7 +190,7 @@ def train(folder, patches, landslide_free, assigned, teacher, shard):
     from plots import training_curves
     from training import optimizer
     from training.calibration import calibrate
-    from training.callbacks import Forecast, RunRecorder, feed_callback
+    from training.callbacks import Forecast, RunRecorder, SourceScores, feed_callback
     from training.feed import PatchFeed
 
     config = records.read_json(folder / "config.json", "train.py")
@@ -184,16 +203,17 @@ def train(folder, patches, landslide_free, assigned, teacher, shard):
     keras.config.set_dtype_policy(config["precision"])
     shard.agree(config, assigned)
 
-    by_split = {split: (assigned == split).nonzero()[0] for split in (*layouts.SPLITS, splits.NO_MASK)}
+    by_split = {split: (assigned == split).nonzero()[0] for split in (*layouts.SPLITS, split_table.NO_MASK)}
     sizes = ", ".join(f"{len(indices)} {split}" for split, indices in by_split.items() if len(indices))
     print(f"{folder}: {sizes} patches of {patches.input_shape}, {config['precision']} on {shard}")
     training, validation, targets, without_landslides = by_split["train"], by_split["validation"], None, ()
     if teacher:
-        training, targets = np.append(training, by_split[splits.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
+        training, targets = np.append(training, by_split[split_table.NO_MASK]), teacher.targets(TEACHER_WEIGHT)
     if landslide_free:
         patches, without_landslides, held_out = join(patches, landslide_free, len(validation), LANDSLIDE_FREE_SHARE)
         validation = np.append(validation, held_out)
         print(f"{len(without_landslides)} landslide-free training patches, {LANDSLIDE_FREE_SHARE:.0%} of each batch")
+    told = pixel_sizes.learnt_by(config) if config["pixel_size_input"] else None
     feed = PatchFeed(
         patches,
         training,
@@ -204,6 +224,8 @@ def train(folder, patches, landslide_free, assigned, teacher, shard):
         shard=shard,
         landslide_free=without_landslides,
         landslide_free_share=LANDSLIDE_FREE_SHARE,
+        shares=config["source_shares"],
+        told_sizes=told,
         least_batches=EPOCH_STEPS or 1,
         workers=WORKERS,
     )
@@ -219,18 +241,23 @@ def train(folder, patches, landslide_free, assigned, teacher, shard):
             fine_tuning.carry_over(constants(), config, model, builder.band_layers(constants()))
         print(f"{MODEL} of {model.count_params():,} parameters")
         if done < EPOCHS and not recorder.finished:
-            callbacks = [feed_callback(feed), recorder, Forecast(architecture.smaller_network(constants()))]
-            validation_feed = PatchFeed(patches, validation, BATCH_SIZE // shard.parts, shard=shard)
+            held_out_size = BATCH_SIZE // shard.parts
+            validation_feed = PatchFeed(patches, validation, held_out_size, shard=shard, told_sizes=told)
+            hint = architecture.smaller_network(constants())
+            callbacks = [feed_callback(feed), SourceScores(validation_feed), recorder, Forecast(hint)]
             fit(model, feed, validation_feed, done, recorder, callbacks)
     kept = recorder.rows[recorder.kept_epoch]
     training_curves(recorder.rows, folder / "training_curves.png", kept["epoch"])
     runs.clear_run(folder, runs.DERIVED)  # threshold and scores belong to an earlier epoch
     kept_model = model_files.load_model(folder, to_store=True)
+    if told:
+        patches.pixel_sizes = pixel_sizes.known_or_usual(patches.pixel_sizes, told)
     # Recorded before the model is saved: after a kill, the resumed run calibrates a calibrated model again, and the
     # first record must stay.
     config.setdefault("calibration", calibrate(kept_model, patches, validation))
     records.write_json(folder / "config.json", config)
     model_files.save_model(kept_model, folder / "model.keras")
+    features.write_home(folder, features.patch_features(features.feature_model(kept_model), patches, validation))
     run_record.finish(folder, config, kept["epoch"], kept_model.count_params())
     before, after = (config["calibration"][f"cross_entropy_{when}"] for when in ("before", "after"))
     print(

@@ -11,6 +11,7 @@ samples/augmentations.png. Next: python predict.py --run <run> --input <scene or
 """
 
 import inspect
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -25,11 +26,12 @@ from bands import optical_bands, true_colour
 from networks.inference import confusions, predict
 from networks.model_files import load_model
 from patches import layouts
+from patches.places import find_places, surroundings
 from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # name of the run
-DATA_DIR = None  # str: folder of patches to draw; none: the run's own data
+DATA_DIR = ()  # folders of patches to draw; none: the run's own data
 SPLIT = "test"  # split to draw; for the run's own data, the one in its split.csv
 SAMPLES = 4  # patches in each picture
 AUGMENTATIONS = False  # draw only the effect of each augmentation on some patches with landslides
@@ -66,7 +68,7 @@ def main():
     if history:
         plots.training_curves(history, folder / "training_curves.png", run.config.get("kept_epoch"))
     labelled = patches.labelled.any()
-    parts = [] if own else [patches.data_dir.resolve().name]
+    parts = [] if own else ["+".join(name.replace("/", "-") for name in patches.sources)]
     parts += [SPLIT] if labelled and not (own and SPLIT == "test") else []
     prefix = "".join(f"{part}_" for part in parts)
     written = [folder / "training_curves.png"] if history else []
@@ -74,7 +76,8 @@ def main():
     for kind, drawn in choose(model, patches, indices, threshold).items():
         path = folder / "samples" / f"{prefix}{kind}.png"
         title = f"{folder.name}: {kind} patches of {patches.data_dir}" + (f", {SPLIT} split" if labelled else "")
-        plots.panels(draw_rows(model, patches, drawn, threshold), threshold, f"{title} {at}", path)
+        rows = draw_rows(model, patches, drawn, threshold, surroundings_of(patches, run))
+        plots.panels(rows, threshold, f"{title} {at}", path)
         written.append(path)
     if ground:
         path = folder / "samples" / f"{prefix}alarms.png"
@@ -102,17 +105,29 @@ def choose(model, patches, indices, threshold):
     return {**best, "worst": indices[order[:SAMPLES]], "random": np.sort(random)}
 
 
-def draw_rows(model, patches, indices, threshold):
-    """Return what `plots.panels` draws of each patch: (label, true colour, mask or None, probability)."""
-    colours = true_colour(patches.file_bands)
+def surroundings_of(patches, run):
+    """Return a function from the position of a patch to its surroundings, see places.surroundings."""
+    known = [find_places(part, run.constants.get("PLACES", "auto")) for part in patches.parts]
+    starts = np.cumsum([0, *map(len, patches.parts)])
+
+    def around(i):
+        source = patches.source_of[i]
+        return known[source] and surroundings(patches.parts[source], known[source], i - starts[source])
+
+    return around
+
+
+def draw_rows(model, patches, indices, threshold, around=lambda i: None):
+    """Return the values of a plots.PanelRow for each patch. around: function from its position to its surroundings."""
     rows = []
     for batch, _, probabilities in predict(model, patches, indices, BATCH_SIZE):
-        for i, mask, probability in zip(batch, patches.read_masks(batch), probabilities, strict=True):
+        drawn = zip(batch, patches.read_pictures(batch), patches.read_masks(batch), probabilities, strict=True)
+        for i, picture, mask, probability in drawn:
             label, mask = Path(patches.names[i]).stem, mask if patches.labelled[i] else None
             if mask is not None and (mask == 1).any():
                 tp, fp, fn, _ = metrics.confusion(mask[None], probability[None] >= threshold)
                 label += f"\nDice {metrics.dice(tp, fp, fn)[0]:.2f}"
-            rows.append((label, patches.images[i][..., colours].astype("float32"), mask, probability))
+            rows.append((label, picture.astype("float32"), mask, probability, around(i)))
     return rows
 
 
@@ -125,11 +140,12 @@ def augmented(run):
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, _ = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD)
     rng = np.random.default_rng(SEED)
-    with_landslide = [i for i in rng.permutation(indices) if (patches.masks[i] == 1).any()][: max(SAMPLES, 2)]
+    drawn = (i for i in rng.permutation(indices) if (patches.read_masks([i]) == 1).any())
+    with_landslide = list(itertools.islice(drawn, max(SAMPLES, 2)))
     if len(with_landslide) < 2:  # some augmentations mix two patches
         raise script.UserError(f"{patches.data_dir}: fewer than two patches with landslides in the {SPLIT} split")
-    images, masks = patches.images[with_landslide].astype(np.float32), patches.read_masks(with_landslide)
-    light = optical_bands(patches.file_bands)
+    images, masks = patches.read(with_landslide), patches.read_masks(with_landslide)
+    light = optical_bands(patches.bands)
     columns = {"as it is": (images, masks)}
     for name, augmentation in augment.AUGMENTATIONS.items():
         square = images.shape[1] == images.shape[2]
@@ -137,7 +153,7 @@ def augmented(run):
             continue
         everywhere = {"fraction": 1.0} if "fraction" in inspect.signature(augmentation).parameters else {}
         columns[name] = augmentation(images, masks, rng, light, **everywhere)
-    return columns, true_colour(patches.file_bands)
+    return columns, true_colour(patches.bands)
 
 
 if __name__ == "__main__":

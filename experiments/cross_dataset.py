@@ -30,7 +30,7 @@ from experiments import domain_adaptation
 from experiments.labelled_patches import draw_patches, link_patches
 from networks.inference import confusions, threshold_curve
 from networks.model_files import load_model
-from patches import layouts, reading, splits
+from patches import layouts, reading, split_table, splits
 
 DATA_DIRS = ()  # folders of patches, two or more; the last part of each path is its name
 OUT_DIR = "results/cross_dataset"  # folder of the scores and the runs
@@ -129,7 +129,7 @@ class Domain:
         self.run, self.folder = runs.Run(folder), folder
         self.config = self.run.config
         self.patches, *_ = dataset.open_for_run(self.run, "all", "", folder.parent / "cache")
-        self.assigned = splits.read_split(folder / "split.csv", self.patches, "cross_dataset.py")
+        self.assigned = split_table.read_split(folder / "split.csv", self.patches, "cross_dataset.py")
         self.threshold = self.run.threshold()
         self.statistics = np.array(self.config["band_mean"]), np.array(self.config["band_variance"])
 

@@ -3,6 +3,7 @@
 from bands import date_groups
 from networks.encoders import DECODER_FILTERS, LITE0, build_encoder_unet
 from networks.segformer import build_segformer
+from patches.pixel_sizes import network_bands
 from unet import build_unet
 
 
@@ -11,24 +12,30 @@ def build_network(constants, config):
 
     Args:
         constants: of train.py, {NAME: value}.
-        config: of the run; only input_shape, bands, band_mean and band_variance are used. A run that started from
-            another normalises in the same way; `start` holds the statistics for this.
+        config: of the run; only input_shape, bands, band_mean, band_variance and pixel_size_input are used. A run that
+            started from another normalises in the same way; `start` holds the statistics for this.
     """
     normalised_by = config.get("start") or config
-    statistics = {"mean": normalised_by["band_mean"], "variance": normalised_by["band_variance"]}
+    bands = network_bands(config)
+    untouched = len(bands) - len(config["bands"])  # the plane of the pixel size is normalised by construction
+    statistics = {
+        "mean": [*normalised_by["band_mean"], *[0.0] * untouched],
+        "variance": [*normalised_by["band_variance"], *[1.0] * untouched],
+    }
+    input_shape = (*config["input_shape"][:2], len(bands))
     if constants["MODEL"] == "segformer":
-        return build_segformer(config["input_shape"], constants["STRIDE"], constants["DROPOUT"], **statistics)
+        return build_segformer(input_shape, constants["STRIDE"], constants["DROPOUT"], **statistics)
     if constants["ENCODER"]:
         return build_encoder_unet(
-            config["input_shape"],
-            config["bands"],
+            input_shape,
+            bands,
             encoder=constants["ENCODER"],
             enlarge=constants["ENLARGE"],
             dropout=constants["DROPOUT"],
             **statistics,
         )
     return build_unet(
-        config["input_shape"],
+        input_shape,
         base_filters=constants["BASE_FILTERS"],
         depth=constants["DEPTH"],
         max_filters=constants["MAX_FILTERS"],

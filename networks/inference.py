@@ -3,6 +3,7 @@
 import numpy as np
 
 from metrics import ThresholdCurve, confusion
+from patches.pixel_sizes import takes_plane, with_plane
 
 
 def probabilities(model, images, tta=False):
@@ -21,12 +22,15 @@ def probabilities(model, images, tta=False):
 def predict(model, patches, indices, batch_size=32, tta=False, convert=None):
     """Yield (indices, images, probabilities n x H x W float32) batch by batch; memory does not grow with the split.
 
-    convert: function that is applied to the images before prediction.
+    convert: function that is applied to the images before prediction. A network that takes the plane of the pixel size
+    gets that of each patch.
     """
+    told = takes_plane(model, patches.bands)
     for start in range(0, len(indices), batch_size):
         batch = indices[start : start + batch_size]
         images = convert(patches.read(batch)) if convert else patches.read(batch)
-        yield batch, images, probabilities(model, images, tta)
+        shown = with_plane(images, patches.pixel_sizes[batch]) if told else images
+        yield batch, images, probabilities(model, shown, tta)
 
 
 def confusions(model, patches, indices, threshold, batch_size=32, convert=None):
@@ -37,9 +41,9 @@ def confusions(model, patches, indices, threshold, batch_size=32, convert=None):
     return tuple(np.concatenate(parts) for parts in zip(*counts, strict=True))
 
 
-def threshold_curve(model, patches, indices, batch_size=32, tta=False):
-    """Compute the `metrics.ThresholdCurve` of a model on some patches."""
-    curve = ThresholdCurve()
+def threshold_curve(model, patches, indices, batch_size=32, tta=False, curve=None):
+    """Compute the `metrics.ThresholdCurve` of a model on some patches, or add them to a curve."""
+    curve = curve or ThresholdCurve()
     for batch, _, probabilities in predict(model, patches, indices, batch_size, tta):
         curve.update(patches.read_masks(batch), probabilities)
     return curve

@@ -8,6 +8,7 @@ import zipfile
 import ml_dtypes
 
 from networks.keras_start import hardware_has_bfloat16, import_keras
+from patches.pixel_sizes import octaves
 from records import atomic_write, require
 from script import UserError
 
@@ -98,6 +99,22 @@ def resized(model, size):
     copy = copied(model, [new and new / old for new, old in zip(size, model.input.shape[1:3], strict=True)])
     copy.set_weights(model.get_weights())
     return copy
+
+
+def at_pixel_size(model, metres):
+    """Fix the pixel size that a network is told: the copy takes the bands alone, and has the plane within.
+
+    metres: side of a pixel; None for a network that is not told the size, which is returned as it is.
+    """
+    if metres is None:
+        return model
+    keras = import_keras()
+    from networks.size_plane import SizePlane
+
+    height, width, count = model.input.shape[1:]
+    image = keras.Input((height, width, count - 1), name="bands")
+    inner = keras.Model(model.input, model.output, name="told_pixel_size")
+    return keras.Model(image, inner(SizePlane(float(octaves(metres)), dtype="float32")(image)))
 
 
 def portable(model):

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mask_values import UNLABELLED, MaskRule
+from patches.cutting import cut, patch_name
 from patches.packing import HALF, PackWriter
 from patches.reading import Fault, common_format, read_patch
 from script import UserError, progress
@@ -52,12 +53,13 @@ class FolderPacking:
             open PackWriter.
 
     Attributes:
-        kept: entries of the patches that were packed. faults: (name, fault) of the others.
+        kept: entries of the files that were packed. faults: (name, fault) of the others.
+        patches: (name, entry, rows and columns that are not mirrored, size of a pixel or None) of each patch.
     """
 
     def __init__(self, data_dir, options, patch_format, writer):
         self.data_dir, self.options, self.patch_format, self.writer = data_dir, options, patch_format, writer
-        self.kept, self.faults, self.extremes, self.rule = [], [], [], MaskRule()
+        self.kept, self.patches, self.faults, self.extremes, self.rule = [], [], [], [], MaskRule()
         self.stated = None  # bands and values as the first readable file states them, see reading.Patch
         self.temporary = False  # whether a fault may be gone the next time
 
@@ -75,9 +77,10 @@ class FolderPacking:
     def add(self, entry):
         """Read, check and pack a patch; raises Fault."""
         patch = read_patch(entry.image, entry.mask, self.options, self.patch_format)
-        self.stated = patch.stated if self.stated is None else self.stated
-        if patch.stated != self.stated:
-            both = patch.stated, self.stated
+        stated = {key: value for key, value in patch.stated.items() if key != "pixel_size"}
+        self.stated = stated if self.stated is None else self.stated
+        if stated != self.stated:
+            both = stated, self.stated
             own, first = (" ".join((*each.get("bands", ()), each.get("values", ""))) for each in both)
             raise Fault(f"states the bands and values {own}, the first file {first}")
         if patch.labels:
@@ -85,9 +88,21 @@ class FolderPacking:
             mask, undecided, _ = patch.labels
         else:
             mask, undecided = np.full(patch.image.shape[:2], UNLABELLED, np.uint8), None
-        self.writer.add(entry.name, patch.image, mask, patch.gap, undecided)
+        for name, arrays, extent in self.parts(entry, (patch.image, mask, patch.gap, undecided)):
+            self.writer.add(name, *arrays)
+            self.patches.append((name, entry, extent, patch.stated.get("pixel_size")))
         self.extremes.append(extremes(patch))
         self.kept.append(entry)
+
+    def parts(self, entry, arrays):
+        """Yield (name, arrays, extent) of the patches of a file: image, mask, gap and undecided pixels, or None."""
+        if not self.options.cut:
+            yield entry.name, arrays, arrays[0].shape[:2]
+            return
+        for corner, (image, mask, gap, undecided), extent in cut(arrays, self.options.cut):
+            mask[extent[0] :], mask[:, extent[1] :] = UNLABELLED, UNLABELLED  # the mirror image is not scored
+            if entry.mask is None or (mask != UNLABELLED).any() or (undecided is not None and undecided.any()):
+                yield patch_name(entry.name, corner), (image, mask, gap, undecided), extent
 
     def late_faults(self):
         """List (name, fault) of masks and images that differ from all others."""
@@ -96,17 +111,20 @@ class FolderPacking:
     def finish(self, faults, key, skip_bad):
         """Complete the cache and return its record; without `skip_bad`, a cache with faults is not written."""
         faults = [*faults, *self.faults, *([] if skip_bad else self.late_faults())]
-        writer, count = self.writer, len(self.kept)
+        writer, count = self.writer, len(self.patches)
+        names, entries, extents, pixel_sizes = zip(*self.patches, strict=True) if count else ((), (), (), ())
         if count:
             writer.settle(self.patch_format.shape, self.rule.high_is_landslide)
         gaps = f"{len(writer.gaps)} of {count} patches have pixels without data"
         record = writer.record(
             key=None if self.temporary else key,  # a locked file is readable later, with the same size and time
             shape=self.patch_format.shape,
-            names=[entry.name for entry in self.kept],
-            numbers=[entry.number for entry in self.kept],
-            splits=[entry.split for entry in self.kept],
-            labelled=[entry.mask is not None for entry in self.kept],
+            names=list(names),
+            numbers=[entry.number for entry in entries],
+            splits=[entry.split for entry in entries],
+            labelled=[entry.mask is not None for entry in entries],
+            extents=extents if self.options.cut else None,
+            pixel_sizes=pixel_sizes,
             faults=faults,
             dates=self.options.dates,
             **(self.stated or {}),

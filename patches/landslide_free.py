@@ -12,17 +12,17 @@ import numpy as np
 from filelock import FileLock
 
 from patches import image_files
+from patches.cutting import LEAST, cut, patch_name
 from patches.layouts import HDF5, PICTURES, SPLITS
 from patches.packing import PACK_FORMAT, JoinedPatches, PackWriter, Patches, content_hash, read_pack
 from patches.reading import Fault, check_readable, checked_image, from_picture, read_stored
 from script import UserError, progress
 
 SUFFIXES = (*HDF5, *PICTURES, ".webp")
-LEAST = 32  # pixels a side: smaller pictures, and smaller rests of a cut picture, show too little ground
 FRACTIONS = (0.8, 0.1, 0.1)  # of the sources for training, validation and test
 
 
-def open_landslide_free(folders, patch_format, cache_dir="results/cache"):
+def open_landslide_free(folders, patch_format, cache_dir="results/cache", pixel_size=None):
     """Find, check and pack landslide-free ground, or open the cache if no file has changed since.
 
     Pictures larger than a patch are cut into patches. A smaller picture, or a smaller rest, lies in the top left corner
@@ -32,6 +32,7 @@ def open_landslide_free(folders, patch_format, cache_dir="results/cache"):
         folders: folders that hold pictures (PNG, TIFF, JPEG, WebP) or HDF5 patches (`img`), at any depth.
         patch_format: PatchFormat of the patches that this ground is used with; its values must have the same units.
         cache_dir: where packed folders are kept.
+        pixel_size: side of a pixel in metres, for files that do not state it; None: unknown.
 
     Returns:
         packing.Patches whose masks are all 0, or None without folders. `own_splits` depend on the name of the source
@@ -51,7 +52,10 @@ def open_landslide_free(folders, patch_format, cache_dir="results/cache"):
         record = read_pack(folder)
         if record.get("key") != key:
             record = pack(files, patch_format, folder, key)
-    return Patches(" ".join(map(str, folders)), folder, record, patch_format.bands, patch_format.file_bands)
+    ground = Patches(" ".join(map(str, folders)), folder, record, patch_format.bands, patch_format.file_bands)
+    if pixel_size:
+        ground.pixel_sizes[np.isnan(ground.pixel_sizes)] = pixel_size
+    return ground
 
 
 def join(patches, landslide_free, validation_count, share, seed=0):
@@ -92,17 +96,19 @@ def find_pictures(folder):
 
 def pack(files, patch_format, folder, key):
     """Cut all files to patches and write the cache; return its record."""
-    names, extents, contents, shape = [], [], set(), patch_format.shape
+    names, extents, pixel_sizes, contents, shape = [], [], [], set(), patch_format.shape
     mask = np.zeros(shape[:2], np.uint8)
     with PackWriter(folder, patch_format.dtype) as writer:
         for name, path in progress(files, f"packing {len(files)} landslide-free pictures"):
-            for corner, image, extent in tiles(*read_image(path, patch_format), shape[:2]):
-                content = content_hash(image)
-                if content not in contents:
+            image, gap, pixel_size = read_image(path, patch_format)
+            for corner, (patch, hidden), extent in cut((image, gap), shape[:2]):
+                content = content_hash(np.ascontiguousarray(patch))
+                if content not in contents and not hidden.any():
                     contents.add(content)
-                    writer.add(name, image, mask)
-                    names.append(f"{name}@{corner[0]},{corner[1]}" if any(corner) else name)
+                    writer.add(name, patch, mask)
+                    names.append(patch_name(name, corner))
                     extents.append(extent)
+                    pixel_sizes.append(pixel_size)
         record = writer.record(
             key=key,
             shape=list(shape),
@@ -111,6 +117,7 @@ def pack(files, patch_format, folder, key):
             splits=[split_of(source(name)) for name in names],
             labelled=[True] * len(names),
             extents=extents,
+            pixel_sizes=pixel_sizes,
             faults=[],
         )
         writer.finish(record)
@@ -118,14 +125,18 @@ def pack(files, patch_format, folder, key):
 
 
 def read_image(path, patch_format):
-    """Read a picture or patch: (image height x width x bands, gap height x width bool: pixels without data).
+    """Read a picture or patch; raise UserError that names the file.
 
-    Raises UserError that names the file.
+    Returns (image height x width x bands, gap height x width bool: without data, size of a pixel in metres or None).
     """
     try:
         check_readable(path)
         stored = path.suffix.lower() in HDF5
-        image, gap = read_stored(path)[:2] if stored else from_picture(image_files.read, path, patch_format.shape[2])
+        stated = {}
+        if stored:
+            image, gap, stated = read_stored(path)
+        else:
+            image, gap = from_picture(image_files.read, path, patch_format.shape[2])
         image, gap = checked_image(image, gap)
         if image.shape[2] != patch_format.shape[2]:
             raise Fault(f"has {image.shape[2]} bands, the training patches have {patch_format.shape[2]}")
@@ -134,22 +145,8 @@ def read_image(path, patch_format):
         patch_format.check_type(image, "the training patches")
     except Fault as fault:
         raise UserError(f"{path}: {fault}") from None
-    return image.astype(patch_format.dtype, copy=False), np.zeros(image.shape[:2], bool) if gap is None else gap
-
-
-def tiles(image, gap, size):
-    """Cut an image into patches of `size`; yield ((row, column), patch, (rows, columns) that are not mirrored).
-
-    Patches with pixels without data are left out.
-    """
-    height, width = image.shape[:2]
-    for row in range(0, height, size[0]):
-        for column in range(0, width, size[1]):
-            part = image[row : row + size[0], column : column + size[1]]
-            if min(part.shape[:2]) < LEAST or gap[row : row + size[0], column : column + size[1]].any():
-                continue
-            beyond = [(0, full - length) for full, length in zip(size, part.shape[:2], strict=True)]
-            yield (row, column), np.pad(part, (*beyond, (0, 0)), "reflect"), part.shape[:2]
+    gap = np.zeros(image.shape[:2], bool) if gap is None else gap
+    return image.astype(patch_format.dtype, copy=False), gap, stated.get("pixel_size")
 
 
 def source(name):

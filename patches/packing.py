@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bands import band_columns, band_names
+from bands import band_columns, band_names, true_colour
 from mask_values import LANDSLIDE
 from records import atomic_folder, write_json
 from script import UserError
 
-PACK_FORMAT = 6  # raise it when the content of a cache changes: caches of another format are rebuilt
+PACK_FORMAT = 7  # raise it when the content of a cache changes: caches of another format are rebuilt
 RECORD = "pack.json"  # in the folder of a cache
 HALF = np.dtype(np.float16)
 COARSE = 0.002  # root mean square error of float16, in standard deviations of a band, above which it is not used
@@ -34,6 +34,7 @@ class Patches:
         values: unit that the files state for their values, see bands.value_unit; None if they state none.
         dates: number of dates of each series; 0 if the files are no series.
         extents: N x 2, rows and columns of each patch that its file covers; the rest is mirrored.
+        pixel_sizes: N, side of a pixel on the ground in metres; NaN where it is unknown.
         left_out: (name, fault) of patches that skip_bad left out.
         notes: lines about what is unusual in the folder.
         digest: hash of the content, which identifies a copy of the folder. contents: hash of each image.
@@ -52,6 +53,7 @@ class Patches:
         self.images, self.dtype = np.frombuffer(self._pages, record["stored"]).reshape(shape), record["dtype"]
         self.masks = np.frombuffer(mask_pages, np.uint8).reshape(shape[:3])
         self.extents = np.array(record["extents"] or [shape[1:3]] * len(self.names))
+        self.pixel_sizes = np.array(record["pixel_sizes"] or [np.nan] * len(self.names), float)  # None becomes NaN
         self.dates, self.values = record["dates"], record["values"]
         self.file_bands = file_bands or tuple(record["bands"]) or band_names(shape[3], self.dates)
         self._columns = band_columns(bands, self.file_bands, data_dir)
@@ -59,6 +61,21 @@ class Patches:
 
     def __len__(self):
         return len(self.names)
+
+    @property
+    def parts(self):
+        """A list of these patches alone: they are one source, see sources.Sources."""
+        return [self]
+
+    @property
+    def sources(self):
+        """Name of the folder, in a list."""
+        return [self.data_dir.resolve().name]
+
+    @property
+    def source_of(self):
+        """Position of the source of each patch: N zeros."""
+        return np.zeros(len(self), int)
 
     @property
     def input_shape(self):
@@ -79,6 +96,10 @@ class Patches:
     def read_masks(self, indices):
         """Read the masks of some patches: n x H x W, uint8."""
         return np.array(self.masks[indices])
+
+    def read_pictures(self, indices):
+        """Read some patches in true colour, whatever bands are used: n x H x W x 3, in the files' type and units."""
+        return self.images[indices][..., true_colour(self.file_bands)]
 
     def statistics(self, indices):
         """Compute mean and variance of each band over the pixels of some patches, in float64."""
@@ -109,11 +130,14 @@ def widened(halves):
 class JoinedPatches:
     """Patches of two sources as one: the positions of the second follow those of the first.
 
-    Both must have the same shape and bands. It has only what feeds and scores need: `read`, `read_masks` and `bands`.
+    Both must have the same shape and bands. It has only what feeds and scores need: `read`, `read_masks`, `bands`,
+    `pixel_sizes` and, of the first, `sources` and `source_of`.
     """
 
     def __init__(self, first, second):
         self.first, self.second, self.bands = first, second, first.bands
+        self.sources, self.source_of = first.sources, first.source_of
+        self.pixel_sizes = np.concatenate([first.pixel_sizes, second.pixel_sizes])
 
     def __len__(self):
         return len(self.first) + len(self.second)
@@ -262,7 +286,7 @@ class PackWriter:
     def record(self, **fields):
         """Return the record that `Patches` reads: these fields, defaults for missing ones, and the content hashes."""
         types = {"dtype": str(self.dtype), "stored": str(self.stored)}
-        defaults = {"bands": (), "values": None, "dates": 0, "extents": None, "notes": []}
+        defaults = {"bands": (), "values": None, "dates": 0, "extents": None, "pixel_sizes": None, "notes": []}
         return {"digest": self.digest.hexdigest(), "contents": self.contents, **types, **defaults, **fields}
 
     def finish(self, record):

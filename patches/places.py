@@ -30,6 +30,7 @@ RASTERS = (  # of Landslide4Sense's training patches: event, number of the first
     ("kodagu", 3306, 26),
 )
 TRAINING = 3799  # patches of its training split
+PIXEL_SIZE = 10.0  # metres, of the known sets: Sentinel-2's
 RGB_SUBSET = {"train": 1385, "validation": 396, "test": 199}  # pictures of the RGB subset
 APART = 1e6  # patches between events that have no coordinates
 SETS = ("auto", "none", "landslide4sense", "landslide4sense_rgb")  # values of PLACES in train.py that are no file
@@ -73,7 +74,8 @@ def find_places(patches, source="auto"):
         patches: packing.Patches.
         source: auto: patches.csv of make_patches.py in the folder, or one of the known sets by its names and counts;
             none; landslide4sense, landslide4sense_rgb: a part of these sets, whose numbers are kept; or the path of a
-            table with the columns image, event, row and column (in patches), or image, scene, left, bottom, right, top.
+            table with the columns image and event, and perhaps row and column (in patches), or image, scene, left,
+            bottom, right, top.
 
     Returns:
         Places, or None where nothing is known.
@@ -93,14 +95,21 @@ def find_places(patches, source="auto"):
         except UserError as error:  # another table of that name, or patches were added
             note(f"{error}: the places of patches are unknown")
             return None
-    numbers, bands, reason = patches.numbers, len(patches.file_bands), "by names and counts of its files"
+    name = known_set(patches)
+    return _of_set(name, patches, "by names and counts of its files") if name else None
+
+
+def known_set(patches):
+    """Return which of the known sets the patches of a folder are, by the names and counts of its files, or None."""
+    numbers, bands = patches.numbers, len(patches.file_bands)
+    if numbers.dtype.kind not in "ui":
+        return None
     counts = {split: int((patches.own_splits == split).sum()) for split in RGB_SUBSET}
-    whole = numbers.dtype.kind in "ui"
     complete = counts["train"] and all(counts[split] in (0, size) for split, size in RGB_SUBSET.items())
-    if whole and bands == 3 and complete and min(numbers) == 0 and max(numbers) < TRAINING:
-        return _of_set("landslide4sense_rgb", patches, reason)
-    if whole and bands == 14 and sorted(numbers[patches.own_splits == "train"]) == list(range(1, TRAINING + 1)):
-        return _of_set("landslide4sense", patches, reason)
+    if bands == 3 and complete and min(numbers) == 0 and max(numbers) < TRAINING:
+        return "landslide4sense_rgb"
+    if bands == 14 and sorted(numbers[patches.own_splits == "train"]) == list(range(1, TRAINING + 1)):
+        return "landslide4sense"
     return None
 
 
@@ -126,6 +135,32 @@ def box_of_cell(row, column, event):
     return left, -row - 1, left + 1, -row
 
 
+def surroundings(patches, places, i):
+    """Lay a patch and what lies around it side by side, in true colour.
+
+    Args:
+        patches: packing.Patches. places: Places of them. i: position of the patch in the middle.
+
+    Returns:
+        3 H x 3 W x 3 float32 in file units, NaN where no patch is; None if the place of the patch is unknown, or if it
+        has no neighbours.
+    """
+    left, bottom, right, top = places.boxes[i]
+    height, width = patches.input_shape[:2]
+    if np.isnan(left):
+        return None
+    down = np.rint((top - places.boxes[:, 3]) / (top - bottom) * height)
+    across = np.rint((places.boxes[:, 0] - left) / (right - left) * width)
+    near = np.flatnonzero((np.abs(down) < 2 * height) & (np.abs(across) < 2 * width))
+    if len(near) == 1:
+        return None
+    whole = np.full((3, 5 * height, 5 * width), np.nan, np.float32).transpose(1, 2, 0)  # a margin for partial patches
+    for j in sorted(near, key=lambda j: j == i):  # of overlapping patches, the one in the middle is seen
+        row, column = 2 * height + int(down[j]), 2 * width + int(across[j])
+        whole[row : row + height, column : column + width] = patches.read_pictures([j])[0]
+    return whole[height:-height, width:-width]
+
+
 def _of_table(path, names):
     """Return the Places that a table gives, or raise UserError."""
     try:
@@ -135,6 +170,8 @@ def _of_table(path, names):
         events = [row.get("event") or row["scene"] for row in listed]
         if listed and "left" in listed[0]:
             boxes = [[float(row[side]) for side in ("left", "bottom", "right", "top")] for row in listed]
+        elif "row" not in listed[0]:
+            boxes = np.full((len(listed), 4), np.nan)
         else:
             numbers = {event: number for number, event in enumerate(sorted(set(events)))}
             boxes = [

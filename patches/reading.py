@@ -23,20 +23,26 @@ class ReadOptions:
     Attributes:
         dates: number of dates to choose from a series, see `series.choose_dates`.
         size: pixels a side to which a picture and its mask are resampled; None: they keep their size.
+        cut: (rows, columns) of the patches into which single pictures and arrays of other sizes are cut, see
+            cutting.cut; None: they stay whole.
     """
 
     dates: int = 2
     size: int | None = None
+    cut: tuple | None = None
 
     @classmethod
     def of_constants(cls, constants):
         """Return the options of a run from the constants of train.py, or the defaults for a run without constants."""
-        return cls(constants.get("DATES", 2), constants.get("SIZE"))
+        side = constants.get("PATCH_SIZE")
+        return cls(constants.get("DATES", 2), constants.get("SIZE"), (side, side) if side else None)
 
     def of(self, path):
         """Return the options that apply to a file, and 0 or None for the others."""
         suffix = path.suffix.lower()
-        return ReadOptions(self.dates if suffix == SERIES else 0, self.size if suffix in PICTURES else None)
+        series = suffix == SERIES
+        size = self.size if suffix in PICTURES else None
+        return ReadOptions(self.dates if series else 0, size, None if series or size else self.cut)
 
 
 class Fault(Exception):
@@ -60,8 +66,8 @@ class Patch:
         image: height x width x bands, in file units; 0 in pixels without data.
         labels: mask_values.Labels of the mask, or None without one.
         gap: height x width bool, pixels without data, or None if there are none.
-        stated: {"bands": names, "values": unit} from the attributes of the image file, if make_patches.py wrote it;
-            {} for other files.
+        stated: what the attributes of the image file say, as far as they are there: {"bands": names, "values": unit,
+            "pixel_size": metres}.
     """
 
     image: np.ndarray
@@ -87,8 +93,9 @@ class PatchFormat:
 
     @classmethod
     def of(cls, patches):
-        """Return the format of packing.Patches."""
-        return cls(patches.images.shape[1:], np.dtype(patches.dtype), patches.file_bands, patches.bands)
+        """Return the format of packing.Patches, or that of the first of several sources."""
+        first = patches.parts[0]
+        return cls(first.images.shape[1:], np.dtype(first.dtype), first.file_bands, first.bands)
 
     @classmethod
     def of_run(cls, config):
@@ -101,11 +108,11 @@ class PatchFormat:
         """Number of values in a patch."""
         return math.prod(self.shape) if self.shape else 0
 
-    def check(self, image, others="the other images", hint=""):
+    def check(self, image, others="the other images", hint="", any_size=False):
         """Raise Fault if an image differs; others: words for what it is compared with; hint: for another size."""
         if image.shape[2] != self.shape[2]:
             raise Fault(f"has {image.shape[2]} bands, {others} have {self.shape[2]}")
-        if image.shape[:2] != self.shape[:2]:
+        if image.shape[:2] != self.shape[:2] and not any_size:
             raise Fault(f"is {size_text(image.shape[:2])} pixels, {others} are {size_text(self.shape[:2])}{hint}")
         self.check_type(image, others)
 
@@ -152,7 +159,8 @@ def read_patch(image_path, mask_path, options=None, patch_format=None):
         if options.size:
             image, gap = to_size(image, gap, options.size)
         if patch_format.shape:
-            patch_format.check(image, hint="; train.py --size brings pictures to one size" if picture else "")
+            hint = "; train.py --patch-size cuts them" + (", --size resamples them" if picture else "")
+            patch_format.check(image, hint=hint, any_size=bool(options.cut))
         if mask_path is None:
             return Patch(image, None, gap, stated)
         if path.suffix.lower() != SERIES:
@@ -219,6 +227,9 @@ def read_stored(path):
         gap = squeezed(read_array(file, "gap"), 2) if "gap" in file else None
         with contextlib.suppress(*H5_ERRORS):
             stated = {"bands": [str(name) for name in file.attrs["bands"]], "values": str(file.attrs["values"])}
+        with contextlib.suppress(*H5_ERRORS):
+            if 0 < (size := float(file.attrs["pixel_size"])) < np.inf:
+                stated["pixel_size"] = size
         return image, gap, stated
 
 
@@ -340,8 +351,21 @@ def write_array(path, key, array, attributes=None, gap=None):
 def common_format(entries, options=None):
     """Return the PatchFormat of most images in a sample of at most 50, spread over the folder.
 
-    If none of them can be read, all images are tried. Of HDF5 files only the headers are read.
+    If none of them can be read, all images are tried. Of HDF5 files only the headers are read. Images that are to be
+    cut have the size of the patches.
     """
+    formats, cut = Counter(), options.cut if options else None
+    for (shape, dtype), count in sampled_formats(entries, options).items():
+        formats[(*cut, shape[2]) if cut else shape, dtype] += count
+    if not formats:
+        return PatchFormat((), None)
+    shape, dtype = max(formats, key=formats.get)
+    # 8- and 16-bit integers stay as they are; a network does not need the digits beyond float32
+    return PatchFormat(shape, dtype if dtype.kind in "ui" and dtype.itemsize <= 2 else np.dtype(np.float32))
+
+
+def sampled_formats(entries, options=None):
+    """Count the formats in the sample of `common_format`: {(shape, dtype): images}."""
     formats = Counter()
     for sample in (entries[:: max(1, len(entries) // 25)], entries):
         for entry in sample:
@@ -356,7 +380,5 @@ def common_format(entries, options=None):
                 if len(shape) == 3:
                     formats[shape, dtype] += 1
         if formats:
-            shape, dtype = max(formats, key=formats.get)
-            # 8- and 16-bit integers stay as they are; a network does not need the digits beyond float32
-            return PatchFormat(shape, dtype if dtype.kind in "ui" and dtype.itemsize <= 2 else np.dtype(np.float32))
-    return PatchFormat((), None)
+            break
+    return formats

@@ -1,17 +1,15 @@
-"""Splits: which patches are for training, validation and test, and their record in split.csv."""
+"""Splits: which patches are for training, validation and test."""
 
 import numpy as np
 
 from mask_values import LANDSLIDE
 from patches.blocks import pairs_nearer_than, split_blocks
 from patches.layouts import SPLITS
-from records import read_rows, require, write_csv
+from patches.split_table import NO_MASK
 from script import UserError
 
 SPLIT_METHODS = ("random", "blocks")
 TEST_SPLITS = ("validation", "test")
-LANDSLIDE_FREE = "landslide-free:"  # in split.csv, before the names of landslide-free patches
-NO_MASK = "unlabelled"  # the split of patches without a mask, and of those whose mask is not used
 
 
 def split_patches(
@@ -24,6 +22,7 @@ def split_patches(
     own_splits=True,
     hold_out=(),
     places=None,
+    test_elsewhere=False,
     fractions=(0.70, 0.15, 0.15),
 ):
     """Assign every labelled patch to train, validation or test.
@@ -45,6 +44,7 @@ def split_patches(
         hold_out: names of events whose patches are the test. The folder's own test patches of other events are not
             used then.
         places: places.Places of the patches, or None.
+        test_elsewhere: whether other sources are the test, so that none of these patches are, but those held out.
         fractions: of train, validation and test, for splits that are cut.
 
     Returns:
@@ -70,19 +70,23 @@ def split_patches(
         notes.append(
             f"the validation split of {patches.data_dir} serves as test; its {own_test.sum()} test patches are unused"
         )
-    unused = np.zeros(len(patches), bool)
+    unused, boxed = np.zeros(len(patches), bool), places and not np.isnan(places.boxes).all()
+    if test_elsewhere:
+        assigned[assigned == "test"] = ""
+        hold_out = [event for event in hold_out if places and event in places.events]
     if hold_out:
         unused = _hold_out(hold_out, places, assigned, labelled, patches.data_dir, notes)
-    elif method == "blocks" and places and flat:
-        unused = _unplaced(places, notes)
+    elif method == "blocks" and boxed and flat:
+        unused = _unused(np.isnan(places.boxes).any(1), notes)
     assigned[unused] = ""
 
     pool = np.flatnonzero(assigned == "train")
     if not len(pool):
         raise UserError(f"{patches.data_dir}: holds no training patches with masks")
-    missing = [split for split in ("validation", "test") if not (assigned == split).any()]
+    needed = ("validation",) if test_elsewhere else ("validation", "test")
+    missing = [split for split in needed if not (assigned == split).any()]
     shares = {split: fractions[SPLITS.index(split)] for split in missing}
-    if method == "blocks" and places and missing:
+    if method == "blocks" and boxed and missing:
         _cut_blocks(patches, assigned, pool, shares, places, block_size, seed)
     elif missing:
         _cut_groups(patches, assigned, pool, shares, block_size if method == "blocks" else 1, seed)
@@ -94,15 +98,63 @@ def split_patches(
     if in_gaps := int((assigned[pool] == "").sum()):
         notes.append(f"{in_gaps} patches are not used, because they lie between blocks of different splits")
     notes += leak_notes(patches, assigned)
-    check_landslides(patches, assigned)
+    if not test_elsewhere:
+        check_landslides(patches, assigned)
     train = np.flatnonzero(assigned == "train")
     without_mask = np.random.default_rng([seed, 1]).permutation(train)[max(1, round(labelled_fraction * len(train))) :]
     assigned[without_mask] = NO_MASK
-    if method == "blocks" and places and missing:
+    if method == "blocks" and boxed and missing:
         unused |= _near_held_out(places.boxes, assigned)
     assigned[~labelled & ~unused] = NO_MASK
     if (assigned == NO_MASK).any():
         notes.append(f"{(assigned == NO_MASK).sum()} patches count as unlabelled: they are used only with a teacher")
+    return assigned, notes
+
+
+def split_sources(patches, places, leave_out=(), **settings):
+    """Assign the patches of several sources to splits, those of each source by themselves.
+
+    A source whose folder has a training split and no other stays training.
+
+    Args:
+        patches: sources.Sources, or packing.Patches of one folder.
+        places: places.Places or None, of each source.
+        leave_out: names of sources that are the test; nothing of them is learnt from.
+        settings: of `split_patches`.
+
+    Returns:
+        (assigned, notes), see `split_patches`.
+
+    Raises:
+        UserError: see `split_patches`; or there is no such source.
+    """
+    sources, hold_out = patches.sources, settings["hold_out"]
+    if unknown := [name for name in leave_out if name not in sources]:
+        raise UserError(f"LEAVE_OUT {unknown[0]} is none of the sources, {', '.join(sources)}")
+    if len(sources) == 1:
+        if leave_out:
+            raise UserError(f"LEAVE_OUT {leave_out[0]} is the only source: give other folders, too")
+        return split_patches(patches, places=places[0], **settings)
+    listed = sorted({event for each in places if each for event in each.events} - {""})
+    if unknown := [event for event in hold_out if event not in listed]:
+        raise UserError(f"HOLD_OUT {unknown[0]} is none of the events {', '.join(listed) or '(none is known)'}")
+    parts, notes = [], []
+    for name, part, its_places in zip(sources, patches.parts, places, strict=True):
+        if name in leave_out:
+            parts.append(np.where(part.labelled, "test", "").astype("U10"))
+            continue
+        held = hold_out if its_places and set(hold_out) & set(its_places.events) else ()
+        if set(part.own_splits) == {"train"} and not held:
+            parts.append(np.where(part.labelled, "train", NO_MASK).astype("U10"))
+            continue
+        own = {"hold_out": held, "test_elsewhere": bool(leave_out or hold_out)}
+        own["block_size"] = max(1, min(settings["block_size"], len(set(part.numbers)) // 8))  # of a small source less
+        assigned, its_notes = split_patches(part, places=its_places, **settings | own)
+        parts.append(assigned)
+        notes += [f"{name}: {note}" for note in its_notes]
+    assigned = np.concatenate(parts)
+    notes += leak_notes(patches, assigned)
+    check_landslides(patches, assigned)
     return assigned, notes
 
 
@@ -118,12 +170,11 @@ def _hold_out(events, places, assigned, labelled, data_dir, notes):
     assigned[held_out & labelled] = "test"
     if left := int((own_test & ~held_out).sum()):
         notes.append(f"{left} patches of the folder's own test split are unused: {', '.join(events)} serve as test")
-    return held_out & ~labelled | _unplaced(places, notes)
+    return held_out & ~labelled | _unused(places.events == "", notes)
 
 
-def _unplaced(places, notes):
-    """Return which patches have no known place, N bool: they may show the ground of any other."""
-    unplaced = np.isnan(places.boxes).any(1)
+def _unused(unplaced, notes):
+    """Return which patches have no known place, N bool, as given: they may show the ground of any other."""
     if unplaced.any():
         notes.append(f"{unplaced.sum()} patches of unknown place are not used: they may show held-out ground")
     return unplaced
@@ -211,75 +262,10 @@ def check_landslides(patches, assigned):
 
 
 def _groups(numbers, length, rng):
-    """Group the positions of `numbers` (ascending) into runs of `length`, in random order."""
-    runs = [np.arange(i, min(i + length, len(numbers))) for i in range(0, len(numbers), length)]
-    return [runs[i] for i in rng.permutation(len(runs))]
+    """Group the positions of `numbers` into runs of `length` pictures, in random order.
 
-
-def write_split(path, patches, assigned, landslide_free=None, places=None):
-    """Write split.csv: name, split, content hash and event of each patch that is used, landslide-free ones included."""
-    events = places.events if places else [""] * len(patches)
-    rows = [row for row in zip(patches.names, assigned, patches.contents, events, strict=True) if row[1]]
-    if landslide_free:
-        names = [LANDSLIDE_FREE + name for name in landslide_free.names]
-        rows += [(*row, "") for row in zip(names, landslide_free.own_splits, landslide_free.contents, strict=True)]
-    write_csv(path, ("image", "split", "content", "event"), rows)
-
-
-def check_held_out(role, run, patches, assigned):
-    """Raise UserError if a run, or one that it learnt from, was trained on validation or test patches of a new run.
-
-    Args:
-        role: of the run in the new one: teacher, start. run: runs.Run.
-        patches, assigned: packing.Patches of the new run, and the split of each. If they are other data than the run's
-            own, they are compared by content, because the same image may have another name.
+    numbers: of the picture of each patch; patches of one picture follow each other.
     """
-    held_out = np.isin(assigned, ("validation", "test"))
-    for each in run.predecessors():
-        own = patches.digest == each.config["data_digest"]
-        key, identities = ("image", np.array(patches.names)) if own else ("content", patches.contents)
-        split = split_table(each.folder / "split.csv", f"python train.py --run {each.name}", key)
-        name = f"{role} {run.name}" + ("" if each is run else f" (through run {each.name})")
-        trained_on = [identity for identity, part in split.items() if part in ("train", NO_MASK)]
-        overlap = np.isin(identities[held_out], trained_on)
-        if overlap.any():
-            raise UserError(
-                f"{name} has learnt from {overlap.sum()} patches of this run's validation and test "
-                "splits: give both the same SPLIT_SEED, SPLIT_METHOD and TEST_SPLIT, or keep those patches in training"
-            )
-
-
-def split_table(path, stage, key="image"):
-    """Read split.csv into {image: split}, or with key "content" into {content hash: split}."""
-    return {row[key]: row["split"] for row in _split_rows(path, stage)}
-
-
-def read_events(path, names, stage):
-    """Read the event of each patch from split.csv as an array of N names, "" where it is unknown; None if all are."""
-    events = {row["image"]: row.get("event") or "" for row in _split_rows(path, stage)}
-    return np.array([events.get(name, "") for name in names]) if any(events.values()) else None
-
-
-def content_hashes(path, stage, splits):
-    """Read the content hashes of all patches in some splits from split.csv, as a list."""
-    return [row["content"] for row in _split_rows(path, stage) if row["split"] in splits]
-
-
-def read_split(path, patches, stage):
-    """Read split.csv into an array of N split names, "" for patches that it does not list."""
-    recorded = split_table(path, stage)
-    gone = {name for name in recorded if not name.startswith(LANDSLIDE_FREE)} - set(patches.names)
-    if gone:
-        raise UserError(f"{path} lists {len(gone)} patches that are not in {patches.data_dir} (first: {min(gone)})")
-    return np.array([recorded.get(name, "") for name in patches.names])
-
-
-def _split_rows(path, stage):
-    """Read the rows of split.csv, {column: text}; raise UserError if it is damaged."""
-    rows = read_rows(require(path, stage))
-    columns, names = ("image", "split", "content"), {*SPLITS, NO_MASK}
-    if not rows or any(None in map(row.get, columns) or row["split"] not in names for row in rows):
-        raise UserError(
-            f"{path} is damaged (needs {','.join(columns)} with {', '.join(SPLITS)}): make it again with {stage}"
-        )
-    return rows
+    pictures = np.split(np.arange(len(numbers)), np.flatnonzero(numbers[1:] != numbers[:-1]) + 1)
+    runs = [np.concatenate(pictures[i : i + length]) for i in range(0, len(pictures), length)]
+    return [runs[i] for i in rng.permutation(len(runs))]

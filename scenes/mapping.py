@@ -18,7 +18,8 @@ from map_files import FILES, check_targets, date_of, scene_name, side_files, str
 from networks.architecture import has_fixed_size, total_stride
 from records import atomic_write
 from scenes import geopackage, pipeline, polygons, quick_look, rasters, report, styles, tiling
-from scenes.preparation import open_covers, open_scenes, prepare
+from scenes.distance import distance_text
+from scenes.preparation import open_covers, open_learnt, prepare
 from script import UserError, note, progress, warn
 
 
@@ -61,16 +62,17 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
     began = time.monotonic()
     bands = tuple(run.config["bands"])
     with contextlib.ExitStack() as stack:
-        scenes = open_scenes(scene, before, bands)
+        scenes, metres, warnings = open_learnt(scene, before, run.config)
         for each in scenes:
             stack.enter_context(each)
+        for text in warnings:
+            warn(text)
         opened, product = scenes[0], scenes[0].source.product
         name = product.name if product else scene_name(scene.paths)
         if name in taken:
             raise UserError(f"{scene.paths[0]}: another scene has the name {name}, too: map it into another --out-dir")
         targets = {kind: out_dir / f"{name}{ending}" for kind, ending in FILES.items()}
         check_targets(targets.values(), overwrite)
-        warnings = []
         for each, scene_input in zip(scenes, (scene, before), strict=False):
             scaling, scene_warnings = prepare(each, scene_input, run.config)
             if metadata.setdefault("scaling", scaling) != scaling:
@@ -78,11 +80,17 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
                 warn(text)
                 warnings.append(text)
             warnings += scene_warnings
+        warned = any(text.startswith(("far from", "pixels of")) for text in warnings)
+        if far := distance_text(run, opened, metres, warned):
+            print(f"distance from training: {far}")
+            metadata["distance_from_training"] = far
         date = date_of(opened.source.paths[opened.source.reference], run)
         grid, size = lay_tiles(run, opened.grid.shape, settings)
         fill = tuple(run.config["band_mean"])
-        jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, settings.tta) for each in scenes]
+        told = metres if run.config.get("pixel_size_input") else None
+        jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, settings.tta, told) for each in scenes]
         metadata |= {"scene": name, "source": " ".join(map(str, scene.paths))}
+        metadata |= {"pixel_size": f"{metres:.4g} m"} if metres else {}
         metadata |= {"dem": str(scene.dem)} if scene.dem else {}
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind, "acquired": product.time} if product else {}

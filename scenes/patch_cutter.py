@@ -80,6 +80,7 @@ class PatchCutter(contextlib.ExitStack):
         name: of the scene. grid: PixelGrid of it. scene: open Scene. labels: Labels. settings: CutSettings.
         covers: of preparation.open_covers.
         values: unit of the values of the patches, as bands.value_unit returns it; "" if it is unknown.
+        metres: side of a pixel on the ground; None if it is unknown.
         masks: {(row, column): mask} of the patches, still without the pixels that hold no data.
     """
 
@@ -102,6 +103,7 @@ class PatchCutter(contextlib.ExitStack):
             for opened in scenes:
                 stack.enter_context(opened)
             self.scene, self.grid = scenes[0], scenes[0].grid
+            self.metres = self.grid.metres or scene.pixel_size
             product = self.scene.source.product
             self.name = product.name if product else scene_name(scene.paths)
             if min(self.grid.shape) < settings.size:
@@ -167,6 +169,8 @@ def open_cutters(scenes, config, settings):
     names = set()
     for scene, before in scenes:
         cutter = PatchCutter(scene, before, config, settings)
+        if scene.pixel_size and cutter.grid.crs:
+            cutter.name += f"_{scene.pixel_size:g}m"
         if cutter.name in names:
             raise UserError(f"{scene.paths[0]}: another scene is called {cutter.name}, too: rename one")
         names.add(cutter.name)
@@ -203,6 +207,8 @@ def write_patches(cutters, bands, folder):
                 "bands": list(bands),
                 "values": values,
             }
+            if metres := cutter.metres:
+                attributes["pixel_size"] = metres
             number = len(rows) + 1
             write_array(folder / "images" / f"image_{number}.h5", "img", image.astype(dtype), attributes, patch.gap)
             write_array(folder / "masks" / f"mask_{number}.h5", "mask", patch.mask, attributes)

@@ -47,7 +47,8 @@ def split_rows(rows, shares, empty_share=1.0, block=4, seed=0):
     """Set the `split` of each row of `patch_cutter.write_patches`, "" for a patch that is left out.
 
     Args:
-        rows: [{column: value}, ...], which are changed. shares, block, seed: see `split_blocks`.
+        rows: [{column: value}, ...], which are changed. shares, block, seed: see `split_blocks`; with shares of 0 all
+            patches are for training.
         empty_share: share of the patches without landslides to keep.
 
     Raises:
@@ -59,6 +60,10 @@ def split_rows(rows, shares, empty_share=1.0, block=4, seed=0):
         row["split"] = ""
     if not any(row["landslide"] for row in kept):
         raise UserError("no landslide lies in any patch: do --labels and --area belong together?")
+    if not any(shares.values()):
+        for row in kept:
+            row["split"] = "train"
+        return
     boxes = np.array([[row[side] for side in ("left", "bottom", "right", "top")] for row in kept])
     boxes /= np.tile(np.median(boxes[:, 2:] - boxes[:, :2], axis=0), 2)  # in patches
     assigned = split_blocks(boxes, [row["landslide"] for row in kept], 1.0, shares, block, seed)

@@ -4,7 +4,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from networks.model_files import load_model, resized
+from networks.model_files import at_pixel_size, load_model, resized
 from networks.threads import prefetch
 from scenes.source import SceneSource
 from scenes.tiling import TileGrid, predict_strip, read_strip
@@ -20,17 +20,19 @@ class Job:
     fill: tuple  # replaces missing data: a value for each band
     batch_size: int
     tta: bool = False
+    pixel_size: float | None = None  # metres, for a network that is told the size of a pixel
     stamps: tuple = ()  # times at which the files changed: a worker keeps files open while these stay the same
 
 
 def model_of(job):
     """Load the model of a job, made for the size of its tiles. The last loaded model is kept for the next job."""
-    return _model(job.run, tuple(job.grid.tile), Path(job.run, "model.keras").stat().st_mtime_ns)
+    changed = Path(job.run, "model.keras").stat().st_mtime_ns
+    return _model(job.run, tuple(job.grid.tile), job.pixel_size, changed)
 
 
 @functools.lru_cache(maxsize=1)
-def _model(run, tile, changed):
-    return resized(load_model(Path(run)), tile)
+def _model(run, tile, pixel_size, changed):
+    return resized(at_pixel_size(load_model(Path(run)), pixel_size), tile)
 
 
 def local_strips(jobs, scenes, model=None, first=0):

@@ -10,6 +10,9 @@ from rasterio.crs import CRS
 from rasterio.vrt import WarpedVRT
 
 from scenes.geodesy import ground_lattice
+from script import UserError
+
+SAME_SIZE = 0.1  # relative difference up to which two sizes of pixels count as one
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class PixelGrid:
         """(dx, dy) of a pixel in metres on the ground, as lattices (see geodesy.py)."""
         return ground_lattice(self.transform, self.crs, *self.shape)
 
+    @functools.cached_property
+    def metres(self):
+        """Side of a pixel on the ground in metres, in the middle of the range of both; None without a CRS."""
+        return float(np.sqrt(np.prod([np.median(plane) for plane in self.pixel_size]))) if self.crs else None
+
     @property
     def is_north_up(self):
         """Whether north is up on the map: rows run from west to east, and from north to south."""
@@ -69,6 +77,11 @@ class PixelGrid:
         """Return the grid whose pixels are `step` times as large; the last ones may reach beyond this grid."""
         shape = -(-self.height // step), -(-self.width // step)
         return PixelGrid(shape, self.transform @ Affine.scale(step), self.crs)
+
+    def with_pixels(self, factor):
+        """Return the grid of the same ground, to half a pixel, whose pixels are `factor` times as large."""
+        shape = tuple(max(1, round(size / factor)) for size in self.shape)
+        return PixelGrid(shape, self.transform @ Affine.scale(factor), self.crs)
 
     def window(self, row, column, shape):
         """Return the grid of a window of a `shape` whose upper left pixel is (row, column)."""
@@ -96,6 +109,21 @@ class PixelGrid:
         """
         own = {"crs": self.crs, "transform": self.transform, "width": self.width, "height": self.height}
         return WarpedVRT(file, **(own | options))
+
+
+def coarser_grid(grid, metres):
+    """Return a PixelGrid with pixels of a size in metres for a scene of finer ones; None where they are as large.
+
+    Raises:
+        UserError: the pixels of the scene are larger.
+    """
+    if metres is None or grid.metres is None or abs(metres / grid.metres - 1) < SAME_SIZE:
+        return None
+    if metres < grid.metres:
+        raise UserError(
+            f"pixels of {metres:g} m cannot be made of those of the scene, which are larger: {grid.metres:.3g} m"
+        )
+    return grid.with_pixels(metres / grid.metres)
 
 
 def reduced_shape(shape, longest):

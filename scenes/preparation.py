@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mask_values import EXCLUDED, HIDDEN
+from patches.pixel_sizes import learnt_by, outside
 from scenes import before_after
 from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
@@ -39,6 +40,45 @@ def open_scenes(scene, before, bands):
     except BaseException:
         opened.close()
         raise
+
+
+def open_learnt(scene, before, config):
+    """Open the scenes that a run takes, see `open_scenes`, at a pixel size that it has learnt.
+
+    Finer pixels than the run has learnt from are averaged to the finest that it has, unless scene.pixel_size says
+    otherwise.
+
+    Args:
+        scene, before: see `open_scenes`. config: of the run.
+
+    Returns:
+        ([Scene, ...], side of a pixel in metres or None, [warning, ...]). Without a coordinate system the size is that
+        of scene.pixel_size; if none is given, it is the usual one of the run.
+    """
+    bands, learnt = tuple(config["bands"]), learnt_by(config)
+    scenes = open_scenes(scene, before, bands)
+    metres = scenes[0].grid.metres or scene.pixel_size
+    if not learnt:
+        return scenes, metres, []
+    least, most, usual = learnt
+    if metres and scene.pixel_size is None and metres < least / 1.1:
+        note(
+            f"pixels of {metres:.3g} m are averaged to the finest that the run has learnt, {least:.3g} m (--pixel-size)"
+        )
+        for opened in scenes:
+            opened.close()
+        scene, before = (each and replace(each, pixel_size=least) for each in (scene, before))
+        scenes = open_scenes(scene, before, bands)
+        metres = scenes[0].grid.metres
+    if metres:
+        text = outside(metres, learnt)
+        return scenes, metres, [f"{text}: expect more errors"] if text else []
+    so = (
+        f"it is taken for {usual:.3g} m"
+        if config.get("pixel_size_input")
+        else f"the run learnt {least:.3g} to {most:.3g} m"
+    )
+    return scenes, usual, [f"the size of a pixel on the ground is unknown, and {so}: tell it with --pixel-size"]
 
 
 def open_covers(stack, scenes, inputs, clouds, exclude="", buffer=0.0):

@@ -89,13 +89,18 @@ class Scene:
             file,
             **crs,
             transform=Affine.translation(*move) @ self.grid.transform,
-            resampling=Resampling.bilinear,
+            resampling=Resampling.average if self._is_finer(file) else Resampling.bilinear,
             src_nodata=self.source.nodata[index] if file.nodata is None else file.nodata,
             nodata=np.nan,
             dtype="float32",
         )
         self._opened.append(view)
         return view
+
+    def _is_finer(self, file):
+        """Return whether several pixels of a file lie in one of the grid, which is their average then."""
+        own = PixelGrid.of(file)
+        return bool(own.crs and self.grid.crs) and own.metres < self.grid.metres / 1.5
 
     def _open_dem(self):
         """Open the elevation on the grid and a pixel around it."""

@@ -11,7 +11,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from bands import TERRAIN, band_code, sentinel2_band
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
-from scenes.pixel_grid import PixelGrid
+from scenes.pixel_grid import PixelGrid, coarser_grid
 from scenes.products import recognition
 from scenes.products.product import REFLECTANCE, Product
 from scenes.scene import Scene
@@ -27,6 +27,8 @@ class SceneInput:
         dem: path of an elevation raster or "". scaling: one of scaling.SCALINGS.
         offset: added to the values of the files; None: that of a product's metadata or a file's tags, or 0.
         nodata, dem_nodata: value of no data in files without a tag for it, or None.
+        pixel_size: side of the pixels to read in metres, each the average of the finer ones of the files. Of files
+            without a coordinate system: that of their own pixels, which are read as they are. None: as in the files.
     """
 
     paths: tuple
@@ -36,6 +38,7 @@ class SceneInput:
     offset: float | None = None
     nodata: float | None = None
     dem_nodata: float | None = None
+    pixel_size: float | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ def open_scene(scene, model_bands, product=None):
             reflectance=reflectance,
             sentinel2=sentinel2,
             product=product,
+            grid=coarser_grid(PixelGrid.of(files[finest(files)]), scene.pixel_size),
         )
         opened = Scene(source, files)
         if opened.grid.crs and not has_ellipsoid(opened.grid.crs):

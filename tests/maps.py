@@ -41,7 +41,7 @@ def write_run(results, name, model, bands, threshold):
         "values": "l4s",
     }
     (folder / "config.json").write_text(json.dumps(config))
-    (folder / "threshold.json").write_text(json.dumps({"threshold": threshold}))
+    (folder / "threshold.json").write_text(json.dumps({"threshold": threshold, "precision": 0.8, "recall": 0.6}))
 
 
 @pytest.fixture(scope="session")

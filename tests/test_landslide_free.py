@@ -101,9 +101,10 @@ def test_what_cannot_be_used_is_named(tmp_path, write, said):
 class Fixed:
     """Patches of one value each, by which they are known."""
 
-    bands = BANDS_RGB
+    bands, sources = BANDS_RGB, ["one"]
 
     def __init__(self, count, first, mask):
+        self.pixel_sizes, self.source_of = np.full(count, np.nan), np.zeros(count, int)
         self.images = np.arange(first, first + count, dtype=np.float32)[:, None, None, None] * np.ones((4, 4, 3))
         self.masks = np.full((count, 4, 4), mask, np.uint8)
 
@@ -159,7 +160,8 @@ def test_a_threshold_takes_landslide_free_ground_into_account():
 
 def test_alarms_are_counted_on_the_part_that_a_picture_covers():
     class Ground:
-        extents, names = np.array([[4, 4], [3, 2]]), ["a/b/1.png", "a/c/2.png"]
+        extents, names, bands = np.array([[4, 4], [3, 2]]), ["a/b/1.png", "a/c/2.png"], ("red",)
+        pixel_sizes = np.array([100.0, 100.0])
         read = staticmethod(lambda indices: np.zeros((len(indices), 4, 4, 1), np.float32))
 
     probability = np.zeros((2, 4, 4, 1), np.float32)
@@ -167,12 +169,13 @@ def test_alarms_are_counted_on_the_part_that_a_picture_covers():
     probability[1, 3, 3] = 0.9  # mirrored ground
 
     class Model:
+        input = np.zeros((2, 4, 4, 1))
         predict_on_batch = staticmethod(lambda images: probability[: len(images)])
 
     counts = false_alarms.count(Model, Ground, np.arange(2), 0.5)
     np.testing.assert_array_equal(counts, [[16, 6], [3, 0], [2, 0]])
     assert counts[2][0] == ndimage.label(probability[0, ..., 0] > 0.5, np.ones((3, 3)))[1]
-    total = false_alarms.summary(*counts, pixel_size=100.0)
+    total = false_alarms.summary(*counts, 100.0)
     assert total["pixel_share"] == 3 / 22 and total["patch_share"] == 0.5 and total["km2"] == 0.22
     assert total["alarms_per_100km2"] == pytest.approx(2 / 0.22 * 100)
     assert [row["folder"] for row in false_alarms.by_folder(Ground, [0, 1], counts)] == ["a/b", "a/c"]

@@ -74,7 +74,8 @@ def test_pictures_that_will_not_do_are_told(tmp_path):
     assert lines[1:] == [
         "  masks/a_2.png: is coloured, not a mask of 0 and 1 or 0 and 255",
         "  masks/a_3.png: 'mask' holds values other than 0 and 1 (7)",
-        "  images/a_4.png: is 8 x 6 pixels, the other images are 8 x 8; train.py --size brings pictures to one size",
+        "  images/a_4.png: is 8 x 6 pixels, the other images are 8 x 8; train.py --patch-size cuts them, "
+        "--size resamples them",
         "  images/a_5.png: is cut short or not a picture: fetch or write it again",
     ]
 
@@ -89,7 +90,7 @@ def test_pictures_of_unlike_sizes_are_brought_to_one(tmp_path):
         mask = np.zeros((*size, 1), np.uint8)
         mask[size[0] // 4 : size[0] // 2, size[1] // 4 :] = 255
         write_picture(tmp_path / f"d/masks/a_{number}.png", mask)
-    with pytest.raises(UserError, match="train.py --size"):
+    with pytest.raises(UserError, match="--size resamples them"):
         open_folder(tmp_path / "d")
     patches = dataset.open_patches(tmp_path / "d", tmp_path / "cache", options=reading.ReadOptions(size=32))
     assert patches.images.shape == (4, 32, 32, 3) and patches.images.dtype == np.uint8

@@ -35,7 +35,7 @@ def test_a_run_holds_its_whole_record(workplace):
     folder = workplace / "results" / "small"
     assert (workplace / "listing.txt").read_text().splitlines() == sorted(
         "config.json split.csv model.keras history.csv training_curves.png threshold.json threshold_curve.csv "
-        "threshold_curve.png metrics.json per_image.csv objects.csv reliability.csv reliability.png "
+        "threshold_curve.png home.npz metrics.json per_image.csv objects.csv reliability.csv reliability.png "
         "samples/best.png samples/worst.png samples/random.png".split()
     )
     config = record(workplace, "config.json")
@@ -274,14 +274,13 @@ def test_a_damaged_model_is_named(workplace):
         ("--batch-size 0", "--batch-size is 0"),
         ("--bootstrap 0", "--bootstrap is 0"),
         ("--data-dir nowhere", "nowhere: no patches"),
-        ("--data-dir rgb --split all", "band B1 is not in these files"),
-        ("--data-dir large --split all", "patches of 64 x 64 pixels, but run small was trained on 32 x 32"),
+        ("--data-dir rgb --split all", "its files hold red green blue and lack B1"),
         ("--data-dir large2 --split test", "has no test split with masks"),
     ],
 )
 def test_what_a_run_cannot_be_scored_on(workplace, flags, message):
     if not (workplace / "rgb").exists():
-        for name, size, bands in (("rgb", 32, 3), ("large", 64, 14), ("large2", 32, 14)):
+        for name, size, bands in (("rgb", 32, 3), ("large2", 32, 14)):
             write_patches(workplace / name / "images", workplace / name / "masks", range(3), size, bands)
     assert_user_error(run_script("evaluate.py", "--run", "small", *flags.split(), cwd=workplace), message)
 
@@ -290,7 +289,7 @@ def test_a_threshold_is_not_chosen_on_foreign_data(workplace):
     before = (workplace / "results/small/threshold.json").read_text()
     layout_folder(workplace / "foreign", "official")
     result = run_script("optimize_threshold.py", "--run", "small", "--data-dir", "foreign", cwd=workplace)
-    assert_user_error(result, "foreign is not the data of run small")
+    assert_user_error(result, "foreign: not the data that run small was trained on")
     assert (workplace / "results/small/threshold.json").read_text() == before
 
 

@@ -5,7 +5,14 @@ import pytest
 
 import records
 from patches import blocks, splits
-from patches.places import RGB_SUBSET, TRAINING, find_places, landslide4sense_place, original_number
+from patches.places import (
+    RGB_SUBSET,
+    TRAINING,
+    find_places,
+    landslide4sense_place,
+    original_number,
+    surroundings,
+)
 from script import UserError
 from tests.patch_files import open_folder, write_h5
 from tests.running import SMALL, assert_user_error, record, rows, run_script
@@ -130,6 +137,29 @@ def test_patches_that_a_table_puts_side_by_side_continue_each_other(cut):
     assert neighbours(places) == 2 * 32 - 4 - 5 - 3 - 4
 
 
+def test_a_patch_is_drawn_in_its_surroundings(cut):
+    """The patches are cut from one picture each, so what lies around one continues its edges."""
+    patches = opened(cut)
+    known = find_places(patches, cut / "places.csv")
+    left, _, _, top = known.boxes.T
+    inner = next(i for i in range(len(patches)) if len(near(known.boxes, i)) == 9)
+    whole = surroundings(patches, known, inner)
+    height, width = patches.input_shape[:2]
+    assert whole.shape == (3 * height, 3 * width, 3) and np.isfinite(whole).all()
+    for j in near(known.boxes, inner):
+        row, column = (1 + int(top[inner] - top[j])) * height, (1 + int(left[j] - left[inner])) * width
+        np.testing.assert_array_equal(whole[row : row + height, column : column + width], patches.read_pictures([j])[0])
+    corner = int(np.lexsort((left, -top))[0])
+    assert np.isnan(surroundings(patches, known, corner)[:height]).all()
+    known.boxes[inner] = np.nan
+    assert surroundings(patches, known, inner) is None
+
+
+def near(boxes, i):
+    """Positions of the patches within one patch of another, itself among them."""
+    return np.flatnonzero((np.abs(boxes - boxes[i]) < 1.5).all(1))
+
+
 def test_an_event_is_held_out_whole(cut):
     patches = opened(cut)
     places = find_places(patches, cut / "places.csv")
@@ -232,3 +262,9 @@ def test_each_event_is_held_out_in_turn(cut):
         assert {each["event"] for each in rows(run / "split.csv") if each["split"] == "test"} == {row["held_out"]}
     again = run_script("experiments/leave_one_event_out.py", *flags, cwd=cut)
     assert again.returncode == 0 and rows(cut / "results" / "figures" / "leave_one_event_out.csv") == table
+    labels = ("--held-out", "east", "--labelled", 4, 400)
+    more = run_script("experiments/leave_one_event_out.py", *flags, *labels, cwd=cut)
+    assert more.returncode == 0 and "400 are not tried" in more.stdout, more.stderr
+    table = rows(cut / "results" / "figures" / "leave_one_event_out.csv")
+    assert [row["labelled"] for row in table if row["held_out"] == "east"] == ["", "0", "4"]
+    assert len({row["patches"] for row in table if row["labelled"]}) == 1

@@ -218,3 +218,31 @@ def test_what_cannot_be_mapped_is_told_in_one_line(workdir, flags, message):
     text = assert_user_error(result, message)
     assert "\n" not in text.strip() and result.stderr.startswith("predict.py: error: ")
     assert not list(workdir.glob("results/*/maps/*"))
+
+
+def test_a_scene_is_mapped_at_the_threshold_for_elsewhere_and_at_the_one_of_a_recall(call, workdir, capsys):
+    shutil.copytree((workdir / "results/pixel").resolve(), workdir / "results/own")
+    elsewhere = {"threshold": 0.2, "precision": 0.55, "recall": 0.4, "runs": ["without"]}
+    chosen = {"threshold": 0.7, "precision": 0.8, "recall": 0.6}
+    path = workdir / "results/own/threshold.json"
+    path.write_text(json.dumps(chosen | {"elsewhere": elsewhere}))
+    write_raster(workdir / "scene.tif", make_bands())
+
+    def tags(**constants):
+        call("scene.tif", RUN="own", **constants)
+        with rasterio.open("maps/scene_mask.tif") as file:
+            return file.tags()
+
+    assert tags()["threshold"] == "0.200"
+    words = "on ground that the model had not seen, precision 0.55 and recall 0.40"
+    assert f"threshold 0.200: {words}" in capsys.readouterr().out
+    assert words in (workdir / "maps/scene_report.html").read_text()
+    (workdir / "results/own/threshold_curve_elsewhere.csv").write_text(
+        "threshold,precision,recall\n0.1,0.3,0.9\n0.3,0.5,0.7\n0.5,0.6,0.5\n"
+    )
+    assert tags(RECALL=0.6)["threshold"] == "0.300"
+    with pytest.raises(UserError, match="give THRESHOLD or RECALL, not both"):
+        tags(RECALL=0.6, THRESHOLD=0.5)
+    path.write_text(json.dumps(chosen))
+    assert tags()["threshold"] == "0.700"
+    assert "on validation patches of its own training data, precision 0.80" in capsys.readouterr().out

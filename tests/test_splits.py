@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from patches import layouts, splits
+from patches import layouts, split_table, splits
 from script import UserError
 from tests.patch_files import layout_folder, open_folder, write_h5, write_patches
 from tests.running import SMALL, assert_user_error, record, run_script
@@ -92,14 +92,14 @@ def test_split_csv_goes_round_and_missing_patches_are_noticed(flat):
     patches = open_folder(flat)
     assigned, _ = splits.split_patches(patches)
     path = flat.parent / "split.csv"
-    splits.write_split(path, patches, assigned)
-    assert path.read_text().startswith("image,split,content,event\nimages/image_1.h5,")
-    np.testing.assert_array_equal(splits.read_split(path, patches, "train.py"), assigned)
+    split_table.write_split(path, patches, assigned)
+    assert path.read_text().startswith("image,split,content,event,source\nimages/image_1.h5,")
+    np.testing.assert_array_equal(split_table.read_split(path, patches, "train.py"), assigned)
     path.write_text(path.read_text() + "\n")  # a blank last line is ignored
-    np.testing.assert_array_equal(splits.read_split(path, patches, "train.py"), assigned)
+    np.testing.assert_array_equal(split_table.read_split(path, patches, "train.py"), assigned)
     (flat / "images" / "image_4.h5").unlink()
     with pytest.raises(UserError, match=r"lists 1 patches that are not in .* \(first: images/image_4.h5\)"):
-        splits.read_split(path, open_folder(flat), "train.py")
+        split_table.read_split(path, open_folder(flat), "train.py")
 
 
 def test_damaged_split_csv_is_told(flat):
@@ -107,7 +107,7 @@ def test_damaged_split_csv_is_told(flat):
     for text in ("", "image,split\nimages/image_1.h5,val\n", "a,b\n1,2\n"):
         path.write_text(text)
         with pytest.raises(UserError, match="is damaged"):
-            splits.read_split(path, open_folder(flat), "train.py")
+            split_table.read_split(path, open_folder(flat), "train.py")
 
 
 # ---------------------------------------------------------------------- splits that mislead

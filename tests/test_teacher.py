@@ -10,7 +10,7 @@ import dataset
 import runs
 from networks.inference import probabilities
 from networks.model_files import load_model
-from patches import splits
+from patches import split_table, splits
 from tests.patch_files import write_patches
 from tests.running import SMALL, assert_user_error, record, rows, run_script
 from training.feed import PatchFeed
@@ -35,7 +35,7 @@ def opened(workdir):
     """Open the teacher, the patches with three of its bands, and their split."""
     run = runs.open_run(workdir / "results", "first")
     patches = dataset.open_patches(workdir / "data", workdir / "results/cache", ("B4", "B3", "B2"))
-    return run, patches, splits.read_split(run.folder / "split.csv", patches, "")
+    return run, patches, split_table.read_split(run.folder / "split.csv", patches, "")
 
 
 def test_masks_that_are_not_to_be_used_are_those_of_training_patches(workdir):

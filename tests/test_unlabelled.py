@@ -79,6 +79,7 @@ def test_calibration_takes_labelled_pixels(case):
     masks, probabilities, labels, seen = case
 
     class Patches:
+        bands = ("red",)
         read = staticmethod(lambda indices: probabilities[indices][..., None])
         read_masks = staticmethod(lambda indices: masks[indices])
 

@@ -5,7 +5,9 @@ import time
 from datetime import datetime, timedelta
 
 import keras
+import numpy as np
 
+from metrics import confusion, dice
 from networks.model_files import save_model
 from records import atomic_write, read_csv, write_csv
 from script import UserError, heed_interrupt
@@ -93,6 +95,34 @@ class RunRecorder(keras.callbacks.Callback):
             self.model.save_weights(partial)
         if self.finished:
             self.model.stop_training = True
+
+
+class SourceScores(keras.callbacks.Callback):
+    """Callback that adds the validation Dice of each source to the logs of an epoch, if there are several.
+
+    Args:
+        feed: feed.PatchFeed of the validation patches, not shuffled. Landslide-free patches belong to no source.
+    """
+
+    def __init__(self, feed):
+        super().__init__()
+        self.feed = feed
+
+    def on_epoch_end(self, epoch, logs=None):
+        sources, source_of = self.feed.patches.sources, self.feed.patches.source_of
+        if len(sources) == 1:
+            return
+        counts = np.zeros((3, len(sources)))
+        for i in range(len(self.feed)):
+            images, masks = self.feed[i]
+            predicted = np.asarray(self.model.predict_on_batch(images))[..., 0] >= 0.5
+            of_source = self.feed.dealt[i] < len(source_of)
+            own = source_of[self.feed.dealt[i][of_source]]
+            for total, count in zip(counts, confusion(masks[..., 0], predicted)[:3], strict=True):
+                total += np.bincount(own, count[of_source], len(sources))
+        for name, tp, fp, fn in zip(sources, *counts, strict=True):
+            if tp + fn:
+                logs[f"val_dice_{name}"] = float(dice(tp, fp, fn))
 
 
 class Forecast(keras.callbacks.Callback):

@@ -8,7 +8,8 @@ import numpy as np
 from bands import TERRAIN, counterparts, far_off, true_colour
 from networks.architecture import SHAPE
 from networks.model_files import all_layers, load_model
-from patches import splits
+from patches import split_table
+from patches.pixel_sizes import network_bands
 from runs import open_run
 from script import UserError, adopt, warn
 
@@ -52,7 +53,7 @@ def start_record(constants, patches, assigned, mean, variance):
         UserError: the source was trained on patches of the validation or test split, or cannot take these bands.
     """
     source = open_source(constants["RESULTS_DIR"], constants["START_FROM"])
-    splits.check_held_out("start", source, patches, assigned)
+    split_table.check_held_out("start", source, patches, assigned)
     bands, known = patches.bands, source.config["bands"]
     positions = counterparts(bands, known)
     check_bands(positions, bands, source, constants)
@@ -99,7 +100,8 @@ def carry_over(constants, config, model, band_layers):
     source = open_source(constants["RESULTS_DIR"], constants["START_FROM"])
     if source.config["finished"] != config["start"]["finished"]:
         raise UserError(f"start {source.name} was retrained since run {config['run']} was started: use --overwrite")
-    positions = counterparts(config["bands"], source.config["bands"])
+    known = network_bands(source.config)
+    positions = counterparts(network_bands(config), known)
     stored = load_model(source.folder, to_store=True)
     layers, source_layers = ([layer for layer in all_layers(each) if layer.weights] for each in (model, stored))
     all_weights = [layer.get_weights() for layer in source_layers]
@@ -107,7 +109,7 @@ def carry_over(constants, config, model, band_layers):
     if fits:
         for layer, weights in zip(layers, all_weights, strict=True):
             if layer.name in band_layers:
-                weights[0] = move_bands(weights[0], positions, len(source.config["bands"]), band_layers[layer.name])
+                weights[0] = move_bands(weights[0], positions, len(known), band_layers[layer.name])
         shapes = [[tuple(variable.shape) for variable in layer.weights] for layer in layers]
         fits = shapes == [[array.shape for array in weights] for weights in all_weights]
     if not fits:

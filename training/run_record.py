@@ -3,12 +3,15 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
+import augment
 import records
 import runs
 import script
 from bands import value_unit
-from patches import splits
-from patches.places import find_places
+from patches import pixel_sizes, split_table, splits
+from patches.places import SETS, find_places
 from training import fine_tuning
 from training.teacher import Teacher
 
@@ -34,9 +37,13 @@ def begin(folder, constants, patches, landslide_free):
     Raises:
         UserError: the patches cannot be split, or the run cannot learn from its start or its teacher.
     """
-    places = find_places(patches, constants["PLACES"])
-    assigned, notes = splits.split_patches(
+    if len(patches.sources) > 1 and constants["PLACES"] not in SETS:
+        raise script.UserError("PLACES names a table: of several folders, each needs a table patches.csv of its own")
+    places = [find_places(part, constants["PLACES"]) for part in patches.parts]
+    assigned, notes = splits.split_sources(
         patches,
+        places,
+        constants["LEAVE_OUT"],
         method=constants["SPLIT_METHOD"],
         seed=constants["SPLIT_SEED"],
         test_split=constants["TEST_SPLIT"],
@@ -44,7 +51,6 @@ def begin(folder, constants, patches, landslide_free):
         labelled_fraction=constants["LABELLED_FRACTION"],
         own_splits=constants["OWN_SPLITS"],
         hold_out=constants["HOLD_OUT"],
-        places=places,
     )
     teacher = open_teacher(constants, patches, assigned)  # it can raise UserError, so it comes before any writing
     mean, variance = patches.statistics((assigned == "train").nonzero()[0])
@@ -56,12 +62,14 @@ def begin(folder, constants, patches, landslide_free):
         print(text)
     for name, fault in patches.left_out:
         print(f"left out {name}: {fault}")
-    splits.write_split(folder / "split.csv", patches, assigned, landslide_free, places)
+    split_table.write_split(
+        folder / "split.csv", patches, assigned, landslide_free, split_table.events_of(places, patches)
+    )
     config = {
         "run": constants["RUN"],
         "started": now(),
         "constants": constants,
-        "data_dir": constants["DATA_DIR"],
+        "data_dir": str(constants["DATA_DIR"][0]) if len(patches.sources) == 1 else constants["DATA_DIR"],
         "data_digest": patches.digest,
         "bands": patches.bands,
         "file_bands": len(patches.file_bands),
@@ -71,6 +79,9 @@ def begin(folder, constants, patches, landslide_free):
         "band_mean": mean.tolist(),
         "band_variance": variance.tolist(),
         "values": patches.values or value_unit(patches.bands, patches.dtype, mean),
+        "sources": source_records(patches, constants["PIXEL_SIZES"]),
+        "source_shares": source_shares(patches, assigned, constants["SOURCE_SHARES"]),
+        **pixel_size_record(patches, assigned, constants),
         "landslide_free_digest": landslide_free and landslide_free.digest,
         "seed": constants["SEED"],
         "left_out": patches.left_out,
@@ -82,6 +93,56 @@ def begin(folder, constants, patches, landslide_free):
     return assigned, teacher
 
 
+def source_records(patches, given_sizes):
+    """Return what config.json says of each source: a list of dicts. given_sizes: PIXEL_SIZES of train.py."""
+    records_of = []
+    given_sizes = given_sizes or [None] * len(patches.sources)
+    for name, part, given in zip(patches.sources, patches.parts, given_sizes, strict=True):
+        sizes = pixel_sizes.octave_shares(part.pixel_sizes)
+        record = {"name": name, "data_dir": str(part.data_dir), "digest": part.digest, "patches": len(part)}
+        records_of.append(record | {"pixel_size": given, "pixel_sizes": sizes})
+    return records_of
+
+
+def source_shares(patches, assigned, given=()):
+    """Return the share of each source among the patches of an epoch; [] for one source, whose patches all come once.
+
+    given: relative shares, one for each source; (): by the square roots of the numbers of training patches, so that a
+    large source does not drown a small one, nor a small one come too often.
+    """
+    if len(patches.sources) == 1:
+        return []
+    counts = np.bincount(patches.source_of[assigned == "train"], minlength=len(patches.sources))
+    shares = np.where(counts, given or np.sqrt(counts), 0)
+    return (shares / shares.sum()).tolist()
+
+
+def pixel_size_record(patches, assigned, constants):
+    """Return what config.json says of the size of pixels: the range that is learnt, and whether the network is told it.
+
+    Raises:
+        UserError: the network is to be told a size that is not known of any patch.
+    """
+    sizes = patches.pixel_sizes[assigned == "train"]
+    factors = augment.PIXEL_SIZES if "pixel_size" in constants["AUGMENT"] else (1.0, 1.0)
+    learnt = pixel_sizes.learnt_from(sizes, factors)
+    told = constants["PIXEL_SIZE_INPUT"] == "on"
+    if constants["PIXEL_SIZE_INPUT"] == "auto":
+        start = constants["START_FROM"] and fine_tuning.open_source(constants["RESULTS_DIR"], constants["START_FROM"])
+        differ = len(patches.sources) > 1 and learnt and np.nanmax(sizes) > 1.5 * np.nanmin(sizes)
+        told = bool(start and start.config.get("pixel_size_input")) or bool(differ)
+        if told and not learnt:
+            learnt = pixel_sizes.learnt_by(start.config)
+            script.note(f"the size of a pixel is unknown, and run {start.name} is told it: give it with PIXEL_SIZES")
+    if told and not learnt:
+        raise script.UserError(
+            "the network is to be told the size of a pixel, and that of these patches is unknown: give PIXEL_SIZES, or "
+            "PIXEL_SIZE_INPUT off"
+        )
+    record = learnt and learnt._asdict() | {"shares": pixel_sizes.octave_shares(sizes)}
+    return {"pixel_size": record, "pixel_size_input": told}
+
+
 def resume(folder, constants, patches, landslide_free):
     """Read the record of an unfinished run; see `begin` for arguments and what is returned.
 
@@ -91,13 +152,13 @@ def resume(folder, constants, patches, landslide_free):
     config, run = records.read_json(folder / "config.json", "train.py"), constants["RUN"]
     if config["data_digest"] != patches.digest:
         raise script.UserError(
-            f"{constants['DATA_DIR']} has changed since run {run} was started: start again with --overwrite"
+            f"{', '.join(constants['DATA_DIR'])} has changed since run {run} was started: start again with --overwrite"
         )
     if config["landslide_free_digest"] != (landslide_free and landslide_free.digest):
         raise script.UserError(
             "LANDSLIDE_FREE_DIRS have changed since the run was started: start again with --overwrite"
         )
-    assigned = splits.read_split(folder / "split.csv", patches, "train.py --overwrite")
+    assigned = split_table.read_split(folder / "split.csv", patches, "train.py --overwrite")
     teacher = open_teacher(constants, patches, assigned)
     if teacher and config["teacher_finished"] != teacher.finished:
         raise script.UserError(f"teacher {teacher.run.name} was retrained since run {run} was started: use --overwrite")

@@ -10,7 +10,7 @@ import numpy as np
 import dataset
 from networks.inference import predict
 from networks.model_files import load_model
-from patches import splits
+from patches import split_table
 from script import UserError
 
 BATCH_SIZE = 32  # patches predicted at once
@@ -33,10 +33,11 @@ class Teacher:
         if "finished" not in run.config:
             raise UserError(f"teacher {run.name} is not finished: python train.py --run {run.name} --resume")
         self.run, self.finished, self.assigned = run, run.config["finished"], assigned
-        self.patches, *_ = dataset.open_for_run(run, "all", patches.data_dir, cache_dir, skip_bad, masks=False)
+        folders = [part.data_dir for part in patches.parts]
+        self.patches, *_ = dataset.open_for_run(run, "all", folders, cache_dir, skip_bad, masks=False)
         if self.patches.names != patches.names:  # different files were left out
             raise UserError(f"teacher {run.name} cannot use the same patches of {patches.data_dir} as this run")
-        splits.check_held_out("teacher", run, patches, assigned)
+        split_table.check_held_out("teacher", run, patches, assigned)
 
     def targets(self, weight):
         """Compute the targets of the student: N x H x W uint8, 255 for certain landslide.
@@ -46,8 +47,8 @@ class Teacher:
         over flips and turns.
         """
         model = load_model(self.run.folder)
-        targets = np.zeros(self.patches.masks.shape, np.uint8)
-        indices = np.flatnonzero(np.isin(self.assigned, ("train", splits.NO_MASK)))
+        targets = np.zeros((len(self.patches), *self.patches.input_shape[:2]), np.uint8)
+        indices = np.flatnonzero(np.isin(self.assigned, ("train", split_table.NO_MASK)))
         for batch, _, probabilities in predict(model, self.patches, indices, BATCH_SIZE, tta=True):
             masks = self.patches.read_masks(batch)
             labelled = (self.assigned[batch] == "train")[:, None, None] & (masks <= 1)

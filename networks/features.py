@@ -1,0 +1,64 @@
+"""What a network makes of a picture at its coarsest level, and how far that lies from what it learnt from.
+
+The mean of each channel over a patch, at the level with the fewest pixels, describes what the patch shows. Directions
+in which the patches of validation vary most, each divided by its deviation there, give a distance: its square is the
+mean of squares along these directions (Mahalanobis 1936, on the leading principal components). It is about 1 at home.
+"""
+
+import numpy as np
+
+from networks.keras_start import import_keras
+from patches.pixel_sizes import takes_plane, with_plane
+from records import atomic_write
+
+FILE = "home.npz"  # in the folder of a run
+DIRECTIONS = 16  # at most; and a tenth of the number of patches
+BATCH_SIZE = 32
+
+
+def feature_model(model):
+    """Return a model of the means of the channels at the coarsest level: B x H x W x bands -> B x channels."""
+    keras = import_keras()
+    inputs = [layer.input for layer in model.layers if len(getattr(getattr(layer, "input", None), "shape", ())) == 4]
+    sides = [each.shape[1] for each in inputs]
+    coarsest = [each for each, side in zip(inputs, sides, strict=True) if side == min(sides)][-1]
+    return keras.Model(model.input, keras.ops.mean(keras.ops.cast(coarsest, "float32"), (1, 2)))
+
+
+def patch_features(model, patches, indices):
+    """Return the features of some patches: n x channels. model: of `feature_model`. patches: packing.Patches."""
+    told, parts = takes_plane(model, patches.bands), []
+    for start in range(0, len(indices), BATCH_SIZE):
+        batch = indices[start : start + BATCH_SIZE]
+        images = patches.read(batch)
+        images = with_plane(images, patches.pixel_sizes[batch]) if told else images
+        parts.append(np.asarray(model.predict_on_batch(images)))
+    return np.concatenate(parts)
+
+
+def write_home(folder, features):
+    """Write what is needed to compute `distances` from the features of validation patches: n x channels."""
+    mean = features.mean(0)
+    _, deviations, axes = np.linalg.svd(features - mean, full_matrices=False)
+    count = max(1, min(DIRECTIONS, len(features) // 10))
+    scaled = axes[:count].T / np.maximum(deviations[:count] / np.sqrt(len(features)), 1e-6)
+    home = {"mean": mean, "axes": scaled}
+    limit = np.quantile(_distances(features, home), 0.95)
+    with atomic_write(folder / FILE) as partial, open(partial, "wb") as file:
+        np.savez_compressed(file, **{name: np.float32(each) for name, each in home.items()}, limit=np.float32(limit))
+
+
+def distances(folder, features):
+    """Return the distance of patches from home, n, in units of the one that 95 % of validation patches keep.
+
+    folder: of the run. features: n x channels. None if the run has no record of home.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    with np.load(path) as home:
+        return _distances(features, home) / home["limit"]
+
+
+def _distances(features, home):
+    return np.sqrt(np.square((features - home["mean"]) @ home["axes"]).mean(1))

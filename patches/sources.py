@@ -1,0 +1,116 @@
+"""Patches of several folders as one: each folder is a source, with its own splits and its own size of pixels."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from bands import counterparts
+from script import UserError
+
+
+class Sources:
+    """Patches of several folders, one after the other; what is not described here is as in packing.Patches.
+
+    All of them have the bands of the first, under its names.
+
+    Attributes:
+        parts: packing.Patches of each source. sources: their names, the last part of each path.
+        source_of: N, position of each patch's source.
+        names: of the patches, which start with the name of the source. data_dir: all folders, for messages.
+    """
+
+    def __init__(self, parts, names=None):
+        """Join packing.Patches. names: of the sources; None: by the paths of their folders."""
+        first = parts[0]
+        self.parts, self.sources = parts, names or source_names([part.data_dir for part in parts])
+        self.data_dir = ", ".join(str(part.data_dir) for part in parts)
+        self.dtype, self.bands, self.file_bands, self.dates = first.dtype, first.bands, first.file_bands, first.dates
+        self.values = next((part.values for part in parts if part.values), None)
+        self.source_of = np.repeat(np.arange(len(parts)), list(map(len, parts)))
+        self.starts = np.append(0, np.cumsum(list(map(len, parts))))
+        for name in ("own_splits", "labelled", "contents", "pixel_sizes", "extents"):
+            setattr(self, name, np.concatenate([getattr(part, name) for part in parts]))
+        named = list(zip(self.sources, parts, strict=True))
+        self.names = [f"{source}/{name}" for source, part in named for name in part.names]
+        self.left_out = [(f"{source}/{name}", fault) for source, part in named for name, fault in part.left_out]
+        self.notes = [note for part in parts for note in part.notes]
+        digests = repr([(source, part.digest) for source, part in named])
+        self.digest = hashlib.blake2b(digests.encode(), digest_size=16).hexdigest()
+
+    def __len__(self):
+        return len(self.names)
+
+    @property
+    def input_shape(self):
+        """(height, width, number of bands that are read) of a patch."""
+        return self.parts[0].input_shape
+
+    def of_source(self, number):
+        """Return the positions of the patches of a source, as a slice."""
+        return slice(self.starts[number], self.starts[number + 1])
+
+    def read(self, indices):
+        """Read some patches: n x H x W x bands, float32, in file units."""
+        return self._joined(indices, "read")
+
+    def read_masks(self, indices):
+        """Read the masks of some patches: n x H x W, uint8."""
+        return self._joined(indices, "read_masks")
+
+    def read_pictures(self, indices):
+        """Read some patches in true colour, whatever bands are used: n x H x W x 3, in the files' type and units."""
+        return self._joined(indices, "read_pictures")
+
+    def statistics(self, indices):
+        """Compute mean and variance of each band over the pixels of some patches, in float64."""
+        moments = []
+        for number, part in enumerate(self.parts):
+            own = np.asarray(indices)[self.source_of[indices] == number] - self.starts[number]
+            if len(own):
+                mean, variance = part.statistics(own)
+                moments.append((len(own), mean, variance))
+        counts, means, variances = (np.array(each) for each in zip(*moments, strict=True))
+        weights = (counts / counts.sum())[:, None]
+        mean = (weights * means).sum(0)
+        return mean, (weights * (variances + np.square(means - mean))).sum(0)
+
+    def _joined(self, indices, method):
+        indices = np.asarray(indices)
+        joined = None
+        for number in np.unique(self.source_of[indices]):
+            own = self.source_of[indices] == number
+            arrays = getattr(self.parts[number], method)(indices[own] - self.starts[number])
+            if own.all():
+                return arrays
+            joined = np.empty((len(indices), *arrays.shape[1:]), arrays.dtype) if joined is None else joined
+            joined[own] = arrays
+        return joined
+
+
+def source_names(folders):
+    """Return a short name for each folder: the last part of its path, and those before it where two are alike."""
+    parts = [Path(folder).resolve().parts[1:] for folder in folders]
+    if len(set(parts)) < len(parts):
+        raise UserError(f"the same folder is named twice among {', '.join(map(str, folders))}")
+    length = 1
+    while len({part[-length:] for part in parts}) < len(parts):
+        length += 1
+    return ["/".join(part[-length:]) for part in parts]
+
+
+def matching_bands(bands, patches, whose):
+    """Return the numbers, from 1, of a folder's bands that are those of another folder, by name.
+
+    bands: names of the bands to find. patches: packing.Patches with all bands of its files. whose: words for the owner
+    of the bands, for the message.
+
+    Raises:
+        UserError: the files lack one of them.
+    """
+    positions = counterparts(bands, patches.file_bands)
+    if lacking := [band for band, position in zip(bands, positions, strict=True) if position is None]:
+        raise UserError(
+            f"{patches.data_dir}: its files hold {' '.join(patches.file_bands)} and lack {' '.join(lacking)} of {whose}"
+        )
+    return tuple(position + 1 for position in positions)
