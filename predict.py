@@ -37,7 +37,7 @@ OVERWRITE = False  # replace maps of the same name
 PROBABILITY_TYPE = "uint8"  # number type of a scene's probabilities; uint8: percent, float32: 0 to 1
 PATCH_PROBABILITIES = False  # of patches, write probability_N.h5 beside the masks
 # ---------------------------------------------------------------------- what the model is shown
-SCENE_BANDS = ()  # bands of the scene in the model's order, by number from 1 or by name; none given: all
+SCENE_BANDS = ()  # bands of the scene in the model's order, by number from 1 or name; none: by name, or all in order
 DEM = None  # str: elevation raster in any projection: describes the polygons, and feeds a run with slope and dem
 SCALING = "auto"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255; none
 OFFSET = None  # float: added to the files' values before scaling; none: what their metadata or tags say, or 0

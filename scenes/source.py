@@ -1,19 +1,18 @@
 """Where each band of a model comes from in a scene."""
 
 import contextlib
-import re
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
-from bands import TERRAIN, band_code, sentinel2_band
+from bands import TERRAIN
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid, coarser_grid
 from scenes.products import recognition
 from scenes.products.product import REFLECTANCE, Product
+from scenes.raster_bands import raster_bands, sentinel2_positions
 from scenes.scene import Scene
 from script import UserError
 
@@ -170,63 +169,6 @@ def product_bands(product, names, instead=()):
     return [product.band_file(name) for name in instead or names]
 
 
-def raster_bands(files, names, scene):
-    """Find the bands of a model in rasters; returns ((index of the file, number from 1), ...) in the model's order.
-
-    Args:
-        files: open rasters: one, or several of one band each in the model's order.
-        names: of the model's bands that come from files.
-        scene: SceneInput. Its `bands` say which to take, by number from 1 or by name (GDAL's description of the
-            band, a word of it, or what the file is called after: B4 is found in T33UVP_B04.jp2); none: all in order.
-
-    Raises:
-        UserError: for bands that are missing, too many or too few.
-    """
-    path = files[0].name
-    for file in files:
-        if len(files) > 1 and file.count > 1:
-            raise UserError(f"{file.name} has {file.count} bands: of several files each must hold a single one")
-    entries = [
-        (index, number, band_label(files, index, number)) for index, file in enumerate(files) for number in file.indexes
-    ]
-    if scene.bands:
-        entries = [find_band(name, entries, path) for name in scene.bands]
-    elif len(entries) != len(names):  # a last band that GDAL takes for alpha is one if the model needs as many
-        alpha = [(i, file.count) for i, file in enumerate(files) if file.colorinterp[-1] == ColorInterp.alpha]
-        entries = [entry for entry in entries if entry[:2] not in alpha]
-    if len(entries) != len(names):
-        lacking = [] if scene.dem else [name for name in names if name in TERRAIN]
-        hint = "choose them, in this order, with --scene-bands"
-        if lacking and len(entries) + len(lacking) == len(names):
-            hint = f"give an elevation raster with --dem for {' and '.join(lacking)}"
-        files_text = path if len(files) == 1 else f"{len(files)} files"
-        raise UserError(
-            f"{files_text}: {len(entries)} bands, but the run takes {len(names)} ({' '.join(names)}): {hint}"
-        )
-    return tuple(entry[:2] for entry in entries)
-
-
-def band_label(files, index, number):
-    """Return what a band of rasters is called: GDAL's description, or of several files the name of the file."""
-    file = files[index]
-    return file.descriptions[number - 1] or (Path(file.name).stem if len(files) > 1 else "")
-
-
-def sentinel2_positions(files, bands, columns, names):
-    """Return the positions among the model's bands of those of light, if all are named as Sentinel-2's; else ().
-
-    Each has to be the model's band: B4 for red, B2 for blue. Many sensors number their bands, but in another order.
-
-    bands: (index of the file, number from 1) of each of `names`, the model's bands at `columns`.
-    """
-    light = [entry for entry in zip(columns, bands, names, strict=True) if entry[2] not in TERRAIN]
-    for _, band, name in light:
-        words = re.split(r"[^A-Za-z0-9]+", band_label(files, *band))
-        if sentinel2_band(name) not in map(band_code, words):
-            return ()
-    return tuple(column for column, *_ in light)
-
-
 def finest(files):
     """Return the index of the first among the rasters with the smallest pixels."""
     sizes = [abs(file.transform.determinant) if file.crs == files[0].crs else np.inf for file in files]
@@ -258,28 +200,6 @@ def is_untagged(file):
     """Return whether a raster holds whole numbers and has neither a value nor a mask of no data."""
     flags = file.mask_flag_enums[0]
     return np.dtype(file.dtypes[0]).kind in "ui" and (flags == [MaskFlags.all_valid] or MaskFlags.alpha in flags)
-
-
-def find_band(name, entries, path):
-    """Return the one of `entries` (index, number, label) that has a number or name; B4 and B04 are the same name.
-
-    Raises:
-        UserError: none or several of them have the name. path: of the scene, for the message.
-    """
-
-    def plain(label):
-        return re.sub(r"^B0*(?=\d)", "B", label.upper())
-
-    if name.isdigit() and 1 <= int(name) <= len(entries):
-        return entries[int(name) - 1]
-    named = [entry for entry in entries if plain(name) == plain(entry[2])] or [
-        entry for entry in entries if plain(name) in map(plain, re.split(r"[^A-Za-z0-9]+", entry[2]))
-    ]
-    if len(named) != 1:
-        labels = ", ".join(filter(None, (label for _, _, label in entries))) or "no names"
-        fault = "is not in the scene" if not named else "is there more than once"
-        raise UserError(f"{path}: band {name} {fault} (it has bands 1 to {len(entries)}, named: {labels})")
-    return named[0]
 
 
 def terrain_columns(model_bands, dem):

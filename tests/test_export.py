@@ -15,6 +15,7 @@ import train
 from bands import BANDS_RGB, dated_names
 from networks import builder, model_files
 from networks.inference import probabilities
+from patches.pixel_sizes import with_plane
 from tests.running import call_main, defaults
 
 onnx = pytest.importorskip("onnx", reason="requirements-export.txt is not installed")
@@ -31,7 +32,7 @@ FAMILIES = {
 }
 
 
-def write_random_run(results, name, constants, bands=BANDS_RGB, values="display", side=32, model=None):
+def write_random_run(results, name, constants, bands=BANDS_RGB, values="display", side=32, model=None, **more):
     """Write a finished run whose weights are random, as a processor with bfloat16 stores it; returns its network."""
     import keras
 
@@ -43,7 +44,7 @@ def write_random_run(results, name, constants, bands=BANDS_RGB, values="display"
         "band_variance": np.linspace(300, 900, len(bands)).tolist(),
         "values": values,
         "finished": "2026-01-01",
-    }
+    } | more
     if model is None:
         keras.utils.set_random_seed(3)
         keras.config.set_dtype_policy("mixed_bfloat16")
@@ -127,6 +128,24 @@ def test_deepness_reads_the_file(call, results):
     expected = probabilities(reference(results, (64, 64)), tiles.astype(np.float32))
     assert expected.std() > 0.01
     np.testing.assert_allclose(model.process(tiles)[:, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [32, pytest.param(0, marks=pytest.mark.slow)])
+def test_a_file_is_made_for_one_size_of_pixels(call, results, size):
+    """The network is told the size; the file takes the bands alone."""
+    if not (results / "told").exists():
+        learnt = {"least": 0.5, "most": 20.0, "usual": 3.0, "shares": {}}
+        write_random_run(results, "told", SMALL, pixel_size_input=True, pixel_size=learnt)
+    path = call(RUN="told", FORMAT="onnx", SIZE=size, PIXEL_SIZE=1.25)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert metadata["pixel_size"] == "1.25"
+    images = pictures(2, 32, 32, 3).astype(np.float32)
+    network = reference(results, (32, 32), "told")
+    told, usual = (probabilities(network, with_plane(images, np.full(2, metres))) for metres in (1.25, 3.0))
+    written = session.run(None, {session.get_inputs()[0].name: images})[0][..., 0]
+    np.testing.assert_allclose(written, told, atol=1e-5)
+    assert np.abs(told - usual).max() > 1e-3
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from networks import model_files
 from networks.inference import predict
 from patches import pixel_sizes
 from script import UserError
-from tests.maps import TILE, make_bands, write_run
+from tests.maps import TILE, assert_same_maps, make_bands, write_run
 from tests.patch_files import write_patches
 from tests.rasters import UTM, open_scene, write_raster
 from training.feed import PatchFeed
@@ -149,6 +149,15 @@ def test_a_map_tells_the_network_the_size_of_its_pixels(call, workdir, told, cap
     np.testing.assert_allclose(probability, 1 / (1 + np.exp(-octave)), atol=2e-3)
     printed = capsys.readouterr().out
     assert words in printed and ("the run learnt" in printed) == ("the run learnt" in words)
+
+
+@pytest.mark.slow
+def test_workers_tell_the_size_too(call, workdir, told):
+    pytest.importorskip("distributed")
+    write_raster(workdir / "scene.tif", make_bands(120, 90), rasterio.transform.from_origin(500000, 5000000, 5, 5))
+    for folder, scheduler in (("local", None), ("maps", "local:2")):
+        call("scene.tif", RUN="told", PROBABILITY_TYPE="float32", OUT_DIR=folder, SCHEDULER=scheduler)
+    assert_same_maps(workdir / "maps", workdir / "local")
 
 
 def test_a_picture_without_georeference_is_told_to_be_of_unknown_size(call, workdir, told, capsys):

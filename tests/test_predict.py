@@ -134,7 +134,7 @@ def test_single_band_files_are_mapped_under_their_common_name(call, workdir):
     paths = [write_raster(workdir / f"T51_2020_B0{i + 2}.tif", bands[i : i + 1]) for i in (2, 1, 0)]
     call(*paths[::-1])
     assert "T51_2020_mask.tif" in written(workdir)
-    assert np.abs(read("maps/T51_2020_probability.tif") / 100 - sigmoid(bands[0])).max() < 0.006
+    assert np.abs(read("maps/T51_2020_probability.tif") / 100 - sigmoid(bands[2])).max() < 0.006  # B04, red
 
 
 # ---------------------------------------------------------------------- odd and bad input

@@ -297,6 +297,6 @@ def test_scaling_of_rasters_without_metadata():
 def test_bands_named_as_those_of_sentinel2_are_reflectance_if_they_are_of_its_range(tmp_path, names, values, expected):
     bands = np.random.default_rng(0).integers(*values, (3, 64, 64)).astype(np.uint16)
     write_raster(tmp_path / "scene.tif", bands, descriptions=names)
-    with open_scene([tmp_path / "scene.tif"], BANDS_RGB) as scene:
+    with open_scene([tmp_path / "scene.tif"], BANDS_RGB, ("1", "2", "3")) as scene:
         pixels, _ = scene.sample()
         assert scaling.choose_scaling("display", scene.source, "uint16", pixels) == expected

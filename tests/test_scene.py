@@ -24,8 +24,51 @@ def test_bands_are_chosen_by_number_and_by_name(tmp_path):
         open_scene([path], BANDS_RGB, ("B8", "1", "2"))
     with pytest.raises(UserError, match="band 5 is not in the scene"):
         open_scene([path], BANDS_RGB, ("5", "1", "2"))
+    assert open_scene([path], BANDS_RGB).read(0, 5)[0][:, 0, 0].tolist() == [10, 11, 12]
+    unnamed = write_raster(tmp_path / "unnamed.tif", bands)
     with pytest.raises(UserError, match="4 bands, but the run takes 3"):
+        open_scene([unnamed], BANDS_RGB)
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (("B2", "B3", "B4"), [2, 1, 0]),  # as Earth Engine and openEO write them
+        (("blue", "green", "red"), [2, 1, 0]),
+        (("red", "green", "blue"), [0, 1, 2]),
+        (("nir", "B04 (665 nm)", "x", "B03", "B02"), [1, 3, 4]),
+        (("", "", ""), [0, 1, 2]),
+        (("band 1", "band 2", "band 3"), [0, 1, 2]),
+        (("red", "red", "red"), [0, 1, 2]),
+    ],
+)
+def test_names_decide_before_the_order(tmp_path, capsys, names, order):
+    bands = np.arange(len(names), dtype=np.uint16)[:, None, None] + np.full((len(names), 4, 5), 7, np.uint16)
+    path = write_raster(tmp_path / "scene.tif", bands, descriptions=names)
+    values, _ = open_scene([path], BANDS_RGB).read(0, 4)
+    assert (values[:, 0, 0] - 7).tolist() == order
+    told = "bands are taken by their names: red" in capsys.readouterr().out
+    assert told == (order != list(range(len(names))))
+
+
+def test_names_of_files_decide_before_their_order(tmp_path, capsys):
+    paths = [
+        write_raster(tmp_path / f"T45RXX_20210301T050000_{name}_10m.tif", np.full((1, 4, 5), i, np.uint16))
+        for i, name in enumerate(("B02", "B03", "B04"))
+    ]
+    values, _ = open_scene(paths, BANDS_RGB).read(0, 4)
+    assert values[:, 0, 0].tolist() == [2, 1, 0] and "green T45RXX" in capsys.readouterr().out
+
+
+def test_a_band_that_is_missing_is_named(tmp_path):
+    names = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12", "slope", "dem")
+    path = write_raster(tmp_path / "scene.tif", np.ones((14, 4, 5), np.uint16), descriptions=names)
+    with pytest.raises(UserError, match="lacks B10: its bands are called B1, B2"):
+        open_scene([path], BANDS_L4S)
+    path = write_raster(tmp_path / "three.tif", np.ones((3, 4, 5), np.uint16), descriptions=("B2", "B3", "B8"))
+    with pytest.raises(UserError, match="lacks red: its bands are called B2, B3, B8, and the run takes red green blue"):
         open_scene([path], BANDS_RGB)
+    assert open_scene([path], BANDS_RGB, ("3", "2", "1")).grid.shape == (4, 5)
 
 
 def test_files_of_other_resolutions_are_brought_onto_the_finest_grid(tmp_path):
@@ -36,7 +79,7 @@ def test_files_of_other_resolutions_are_brought_onto_the_finest_grid(tmp_path):
         x, y = centres(grid, count, count)
         band = (x - 300000) + 2 * (1500000 - y)
         paths.append(write_raster(tmp_path / f"T51_{name}.tif", [band.astype(np.float32)], grid))
-    opened = open_scene(paths, BANDS_RGB)
+    opened = open_scene(paths, BANDS_RGB, ("B01", "B02", "B05"))
     assert opened.grid.transform.a == 10 and opened.grid.shape == (60, 60)
     values, valid = opened.read(0, 60)
     x, y = centres(opened.grid.transform, 60, 60)
