@@ -5,6 +5,8 @@ import warnings
 
 import numpy as np
 
+from patches.picture_damage import damage
+
 # Values that GDAL, QGIS, ArcGIS and elevation models write for pixels without data, often without a tag.
 FILLS = (-9999.0, -32768.0, float(np.finfo(np.float32).min))
 
@@ -27,7 +29,7 @@ def read(path, bands=0):
         (image height x width x bands, gap height x width bool: pixels without data).
 
     Raises:
-        NotAPicture: GDAL cannot read it.
+        NotAPicture: it is damaged, or GDAL cannot read it.
     """
     with opened(path) as file:
         image, alpha, gap = _parts(file)
@@ -105,6 +107,8 @@ def opened(path):
     """Open a picture with rasterio, without its warning that the picture is not georeferenced."""
     import rasterio
 
+    if found := damage(path):
+        raise NotAPicture(f"{found}: fetch or write it again")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         try:

@@ -13,6 +13,7 @@ from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from patches.picture_damage import damage
 from scenes.pixel_grid import PixelGrid
 from script import UserError
 
@@ -32,6 +33,9 @@ def open_raster(path):
         UserError: it cannot be opened, holds several rasters, or is located by control points alone.
     """
     path = str(path)
+    picture = Path(path).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp") and Path(path).is_file()
+    if picture and (found := damage(path)):
+        raise UserError(f"{path} {found}: fetch it again")
     try:
         file = rasterio.open(rasterio_path(path))
     except RasterioError as error:

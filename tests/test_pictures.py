@@ -10,7 +10,8 @@ from PIL import Image
 from scipy import ndimage
 
 import dataset
-from patches import reading
+from patches import image_files, picture_damage, reading
+from scenes.opening import open_raster
 from script import UserError
 from tests.patch_files import make_pair, open_folder, scar, write_pictures
 from tests.rasters import write_picture, write_raster
@@ -185,3 +186,59 @@ def test_the_fourth_band_is_data_unless_it_holds_0_and_255_alone(tmp_path):
         patches = open_folder(tmp_path / kind)
         assert patches.input_shape[2] == (4 if kind == "infrared" else 3)
         assert len(patches) == 4 and bool(patches.notes) == (kind == "alpha")
+
+
+# ---------------------------------------------------------------------- damage
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """The same picture in each format."""
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    paths = {ending: tmp_path / f"a.{ending}" for ending in ("png", "jpg", "webp")}
+    for path in paths.values():
+        Image.fromarray(image).save(path)
+    return paths
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+def test_a_picture_that_is_cut_is_refused(pictures, ending):
+    path = pictures[ending]
+    whole = path.read_bytes()
+    assert image_files.read(path)[0].shape == (64, 64, 3)
+    path.write_bytes(whole + b"\0\0trailing")
+    assert picture_damage.damage(path) == ""
+    for length in (900, len(whole) // 2, int(0.9 * len(whole)), len(whole) - 3):
+        path.write_bytes(whole[:length])
+        with pytest.raises(image_files.NotAPicture, match="is cut short"):
+            image_files.read(path)
+
+
+def test_no_damaged_png_is_read(pictures):
+    """Cut, bytes changed, zeroed or taken out, at random: every chunk carries a checksum."""
+    whole, rng = pictures["png"].read_bytes(), np.random.default_rng(0)
+    for _ in range(300):
+        content, at = bytearray(whole), int(rng.integers(8, len(whole) - 8))
+        kind = rng.integers(4)
+        if kind == 0:
+            del content[at:]
+        elif kind == 1:
+            content[at] ^= int(rng.integers(1, 256))
+        elif kind == 2:
+            content[at : at + 6] = bytes(6) if content[at : at + 6] != bytes(6) else b"123456"
+        else:
+            del content[at : at + int(rng.integers(1, 6))]
+        pictures["png"].write_bytes(content)
+        assert picture_damage.damage(pictures["png"])
+
+
+def test_a_damaged_picture_is_neither_patch_mask_nor_scene(pictures):
+    content = bytearray(pictures["png"].read_bytes())
+    content[len(content) // 2] ^= 1
+    pictures["png"].write_bytes(content)
+    words = "is damaged: one of its checksums is wrong"
+    for read in (image_files.read, image_files.read_mask):
+        with pytest.raises(image_files.NotAPicture, match=words):
+            read(pictures["png"])
+    with pytest.raises(UserError, match=words):
+        open_raster(pictures["png"])
