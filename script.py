@@ -8,6 +8,7 @@ import ast
 import contextlib
 import importlib.metadata
 import io
+import os
 import platform
 import re
 import signal
@@ -204,6 +205,7 @@ def start(main):
     """
     script = main.__globals__
     name = Path(script["__file__"]).name
+    os.environ["MPLBACKEND"] = "Agg"  # a notebook sets one of its own, which may not be installed here
     sys.stdout.reconfigure(line_buffering=True)  # keeps lines in order when both streams go to one log
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background job ignores it
         signal.signal(signal.SIGINT, _interrupt)

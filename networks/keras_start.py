@@ -25,31 +25,49 @@ def keep_freed_memory():
 
 
 def import_keras():
-    """Import Keras without TensorFlow's start-up messages, which would hide those of the script.
+    """Import Keras with the settings that the project needs, and without TensorFlow's start-up messages.
+
+    The user's keras.json may say otherwise, for another program. The messages would hide those of the script.
 
     C++ code prints them before it reads the log level, so the error stream is redirected during the import. Set
     TF_CPP_MIN_LOG_LEVEL to see them. A failing import raises as usual.
 
     TensorFlow enables its oneDNN kernels by default only on processors with AVX512-VNNI. On processors with AVX2 they
     train and predict 1.4 times as fast as the others, so they are switched on unless TF_ENABLE_ONEDNN_OPTS is set.
+
+    Raises:
+        UserError: the backend that KERAS_BACKEND or keras.json names is not installed.
     """
     keep_freed_memory()
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        import keras
-
-        return keras
+        return _configured()
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     stderr = os.dup(2)
     try:
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        import keras
+        keras = _configured()
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
     heed_interrupt()  # Ctrl-C during a garbage collection is lost, and the import runs many
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it warns about every further model that is trained
+    return keras
+
+
+def _configured():
+    """Import Keras, and set what the project needs."""
+    try:
+        import keras
+    except (ImportError, ValueError) as error:  # ValueError: a backend that Keras does not know
+        named = os.environ.get("KERAS_BACKEND") or "that keras.json names"
+        raise UserError(
+            f"Keras cannot use the backend {named} ({str(error).splitlines()[0]}): install it, or set the environment "
+            "variable KERAS_BACKEND to tensorflow"
+        ) from None
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
     return keras
 
 

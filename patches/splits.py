@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mask_values import LANDSLIDE
+from mask_values import LANDSLIDE, OTHER
 from patches.blocks import pairs_nearer_than, split_blocks
 from patches.layouts import SPLITS
 from patches.split_table import NO_MASK
@@ -251,13 +251,18 @@ def has_landslides(patches, indices):
 
 
 def check_landslides(patches, assigned):
-    """Raise UserError if no mask of the training or of the validation split has a landslide."""
+    """Raise UserError if the masks of the training or of the validation split lack landslides, or other ground."""
     for split, fault in (("train", "nothing can be learnt"), ("validation", "no epoch and no threshold can be chosen")):
         indices = np.flatnonzero(assigned == split)
         if not has_landslides(patches, indices):
             raise UserError(
                 f"{patches.data_dir}: no landslide in the masks of the {len(indices)} {split} patches, so {fault}: "
                 "check the masks, or move patches with landslides into this split"
+            )
+        if not any((patches.read_masks([i]) == OTHER).any() for i in indices):
+            raise UserError(
+                f"{patches.data_dir}: nothing but landslide in the masks of the {len(indices)} {split} patches, so "
+                f"{fault}: label ground without landslides, too (0), or give the area that was searched"
             )
 
 

@@ -60,9 +60,15 @@ def open_before(scene, model_bands, after):
         open Scene.
 
     Raises:
-        UserError: the two do not overlap, or cannot be laid over each other.
+        UserError: the two do not overlap, cannot be laid over each other, or are the wrong way round.
     """
-    before = reopened(open_scene(scene, model_bands), after.grid)
+    opened = open_scene(scene, model_bands)
+    try:
+        check_order(after, opened, scene.paths[0])
+    except UserError:
+        opened.close()
+        raise
+    before = reopened(opened, after.grid)
     try:
         bounds = common_bounds(after, before, scene.paths[0])
         pictures = [brightness_pair(after, before, window) for window in windows(bounds, WINDOW, WINDOWS)]
@@ -81,6 +87,16 @@ def open_before(scene, model_bands, after):
     else:
         note(f"the scene before lies {shift.length:.1f} pixels from the one after: nothing to correct")
     return before
+
+
+def check_order(after, before, path):
+    """Raise UserError if the metadata of two products say that the one before is the later one. path: of it."""
+    times = [scene.source.product.time if scene.source.product else "" for scene in (after, before)]
+    if all(times) and times[1] > times[0]:
+        raise UserError(
+            f"{path} was taken at {times[1]}, after the scene that it should come before ({times[0]}): exchange "
+            "--before and the other"
+        )
 
 
 def reopened(opened, grid, shift=None):

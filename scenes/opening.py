@@ -6,12 +6,14 @@ import re
 import warnings
 import zipfile
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.enums import Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
 
 from patches.picture_damage import damage
 from scenes.pixel_grid import PixelGrid
@@ -23,6 +25,8 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.p
 
 RASTERS = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".png", ".jpg")
 ELEVATIONS = -500.0, 9000.0  # metres; beyond them an elevation is a void (the Dead Sea: -430, Everest: 8849)
+VOIDS = 3  # number of values of voids beside the tag's that are looked for
+GDAL_TYPES = {"int16": "Int16", "int32": "Int32", "uint16": "UInt16", "float32": "Float32", "float64": "Float64"}
 FEET = {"ft": 0.3048, "foot": 0.3048, "feet": 0.3048, "us-ft": 1200 / 3937, "us survey foot": 1200 / 3937}
 
 
@@ -135,7 +139,11 @@ class Elevation:
         self.scale, self.offset = self.file.scales[0], self.file.offsets[0]
         self.unit = FEET.get((self.file.units[0] or "m").strip().lower(), 1.0)
         fill = self.file.nodata if self.file.nodata is not None else nodata
-        fill = self._void_value() if fill is None else fill
+        voids = [value for value in self._voids() if value != fill]
+        fill = voids.pop(0) if fill is None and voids else fill
+        self._memory = []
+        for value in voids[:VOIDS]:
+            self._hide(value, fill)
         # ground beyond 180 degrees may have longitudes that differ by a turn
         turns = (0, -360, 360) if PixelGrid.of(self.file).reaches_beyond_180 or grid.reaches_beyond_180 else (0,)
         self.views = [
@@ -150,14 +158,35 @@ class Elevation:
             for turn in turns
         ]
 
-    def _void_value(self):
-        """Return the value of voids without a tag, that of the first pixel beyond ELEVATIONS; None without voids."""
+    def _voids(self):
+        """Return the values beyond ELEVATIONS that pixels hold, the most frequent first."""
         step = max(1, max(self.file.shape) // 4000)
         with damage_reported(self.path):
             sample = self.file.read(1, out_shape=tuple(size // step for size in self.file.shape)).astype(np.float64)
         metres = (sample * self.scale + self.offset) * self.unit
         beyond = sample[(metres < ELEVATIONS[0]) | (metres > ELEVATIONS[1])]
-        return float(beyond[0]) if beyond.size else None
+        values, counts = np.unique(beyond, return_counts=True)
+        return values[np.argsort(-counts)].tolist()
+
+    def _hide(self, void, fill):
+        """Replace the file by a view (a VRT of GDAL) whose voids hold `fill`.
+
+        Warping interpolates, and would blend the elevation at the rim of a void with its value.
+        """
+        path = self.file.name
+        if not Path(path).is_file():
+            return  # in an archive or at an address: voids are left out after warping
+        xml = f"""<VRTDataset rasterXSize="{self.file.width}" rasterYSize="{self.file.height}">
+            <SRS>{escape(self.file.crs.to_wkt())}</SRS>
+            <GeoTransform>{", ".join(map(repr, self.file.transform.to_gdal()))}</GeoTransform>
+            <VRTRasterBand dataType="{GDAL_TYPES.get(self.file.dtypes[0], "Float64")}" band="1">
+            <NoDataValue>{fill!r}</NoDataValue><ComplexSource>
+            <SourceFilename relativeToVRT="0">{escape(str(Path(path).resolve()))}</SourceFilename>
+            <SourceBand>1</SourceBand><NODATA>{void!r}</NODATA>
+            </ComplexSource></VRTRasterBand></VRTDataset>"""
+        self._memory.append(MemoryFile(xml.encode(), ext=".vrt"))
+        self._memory.append(self.file)
+        self.file = self._memory[-2].open()
 
     def read(self, window):
         """Read a window: H x W float32 in metres, NaN where there is no elevation."""
@@ -173,6 +202,5 @@ class Elevation:
 
     def close(self):
         """Close the raster and its views."""
-        for view in self.views:
-            view.close()
-        self.file.close()
+        for each in (*self.views, self.file, *self._memory[::-1]):
+            each.close()

@@ -119,6 +119,19 @@ def test_ground_hidden_on_either_date_is_not_seen(call, tmp_path, monkeypatch):
     assert (mask[40:80] == 254).all() and (mask[120:160] == 254).all() and (mask[90:110] < 2).all()
 
 
+def test_dates_the_wrong_way_round_are_refused(call, tmp_path):
+    """The metadata of both products say when they were taken."""
+    new, old = (make_safe(tmp_path / name) for name in ("new", "old"))
+    metadata = old / "MTD_MSIL2A.xml"
+    metadata.write_text(
+        metadata.read_text().replace("<PRODUCT_START_TIME>2023-07-01", "<PRODUCT_START_TIME>2020-06-15")
+    )
+    with pytest.raises(UserError, match=r"taken at 2023-07-01T.*, after the scene .*\(2020-06-15T.*exchange --before"):
+        call(old, BEFORE=(new,), SCALING="none")
+    assert not list((tmp_path / "maps").glob("*"))
+    call(new, BEFORE=(old,), SCALING="none")
+
+
 @pytest.mark.usefixtures("unet")
 @pytest.mark.slow
 def test_a_pair_has_the_same_bytes_from_workers(call, workdir):

@@ -3,13 +3,15 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import h5py
 import numpy as np
 import pytest
 
 from tests.patch_files import layout_folder, write_h5
-from tests.running import SMALL, assert_user_error, record, run_script
+from tests.running import ROOT, SMALL, assert_user_error, record, run_script
 
 
 def damage_shape(data):
@@ -140,3 +142,29 @@ def test_a_folder_that_cannot_be_written_is_named(flat):
     (flat.parent / "blocked").write_text("a file where a folder is wanted")
     result = run_script("train.py", "--results-dir", "blocked", cwd=flat.parent)
     assert_user_error(result, "blocked")
+
+
+# ---------------------------------------------------------------------- what the environment hands down
+
+
+def keras_as_configured(tmp_path, code, **settings):
+    """Run code in a new process whose keras.json has these settings."""
+    (tmp_path / "keras.json").write_text(json.dumps({"backend": "tensorflow", "epsilon": 1e-7} | settings))
+    environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
+    environment["KERAS_HOME"] = str(tmp_path)
+    command = [sys.executable, "-c", f"from networks.keras_start import import_keras\n{code}"]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_settings_of_keras_for_other_programs_do_not_matter(tmp_path):
+    code = "keras = import_keras(); print(keras.config.image_data_format(), keras.config.floatx())"
+    result = keras_as_configured(tmp_path, code, image_data_format="channels_first", floatx="float64")
+    assert result.stdout.split() == ["channels_last", "float32"], result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["theano", "openvino"])
+def test_a_backend_that_is_not_there_is_told(tmp_path, backend):
+    result = keras_as_configured(tmp_path, "import_keras()", backend=backend)
+    assert "UserError: Keras cannot use the backend that keras.json names" in result.stderr

@@ -14,7 +14,7 @@ from rasterio.transform import from_origin
 from bands import BANDS_RGB
 from patches.slope import horn_slope
 from scenes import geodesy
-from tests.rasters import UTM, centres, open_scene, write_raster
+from tests.rasters import LEFT, TOP, UTM, centres, open_scene, write_raster
 
 
 def test_slope_of_a_plane_is_exact_also_beside_gaps():
@@ -97,3 +97,25 @@ def test_slope_agrees_with_gdaldem(tmp_path):
     slope = terrain_source(path, dem).read(0, 80)[0][3][1:-1, 1:-1]
     assert reference.max() > 20
     assert np.abs(slope - reference).max() < 0.05  # gdaldem takes the projection's metres for the ground's
+
+
+@pytest.mark.parametrize("voids", [(-9999, -32768), (None, -32768), (None, -9999, -32768), (-32768, 32767)])
+def test_voids_of_several_values_are_left_out_before_warping(tmp_path, voids):
+    """An elevation model with a tag for one kind of void and none for others is read as one with a single tag."""
+    path = write_raster(tmp_path / "scene.tif", np.ones((3, 60, 60), np.float32))
+    rows, columns = np.mgrid[:40, :40]
+    heights = (500 + 4.0 * columns + 3.0 * rows).astype(np.int16)
+    grid, (tag, *others) = from_origin(LEFT - 90, TOP + 90, 20, 20), voids
+    one = heights.copy()
+    for i, void in enumerate((others[0] if tag is None else tag, *others)):
+        window = np.s_[8 + 8 * i : 12 + 8 * i, 12 : 17 + i]
+        heights[window], one[window] = void, -1
+    dem, single = (
+        write_raster(tmp_path / f"{name}.tif", [array], grid, nodata=value)
+        for name, array, value in (("dem", heights, tag), ("single", one, -1))
+    )
+    values, valid = terrain_source(path, dem).read(0, 60)
+    expected, expected_valid = terrain_source(path, single).read(0, 60)
+    np.testing.assert_array_equal(valid, expected_valid)
+    np.testing.assert_allclose(values[:, valid], expected[:, valid], atol=1e-3)
+    assert values[3][valid].max() < 25 and 0.8 < valid.mean() < 1

@@ -125,6 +125,18 @@ def test_splits_without_landslides_are_refused(tmp_path):
     assert_user_error(run_script("train.py", *SMALL, cwd=tmp_path), "of the 6 train patches, so nothing can be learnt")
 
 
+@pytest.mark.parametrize(("split", "numbers"), [("train", range(1, 7)), ("validation", range(1, 4))])
+def test_splits_with_nothing_but_landslides_are_refused(tmp_path, split, numbers):
+    layout_folder(tmp_path / "data", "official")
+    folder = {"train": "TrainData", "validation": "ValidData"}[split]
+    for number in numbers:
+        mask = np.full((32, 32), 255, np.uint8)
+        mask[:4] = 1
+        write_h5(tmp_path / f"data/{folder}/mask/mask_{number}.h5", "mask", mask)
+    with pytest.raises(UserError, match=f"nothing but landslide in the masks of the {len(numbers)} {split} patches"):
+        splits.split_patches(open_folder(tmp_path / "data"))
+
+
 @pytest.mark.slow
 def test_copies_in_other_splits_and_folders_are_told(tmp_path):
     write_patches(tmp_path / "data/TrainData/img", tmp_path / "data/TrainData/mask", range(1, 17))
