@@ -48,8 +48,8 @@ CLOUDS = "auto"  # auto: the classes of a Level-2 product; none; ukis: compute t
 EXCLUDE = None  # str: ground to take out of the map: a vector file (water, buildings, roads), or a raster, not 0 there
 BUFFER = 0.0  # metres by which the shapes to exclude are widened; for lines, such as roads
 # ---------------------------------------------------------------------- mapping
-THRESHOLD = None  # float: probability from which a pixel is landslide; none: as chosen, of scenes that for elsewhere
-RECALL = None  # float: share of the landslide pixels to find, for which the threshold is taken; none: see THRESHOLD
+THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one chosen, of scenes for elsewhere
+RECALL = None  # float: share of landslide pixels to find: the threshold for it is taken; none: that of the highest Dice
 TTA = False  # average over the eight flips and turns, which takes eight times as long
 TILE = 512  # pixels a side of the tiles of a scene, at most; larger ones compute less twice, and take more memory
 OVERLAP = 48  # pixels that neighbouring tiles share
