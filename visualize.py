@@ -75,7 +75,8 @@ def main():
     at = f"(threshold {threshold:.3f})"
     for kind, drawn in choose(model, patches, indices, threshold).items():
         path = folder / "samples" / f"{prefix}{kind}.png"
-        title = f"{folder.name}: {kind} patches of {patches.data_dir}" + (f", {SPLIT} split" if labelled else "")
+        where = patches.data_dir if len(patches.sources) < 3 else f"{len(patches.sources)} sources"
+        title = f"{folder.name}: {kind} patches of {where}" + (f", {SPLIT} split" if labelled else "")
         rows = draw_rows(model, patches, drawn, threshold, surroundings_of(patches, run))
         plots.panels(rows, threshold, f"{title} {at}", path)
         written.append(path)

@@ -10,7 +10,7 @@ from scenes import before_after
 from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
 from scenes.products.recognition import open_product
-from scenes.scaling import choose_scaling, distance_from_training, scaled
+from scenes.scaling import choose_scaling, distance_from_training, scaled, shifted_bands
 from scenes.source import open_scene
 from script import UserError, note, warn
 
@@ -156,6 +156,16 @@ def apply_scaling(opened, scene, bands, unit, pixels):
     return replace(scene, scaling=scaling, offset=source.offsets[0])
 
 
+def nearest_statistics(config, pixels):
+    """Return (mean, variance) of the bands in training; of several sources, those of the one most like a scene.
+
+    pixels: sample of the scene as the model sees it, bands x pixels.
+    """
+    sources = [source for source in config.get("sources", ()) if "band_mean" in source]
+    known = [(each["band_mean"], each["band_variance"]) for each in (sources if len(sources) > 1 else [config])]
+    return min(known, key=lambda statistics: len(shifted_bands(pixels, *statistics)))
+
+
 def scene_warnings(opened, scene, config, pixels, dem_share):
     """Print notes and warnings on a scene before the work; return the warnings: little elevation, unusual values."""
     warnings = []
@@ -172,7 +182,7 @@ def scene_warnings(opened, scene, config, pixels, dem_share):
         rest = "is left without data" if opened.source.terrain else "has no slope"
         warnings.append(f"{scene.dem} covers {dem_share:.1%} of the scene; the rest {rest}")
     if "band_mean" in config:
-        training = config["band_mean"], config["band_variance"], config["bands"]
+        training = *nearest_statistics(config, pixels), config["bands"]
         if text := distance_from_training(pixels, *training, scene, opened.source.reflectance):
             warnings.append(text)
     for text in warnings:

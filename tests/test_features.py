@@ -11,6 +11,7 @@ import dataset
 from networks import features
 from networks.encoders import build_encoder_unet
 from networks.model_files import load_model
+from scenes.preparation import nearest_statistics
 from tests.maps import make_bands
 from tests.rasters import write_raster
 from unet import build_unet
@@ -61,3 +62,15 @@ def test_a_map_says_how_far_its_scene_lies_from_training(call, workdir, unet, ca
         said[name] = line.removeprefix("distance from training: ")
         assert said[name] in (workdir / f"maps/{name}_report.html").read_text()
     assert said["alike"].startswith(("at home: ", "near: ")) and said["dark"].startswith("far")
+
+
+def test_a_scene_is_compared_with_the_source_that_is_most_like_it():
+    """Means over all sources, bright and dark, are like none of them."""
+    dark, bright = ([50.0] * 3, [400.0] * 3), ([140.0] * 3, [900.0] * 3)
+    pooled = [95.0] * 3, [2700.0] * 3
+    sources = [dict(zip(("band_mean", "band_variance"), each, strict=True)) for each in (dark, bright)]
+    config = dict(zip(("band_mean", "band_variance"), pooled, strict=True))
+    pixels = np.random.default_rng(0).normal(52, 15, (3, 1000))
+    assert nearest_statistics(config | {"sources": sources}, pixels) == dark
+    assert nearest_statistics(config | {"sources": sources[:1]}, pixels) == pooled
+    assert nearest_statistics(config, pixels) == pooled

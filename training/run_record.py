@@ -79,7 +79,7 @@ def begin(folder, constants, patches, landslide_free):
         "band_mean": mean.tolist(),
         "band_variance": variance.tolist(),
         "values": patches.values or value_unit(patches.bands, patches.dtype, mean),
-        "sources": source_records(patches, constants["PIXEL_SIZES"]),
+        "sources": source_records(patches, assigned, constants["PIXEL_SIZES"]),
         "source_shares": source_shares(patches, assigned, constants["SOURCE_SHARES"]),
         **pixel_size_record(patches, assigned, constants),
         "landslide_free_digest": landslide_free and landslide_free.digest,
@@ -93,14 +93,24 @@ def begin(folder, constants, patches, landslide_free):
     return assigned, teacher
 
 
-def source_records(patches, given_sizes):
-    """Return what config.json says of each source: a list of dicts. given_sizes: PIXEL_SIZES of train.py."""
+def source_records(patches, assigned, given_sizes):
+    """Return what config.json says of each source: a list of dicts.
+
+    assigned: split of each patch; mean and variance of the bands are those of the training split. given_sizes:
+    PIXEL_SIZES of train.py.
+    """
     records_of = []
     given_sizes = given_sizes or [None] * len(patches.sources)
     for name, part, given in zip(patches.sources, patches.parts, given_sizes, strict=True):
         sizes = pixel_sizes.octave_shares(part.pixel_sizes)
         record = {"name": name, "data_dir": str(part.data_dir), "digest": part.digest, "patches": len(part)}
-        records_of.append(record | {"pixel_size": given, "pixel_sizes": sizes})
+        record |= {"pixel_size": given, "pixel_sizes": sizes}
+        start = sum(each["patches"] for each in records_of)
+        training = np.flatnonzero(assigned[start : start + len(part)] == "train")
+        if len(training):
+            mean, variance = part.statistics(training)
+            record |= {"band_mean": mean.tolist(), "band_variance": variance.tolist()}
+        records_of.append(record)
     return records_of
 
 
