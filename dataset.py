@@ -16,7 +16,6 @@ from patches.folder_packing import describe_faults, pack_folder
 from patches.layouts import NoPatches, find_patches, unused_folders
 from patches.packing import PACK_FORMAT, Patches, read_pack
 from patches.pixel_sizes import known_or_usual, learnt_by
-from patches.places import known_set
 from patches.reading import ReadOptions, sampled_formats, size_text
 from patches.sources import Sources, matching_bands
 from script import UserError, warn
@@ -44,13 +43,13 @@ def open_sources(
         raise UserError(f"{len(pixel_sizes)} PIXEL_SIZES for {len(data_dirs)} folders: give one for each, 0 if unknown")
     first, *others = data_dirs
     options = options or ReadOptions()
+    parts = [open_patches(first, cache_dir, () if of_run else bands, skip_bad, options)]
     if of_run:
-        bands = matching_bands(bands, open_patches(first, cache_dir, (), skip_bad, options), "the run")
-    parts = [open_patches(first, cache_dir, bands, skip_bad, options)]
+        parts[0].use(matching_bands(bands, parts[0], "the run"))
     options, whose = replace(options, cut=parts[0].input_shape[:2]), "the other sources: name with --bands those of all"
     for data_dir in others:
-        numbers = matching_bands(parts[0].bands, open_patches(data_dir, cache_dir, (), skip_bad, options), whose)
-        parts.append(open_patches(data_dir, cache_dir, numbers, skip_bad, options))
+        parts.append(open_patches(data_dir, cache_dir, (), skip_bad, options))
+        parts[-1].use(matching_bands(parts[0].bands, parts[-1], whose))
         if parts[-1].dates != parts[0].dates:
             raise UserError(f"{first} and {data_dir}: series of dates and single pictures do not go together")
         units = [part.values for part in (parts[0], parts[-1])]
@@ -66,7 +65,7 @@ def fill_pixel_sizes(patches, size=None):
 
     size: None: 10 m for series of Sentinel-2 and for the sets that places.known_set knows. 0: it stays unknown.
     """
-    if size is None and (patches.dates or known_set(patches)):
+    if size is None and (patches.dates or places.known_set(patches)):
         size = places.PIXEL_SIZE
     if size:
         patches.pixel_sizes[np.isnan(patches.pixel_sizes)] = size

@@ -23,6 +23,7 @@ from networks.inference import predict
 from networks.model_files import load_model
 from patches import layouts, split_table
 from patches.places import find_places
+from patches.sources import name_in_files
 from scores import false_alarms, objects
 
 # ---------------------------------------------------------------------- what is scored
@@ -121,7 +122,7 @@ def groups_of(patches, indices, events):
 def record_suffix(run, patches, own):
     """Return the suffix of the file names; "" for the run's own test split at its own threshold without TTA."""
     whole = own and len(patches.sources) == len(run.config.get("sources", [None]))
-    parts = [] if whole else ["+".join(name.replace("/", "-") for name in patches.sources), patches.digest[:6]]
+    parts = [] if whole else [name_in_files(patches), patches.digest[:6]]
     parts += [SPLIT] if SPLIT != "test" or not own else []
     parts += [f"{PIXEL_SIZE:g}m"] if PIXEL_SIZE else []
     parts += ["landslide_free"] if LANDSLIDE_FREE_DIRS else []

@@ -27,6 +27,7 @@ from networks.inference import confusions, predict
 from networks.model_files import load_model
 from patches import layouts
 from patches.places import find_places, surroundings
+from patches.sources import name_in_files
 from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
@@ -68,7 +69,7 @@ def main():
     if history:
         plots.training_curves(history, folder / "training_curves.png", run.config.get("kept_epoch"))
     labelled = patches.labelled.any()
-    parts = [] if own else ["+".join(name.replace("/", "-") for name in patches.sources)]
+    parts = [] if own else [name_in_files(patches)]
     parts += [SPLIT] if labelled and not (own and SPLIT == "test") else []
     prefix = "".join(f"{part}_" for part in parts)
     written = [folder / "training_curves.png"] if history else []

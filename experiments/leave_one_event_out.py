@@ -29,7 +29,7 @@ import script
 from experiments.labelled_patches import draw_patches, link_patches
 from mask_values import LANDSLIDE
 from patches import layouts, split_table
-from patches.blocks import split_blocks
+from patches.blocks import in_patches, split_blocks
 from patches.places import find_places
 
 DATA_DIR = ()  # folders of patches, each a source
@@ -141,8 +141,7 @@ def halves(patches, places, indices):
     ]
     landslide = [np.count_nonzero(patches.read_masks([i]) == LANDSLIDE) for i in indices]
     if not np.isnan(boxes).any():
-        boxes = boxes / np.tile(np.median(boxes[:, 2:] - boxes[:, :2], axis=0), 2)
-        assigned = split_blocks(boxes, landslide, 0.0, {"test": 0.5}, block=3)
+        assigned = split_blocks(in_patches(boxes), landslide, 0.0, {"test": 0.5}, block=3)
         if assigned is not None:
             return assigned != "test"
     return np.random.default_rng(0).permutation(len(indices)) < len(indices) // 2

@@ -8,7 +8,7 @@ mean of squares along these directions (Mahalanobis 1936, on the leading princip
 import numpy as np
 
 from networks.keras_start import import_keras
-from patches.pixel_sizes import takes_plane, with_plane
+from patches.pixel_sizes import shown
 from records import atomic_write
 
 FILE = "home.npz"  # in the folder of a run
@@ -27,13 +27,9 @@ def feature_model(model):
 
 def patch_features(model, patches, indices):
     """Return the features of some patches: n x channels. model: of `feature_model`. patches: packing.Patches."""
-    told, parts = takes_plane(model, patches.bands), []
-    for start in range(0, len(indices), BATCH_SIZE):
-        batch = indices[start : start + BATCH_SIZE]
-        images = patches.read(batch)
-        images = with_plane(images, patches.pixel_sizes[batch]) if told else images
-        parts.append(np.asarray(model.predict_on_batch(images)))
-    return np.concatenate(parts)
+    batches = [indices[start : start + BATCH_SIZE] for start in range(0, len(indices), BATCH_SIZE)]
+    images = (shown(model, patches.read(batch), patches, batch) for batch in batches)
+    return np.concatenate([np.asarray(model.predict_on_batch(each)) for each in images])
 
 
 def write_home(folder, features):

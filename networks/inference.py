@@ -3,7 +3,7 @@
 import numpy as np
 
 from metrics import ThresholdCurve, confusion
-from patches.pixel_sizes import takes_plane, with_plane
+from patches.pixel_sizes import shown
 
 
 def probabilities(model, images, tta=False):
@@ -25,12 +25,10 @@ def predict(model, patches, indices, batch_size=32, tta=False, convert=None):
     convert: function that is applied to the images before prediction. A network that takes the plane of the pixel size
     gets that of each patch.
     """
-    told = takes_plane(model, patches.bands)
     for start in range(0, len(indices), batch_size):
         batch = indices[start : start + batch_size]
         images = convert(patches.read(batch)) if convert else patches.read(batch)
-        shown = with_plane(images, patches.pixel_sizes[batch]) if told else images
-        yield batch, images, probabilities(model, shown, tta)
+        yield batch, images, probabilities(model, shown(model, images, patches, batch), tta)
 
 
 def confusions(model, patches, indices, threshold, batch_size=32, convert=None):

@@ -58,6 +58,11 @@ def split_blocks(boxes, landslide, gap, shares, block=4, seed=0):
     return None
 
 
+def in_patches(boxes):
+    """Return boxes (N x 4) in units of the median width and height of a patch."""
+    return boxes / np.tile(np.median(boxes[:, 2:] - boxes[:, :2], axis=0), 2)
+
+
 def block_numbers(boxes, side):
     """Return the number, from 0, of the square block of ground in which the middle of each box lies: N."""
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2

@@ -56,7 +56,11 @@ class Patches:
         self.pixel_sizes = np.array(record["pixel_sizes"] or [np.nan] * len(self.names), float)  # None becomes NaN
         self.dates, self.values = record["dates"], record["values"]
         self.file_bands = file_bands or tuple(record["bands"]) or band_names(shape[3], self.dates)
-        self._columns = band_columns(bands, self.file_bands, data_dir)
+        self.use(bands)
+
+    def use(self, bands):
+        """Read these bands of the files from now on; names or numbers from 1, empty for all."""
+        self._columns = band_columns(bands, self.file_bands, self.data_dir)
         self.bands = tuple(self.file_bands[i] for i in self._columns)
 
     def __len__(self):
@@ -128,19 +132,24 @@ def widened(halves):
 
 
 class JoinedPatches:
-    """Patches of two sources as one: the positions of the second follow those of the first.
+    """Patches of several folders as one, one after the other; all have the same shape and bands.
 
-    Both must have the same shape and bands. It has only what feeds and scores need: `read`, `read_masks`, `bands`,
-    `pixel_sizes` and, of the first, `sources` and `source_of`.
+    It has what feeds and scores need: `read`, `read_masks`, `bands`, `pixel_sizes` and, of the first, `sources` and
+    `source_of`.
+
+    Attributes:
+        parts: the patches of each folder. starts: position of the first patch of each, and the number of all.
     """
 
-    def __init__(self, first, second):
-        self.first, self.second, self.bands = first, second, first.bands
+    def __init__(self, *parts):
+        first = parts[0]
+        self.parts, self.bands = list(parts), first.bands
+        self.starts = np.append(0, np.cumsum(list(map(len, parts))))
         self.sources, self.source_of = first.sources, first.source_of
-        self.pixel_sizes = np.concatenate([first.pixel_sizes, second.pixel_sizes])
+        self.pixel_sizes = np.concatenate([part.pixel_sizes for part in parts])
 
     def __len__(self):
-        return len(self.first) + len(self.second)
+        return int(self.starts[-1])
 
     def read(self, indices):
         """Read some patches: n x H x W x bands, float32, in file units."""
@@ -152,14 +161,14 @@ class JoinedPatches:
 
     def _joined(self, indices, method):
         indices = np.asarray(indices)
-        later = indices >= len(self.first)
-        if not later.any():
-            return getattr(self.first, method)(indices)
-        arrays = getattr(self.second, method)(indices[later] - len(self.first))
-        joined = np.empty((len(indices), *arrays.shape[1:]), arrays.dtype)
-        joined[later] = arrays
-        if not later.all():
-            joined[~later] = getattr(self.first, method)(indices[~later])
+        part_of, joined = np.searchsorted(self.starts, indices, side="right") - 1, None
+        for number in np.unique(part_of):
+            own = part_of == number
+            arrays = getattr(self.parts[number], method)(indices[own] - self.starts[number])
+            if own.all():
+                return arrays
+            joined = np.empty((len(indices), *arrays.shape[1:]), arrays.dtype) if joined is None else joined
+            joined[own] = arrays
         return joined
 
 

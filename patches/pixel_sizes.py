@@ -35,9 +35,13 @@ def with_plane(images, sizes):
     return np.concatenate([images, plane], axis=-1)
 
 
-def takes_plane(model, bands):
-    """Return whether a network takes the plane of the pixel size behind some bands."""
-    return model.input.shape[-1] == len(bands) + 1
+def shown(model, images, patches, indices):
+    """Return images as a network takes them: with the plane of their patches' pixel sizes, if it takes one.
+
+    images: n x H x W x bands, of the patches at `indices` of packing.Patches.
+    """
+    takes_plane = model.input.shape[-1] == len(patches.bands) + 1
+    return with_plane(images, patches.pixel_sizes[indices]) if takes_plane else images
 
 
 def network_bands(config):

@@ -6,30 +6,30 @@ from pathlib import Path
 import numpy as np
 
 from bands import counterparts
+from patches.packing import JoinedPatches
 from script import UserError
 
 
-class Sources:
+class Sources(JoinedPatches):
     """Patches of several folders, one after the other; what is not described here is as in packing.Patches.
 
     All of them have the bands of the first, under its names.
 
     Attributes:
-        parts: packing.Patches of each source. sources: their names, the last part of each path.
+        sources: names of the parts, the last part of each path.
         source_of: N, position of each patch's source.
         names: of the patches, which start with the name of the source. data_dir: all folders, for messages.
     """
 
     def __init__(self, parts, names=None):
         """Join packing.Patches. names: of the sources; None: by the paths of their folders."""
-        first = parts[0]
-        self.parts, self.sources = parts, names or source_names([part.data_dir for part in parts])
+        super().__init__(*parts)
+        first, self.sources = parts[0], names or source_names([part.data_dir for part in parts])
         self.data_dir = ", ".join(str(part.data_dir) for part in parts)
-        self.dtype, self.bands, self.file_bands, self.dates = first.dtype, first.bands, first.file_bands, first.dates
+        self.dtype, self.file_bands, self.dates = first.dtype, first.file_bands, first.dates
         self.values = next((part.values for part in parts if part.values), None)
         self.source_of = np.repeat(np.arange(len(parts)), list(map(len, parts)))
-        self.starts = np.append(0, np.cumsum(list(map(len, parts))))
-        for name in ("own_splits", "labelled", "contents", "pixel_sizes", "extents"):
+        for name in ("own_splits", "labelled", "contents", "extents"):
             setattr(self, name, np.concatenate([getattr(part, name) for part in parts]))
         named = list(zip(self.sources, parts, strict=True))
         self.names = [f"{source}/{name}" for source, part in named for name in part.names]
@@ -38,25 +38,10 @@ class Sources:
         digests = repr([(source, part.digest) for source, part in named])
         self.digest = hashlib.blake2b(digests.encode(), digest_size=16).hexdigest()
 
-    def __len__(self):
-        return len(self.names)
-
     @property
     def input_shape(self):
         """(height, width, number of bands that are read) of a patch."""
         return self.parts[0].input_shape
-
-    def of_source(self, number):
-        """Return the positions of the patches of a source, as a slice."""
-        return slice(self.starts[number], self.starts[number + 1])
-
-    def read(self, indices):
-        """Read some patches: n x H x W x bands, float32, in file units."""
-        return self._joined(indices, "read")
-
-    def read_masks(self, indices):
-        """Read the masks of some patches: n x H x W, uint8."""
-        return self._joined(indices, "read_masks")
 
     def read_pictures(self, indices):
         """Read some patches in true colour, whatever bands are used: n x H x W x 3, in the files' type and units."""
@@ -75,17 +60,10 @@ class Sources:
         mean = (weights * means).sum(0)
         return mean, (weights * (variances + np.square(means - mean))).sum(0)
 
-    def _joined(self, indices, method):
-        indices = np.asarray(indices)
-        joined = None
-        for number in np.unique(self.source_of[indices]):
-            own = self.source_of[indices] == number
-            arrays = getattr(self.parts[number], method)(indices[own] - self.starts[number])
-            if own.all():
-                return arrays
-            joined = np.empty((len(indices), *arrays.shape[1:]), arrays.dtype) if joined is None else joined
-            joined[own] = arrays
-        return joined
+
+def name_in_files(patches):
+    """Return the names of the sources of packing.Patches or Sources, as one part of a file name."""
+    return "+".join(name.replace("/", "-") for name in patches.sources)
 
 
 def source_names(folders):

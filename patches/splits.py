@@ -3,7 +3,7 @@
 import numpy as np
 
 from mask_values import LANDSLIDE, OTHER
-from patches.blocks import pairs_nearer_than, split_blocks
+from patches.blocks import in_patches, pairs_nearer_than, split_blocks
 from patches.layouts import SPLITS
 from patches.split_table import NO_MASK
 from script import UserError
@@ -183,7 +183,7 @@ def _unused(unplaced, notes):
 def _near_held_out(boxes, assigned):
     """Return which patches lie less than a patch from one of validation or test, N bool. boxes: NaN where unknown."""
     placed = np.flatnonzero(~np.isnan(boxes).any(1))
-    first, second = placed[pairs_nearer_than(_in_patches(boxes[placed]), 1.0)]
+    first, second = placed[pairs_nearer_than(in_patches(boxes[placed]), 1.0)]
     held_out, near = np.isin(assigned, ("validation", "test")), np.zeros(len(boxes), bool)
     near[first[held_out[second]]] = True
     near[second[held_out[first]]] = True
@@ -211,18 +211,13 @@ def _cut_blocks(patches, assigned, pool, shares, places, size, seed):
     if np.isnan(boxes).any():
         raise UserError(f"{patches.data_dir}: the place of some training patches is unknown, so no blocks can be cut")
     landslide = [np.count_nonzero(patches.read_masks([i]) == LANDSLIDE) for i in pool]
-    split = split_blocks(_in_patches(boxes), landslide, 1.0, shares, max(1, round(size**0.5)), seed)
+    split = split_blocks(in_patches(boxes), landslide, 1.0, shares, max(1, round(size**0.5)), seed)
     if split is None:
         raise UserError(
             f"{patches.data_dir}: {len(pool)} patches lie too close together to cut {' and '.join(shares)} with a "
             "landslide each and a patch between them: use --split-method random, or more ground"
         )
     assigned[pool] = split
-
-
-def _in_patches(boxes):
-    """Return boxes (N x 4) in units of the median width and height of a patch."""
-    return boxes / np.tile(np.median(boxes[:, 2:] - boxes[:, :2], axis=0), 2)
 
 
 def _first_positions(contents):

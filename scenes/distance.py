@@ -1,5 +1,7 @@
 """How far a scene lies from what a run learnt from: in one line, for the terminal and the report."""
 
+import functools
+
 import numpy as np
 
 from networks import features
@@ -21,17 +23,24 @@ def distance_text(run, scene, metres, warned):
         run: runs.Run. scene: open Scene, scaled. metres: side of a pixel. warned: whether values or pixel size are
             known to lie far from training.
     """
+    if not (run.folder / features.FILE).exists():
+        return ""
     windows = sampled_windows(scene, run.config["input_shape"][0], run.config["band_mean"])
-    if not (run.folder / features.FILE).exists() or not len(windows):
+    if not len(windows):
         return ""
     if run.config.get("pixel_size_input"):
         windows = with_plane(windows, np.full(len(windows), metres))
-    model = features.feature_model(load_model(run.folder))
+    model = _feature_model(run.folder, (run.folder / "model.keras").stat().st_mtime_ns)
     far = features.distances(run.folder, np.asarray(model.predict(windows, verbose=0)))
     share = float((far > 1).mean())
     level = "far" if warned or share > FAR else "near" if share > NEAR else "at home"
     reason = " (see the warnings)" if warned and share <= FAR else ""
     return f"{level}{reason}: {share:.0%} of {len(windows)} windows look unlike what the model learnt from (there 5 %)"
+
+
+@functools.lru_cache(maxsize=1)  # of many scenes, all have the same run
+def _feature_model(folder, changed):
+    return features.feature_model(load_model(folder))
 
 
 def sampled_windows(scene, side, fill):

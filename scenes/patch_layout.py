@@ -3,7 +3,7 @@
 import numpy as np
 import shapely
 
-from patches.blocks import split_blocks
+from patches.blocks import in_patches, split_blocks
 from script import UserError
 
 
@@ -65,8 +65,7 @@ def split_rows(rows, shares, empty_share=1.0, block=4, seed=0):
             row["split"] = "train"
         return
     boxes = np.array([[row[side] for side in ("left", "bottom", "right", "top")] for row in kept])
-    boxes /= np.tile(np.median(boxes[:, 2:] - boxes[:, :2], axis=0), 2)  # in patches
-    assigned = split_blocks(boxes, [row["landslide"] for row in kept], 1.0, shares, block, seed)
+    assigned = split_blocks(in_patches(boxes), [row["landslide"] for row in kept], 1.0, shares, block, seed)
     if assigned is None:
         with_landslide = sum(row["landslide"] > 0 for row in kept)
         raise UserError(

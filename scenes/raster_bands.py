@@ -63,7 +63,7 @@ def named_bands(names, entries, path):
     Raises:
         UserError: some of the model's bands are found by their names, and others are not.
     """
-    of_label = [{code_of(word) for word in re.split(r"[^A-Za-z0-9]+", label)} for *_, label in entries]
+    of_label = [{code_of(word) for word in words_of(label)} for *_, label in entries]
     found = [[i for i, codes in enumerate(of_label) if code_of(name) in codes] for name in names]
     if any(len(each) > 1 for each in found):
         return None  # a name that several bands have says nothing
@@ -84,6 +84,11 @@ def code_of(name):
     return sentinel2_band(name) or name.lower()
 
 
+def words_of(label):
+    """Return the words and numbers of a label, which anything else divides: B04, 665 and nm of "B04 (665 nm)"."""
+    return re.split(r"[^A-Za-z0-9]+", label)
+
+
 def band_label(files, index, number):
     """Return what a band of rasters is called: GDAL's description, or of several files the name of the file."""
     file = files[index]
@@ -99,7 +104,7 @@ def sentinel2_positions(files, bands, columns, names):
     """
     light = [entry for entry in zip(columns, bands, names, strict=True) if entry[2] not in TERRAIN]
     for _, band, name in light:
-        words = re.split(r"[^A-Za-z0-9]+", band_label(files, *band))
+        words = words_of(band_label(files, *band))
         if sentinel2_band(name) not in map(band_code, words):
             return ()
     return tuple(column for column, *_ in light)
@@ -118,7 +123,7 @@ def find_band(name, entries, path):
     if name.isdigit() and 1 <= int(name) <= len(entries):
         return entries[int(name) - 1]
     named = [entry for entry in entries if plain(name) == plain(entry[2])] or [
-        entry for entry in entries if plain(name) in map(plain, re.split(r"[^A-Za-z0-9]+", entry[2]))
+        entry for entry in entries if plain(name) in map(plain, words_of(entry[2]))
     ]
     if len(named) != 1:
         labels = ", ".join(filter(None, (label for _, _, label in entries))) or "no names"

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from scipy.optimize import minimize
 
-from patches.pixel_sizes import takes_plane, with_plane
+from patches.pixel_sizes import shown
 
 SLOPES = (0.1, 10.0)  # limits: logits that separate the classes perfectly would get an infinite slope
 
@@ -26,12 +26,11 @@ def calibrate(model, patches, indices, batch_size=32):
         dict of slope, offset, cross_entropy_before and cross_entropy_after (mean over pixels, in nats).
     """
     logits_of = keras.Model(model.input, model.layers[-1].input)
-    told, logits, masks = takes_plane(model, patches.bands), [], []
+    logits, masks = [], []
     for start in range(0, len(indices), batch_size):
         batch = indices[start : start + batch_size]
         labels = patches.read_masks(batch)[..., None]
-        images = patches.read(batch)
-        images = with_plane(images, patches.pixel_sizes[batch]) if told else images
+        images = shown(model, patches.read(batch), patches, batch)
         logits.append(np.asarray(logits_of.predict_on_batch(images), np.float32)[labels <= 1])
         masks.append(labels[labels <= 1] > 0)
     logits, masks = np.concatenate(logits), np.concatenate(masks)
