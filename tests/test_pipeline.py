@@ -243,8 +243,12 @@ def test_numbered_bands_do_not_fit_files_of_another_count(workplace):
     write_patches(workplace / "twelve" / "images", workplace / "twelve" / "masks", range(6), bands=12)
     result = run_script("train.py", "--data-dir", "twelve", "--run", "twelve", "--epochs", 1, *SMALL, cwd=workplace)
     assert result.returncode == 0, result.stderr
-    result = run_script(*"evaluate.py --run twelve --threshold 0.5 --data-dir data --split all".split(), cwd=workplace)
-    assert_user_error(result, "data: files of 14 bands, but run twelve was trained on numbered bands of 12")
+    write_patches(workplace / "thirteen" / "images", workplace / "thirteen" / "masks", range(2), bands=13)
+    evaluate = "evaluate.py --run twelve --threshold 0.5 --split all --data-dir".split()
+    result = run_script(*evaluate, "thirteen", cwd=workplace)
+    assert_user_error(result, "thirteen: files of 13 bands, but run twelve was trained on numbered bands of 12")
+    result = run_script(*evaluate, "data", cwd=workplace)  # of Landslide4Sense, whose bands have names
+    assert_user_error(result, "data: its files hold B1 B2", "slope dem and lack band4", "band12 of the run")
 
 
 @pytest.mark.parametrize("script", ["evaluate.py", "visualize.py"])
