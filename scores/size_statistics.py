@@ -11,6 +11,8 @@ import scipy  # which loads its parts on first use
 
 FEWEST = 30  # landslides needed for a fit: with 30, the interval of an exponent is already about 2 wide
 FEWEST_IN_TAIL = 10  # landslides that the tail of a power law needs
+FEWEST_UNLIKE = 10  # unlike areas needed for a fit: equal circles around points, or cells of a grid, have no sizes
+DIGITS = 4  # of an area that count: buffers of one radius differ in the sixth, by the curvature of the Earth
 CANDIDATES = 300  # number of areas, at most, that are tried as the start of the power law, evenly spread over the ranks
 LEVELS = (2.5, 97.5)  # percentiles of an interval of 95 %
 
@@ -83,7 +85,12 @@ class InverseGamma:
 
 
 def _gamma_shape(gap):
-    """Return the shape rho of a gamma distribution: log(rho) - digamma(rho) = gap = log(mean) - mean(log)."""
+    """Return the shape rho of a gamma distribution: log(rho) - digamma(rho) = gap = log(mean) - mean(log).
+
+    Raises UnknownFigure if the gap is lost in rounding; SciPy's polygamma does not return for such a shape.
+    """
+    if gap < 1e-12:
+        raise UnknownFigure("the areas are all but the same")
     rho = (3 - gap + np.sqrt((gap - 3) ** 2 + 24 * gap)) / (12 * gap)  # within 1.5 %; Newton's steps do the rest
     for _ in range(4):
         rho -= (np.log(rho) - scipy.special.digamma(rho) - gap) / (1 / rho - scipy.special.polygamma(1, rho))
@@ -267,8 +274,10 @@ def fit_all(areas, start=None):
     """
     if len(areas) < FEWEST:
         return {}, {}, {"distributions": f"{len(areas)} landslides are too few: at least {FEWEST} are needed"}
-    if areas.min() == areas.max():
-        return {}, {}, {"distributions": "all areas are the same"}
+    unlike = len(np.unique([float(f"{area:.{DIGITS}g}") for area in areas]))
+    if not start and unlike < FEWEST_UNLIKE:
+        words = "all areas are the same" if unlike == 1 else f"the areas have {unlike} values only"
+        return {}, {}, {"distributions": f"{words}, as those of buffered points or cells of a grid"}
     fit_functions = {
         "inverse_gamma": lambda: InverseGamma.fit(areas),
         "double_pareto": lambda: DoublePareto.fit(areas, start and start["double_pareto"]),
