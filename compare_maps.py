@@ -18,8 +18,12 @@ from map_files import check_targets, scene_name
 MAP = None  # str: mask, probabilities or polygons: GeoTIFF, GeoPackage, Shapefile, GeoJSON, any that GDAL reads
 REFERENCE = None  # str: what it is compared with: polygons or a mask
 AREA = None  # str: polygons in which the reference is complete; none: the whole map, if a raster or of predict.py
-MAP_LAYER = None  # str: layer of a vector file; none: landslides, as predict.py writes it, or else all layers
-REFERENCE_LAYER = None  # str: the same for the reference
+MAP_LAYER = ()  # layers of a vector file; none: landslides, as predict.py writes it, or the only one
+MAP_WHERE = None  # str: condition on its columns in SQL, such as "class = 'landslide'"; none: all rows
+REFERENCE_LAYER = ()  # the same for the reference
+REFERENCE_WHERE = None  # str: the same for the reference
+AREA_LAYER = ()  # layers of the area; none: seen, as predict.py writes it, or the only one
+AREA_WHERE = None  # str: condition on its columns; none: all rows
 OUT_DIR = None  # str: folder for the files; none: <map>_against_<reference> beside the map
 OVERWRITE = False  # replace existing files
 # ---------------------------------------------------------------------- what counts
@@ -48,6 +52,7 @@ def main():
     """Compare, write the files and print a table."""
     check_settings()
     from scenes.comparing import comparison, picture, tally  # GDAL and Matplotlib are slow to import
+    from scenes.vectors import Choice
 
     name = f"{scene_name([MAP])}_against_{scene_name([REFERENCE])}"
     folder = Path(OUT_DIR) if OUT_DIR else Path(MAP).parent / name
@@ -55,8 +60,9 @@ def main():
     settings = comparison.CompareSettings(
         threshold=THRESHOLD,
         min_confidence=MIN_CONFIDENCE,
-        map_layer=MAP_LAYER,
-        reference_layer=REFERENCE_LAYER,
+        map_choice=Choice(MAP_LAYER, MAP_WHERE or "", "map-"),
+        reference_choice=Choice(REFERENCE_LAYER, REFERENCE_WHERE or "", "reference-"),
+        area_choice=Choice(AREA_LAYER, AREA_WHERE or "", "area-"),
         resolution=RESOLUTION,
         tolerance=TOLERANCE,
         iou=IOU,

@@ -20,10 +20,12 @@ from scores import size_statistics
 
 # ---------------------------------------------------------------------- input and output
 INVENTORY = None  # str: vector file of landslide polygons, in any coordinate system
-LAYER = None  # str: its layer; none: landslides, as predict.py writes it, or else all layers
+LAYER = ()  # its layers; none: landslides, as predict.py writes it, or the only one
 WHERE = None  # str: condition on its columns in SQL, such as "year = 2006"; none: all rows
 SPLIT_PARTS = False  # count each part of a multi-part polygon as a landslide of its own
 AREA = None  # str: vector file of the ground that was searched: only landslides with a point inside it count
+AREA_LAYER = ()  # layers of that file; none: seen, as predict.py writes it, or the only one
+AREA_WHERE = None  # str: condition on its columns; none: all rows
 OUT_DIR = None  # str: folder for the results; none: results/inventories/<name of the inventory>
 OVERWRITE = False  # replace earlier results
 # ---------------------------------------------------------------------- statistics
@@ -45,8 +47,10 @@ def main():
 
     import plots  # Matplotlib and GDAL are slow to import
     from scenes.comparing.inventory import read_inventory
+    from scenes.vectors import Choice
 
-    areas, studied, notes = read_inventory(INVENTORY, LAYER, WHERE, SPLIT_PARTS, AREA)
+    choice, area_choice = Choice(LAYER, WHERE or ""), Choice(AREA_LAYER, AREA_WHERE or "", "area-")
+    areas, studied, notes = read_inventory(INVENTORY, choice, SPLIT_PARTS, AREA, area_choice)
     print(f"{INVENTORY}: {len(areas)} landslides, {areas.sum() / 1e6:.4g} km2")
     for text in notes:
         script.note(text)
@@ -54,7 +58,7 @@ def main():
     print_table(statistics)
     source = {
         "inventory": Path(INVENTORY).name,
-        "layer": LAYER,
+        "layer": " ".join(LAYER) or None,
         "where": WHERE,
         "area": AREA and Path(AREA).name,
         "notes": notes,

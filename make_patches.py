@@ -25,8 +25,12 @@ from patches.layouts import SPLITS
 SCENE = ()  # a product (.SAFE or zip), a GeoTIFF, or files of one band each, in order
 MANY = ()  # several scenes or products; or a CSV table with columns input and before
 BEFORE = ()  # the same ground before the event, for a run of two dates
-LABELS = ()  # vector files (their layer landslides, or else all) or rasters of landslides; of two, the later one wins
+LABELS = ()  # vector files or rasters of landslides; of two, the later one wins
+LAYER = ()  # layers of the vector files; none: landslides, as predict.py writes it, or the only one
+WHERE = None  # str: condition on their columns in SQL, such as "class = 'landslide'"; none: all rows
 AREA = None  # str: vector file of the ground in which the labels are complete; none: the whole scene
+AREA_LAYER = ()  # its layers; none: seen, as predict.py writes it, or the only one
+AREA_WHERE = None  # str: condition on its columns; none: all rows
 OUT_DIR = "data/event"  # folder of the patches
 OVERWRITE = False  # replace patches that are already in the folder
 # ---------------------------------------------------------------------- values
@@ -76,6 +80,7 @@ def main():
     from scenes.patch_layout import split_rows  # GDAL and Matplotlib are slow to import
     from scenes.source import SceneInput
     from scenes.split_map import draw_splits
+    from scenes.vectors import Choice
 
     run = runs.open_run(RESULTS_DIR, RUN) if RUN else None
     config = patch_config(run)
@@ -90,6 +95,8 @@ def main():
         all_touched=ALL_TOUCHED,
         clouds=CLOUDS,
         scheduler=SCHEDULER or "",
+        choice=Choice(LAYER, WHERE or ""),
+        area_choice=Choice(AREA_LAYER, AREA_WHERE or "", "area-"),
     )
     if settings.size <= OVERLAP:
         raise script.UserError(f"OVERLAP is {OVERLAP}: it must be less than a patch of {settings.size} pixels")

@@ -46,6 +46,8 @@ DEM_NODATA = None  # float: value of no data in an elevation raster without such
 PIXEL_SIZE = None  # float: metres a pixel: finer ones are averaged to it; needed for pictures without georeference
 CLOUDS = "auto"  # auto: the classes of a Level-2 product; none; ukis: compute them; or a raster, not 0 where hidden
 EXCLUDE = None  # str: ground to take out of the map: a vector file (water, buildings, roads), or a raster, not 0 there
+EXCLUDE_LAYER = ()  # layers of a vector file to exclude; none: the only one
+EXCLUDE_WHERE = None  # str: condition on its columns in SQL, such as "building = 'yes'"; none: all rows
 BUFFER = 0.0  # metres by which the shapes to exclude are widened; for lines, such as roads
 # ---------------------------------------------------------------------- mapping
 THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one chosen, of scenes for elsewhere
@@ -111,6 +113,7 @@ def map_scenes(run, threshold, out_dir, metadata):
     from scenes.inputs import list_inputs
     from scenes.mapping import MapSettings, map_scene
     from scenes.source import SceneInput
+    from scenes.vectors import Choice
 
     settings = MapSettings(
         threshold=threshold,
@@ -124,6 +127,7 @@ def map_scenes(run, threshold, out_dir, metadata):
         clouds=CLOUDS,
         min_slope=MIN_SLOPE,
         exclude=EXCLUDE or "",
+        exclude_choice=Choice(EXCLUDE_LAYER, EXCLUDE_WHERE or "", "exclude-"),
         buffer=BUFFER,
         simplify=SIMPLIFY,
     )

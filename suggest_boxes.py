@@ -16,7 +16,10 @@ from map_files import FILES, change_time, check_targets
 # ---------------------------------------------------------------------- input and output
 MAP = None  # str: raster of probabilities that predict.py wrote
 AREA = None  # str: vector file of the ground that can be labelled; none: the whole map
+AREA_LAYER = ()  # its layers; none: seen, as predict.py writes it, or the only one
+AREA_WHERE = None  # str: condition on its columns in SQL; none: all rows
 LABELLED = None  # str: vector file of ground that is labelled already, which gets no box
+LABELLED_LAYER = ()  # its layers; none: the only one
 OUT = None  # str: file to write; none: <scene>_boxes.gpkg beside the map
 OVERWRITE = False  # replace the file
 # ---------------------------------------------------------------------- boxes
@@ -35,6 +38,7 @@ def main():
         raise script.UserError("give the raster of probabilities that predict.py wrote with --map")
     from scenes import suggestions
     from scenes.opening import check_readable
+    from scenes.vectors import Choice
 
     check_readable(MAP)
     if MAP.endswith(FILES["mask"]):
@@ -42,7 +46,8 @@ def main():
     target = Path(OUT) if OUT else Path(MAP).with_name(Path(MAP).stem.removesuffix("_probability") + "_boxes.gpkg")
     check_targets([target], OVERWRITE)
     grid, doubt = suggestions.tile_doubt(MAP, SIZE)
-    free = suggestions.doubt_of_free_tiles(doubt, grid, SIZE, AREA, LABELLED)
+    choices = Choice(AREA_LAYER, AREA_WHERE or "", "area-"), Choice(LABELLED_LAYER, "", "labelled-")
+    free = suggestions.doubt_of_free_tiles(doubt, grid, SIZE, AREA, LABELLED, *choices)
     tiles = suggestions.choose_tiles(free, BOXES, None if BY == "doubt" else SEED)
     if not tiles:
         raise script.UserError(f"{MAP}: no box of {SIZE} pixels is left that was seen and can be labelled")

@@ -13,7 +13,7 @@ from mask_values import EXCLUDED, LANDSLIDE, OTHER, UNLABELLED, MaskRule, WrongV
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.styles import VERDICTS
-from scenes.vectors import SEEN, is_vector, shapes_over
+from scenes.vectors import EVERYTHING, SEEN, is_vector, shapes_over
 from script import UserError, note
 
 VERDICT_LABELS = {  # what a reviewer may write into the column verdict, and the label that it means
@@ -32,11 +32,21 @@ class Labels:
     without a verdict are ignored if there is a raster or an unreviewed file, too; otherwise they are not labelled.
 
     Attributes:
-        silent: paths of the files that label nothing of this scene.
+        silent: paths of the files that hold shapes, but none over this scene; of rasters, that label none of it.
         parts: polygons in pixels (column, row) of the ground that is labelled, largest first; None: the whole scene.
     """
 
-    def __init__(self, paths, grid, area="", min_area=0.0, buffer=0.0, all_touched=False):
+    def __init__(
+        self,
+        paths,
+        grid,
+        area="",
+        min_area=0.0,
+        buffer=0.0,
+        all_touched=False,
+        choice=EVERYTHING,
+        area_choice=EVERYTHING,
+    ):
         """Open the files.
 
         Args:
@@ -46,6 +56,7 @@ class Labels:
             min_area: square metres; smaller polygons are not labelled.
             buffer: metres on both sides of a landslide's outline that are not labelled.
             all_touched: whether a polygon holds all pixels that it touches, or those whose centres lie in it.
+            choice, area_choice: vectors.Choice of the shapes of vector files with labels, and of the area.
 
         Raises:
             UserError: a file cannot be read or laid over the scene, or a verdict is unknown.
@@ -53,7 +64,8 @@ class Labels:
         self.grid, self.buffer, self.all_touched = grid, buffer, all_touched
         self.area = None
         if area:
-            self.area = shapes_over(area, grid, areas=True, may_miss=True, default_layer=SEEN).geometry.union_all()
+            ground = shapes_over(area, grid, areas=True, may_miss=True, default_layer=SEEN, choice=area_choice)
+            self.area = ground.geometry.union_all()
         self.sources, self.silent, verdicts, unreviewed = [], [], [], False
         if area and self.area.is_empty:
             self.silent.append(area)
@@ -65,10 +77,10 @@ class Labels:
                 if not self.sources[-1].labels_any:
                     self.silent.append(path)
                 continue
-            table, reviewed = read_polygons(path, grid, min_area)
+            table, reviewed = read_polygons(path, grid, min_area, choice)
             self.sources.append(table)
             unreviewed |= not reviewed
-            if not len(table):
+            if not len(table) and (table.attrs["file"] or not area):  # without rows: no landslide in the area
                 self.silent.append(path)
             if reviewed:
                 verdicts += list(table.geometry[~table["blank"]])
@@ -139,8 +151,10 @@ class Labels:
                 source.close()
 
 
-def read_polygons(path, grid, min_area):
+def read_polygons(path, grid, min_area, choice=EVERYTHING):
     """Read the polygons of a vector file with their labels; see Labels.
+
+    choice: vectors.Choice of its shapes.
 
     Returns:
         (geopandas.GeoDataFrame with the columns label and blank (without a verdict), in the order in which polygons are
@@ -149,7 +163,8 @@ def read_polygons(path, grid, min_area):
     Raises:
         UserError: the file cannot be read, or its verdicts cannot be used.
     """
-    table = shapes_over(path, grid, columns=["verdict"], areas=True, may_miss=True)
+    table = shapes_over(path, grid, columns=["verdict"], areas=True, may_miss=True, choice=choice, landslides=True)
+    in_file = table.attrs
     reviewed = "verdict" in table
     words = table["verdict"].astype("string").fillna("") if reviewed else ["landslide"] * len(table)
     words = [str(word).strip().lower().replace("_", " ").removesuffix(".0") for word in words]
@@ -169,7 +184,9 @@ def read_polygons(path, grid, min_area):
     order = np.argsort([(UNLABELLED, OTHER, LANDSLIDE).index(label) for label in labels], kind="stable").astype(int)
     columns = {"label": labels, "blank": np.array([word == "" for word in words], bool)}
     table = geopandas.GeoDataFrame(columns, geometry=table.geometry.to_numpy(), crs=grid.crs)
-    return table.iloc[order], reviewed
+    table = table.iloc[order]
+    table.attrs = in_file
+    return table, reviewed
 
 
 class MaskRaster:

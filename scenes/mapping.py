@@ -20,6 +20,7 @@ from records import atomic_write
 from scenes import geopackage, pipeline, polygons, quick_look, rasters, report, styles, tiling
 from scenes.distance import distance_text
 from scenes.preparation import open_covers, open_learnt, prepare
+from scenes.vectors import EVERYTHING, Choice
 from script import UserError, note, progress, warn
 
 
@@ -38,6 +39,7 @@ class MapSettings:
     clouds: str = "auto"
     min_slope: float = 0.0
     exclude: str = ""
+    exclude_choice: Choice = EVERYTHING
     buffer: float = 0.0
     simplify: float = 0.0
 
@@ -95,7 +97,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind, "acquired": product.time} if product else {}
         stack.enter_context(rasterio.Env())
-        cover_settings = settings.clouds, settings.exclude, settings.buffer
+        cover_settings = settings.clouds, settings.exclude, settings.buffer, settings.exclude_choice
         covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), *cover_settings)
         try:
             partial = {kind: stack.enter_context(atomic_write(path)) for kind, path in targets.items()}

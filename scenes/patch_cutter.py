@@ -16,6 +16,7 @@ from scenes.labels import Labels
 from scenes.patch_layout import lay_patches
 from scenes.pixel_grid import PixelGrid
 from scenes.preparation import open_covers, open_scenes, prepare
+from scenes.vectors import Choice
 from script import UserError, progress
 
 
@@ -33,6 +34,8 @@ class CutSettings:
     all_touched: bool
     clouds: str
     scheduler: str
+    choice: Choice
+    area_choice: Choice
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,14 @@ class PatchCutter(contextlib.ExitStack):
                 self.values = "display"
             self.covers, _ = open_covers(stack, scenes, (scene, before), settings.clouds)
             polygon_settings = settings.min_area, settings.buffer, settings.all_touched
-            self.labels = Labels(settings.labels, self.grid, settings.area, *polygon_settings)
+            self.labels = Labels(
+                settings.labels,
+                self.grid,
+                settings.area,
+                *polygon_settings,
+                choice=settings.choice,
+                area_choice=settings.area_choice,
+            )
             stack.callback(self.labels.close)
             self.masks = self._read_masks()
             self.push(stack.pop_all())

@@ -12,6 +12,7 @@ from scenes.exclusion import open_excluded
 from scenes.products.recognition import open_product
 from scenes.scaling import choose_scaling, distance_from_training, scaled, shifted_bands
 from scenes.source import open_scene
+from scenes.vectors import EVERYTHING
 from script import UserError, note, warn
 
 
@@ -81,19 +82,19 @@ def open_learnt(scene, before, config):
     return scenes, usual, [f"the size of a pixel on the ground is unknown, and {so}: tell it with --pixel-size"]
 
 
-def open_covers(stack, scenes, inputs, clouds, exclude="", buffer=0.0):
+def open_covers(stack, scenes, inputs, clouds, exclude="", buffer=0.0, choice=EVERYTHING):
     """Open the rasters and shapes that hide ground on either date, or exclude it.
 
     Args:
         stack: contextlib.ExitStack that closes them. scenes: of `open_scenes`. inputs: SceneInput of each date.
-        clouds, exclude, buffer: see the constants of predict.py.
+        clouds, exclude, buffer: see the constants of predict.py. choice: vectors.Choice of shapes to exclude.
 
     Returns:
         ([(code in the mask, HidingRaster or ExcludedShapes), ...], of which the last one decides; the origin of the
         clouds of the first date, "unknown" without a cloud mask).
     """
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clouds-")))
-    covers = [(EXCLUDED, open_excluded(exclude, scenes[0].grid, buffer))]
+    covers = [(EXCLUDED, open_excluded(exclude, scenes[0].grid, buffer, choice))]
     for i, scene in enumerate(filter(None, inputs)):
         # a model of two dates has both in one scene, which knows the product of the later one
         product = scenes[i].source.product if i < len(scenes) else open_product(scene.paths)

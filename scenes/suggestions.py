@@ -11,7 +11,7 @@ from records import atomic_write
 from scenes.geopackage import reproducible
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
-from scenes.vectors import SEEN, shapes_over
+from scenes.vectors import EVERYTHING, SEEN, shapes_over
 from script import UserError
 
 LEAST_SEEN = 0.5  # share of the pixels of a tile that must have a probability
@@ -82,22 +82,25 @@ def choose_tiles(doubt, count, seed=None):
     return [tuple(map(int, tile)) for tile in tiles]
 
 
-def doubt_of_free_tiles(doubt, grid, size, area="", labelled=""):
+def doubt_of_free_tiles(doubt, grid, size, area="", labelled="", area_choice=EVERYTHING, labelled_choice=EVERYTHING):
     """Return the doubt with NaN for tiles that are not wholly inside an area, or that hold labelled ground already.
 
     Args:
         doubt: rows x columns of tiles. grid: PixelGrid of the map. size: pixels a side of a tile.
         area, labelled: paths of vector files; "" for none.
+        area_choice, labelled_choice: vectors.Choice of their shapes.
 
     Raises:
         UserError: a file cannot be read, or the area does not lie over the map.
     """
     doubt, barred = doubt.copy(), []
     if area:
-        ground = shapes_over(area, grid, areas=True, default_layer=SEEN).geometry.union_all()
+        ground = shapes_over(area, grid, areas=True, default_layer=SEEN, choice=area_choice).geometry.union_all()
         barred.append(grid.box() - ground)
     if labelled:
-        barred.append(shapes_over(labelled, grid, areas=True, may_miss=True).geometry.union_all())
+        barred.append(
+            shapes_over(labelled, grid, areas=True, may_miss=True, choice=labelled_choice).geometry.union_all()
+        )
     # a box that only touches another at its side is free
     barred = shapely.get_parts(shapely.buffer(barred, -1e-3 * abs(grid.transform.a)))
     if len(barred):

@@ -3,6 +3,7 @@
 import contextlib
 import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import geopandas
 import numpy as np
@@ -16,11 +17,39 @@ from product_names import looks_like_product
 from scenes.geodesy import has_ellipsoid, to_geodetic
 from scenes.opening import RASTERS, check_readable, names_in_zip
 from scenes.styles import VERDICTS
-from script import UserError, note
+from scenes.vector_faults import CLASS_COLUMNS, check_classes, check_degrees, check_whole, elsewhere_text
+from script import UserError
 
-VECTORS = (".gpkg", ".shp", ".geojson", ".json", ".kml", ".fgb", ".gml", ".gdb", ".zip")
-MOST_SHARED = 0.5  # share of its area that a polygon may have in common with another
+VECTORS = tuple(
+    ".gpkg .shp .geojson .json .geojsonl .geojsons .topojson .kml .kmz .fgb .gml .gdb .sqlite .tab .mif .gpx .dxf .osm "
+    ".pbf .parquet .geoparquet .zip".split()
+)
 LANDSLIDES, SEEN = "landslides", "seen"  # layers of a map of predict.py: predicted landslides, ground that was judged
+
+
+class Choice(NamedTuple):
+    """Which shapes of a vector file are read.
+
+    Attributes:
+        layers: names of its layers; none: see `layers_to_read`.
+        where: condition on its columns in SQL, such as "year = 2006"; empty: all rows.
+        prefix: of the flags --layer and --where that set these, such as "area-", for messages.
+    """
+
+    layers: tuple = ()
+    where: str = ""
+    prefix: str = ""
+
+    @property
+    def layer_flag(self):
+        return f"--{self.prefix}layer"
+
+    @property
+    def where_flag(self):
+        return f"--{self.prefix}where"
+
+
+EVERYTHING = Choice()
 
 
 def is_vector(path):
@@ -65,6 +94,7 @@ def layers(path):
         UserError: it is no vector file.
     """
     check_readable(path)
+    check_whole(path)
     content, names = content_of_zip(path)
     hint = "give polygons, such as a GeoPackage or a zipped Shapefile"
     if content == "a product":  # GDAL would read the outlines of its clouds
@@ -79,77 +109,80 @@ def layers(path):
             raise UserError(f"{path} is a zip without a vector file: it holds {content_text}; {hint}") from None
 
 
-def layers_to_read(path, layer=None, flag="", default_layer=LANDSLIDES):
+def layers_to_read(path, choice=EVERYTHING, default_layer=LANDSLIDES):
     """Return the names of the layers of a file that are read; [None] of a table without a name.
 
     Args:
-        path: of the file. layer: name of the one to read, or None. flag: that names it, for messages.
-        default_layer: of a map of predict.py, LANDSLIDES or SEEN. Without a `layer` it is read alone if the file has
-            it; otherwise all layers are read.
+        path: of the file. choice: Choice of layers.
+        default_layer: of a map of predict.py, LANDSLIDES or SEEN. It is read if the file has it and none is chosen.
 
     Raises:
-        UserError: the file has no such layer.
+        UserError: the file lacks a chosen layer, or has several and none is chosen.
     """
     names = layers(path)
-    if layer and layer not in names:
-        raise UserError(f"{path} has no layer {layer} (it has: {', '.join(names)}): see {flag}")
-    if layer:
-        return [layer]
+    if lacking := [layer for layer in choice.layers if layer not in names]:
+        raise UserError(f"{path} has no layer {lacking[0]} (it has: {', '.join(names)}): see {choice.layer_flag}")
+    if choice.layers:
+        return list(choice.layers)
     if default_layer in names:
         return [default_layer]
     if len(names) > 1:
-        hint = f"; {flag} takes one" if flag else ""
-        note(f"{path}: its layers {', '.join(names)} are read together{hint}")
+        raise UserError(f"{path} holds several layers, {', '.join(names)}: choose with {choice.layer_flag}")
     return names or [None]
 
 
-def read_layers(path, over="the Earth", layer=None, flag="", default_layer=LANDSLIDES, columns=(), where=None):
+def read_layers(path, over="the Earth", choice=EVERYTHING, default_layer=LANDSLIDES, columns=(), landslides=False):
     """Read the layers of a vector file that `layers_to_read` chooses, as one table; see `read_shapes`.
 
     Raises:
         UserError: see both; or the layers have different coordinate systems.
     """
-    names = layers_to_read(path, layer, flag, default_layer)
-    tables = [read_shapes(path, over, name, columns, where) for name in names]
+    names = layers_to_read(path, choice, default_layer)
+    tables = [read_shapes(path, over, name, columns, choice, landslides) for name in names]
     if len(tables) == 1:
         return tables[0]
     if any(table.crs != tables[0].crs for table in tables):
-        hint = f": choose one with {flag}" if flag else ": give them the same"
-        raise UserError(f"{path}: its layers {', '.join(names)} have different coordinate systems{hint}")
+        raise UserError(
+            f"{path}: its layers {', '.join(names)} have different coordinate systems: choose one with "
+            f"{choice.layer_flag}"
+        )
     joined = pandas.concat(tables, ignore_index=True)
     joined.attrs = {name: sum(table.attrs[name] for table in tables) for name in tables[0].attrs}
     return joined
 
 
-def read_shapes(path, over="the Earth", layer=None, columns=(), where=None):
+def read_shapes(path, over="the Earth", layer=None, columns=(), choice=EVERYTHING, landslides=False):
     """Read a layer of a vector file; its shapes are made flat and valid, and empty ones are left out.
 
     Args:
         path: of the file. over: what it is to be laid over, for messages.
         layer: name; None for the first. columns: names of columns to read, in lower case; the file may have them in any
             case, or not at all.
-        where: condition on the columns in SQL, such as "year = 2006"; empty: all rows.
+        choice: Choice of rows.
+        landslides: whether all shapes have to be landslides; see `check_classes`.
 
     Returns:
         geopandas.GeoDataFrame; its `attrs` hold the number of shapes that were `empty` and the number `repaired`.
 
     Raises:
         UserError: it cannot be read or is cut short, holds no shapes, or has no coordinate system; or the condition
-            cannot be applied.
+            cannot be applied, or is needed.
     """
-    check_readable(path)
-    check_whole(path)
     with faults_reported(path):
         file = gdal_path(path)
-        fields = pyogrio.read_info(file, layer=layer)["fields"] if columns else ()
-        names = {field: field.lower() for field in fields if field.lower() in columns}
+        wanted = (*columns, *(CLASS_COLUMNS if landslides else ()))
+        fields = pyogrio.read_info(file, layer=layer)["fields"] if wanted else ()
+        names = {field: field.lower() for field in fields if field.lower() in wanted}
         table = pyogrio.read_dataframe(file, layer=layer, columns=list(names), force_2d=True).rename(columns=names)
         if not isinstance(table, geopandas.GeoDataFrame):
             raise UserError(f"{path}: its {f'layer {layer}' if layer else 'first layer'} holds no shapes")
         if table.crs is None or not has_ellipsoid(table.crs):
             raise UserError(f"{path}: without a coordinate system of the Earth it cannot be laid over {over}")
-        if where:  # applied apart, because a condition on columns that are not read holds for no row
-            table = table.iloc[rows_where(path, layer, where)]
+        check_degrees(path, table)
+        if choice.where:  # applied apart, because a condition on columns that are not read holds for no row
+            table = table.iloc[rows_where(path, layer, choice)]
+        elif landslides and "verdict" not in table:  # a map of predict.py has its own classes
+            check_classes(path, table, choice)
         kept = table[~(table.geometry.is_empty | table.geometry.isna())]
         valid = kept.geometry.is_valid
         kept = kept.set_geometry(kept.geometry.where(valid, kept.geometry.make_valid()))
@@ -166,27 +199,18 @@ def without_refuted(table):
     return kept, len(table) - len(kept)
 
 
-def check_whole(path):
-    """Raise UserError for a shapefile that is shorter than its header says: GDAL would read empty shapes from it."""
-    if not str(path).lower().endswith(".shp"):
-        return
-    with open(path, "rb") as file:
-        header = file.read(28)
-        size = file.seek(0, 2)
-    promised = 2 * int.from_bytes(header[24:])
-    if size < promised:
-        raise UserError(f"{path} is cut short: it has {size} of {promised} bytes; copy it again")
-
-
-def rows_where(path, layer, where):
-    """Return the positions of the rows of a layer for which a condition in SQL holds."""
+def rows_where(path, layer, choice):
+    """Return the positions of the rows of a layer for which the condition of a Choice holds."""
     file = gdal_path(path)
     all_rows = pyogrio.read_dataframe(file, layer=layer, columns=[], read_geometry=False, fid_as_index=True).index
+    options = {"layer": layer, "where": choice.where, "read_geometry": False, "fid_as_index": True}
     try:
-        rows = pyogrio.read_dataframe(file, layer=layer, where=where, read_geometry=False, fid_as_index=True).index
+        rows = pyogrio.read_dataframe(file, **options).index
     except (ValueError, DataSourceError, DataLayerError):  # which of them depends on the format
         fields = ", ".join(pyogrio.read_info(file, layer=layer)["fields"])
-        raise UserError(f"{path}: WHERE {where!r} is no condition on its layer {layer} with columns {fields}") from None
+        raise UserError(
+            f"{path}: {choice.where_flag} {choice.where!r} is no condition on its layer {layer} with columns {fields}"
+        ) from None
     return all_rows.get_indexer(rows)
 
 
@@ -205,14 +229,6 @@ def ground_areas(table):
     parts = shapely.transform(parts, lambda points: np.column_stack(transformer.transform(*points.T)))
     areas = [abs(geod.geometry_area_perimeter(part)[0]) for part in parts]
     return np.bincount(rows, areas, len(table))
-
-
-def number_overlapping(shapes):
-    """Count the polygons of an array that have more than MOST_SHARED of their area in common with another."""
-    first, second = shapely.STRtree(shapes).query(shapes, predicate="intersects")
-    first, second = first[first != second], second[first != second]
-    shared = shapely.area(shapely.intersection(shapes[first], shapes[second]))
-    return len(np.unique(first[shared > MOST_SHARED * shapely.area(shapes[first])]))
 
 
 # ---------------------------------------------------------------------- over a grid
@@ -234,16 +250,28 @@ def on_grid(table, grid, margin=0.0):
     return table.set_geometry(shapely.make_valid(shapes.to_crs(grid.crs).to_numpy()), crs=grid.crs)
 
 
-def shapes_over(path, grid, margin=0.0, columns=(), areas=False, may_miss=False, default_layer=LANDSLIDES):
+def shapes_over(
+    path,
+    grid,
+    margin=0.0,
+    columns=(),
+    areas=False,
+    may_miss=False,
+    default_layer=LANDSLIDES,
+    choice=EVERYTHING,
+    landslides=False,
+):
     """Read the shapes of a vector file that lie near a scene, in the coordinate system of its grid.
 
     Args:
-        path: of the file. default_layer: see `layers_to_read`.
-        grid: PixelGrid of the scene. margin: metres by which the shapes are widened. columns: see `read_shapes`.
+        path: of the file. default_layer, choice: see `layers_to_read`.
+        grid: PixelGrid of the scene. margin: metres by which the shapes are widened.
+        columns, landslides: see `read_shapes`.
         areas: whether lines and points are a mistake. may_miss: whether all shapes may lie elsewhere.
 
     Returns:
-        geopandas.GeoDataFrame; without rows if no shape lies over the scene.
+        geopandas.GeoDataFrame; without rows if no shape lies over the scene. Its `attrs` hold the number of shapes in
+        the `file`.
 
     Raises:
         UserError: see `read_shapes`; or none of the shapes lies over the scene, unless it `may_miss`.
@@ -251,17 +279,21 @@ def shapes_over(path, grid, margin=0.0, columns=(), areas=False, may_miss=False,
     check_readable(path)
     if grid.crs is None:
         raise UserError(f"{path}: the scene has no coordinate system to lay it over")
-    tables, count = [], 0
-    for layer in layers_to_read(path, default_layer=default_layer):
-        table = read_shapes(path, "the scene", layer, columns)
+    tables, count, bounds = [], 0, []
+    for layer in layers_to_read(path, choice, default_layer):
+        table = read_shapes(path, "the scene", layer, columns, choice, landslides)
         if areas and not (shapely.get_dimensions(table.geometry.to_numpy()) == 2).all():
             raise UserError(f"{path} holds lines or points: areas are needed, so draw polygons")
         with faults_reported(path):
             tables.append(on_grid(table, grid, margin))
         count += len(table) + table.attrs["empty"]
+        bounds.append(table.geometry)
     joined = tables[0] if len(tables) == 1 else pandas.concat(tables, ignore_index=True)
-    if joined.intersects(grid.box()).any():
-        return joined
-    if not may_miss:
-        raise UserError(f"{path}: none of its {count} shapes lies over the scene")
-    return joined.iloc[:0]
+    if not joined.intersects(grid.box()).any():
+        if count and not may_miss:
+            raise UserError(f"{path}: none of its {count} shapes lies over the scene{elsewhere_text(bounds, grid)}")
+        if not may_miss:
+            raise UserError(f"{path} holds no shapes: it is empty")
+        joined = joined.iloc[:0]
+    joined.attrs = {"file": count}
+    return joined

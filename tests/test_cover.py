@@ -193,7 +193,7 @@ def test_shapes_of_the_whole_world_are_widened_by_metres_at_the_scene(workdir):
     assert np.flatnonzero(wide.any(1)).tolist() == list(range(17, 24))
     assert exclusion.open_excluded(workdir / "world.gpkg", grid_of(path)).hidden(0, 40).sum() == 1
     write_shapes(workdir / "empty.gpkg")
-    with pytest.raises(UserError, match="none of its 0 shapes lies over the scene"):
+    with pytest.raises(UserError, match="empty.gpkg holds no shapes: it is empty"):
         exclusion.open_excluded(workdir / "empty.gpkg", grid_of(path), 30.0)
 
 

@@ -292,15 +292,14 @@ def test_the_ground_that_was_searched_gives_densities(inventory):
     assert statistics["landslides_per_km2"] == pytest.approx(number / (ground.to_crs(6933).area.sum() / 1e6), rel=1e-4)
 
 
-def test_all_layers_are_read_unless_one_is_chosen(tmp_path):
+def test_of_several_layers_those_are_read_that_are_chosen(tmp_path):
     table = squares(np.geomspace(100, 1000, 12))
     table.iloc[:5].to_file(tmp_path / "two.gpkg", layer="north")
     table.iloc[5:].to_file(tmp_path / "two.gpkg", layer="south")
-    result = describe(tmp_path / "two.gpkg")
-    assert "12 landslides" in result.stdout, result.stderr
-    assert "note: two.gpkg: its layers north, south are read together; --layer takes one" in result.stdout.replace(
-        f"{tmp_path}/", ""
+    assert_user_error(
+        describe(tmp_path / "two.gpkg"), "two.gpkg holds several layers, north, south: choose with --layer"
     )
+    assert "12 landslides" in describe(tmp_path / "two.gpkg", "--layer", "north", "south").stdout
     assert "5 landslides" in describe(tmp_path / "two.gpkg", "--layer", "north", "--overwrite").stdout
 
 
@@ -329,10 +328,13 @@ def test_what_cannot_be_described_is_told_in_one_line(tmp_path, inventory):
         ("cut.shp", "cut.shp is cut short: it has 2000 of"),
         ("points.gpkg", "points.gpkg holds no polygon to be measured\n"),
         ("bare.shp", "bare.shp: without a coordinate system"),
-        ("two.gpkg", "two.gpkg: its layers old, new have different coordinate systems: choose one with --layer"),
         ("table.csv", "table.csv: its first layer holds no shapes"),
     ):
         assert_user_error(describe(tmp_path / name), message)
+    assert_user_error(
+        describe(tmp_path / "two.gpkg", "--layer", "old", "new"),
+        "two.gpkg: its layers old, new have different coordinate systems: choose one with --layer",
+    )
     assert_user_error(
         describe(inventory, "--where", "year = 1900"), "no polygon to be measured, as chosen by --where\n"
     )

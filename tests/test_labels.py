@@ -1,5 +1,6 @@
 """Labels of a scene: polygons with and without verdicts, masks, archives. tests/labelled_scene.py has the ground."""
 
+import re
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from rasterio.warp import transform_geom
 import script
 from scenes import labels, patch_layout
 from scenes.pixel_grid import PixelGrid
+from scenes.vectors import Choice
+from script import UserError
 from tests.labelled_scene import HEIGHT, WIDTH
 from tests.rasters import LEFT, TOP, UTM, box, grid_of, write_raster, write_shapes
 
@@ -203,10 +206,62 @@ def test_a_zip_without_a_vector_file_is_told(event, names, message):
         assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
-def test_all_layers_of_a_file_count(event, slides):
+def test_of_several_layers_those_count_that_are_chosen(event, slides):
     for layer, part in (("north", slides[:20]), ("south", slides[20:])):
         write_shapes("layers.gpkg", *part, layer=layer)
-    layered, alone = (
-        labels.Labels([path], grid_of("scene.tif")).read(0, HEIGHT, 0, WIDTH) for path in ("layers.gpkg", "slides.gpkg")
-    )
-    np.testing.assert_array_equal(layered, alone)
+    grid = grid_of("scene.tif")
+    with pytest.raises(UserError, match="layers.gpkg holds several layers, north, south: choose with --layer"):
+        labels.Labels(["layers.gpkg"], grid)
+    layered = labels.Labels(["layers.gpkg"], grid, choice=Choice(("north", "south"))).read(0, HEIGHT, 0, WIDTH)
+    np.testing.assert_array_equal(layered, labels.Labels(["slides.gpkg"], grid).read(0, HEIGHT, 0, WIDTH))
+
+
+def polygons_of_classes(path, shapes, **columns):
+    geopandas.GeoDataFrame(columns, geometry=shapes, crs=grid_of("scene.tif").crs).to_file(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "condition"),
+    [
+        ({"class": ["landslide", "stable"]}, "class = 'landslide'"),
+        ({"Label": [1, 0]}, "label = 1"),
+        ({"type": ["debris flow", "no landslide"]}, "type = 'debris flow'"),
+    ],
+)
+def test_other_ground_among_labels_asks_for_a_condition(event, slides, columns, condition):
+    grid, half = grid_of("scene.tif"), len(slides) // 2
+    columns = {name: [values[0]] * half + [values[1]] * (len(slides) - half) for name, values in columns.items()}
+    polygons_of_classes("classes.gpkg", slides, **columns)
+    with pytest.raises(UserError, match=re.escape(f'choose the landslides with --where, such as "{condition}"')):
+        labels.Labels(["classes.gpkg"], grid)
+    write_shapes("half.gpkg", *slides[:half])
+    chosen = labels.Labels(["classes.gpkg"], grid, choice=Choice(where=condition)).read(0, HEIGHT, 0, WIDTH)
+    np.testing.assert_array_equal(chosen, labels.Labels(["half.gpkg"], grid).read(0, HEIGHT, 0, WIDTH))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"class": ["debris flow", "rock fall"]},
+        {"type": ["A", "B"]},
+        {"label": ["Landslide", "Landslide"]},
+        {"year": [0, 1]},
+    ],
+)
+def test_kinds_of_landslides_are_all_labels(event, slides, columns):
+    columns = {name: [values[i % 2] for i in range(len(slides))] for name, values in columns.items()}
+    polygons_of_classes("kinds.gpkg", slides, **columns)
+    read = [
+        labels.Labels([path], grid_of("scene.tif")).read(0, HEIGHT, 0, WIDTH) for path in ("kinds.gpkg", "slides.gpkg")
+    ]
+    np.testing.assert_array_equal(*read)
+
+
+def test_a_layer_without_rows_and_an_area_mean_no_landslide(event):
+    write_shapes("corner.gpkg", box(0, 0, 32, 32))
+    polygons_of_classes("none.gpkg", [], id=np.zeros(0, int))
+    empty = labels.Labels(["none.gpkg"], grid_of("scene.tif"), area="corner.gpkg")
+    read = empty.read(0, HEIGHT, 0, WIDTH)
+    assert not empty.silent
+    assert (read[:32, :32] == 0).all() and (read[32:] == 255).all() and (read[:, 32:] == 255).all()
+    assert labels.Labels(["none.gpkg"], grid_of("scene.tif")).silent == ["none.gpkg"]  # complete where?

@@ -11,7 +11,7 @@ from scenes.comparing import agreement, estimates
 from scenes.comparing.layers import PolygonLayer, RasterLayer, metric_grid, read_polygons
 from scenes.geodesy import to_geodetic
 from scenes.pixel_grid import PixelGrid
-from scenes.vectors import LANDSLIDES, SEEN, is_vector, read_layers, read_shapes
+from scenes.vectors import LANDSLIDES, SEEN, Choice, is_vector, read_layers, read_shapes
 from script import UserError
 
 FILES = ("scores.json", "objects.csv", "by_size.csv", "comparison.png")  # written by compare_maps.py
@@ -23,8 +23,9 @@ class CompareSettings:
 
     threshold: float | None
     min_confidence: float
-    map_layer: str | None
-    reference_layer: str | None
+    map_choice: Choice
+    reference_choice: Choice
+    area_choice: Choice
     resolution: float
     tolerance: float
     iou: float
@@ -53,21 +54,21 @@ def open_pair(map_path, reference_path, area_path, settings):
     Raises:
         UserError: a file cannot be read, or the two do not lie over each other.
     """
-    area = read_layers(area_path, map_path, default_layer=SEEN) if area_path else None
+    area = read_layers(area_path, map_path, settings.area_choice, default_layer=SEEN) if area_path else None
     if area is not None and not len(area):
         raise UserError(f"{area_path} holds no shapes: it is empty")
     rasters, tables, seen = {}, {}, {}
     sides = {
-        "map": (map_path, reference_path, settings.map_layer, settings.threshold, settings.min_confidence),
-        "reference": (reference_path, map_path, settings.reference_layer, None, 0.0),
+        "map": (map_path, reference_path, settings.map_choice, settings.threshold, settings.min_confidence),
+        "reference": (reference_path, map_path, settings.reference_choice, None, 0.0),
     }
     with contextlib.ExitStack() as stack:
-        for name, (path, other, layer, threshold, least) in sides.items():
+        for name, (path, other, choice, threshold, least) in sides.items():
             if is_vector(path):
                 if threshold is not None:
                     raise UserError(f"{path} holds polygons: --threshold is for probabilities")
-                tables[name] = read_polygons(path, other, layer, f"--{name}-layer", least)
-                has_seen = (not layer or layer == LANDSLIDES) and {LANDSLIDES, SEEN} <= set(vectors.layers(path))
+                tables[name] = read_polygons(path, other, choice, least)
+                has_seen = choice.layers in ((), (LANDSLIDES,)) and {LANDSLIDES, SEEN} <= set(vectors.layers(path))
                 seen[name] = read_shapes(path, other, SEEN) if has_seen else None
             else:
                 if least:

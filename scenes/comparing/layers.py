@@ -206,12 +206,13 @@ class RasterLayer:
 # ---------------------------------------------------------------------- opening
 
 
-def read_polygons(path, other, layer, flag, least):
+def read_polygons(path, other, choice, least):
     """Read polygons that are to be laid over `other`, without those whose verdict is not landslide.
 
-    layer, flag: see `vectors.layers_to_read`. least: smallest confidence of a polygon that counts; 0: all count.
+    choice: vectors.Choice of them. least: smallest confidence of a polygon that counts; 0: all count.
     """
-    table, refuted = without_refuted(read_layers(path, other, layer, flag, columns=["confidence", "verdict"]))
+    table = read_layers(path, other, choice, columns=["confidence", "verdict"], landslides=True)
+    table, refuted = without_refuted(table)
     if refuted:
         note(f"{path}: {refuted} polygons are left out: their verdict is not landslide")
     if not least:

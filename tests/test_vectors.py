@@ -1,0 +1,114 @@
+"""Vector files as people keep them: formats, coordinates, and what is said of those that do not fit."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pytest
+import shapely
+
+from scenes import vectors
+from script import UserError
+from tests.rasters import box, grid_of, write_raster
+
+KML = """<?xml version="1.0" encoding="UTF-8"?><kml xmlns="http://www.opengis.net/kml/2.2"><Document><Folder>
+<name>slides</name>{}</Folder></Document></kml>"""
+PLACEMARK = """<Placemark><Polygon><outerBoundaryIs><LinearRing><coordinates>{}</coordinates></LinearRing>
+</outerBoundaryIs></Polygon></Placemark>"""
+
+
+@pytest.fixture
+def scene(tmp_path, monkeypatch):
+    """A scene of 64 x 64 pixels and two polygons over it, in its coordinate system."""
+    monkeypatch.chdir(tmp_path)
+    write_raster("scene.tif", np.ones((1, 64, 64), np.uint8))
+    grid = grid_of("scene.tif")
+    return grid, geopandas.GeoSeries([box(4, 4, 10, 20), box(30, 30, 12, 9)], crs=grid.crs)
+
+
+def write_as(name, shapes):
+    """Write polygons in the format of the name's ending."""
+    table = geopandas.GeoDataFrame({"id": range(len(shapes))}, geometry=shapes)
+    if name.endswith((".kml", ".kmz")):
+        rings = [" ".join(f"{x:.9f},{y:.9f},900" for x, y in each.exterior.coords) for each in shapes.to_crs(4326)]
+        text = KML.format("".join(map(PLACEMARK.format, rings)))
+        if name.endswith(".kmz"):
+            with zipfile.ZipFile(name, "w") as archive:
+                archive.writestr("doc.kml", text)
+        else:
+            Path(name).write_text(text)
+    else:
+        drivers = {"tab": "MapInfo File", "sqlite": "SQLite", "geojsonl": "GeoJSONSeq"}
+        table.to_file(name, driver=drivers.get(name.rpartition(".")[2]))
+
+
+@pytest.mark.parametrize("ending", ["gpkg", "shp", "geojson", "geojsonl", "kml", "kmz", "tab", "sqlite", "fgb"])
+def test_polygons_of_any_format_lie_where_they_are(scene, ending):
+    grid, shapes = scene
+    write_as(f"slides.{ending}", shapes)
+    assert vectors.is_vector(f"slides.{ending}")
+    table = vectors.shapes_over(f"slides.{ending}", grid, areas=True, landslides=True)
+    assert len(table) == len(shapes)
+    assert table.union_all().symmetric_difference(shapes.union_all()).area < 1e-3 * shapes.area.sum()
+
+
+def geojson(shapes, **members):
+    features = [{"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(each)} for each in shapes]
+    return json.dumps({"type": "FeatureCollection", "features": features} | members)
+
+
+def test_a_geojson_in_metres_needs_to_say_so(scene):
+    grid, shapes = scene
+    Path("metres.geojson").write_text(geojson(shapes))
+    with pytest.raises(UserError, match="metres.geojson: its coordinates, such as .*, are no degrees"):
+        vectors.shapes_over("metres.geojson", grid)
+    name = {"type": "name", "properties": {"name": f"urn:ogc:def:crs:EPSG::{grid.crs.to_epsg()}"}}
+    Path("said.geojson").write_text(geojson(shapes, crs=name))
+    np.testing.assert_allclose(vectors.shapes_over("said.geojson", grid).area, shapes.area, rtol=1e-6)
+
+
+def test_latitude_before_longitude_is_recognised(scene):
+    grid, shapes = scene
+    degrees = shapes.to_crs(4326)
+    Path("turned.geojson").write_text(geojson([shapely.transform(each, lambda c: c[:, ::-1]) for each in degrees]))
+    with pytest.raises(
+        UserError, match="turned.geojson: latitudes reach 121.* latitude and longitude are in each other's place"
+    ):
+        vectors.shapes_over("turned.geojson", grid)
+    Path("far.geojson").write_text(geojson([box_at(10, 50)]))
+    with pytest.raises(UserError, match=r"they lie near 50.50 N 10.50 E, the scene near "):
+        vectors.shapes_over("far.geojson", grid)
+
+
+def box_at(longitude, latitude):
+    return shapely.box(longitude, latitude, longitude + 1, latitude + 1)
+
+
+def test_a_shapefile_without_its_index_says_what_is_missing(scene):
+    grid, shapes = scene
+    write_as("whole.shp", shapes)
+    for ending in (".shp", ".dbf", ".prj"):
+        shutil.copy(f"whole{ending}", f"bare{ending}")
+    with pytest.raises(UserError, match="bare.shp lacks bare.shx, which lies beside it in a whole Shapefile"):
+        vectors.shapes_over("bare.shp", grid)
+
+
+def test_geoparquet_is_refused_with_the_way_to_a_file_that_is_read(scene):
+    grid, _ = scene
+    Path("slides.parquet").write_bytes(b"PAR1")
+    assert vectors.is_vector("slides.parquet")
+    with pytest.raises(UserError, match="slides.parquet is GeoParquet, .*ogr2ogr slides.gpkg slides.parquet"):
+        vectors.shapes_over("slides.parquet", grid)
+
+
+def test_latitude_before_longitude_is_recognised_where_both_are_small(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_raster("scene.tif", np.ones((1, 64, 64), np.uint8), crs="EPSG:32632")
+    grid = grid_of("scene.tif")
+    degrees = geopandas.GeoSeries([box(4, 4, 10, 20)], crs=grid.crs).to_crs(4326)
+    Path("turned.geojson").write_text(geojson([shapely.transform(degrees[0], lambda c: c[:, ::-1])]))
+    with pytest.raises(UserError, match="they would, were latitude and longitude not in each other's place"):
+        vectors.shapes_over("turned.geojson", grid)
