@@ -18,4 +18,6 @@ def whole_product(path):
 
 def looks_like_product(name):
     """Return whether a file or folder of this name is a product or metadata of one."""
-    return bool(re.search(r"\.SAFE(/|\.zip$|$)|^MTD_\w+\.xml$|_MTL\.(json|txt)$|^manifest\.safe$", name, re.IGNORECASE))
+    return bool(
+        re.search(r"\.SAFE(/|\.zip$|$)|^MTD_\w+\.xml$|_MTL\.(json|txt|xml)$|^manifest\.safe$", name, re.IGNORECASE)
+    )

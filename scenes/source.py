@@ -102,6 +102,11 @@ def open_scene(scene, model_bands, product=None):
             system in which nothing can be measured.
     """
     product = product or recognition.open_product(scene.paths)
+    if product and product.unknown_offset and scene.offset is None:
+        raise UserError(
+            f"{product.unknown_offset}, so its values are uncertain: download the product again, or, if it was made at "
+            "home, state the offset with --offset (-1000 as in ESA's products, 0 if none was added)"
+        )
     terrain = terrain_columns(model_bands, scene.dem)
     columns = tuple(i for i in range(len(model_bands)) if i not in dict(terrain).values())
     names = [model_bands[i] for i in columns]

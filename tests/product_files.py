@@ -92,7 +92,7 @@ def make_item(folder, collection="sentinel-2-l2a", keys=("red", "green", "blue")
     return path
 
 
-def make_landsat(folder, level="L2SP", suffix="json"):
+def make_landsat(folder, level="L2SP", form="json"):
     """Write a Landsat 9 product of Collection 2; returns the path of its MTL file."""
     name = "LC09_L2SP_192028_20230703_20230705_02_T1"
     contents = {"COLLECTION_NUMBER": "02", "PROCESSING_LEVEL": level}
@@ -110,9 +110,15 @@ def make_landsat(folder, level="L2SP", suffix="json"):
         "IMAGE_ATTRIBUTES": {"SPACECRAFT_ID": "LANDSAT_9", "DATE_ACQUIRED": "2023-07-03", "SUN_ELEVATION": "30.0"},
         {"L2SP": "LEVEL2_SURFACE_REFLECTANCE_PARAMETERS", "L1TP": "LEVEL1_RADIOMETRIC_RESCALING"}[level]: rescaling,
     }
-    path = folder / f"{name}_MTL.{suffix}"
-    if suffix == "json":
+    path = folder / f"{name}_MTL.{form}"
+    if form == "json":
         path.write_text(json.dumps({"LANDSAT_METADATA_FILE": groups}))
+    elif form == "xml":
+        inside = "".join(
+            f"<{group}>{''.join(f'<{key}>{value}</{key}>' for key, value in values.items())}</{group}>"
+            for group, values in groups.items()
+        )
+        path.write_text(f'<?xml version="1.0"?>\n<LANDSAT_METADATA_FILE>{inside}</LANDSAT_METADATA_FILE>')
     else:
         lines = ["GROUP = LANDSAT_METADATA_FILE"]
         for group, values in groups.items():

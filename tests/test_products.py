@@ -209,10 +209,15 @@ def test_what_is_no_item_of_sentinel_2_is_refused(tmp_path):
         recognition.open_product([make_item(tmp_path, raster=None)])
 
 
-@pytest.mark.parametrize("suffix", ["json", "txt"])
-def test_landsat_is_read_by_the_roles_of_its_bands(tmp_path, suffix):
-    for path in (make_landsat(tmp_path, suffix=suffix), tmp_path):
-        with open_scene([path], (*BANDS_RGB, "B8", "B11", "B12")) as scene:
+@pytest.mark.parametrize("form", ["json", "txt", "xml", "lower case"])
+def test_landsat_is_read_by_the_roles_of_its_bands(tmp_path, form):
+    path = make_landsat(tmp_path, form="txt" if form == "lower case" else form)
+    if form == "lower case":
+        for file in tmp_path.iterdir():
+            file.rename(tmp_path / file.name.lower())
+        path = tmp_path / path.name.lower()
+    for given in (path, tmp_path):
+        with open_scene([given], (*BANDS_RGB, "B8", "B11", "B12")) as scene:
             values, _ = scene.read(0, 1, 0, 1)
         expected = [(2.75e-5 * (10000 + number) - 0.2) * 10000 for number in (4, 3, 2, 5, 6, 7)]
         assert values.ravel() == pytest.approx(expected, rel=1e-5)
@@ -300,3 +305,27 @@ def test_bands_named_as_those_of_sentinel2_are_reflectance_if_they_are_of_its_ra
     with open_scene([tmp_path / "scene.tif"], BANDS_RGB, ("1", "2", "3")) as scene:
         pixels, _ = scene.sample()
         assert scaling.choose_scaling("display", scene.source, "uint16", pixels) == expected
+
+
+@pytest.mark.parametrize("href", ["./my%20data/", "file://{folder}/my%20data/"])
+def test_assets_of_an_item_lie_where_their_address_says(tmp_path, href):
+    (tmp_path / "my data").mkdir()
+    path = make_item(tmp_path / "my data")
+    item = json.loads(path.read_text())
+    for asset in item["assets"].values():
+        asset["href"] = href.format(folder=tmp_path) + asset["href"].rpartition("/")[2]
+    (tmp_path / "item.json").write_text(json.dumps(item))
+    with open_scene([tmp_path / "item.json"], BANDS_RGB) as scene, open_scene([path], BANDS_RGB) as same:
+        np.testing.assert_array_equal(scene.read(0, 2, 0, 2)[0], same.read(0, 2, 0, 2)[0])
+
+
+def test_a_product_made_at_home_is_read_with_the_offset_that_a_user_states(tmp_path):
+    path = make_safe(tmp_path, baseline="03.01", offset=None)
+    metadata = path / "MTD_MSIL2A.xml"
+    metadata.write_text(re.sub(r"(<PROCESSING_BASELINE>)[^<]+", r"\g<1>99.99", metadata.read_text()))
+    with pytest.raises(UserError, match="baseline 99.99, but its metadata lack .*state the offset with --offset"):
+        open_scene([path], BANDS_RGB)
+    with open_scene([path], BANDS_RGB, offset=0.0) as plain:
+        values = plain.read(0, 2, 0, 2)[0]
+    with open_scene([path], BANDS_RGB, offset=-1000.0) as scene:
+        np.testing.assert_allclose(scene.read(0, 2, 0, 2)[0], values - 1000)

@@ -7,6 +7,7 @@ import json
 import math
 import posixpath
 import re
+from xml.etree import ElementTree
 
 from scenes.products.product import REFLECTANCE, BandFile, Product
 from script import UserError
@@ -19,7 +20,7 @@ def open_product(package, name):
     """Open a Landsat product.
 
     Args:
-        package: product.Package. name: of its MTL file (.json or .txt).
+        package: product.Package. name: of its MTL file: JSON, XML or text, whatever its ending.
 
     Returns:
         product.Product.
@@ -29,9 +30,8 @@ def open_product(package, name):
     """
     text = package.read(name).decode("utf-8", "replace")
     try:
-        groups = _inner_groups(json.loads(text) if name.lower().endswith(".json") else parse_odl(text))
-        return _product(package, name, groups)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        return _product(package, name, _inner_groups(parse_metadata(text)))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, ElementTree.ParseError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise UserError(f"{package.path}: {name} is damaged ({reason}): download the product again") from None
 
@@ -48,26 +48,38 @@ def _product(package, name, groups):
     # Level-1 is scaled as if the sun stood overhead
     sun = 1.0 if surface else math.sin(math.radians(float(groups["IMAGE_ATTRIBUTES"]["SUN_ELEVATION"])))
     folder = posixpath.dirname(name)
+    # some archives and shells write all names in lower case
+    files = {each.lower(): each for each in package.names if posixpath.dirname(each) == folder}
     bands = {}
     for band, number in BANDS.items():
-        file = posixpath.join(folder, contents.get(f"FILE_NAME_BAND_{number}", ""))
+        file = files.get(posixpath.join(folder, contents.get(f"FILE_NAME_BAND_{number}", "")).lower())
         gain, offset = (scaling.get(f"REFLECTANCE_{kind}_BAND_{number}") for kind in ("MULT", "ADD"))
-        if file in package.names and gain is not None:
+        if file and gain is not None:
             scale = REFLECTANCE / sun
             bands[band] = BandFile(package.rasterio_path(file), 1, float(gain) * scale, float(offset) * scale)
     if not bands:
         raise UserError(f"{package.path} holds none of the band files that {posixpath.basename(name)} names")
-    quality = posixpath.join(folder, contents.get("FILE_NAME_QUALITY_L1_PIXEL", ""))
+    quality = files.get(posixpath.join(folder, contents.get("FILE_NAME_QUALITY_L1_PIXEL", "")).lower())
     attributes = groups["IMAGE_ATTRIBUTES"]
     return Product(
-        name=re.sub(r"_MTL\.\w+$", "", posixpath.basename(name)),
+        name=re.sub(r"_MTL\.\w+$", "", posixpath.basename(name), flags=re.IGNORECASE),
         kind=f"{spacecraft.replace('_', ' ').title()} Collection 2 Level-{level[1:]}, pixels of 30 m",
         bands=bands,
-        classes=package.rasterio_path(quality) if quality in package.names else "",
+        classes=package.rasterio_path(quality) if quality else "",
         coding="qa_pixel",
         time=f"{attributes.get('DATE_ACQUIRED', '')}T{attributes.get('SCENE_CENTER_TIME', '').strip(chr(34))}",
         surface=surface,
     )
+
+
+def parse_metadata(text):
+    """Parse an MTL file, in JSON, XML or ODL, to nested {name: ...}."""
+    if text.lstrip().startswith("{"):
+        return json.loads(text)
+    if text.lstrip().startswith("<"):
+        root = ElementTree.fromstring(text.strip())
+        return {root.tag: {group.tag: {each.tag: each.text or "" for each in group} for group in root}}
+    return parse_odl(text)
 
 
 def parse_odl(text):

@@ -43,6 +43,7 @@ class Product:
         surface: whether it holds reflectance at the surface (Level-2), without haze, and not at the top of the
             atmosphere.
         nodata: value of no data in the files.
+        unknown_offset: why the offset of the values is unknown, "" if it is known; then a user has to state it.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Product:
     time: str = ""
     surface: bool = False
     nodata: float | None = 0.0
+    unknown_offset: str = ""
 
     def band_file(self, name):
         """Return the BandFile of a model's band.

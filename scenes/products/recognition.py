@@ -21,7 +21,7 @@ def open_product(paths):
     path = Path(paths[0])
     if len(paths) > 1 or not path.exists():
         return None
-    if re.search(r"_MTL\.(json|txt)$", path.name, re.IGNORECASE):
+    if re.search(r"_MTL\.(json|txt|xml)$", path.name, re.IGNORECASE):
         return landsat.open_product(Package(path.parent), path.name)
     if path.suffix.lower() == ".json":
         return stac.open_item(path)
@@ -33,8 +33,8 @@ def open_product(paths):
     package = Package(path)
     if metadata := package.matching(r"(^|/)MTD_MSIL\w+\.xml$"):
         return safe.open_package(package, metadata)
-    if metadata := package.matching(r"_MTL\.(json|txt)$"):
-        scenes = {re.sub(r"_MTL\.\w+$", "", name) for name in metadata}
+    if metadata := package.matching(r"(?i)_MTL\.(json|txt|xml)$"):
+        scenes = {re.sub(r"_MTL\.\w+$", "", name, flags=re.IGNORECASE) for name in metadata}
         if len(scenes) > 1:
             raise UserError(f"{path} holds {len(scenes)} Landsat scenes: give one of them by its MTL file")
         return landsat.open_product(package, metadata[0])

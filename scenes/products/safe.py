@@ -43,7 +43,7 @@ def open_package(package, metadata):
             f"{package.path} holds {len(granules)} granules, as products of before December 2016 do: give the bands of "
             f"one as files, --input {package.path}/GRANULE/*_T32TPS_*/IMG_DATA/*_B0[432].jp2"
         )
-    factor, offsets = _factor_and_offsets(tree, level, baseline, package)
+    factor, offsets, unknown_offset = _factor_and_offsets(tree, level, baseline, package)
     files = _band_files(package, root, name)
     bands = {
         band: BandFile(package.rasterio_path(files[band]), 1, factor, offsets.get(band, 0.0) * factor)
@@ -60,6 +60,7 @@ def open_package(package, metadata):
         coding="scl",
         time=tree.findtext(".//PRODUCT_START_TIME") or "",
         surface=level == "2A",
+        unknown_offset=unknown_offset,
     )
 
 
@@ -80,19 +81,20 @@ def _element_text(tree, tag, package):
 
 
 def _factor_and_offsets(tree, level, baseline, package):
-    """Return (factor to reflectance x 10000, {band: offset in digital numbers}) from the metadata."""
+    """Return (factor to reflectance x 10000, {band: offset in digital numbers}, why it is unknown) from the metadata.
+
+    Programs for atmospheric correction at home write baselines such as 99.99, and the older ones no offset.
+    """
     tags = {"1C": ("QUANTIFICATION_VALUE", "RADIO_ADD_OFFSET"), "2A": ("BOA_QUANTIFICATION_VALUE", "BOA_ADD_OFFSET")}
     quantification, added = tags[level]
     value = tree.findtext(f".//{quantification}") or tree.findtext(f".//L2A_{quantification}")
     if value is None:
         raise UserError(f"{package.path}: its metadata lack {quantification}: download the product again")
     offsets = {BANDS_SENTINEL2[int(each.get("band_id"))]: float(each.text) for each in tree.iterfind(f".//{added}")}
+    unknown = ""
     if not offsets and tuple(int(part) for part in re.findall(r"\d+", baseline)[:2]) >= OFFSET_BASELINE:
-        raise UserError(
-            f"{package.path}: of processing baseline {baseline}, but its metadata lack {added}, so its values are "
-            "uncertain: download the product again"
-        )
-    return REFLECTANCE / float(value), offsets
+        unknown = f"{package.path}: of processing baseline {baseline}, but its metadata lack {added}"
+    return REFLECTANCE / float(value), offsets, unknown
 
 
 def _band_files(package, root, product):

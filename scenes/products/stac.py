@@ -6,6 +6,7 @@ Assets are local files or addresses that GDAL reads. Assets such as `visual` are
 import json
 import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from bands import BANDS_SENTINEL2, sentinel2_band
 from scenes.products.product import REFLECTANCE, BandFile, Product
@@ -30,7 +31,11 @@ def open_item(path):
     assets = {key: asset for key, asset in item["assets"].items() if isinstance(asset, dict)}
     level = _level(item)
     if level is None:
-        raise UserError(f"{path}: collection {item.get('collection')!r} is not read; Sentinel-2 Level-1C and 2A are")
+        files = " ".join(str(asset.get("href", "")) for asset in list(assets.values())[:3])
+        raise UserError(
+            f"{path}: collection {item.get('collection')!r} is not read; items of Sentinel-2 Level-1C and 2A are. Give "
+            f"its bands as files, in the run's order (here are {files}), or a Landsat product as its folder"
+        )
     bands = {}
     for key, asset in assets.items():
         band = _band_of(key, asset)
@@ -81,8 +86,11 @@ def _href(asset, path):
         return re.sub(r"^s3:/", "/vsis3", href)
     if re.match(r"https?://", href):
         return f"/vsicurl/{href}"
-    href = re.sub(r"^file://", "", href)
-    return href if href.startswith("/vsi") else str(Path(path.parent, href))
+    if href.startswith("/vsi"):
+        return href
+    written = Path(path.parent, re.sub(r"^file://(localhost)?", "", href))
+    plain = Path(unquote(str(written)))  # a URI writes a blank as %20, which may be part of a name all the same
+    return str(written if written.exists() or not plain.exists() else plain)
 
 
 def _baseline(properties):
