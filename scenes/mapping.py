@@ -15,6 +15,7 @@ from rasterio.windows import Window
 import records
 from bands import true_colour
 from map_files import FILES, check_targets, date_of, scene_name, side_files, strips_folder
+from mask_values import HIDDEN
 from networks.architecture import has_fixed_size, total_stride
 from records import atomic_write
 from scenes import geopackage, pipeline, polygons, quick_look, rasters, report, styles, tiling
@@ -75,14 +76,19 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             raise UserError(f"{scene.paths[0]}: another scene has the name {name}, too: map it into another --out-dir")
         targets = {kind: out_dir / f"{name}{ending}" for kind, ending in FILES.items()}
         check_targets(targets.values(), overwrite)
+        stack.enter_context(rasterio.Env())
+        cover_settings = settings.clouds, settings.exclude, settings.buffer, settings.exclude_choice
+        covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), *cover_settings)
+        size_warned = any(text.startswith("pixels of") for text in warnings)
+        hiding = [cover for code, cover in covers if code == HIDDEN]
         for each, scene_input in zip(scenes, (scene, before), strict=False):
-            scaling, scene_warnings = prepare(each, scene_input, run.config)
+            scaling, scene_warnings = prepare(each, scene_input, run.config, hiding, size_warned)
             if metadata.setdefault("scaling", scaling) != scaling:
                 text = f"scaling {scaling} before the event, {metadata['scaling']} after: --scaling sets one for both"
                 warn(text)
                 warnings.append(text)
             warnings += scene_warnings
-        warned = any(text.startswith(("far from", "pixels of")) for text in warnings)
+        warned = size_warned or any(text.startswith("far from") for text in warnings)
         if far := distance_text(run, opened, metres, warned):
             print(f"distance from training: {far}")
             metadata["distance_from_training"] = far
@@ -96,9 +102,6 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         metadata |= {"dem": str(scene.dem)} if scene.dem else {}
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind, "acquired": product.time} if product else {}
-        stack.enter_context(rasterio.Env())
-        cover_settings = settings.clouds, settings.exclude, settings.buffer, settings.exclude_choice
-        covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), *cover_settings)
         try:
             partial = {kind: stack.enter_context(atomic_write(path)) for kind, path in targets.items()}
             for path in partial.values():

@@ -112,11 +112,11 @@ class PatchCutter(contextlib.ExitStack):
             if min(self.grid.shape) < settings.size:
                 shape = " x ".join(map(str, self.grid.shape))
                 raise UserError(f"{scene.paths[0]}: {shape} pixels, smaller than a patch of {settings.size}")
-            scaling, _ = prepare(self.scene, scene, config)
+            self.covers, _ = open_covers(stack, scenes, (scene, before), settings.clouds)
+            scaling, _ = prepare(self.scene, scene, config, [cover for _, cover in self.covers])
             self.values = {"stretch": "display", "l4s": config["values"]}.get(scaling, "")
             if scaling == "none" and self.scene.dtype == "uint8":
                 self.values = "display"
-            self.covers, _ = open_covers(stack, scenes, (scene, before), settings.clouds)
             polygon_settings = settings.min_area, settings.buffer, settings.all_touched
             self.labels = Labels(
                 settings.labels,

@@ -4,13 +4,16 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from mask_values import EXCLUDED, HIDDEN
 from patches.pixel_sizes import learnt_by, outside
 from scenes import before_after
 from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
+from scenes.products.product import REFLECTANCE
 from scenes.products.recognition import open_product
-from scenes.scaling import choose_scaling, distance_from_training, scaled, shifted_bands
+from scenes.scaling import Known, choose_scaling, distance_from_training, holds_fractions, scaled, shifted_bands
 from scenes.source import open_scene
 from scenes.vectors import EVERYTHING
 from script import UserError, note, warn
@@ -107,20 +110,22 @@ def open_covers(stack, scenes, inputs, clouds, exclude="", buffer=0.0, choice=EV
     return covers, clouds_after.origin if clouds_after else "unknown"
 
 
-def prepare(opened, scene, config):
+def prepare(opened, scene, config, covers=(), size_warned=False):
     """Scale a scene as a run expects it, and report what is unusual about it.
 
     Args:
         opened: open Scene with the bands of the run. scene: SceneInput that it was opened by.
         config: of the run, with bands, values, band_mean and band_variance. Without the last two, the scene is not
             compared with the training data.
+        covers: HidingRasters and the like of ground that is not seen, whose values mean nothing.
+        size_warned: whether the size of the pixels was found to be another than in training.
 
     Returns:
         (name of the scaling, [warning, ...]).
     """
-    pixels, dem_share = opened.sample()
+    pixels, dem_share = opened.sample(covers)
     scene = apply_scaling(opened, scene, config["bands"], config["values"], pixels)
-    return scene.scaling, scene_warnings(opened, scene, config, pixels, dem_share)
+    return scene.scaling, scene_warnings(opened, scene, config, pixels, dem_share, bool(covers), size_warned)
 
 
 def apply_scaling(opened, scene, bands, unit, pixels):
@@ -133,7 +138,13 @@ def apply_scaling(opened, scene, bands, unit, pixels):
     Returns:
         SceneInput with the scaling and the offset that were used.
     """
-    source, scaling = opened.source, scene.scaling
+    scaling = scene.scaling
+    if scaling in ("auto", "l4s") and holds_fractions(opened, unit, pixels):
+        note(f"values of 0 to 1.5 in floats are taken for reflectance, and multiplied by {REFLECTANCE}")
+        factors = tuple(REFLECTANCE * factor for factor in opened.source.factors)
+        opened.source = replace(opened.source, factors=factors, reflectance=True)
+        pixels[list(opened.source.columns)] *= np.float32(REFLECTANCE)
+    source = opened.source
     if scaling == "auto":
         scaling = choose_scaling(unit, source, opened.dtype, pixels)
     opened.source = scaled(source, scaling, tuple(bands), pixels, unit)
@@ -147,7 +158,7 @@ def apply_scaling(opened, scene, bands, unit, pixels):
                 "the run learnt from Level-1C. Level-2A has no haze, its blue is about a third darker: expect "
                 "more errors, or take the Level-1C product"
             )
-    elif source.reflectance and scene.offset is None:
+    elif source.reflectance and scene.offset is None and np.dtype(opened.dtype).kind != "f":
         note(f"the scale and offset that the files state are applied: {source.factors[0]:g}")
     if scene.scaling == "auto" and scaling != "none" and not source.product:
         reason = "what the run learnt from and the type of the files"
@@ -167,7 +178,7 @@ def nearest_statistics(config, pixels):
     return min(known, key=lambda statistics: len(shifted_bands(pixels, *statistics)))
 
 
-def scene_warnings(opened, scene, config, pixels, dem_share):
+def scene_warnings(opened, scene, config, pixels, dem_share, covered, size_warned):
     """Print notes and warnings on a scene before the work; return the warnings: little elevation, unusual values."""
     warnings = []
     if opened.grid.crs is None:
@@ -184,7 +195,8 @@ def scene_warnings(opened, scene, config, pixels, dem_share):
         warnings.append(f"{scene.dem} covers {dem_share:.1%} of the scene; the rest {rest}")
     if "band_mean" in config:
         training = *nearest_statistics(config, pixels), config["bands"]
-        if text := distance_from_training(pixels, *training, scene, opened.source.reflectance):
+        facts = Known(opened.source.product, bool(opened.source.sentinel2), covered, size_warned)
+        if text := distance_from_training(pixels, *training, scene, opened.source.reflectance, facts):
             warnings.append(text)
     for text in warnings:
         warn(f"{text}")

@@ -1,6 +1,7 @@
 """How the values of a scene are brought to what a run learnt from, and how far from it they lie."""
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,6 +9,24 @@ from bands import TERRAIN, far_off, l4s_gains
 from script import UserError
 
 SCALINGS = ("auto", "none", "l4s", "stretch")
+HIGHEST_FRACTION = 1.5  # reflectance of snow, and of slopes that face the sun, may exceed 1
+
+
+class Known(NamedTuple):
+    """What is known of a scene, and cannot be the cause of unusual values.
+
+    Attributes:
+        product: product.Product, or None. named: whether the files name their bands. covered: whether clouds are
+            hidden. size_warned: whether its pixels have another size than in training, which is said already.
+    """
+
+    product: object = None
+    named: bool = False
+    covered: bool = False
+    size_warned: bool = False
+
+
+UNKNOWN = Known()
 
 
 def choose_scaling(unit, source, dtype, pixels):
@@ -28,6 +47,23 @@ def choose_scaling(unit, source, dtype, pixels):
         return "none"
     reflectance = source.reflectance or (source.sentinel2 and holds_reflectance(pixels[list(source.sentinel2)]))
     return "l4s" if reflectance or unit == "l4s" else "stretch"
+
+
+def holds_fractions(opened, unit, pixels):
+    """Return whether a scene of floats without tags holds reflectance from 0 to 1, as Earth Engine and openEO write it.
+
+    Files in the unit of Landslide4Sense have means about 1, so for such a run most values have to lie below that.
+
+    Args:
+        opened: open Scene, not scaled. unit: of the run's training files, as bands.value_unit returns it.
+        pixels: a sample of it, model's bands x pixels.
+    """
+    source, light = opened.source, pixels[list(opened.source.columns)]
+    tagged = source.reflectance or any(factor != 1 for factor in source.factors) or any(source.offsets)
+    if not unit or tagged or np.dtype(opened.dtype).kind != "f" or not light.size:
+        return False
+    low, middle, high = np.percentile(light, [0.1, 50, 99.9])
+    return bool(low > -0.5 and 0.001 < high <= HIGHEST_FRACTION and (unit == "display" or middle < 0.5))
 
 
 def holds_reflectance(pixels):
@@ -73,14 +109,14 @@ def shifted_bands(pixels, mean, variance):
     return np.flatnonzero(far_off(*statistics, mean, deviation)).tolist()
 
 
-def distance_from_training(pixels, mean, variance, bands, scene, stated=False):
+def distance_from_training(pixels, mean, variance, bands, scene, stated=False, known=UNKNOWN):
     """Describe how far a scene lies from the training data, the likely cause and the flag to try; "" if it lies near.
 
     Args:
         pixels: sample of the scene as the model sees it, bands x pixels.
         mean, variance: of each band over the run's training split. bands: their names.
         scene: source.SceneInput, for the scaling and offset that were used. stated: whether the offset is that of the
-            scene's metadata.
+            scene's metadata. known: Known.
     """
     shifted = shifted_bands(pixels, mean, variance)
     if not shifted:
@@ -104,16 +140,22 @@ def distance_from_training(pixels, mean, variance, bands, scene, stated=False):
         cause = "these look like 8-bit display values, which hold no reflectance: give the original product"
     elif scene.scaling == "none" and not display and ratio > 50:
         cause = "these look like digital numbers: try --scaling l4s"
-    elif scene.scaling == "none" and not display and ratio < 0.05:
-        cause = "these look like reflectances of 0 to 1: multiply them by 10000 and use --scaling l4s"
+    elif scene.scaling == "none" and ratio < 0.05:
+        cause = "these look like reflectances of 0 to 1: --scaling l4s takes them as such"
+    elif known.size_warned:
+        cause = "the pixels have another size than in training (see above)"
     elif scene.scaling == "l4s" and not stated and not scene.offset and ratio > 1.5:
-        cause = "all bands are brighter: a product of baseline 04.00 or later needs --offset -1000"
+        clouds = "" if known.covered else ", and clouds or snow need a mask (--clouds)"
+        cause = f"all bands are brighter: a product of baseline 04.00 or later needs --offset -1000{clouds}"
     elif scene.scaling == "l4s" and not stated and scene.offset and ratio < 0.5:
         cause = "all bands are darker: the offset may be applied already, leave --offset out"
-    elif scene.scaling == "l4s":
-        cause = (
-            "the order of bands may differ (--scene-bands), or the product be Level-2A, which has no haze in its blue"
-        )
+    elif scene.scaling == "l4s" and known.product and known.product.surface:
+        cause = "Level-2 has no haze: its blue is darker than in the Level-1C that the run learnt from"
+    elif ratio > 1.5 and not known.covered:
+        cause = "clouds or snow, for which no mask was used (--clouds)"
+    elif scene.scaling == "l4s" and not known.product:
+        order = "" if known.named else "the order of bands may differ (--scene-bands), or "
+        cause = f"{order}the scene may be of Level-2A, which has no haze in its blue"
     else:
         cause = "another kind of ground or season than in training: check the map"
     return f"far from what the run was trained on: {listed}{more}. Likely: {cause}"

@@ -233,8 +233,10 @@ class Scene:
         values, valid = self.read_files(Window(0, 0, self.grid.width, self.grid.height), positions, shape)
         return np.moveaxis(values, 0, -1), valid, factor
 
-    def sample(self):
+    def sample(self, covers=()):
         """Read pixels that stand for the scene.
+
+        covers: objects whose `hidden(top, bottom)` returns the ground that is not seen, which does not count.
 
         Returns:
             (values, dem_share): model's bands x pixels with data, float32, scaled; share of the pixels with image data
@@ -253,7 +255,10 @@ class Scene:
                 for left in np.unique(lefts).tolist()
             ]
         samples, imaged, elevated, blank, total = [], 0, 0, 0, 0  # the last four: numbers of pixels
+        hidden_rows, hidden = None, np.zeros((0, width), bool)
         for top, bottom, left, right in windows:
+            if covers and hidden_rows != (top, bottom):
+                hidden_rows, hidden = (top, bottom), np.any([cover.hidden(top, bottom) for cover in covers], axis=0)
             window = Window.from_slices((top, bottom), (left, right))
             image, in_files = self.read_files(window)
             values = np.empty((self.source.band_count, *in_files.shape), np.float32)
@@ -268,6 +273,6 @@ class Scene:
                 known = valid if self.source.terrain else in_files & np.isfinite(self.read_terrain(window)["dem"])
                 elevated += known.sum()
             total += valid.size
-            samples.append(values[:, valid])
+            samples.append(values[:, valid & ~hidden[:, left:right]] if covers else values[:, valid])
         self.blank_share = blank / total if total else 0.0
         return np.concatenate(samples, axis=1), elevated / imaged if imaged else 1.0

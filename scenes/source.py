@@ -56,8 +56,9 @@ class SceneSource:
             all bands of a group has no data.
         gain, bias: for each band of the model, scaled = gain * value + bias; (): 1 and 0, as long as scaling.scaled has
             not chosen them. clip: whether scaled values are kept in 0-255.
-        reflectance: whether the values are known to be reflectance x 10000. sentinel2: positions among the model's
-            bands of those of light, if the files call all of them by names of Sentinel-2 (B4, B08); else ().
+        reflectance: whether the values are known to be reflectance x 10000, by metadata or tags.
+        sentinel2: positions among the model's bands of those of light, if the files call all of them by names of
+            Sentinel-2 (B4, B08); else ().
         product: the product.Product that the files belong to, or None.
         grid: PixelGrid to read the files on; None: that of the reference.
         moves: for each file, (x, y) on the map from a pixel of the grid to where the file shows its ground; (): 0.
@@ -202,9 +203,9 @@ def has_alpha(file):
 
 
 def is_untagged(file):
-    """Return whether a raster holds whole numbers and has neither a value nor a mask of no data."""
+    """Return whether a raster has neither a value nor a mask of no data."""
     flags = file.mask_flag_enums[0]
-    return np.dtype(file.dtypes[0]).kind in "ui" and (flags == [MaskFlags.all_valid] or MaskFlags.alpha in flags)
+    return flags == [MaskFlags.all_valid] or MaskFlags.alpha in flags
 
 
 def terrain_columns(model_bands, dem):

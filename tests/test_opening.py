@@ -1,5 +1,6 @@
 """Scenes and elevation as people have them: archives, alpha, swath edges, voids, feet, names, side files."""
 
+import contextlib
 import os
 import sqlite3
 import warnings
@@ -14,9 +15,12 @@ from rasterio.transform import from_origin
 
 import map_files
 from bands import BANDS_RGB
-from scenes import opening, scaling, source, vectors
+from scenes import opening, preparation, scaling, source, vectors
+from scenes.hiding_raster import HidingRaster
 from scenes.pixel_grid import PixelGrid
 from scenes.products import recognition
+from scenes.products.product import Product
+from scenes.scaling import Known
 from script import UserError
 from tests.rasters import open_scene, write_raster
 
@@ -119,7 +123,7 @@ def test_the_fourth_band_of_a_scene_is_data_or_a_mask_by_its_values(tmp_path):
 
 
 def test_zeros_beyond_the_swath_are_no_data_and_dark_pixels_are_not(tmp_path):
-    for kind in (np.uint8, np.uint16):
+    for kind in (np.uint8, np.uint16, np.float32):
         bands = np.random.default_rng(0).integers(40, 200, (3, 32, 40)).astype(kind)
         bands[:, :, :8] = 0
         bands[1, 5, 20] = 0  # dark in one band
@@ -133,9 +137,57 @@ def test_zeros_beyond_the_swath_are_no_data_and_dark_pixels_are_not(tmp_path):
             with open_scene([write_raster(tmp_path / "told.tif", bands, **tags)], BANDS_RGB, **options) as scene:
                 valid = scene.read(0, 32)[1]
             assert not valid[:, :8].any() and valid[5, 20] == (kind == np.uint8)
-    reflectance = np.zeros((3, 8, 8), np.float32)
-    with open_scene([write_raster(tmp_path / "float.tif", reflectance)], BANDS_RGB) as scene:
-        assert scene.read(0, 8)[1].all()  # 0 is a value of real numbers
+
+
+def reflectances(size=64):
+    """Bands x size x size of reflectance, as whole numbers x 10000."""
+    rng = np.random.default_rng(3)
+    return (rng.gamma(4, 250, (3, size, size)) + [[[150]], [[300]], [[500]]]).astype(np.uint16)
+
+
+@pytest.mark.parametrize("unit", ["display", "l4s"])
+@pytest.mark.parametrize("setting", ["auto", "l4s"])
+def test_floats_of_0_to_1_are_reflectance(tmp_path, unit, setting, capsys):
+    whole, names = reflectances(), ("B4", "B3", "B2")
+    config = {"bands": BANDS_RGB, "values": unit}
+    read = {}
+    for kind, bands in {"whole": whole, "fractions": (whole / 10000).astype(np.float32)}.items():
+        path = write_raster(tmp_path / f"{kind}.tif", bands, descriptions=names)
+        with open_scene([path], BANDS_RGB, scaling=setting) as scene:
+            scaling_used, _ = preparation.prepare(scene, source.SceneInput((path,), scaling=setting), config)
+            assert scaling_used == "l4s"
+            read[kind] = scene.read(0, 64)
+    np.testing.assert_allclose(read["fractions"][0], read["whole"][0], rtol=1e-4)
+    assert capsys.readouterr().out.count("values of 0 to 1.5 in floats are taken for reflectance") == 1
+
+
+def test_floats_in_the_unit_of_the_run_stay_as_they_are(tmp_path):
+    """Landslide4Sense's own values have means about 1; a picture may hold 0 to 255."""
+    rng = np.random.default_rng(0)
+    for unit, values in (("l4s", rng.normal(0.95, 0.2, (3, 64, 64))), ("display", rng.uniform(20, 200, (3, 64, 64)))):
+        path = write_raster(tmp_path / f"{unit}.tif", values.astype(np.float32))
+        with open_scene([path], BANDS_RGB) as scene:
+            used, _ = preparation.prepare(scene, source.SceneInput((path,)), {"bands": BANDS_RGB, "values": unit})
+            assert used == "none"
+            np.testing.assert_allclose(scene.read(0, 64)[0], values, rtol=1e-6)
+
+
+def test_ground_that_is_not_seen_does_not_count_as_unusual(tmp_path):
+    bands = reflectances()
+    bands[:, :30] = 9000  # clouds
+    path = write_raster(tmp_path / "clouded.tif", bands, descriptions=("B4", "B3", "B2"))
+    write_raster(tmp_path / "clouds.tif", (bands[:1] == 9000).astype(np.uint8))
+    config = {"bands": BANDS_RGB, "values": "display", "band_mean": [55.0] * 3, "band_variance": [900.0] * 3}
+    warned = {}
+    for name in ("", "clouds.tif"):
+        with open_scene([path], BANDS_RGB) as scene, contextlib.ExitStack() as stack:
+            covers = []
+            if name:
+                cover = HidingRaster(tmp_path / name, "mask", scene.grid)
+                covers.append(stack.enter_context(contextlib.closing(cover)))
+            warned[name] = preparation.prepare(scene, source.SceneInput((path,)), config, covers)[1]
+    assert "clouds or snow need a mask (--clouds)" in warned[""][0]
+    assert not warned["clouds.tif"]
 
 
 # ---------------------------------------------------------------------- elevation
@@ -228,10 +280,13 @@ def test_maps_are_replaced_only_when_asked_and_not_while_they_are_open(tmp_path)
 # ---------------------------------------------------------------------- far from training
 
 
-def distance_text(values, mean, deviation, bands=BANDS_RGB, **options):
+SURFACE, TOP = (Product("scene", "Sentinel-2", {}, surface=surface) for surface in (True, False))
+
+
+def distance_text(values, mean, deviation, bands=BANDS_RGB, known=scaling.UNKNOWN, **options):
     scene = source.SceneInput(("scene.tif",), **{"scaling": "none", **options})
     return scaling.distance_from_training(
-        np.float32(values), np.full(len(bands), mean), np.full(len(bands), deviation**2), bands, scene
+        np.float32(values), np.full(len(bands), mean), np.full(len(bands), deviation**2), bands, scene, known=known
     )
 
 
@@ -244,7 +299,18 @@ def distance_text(values, mean, deviation, bands=BANDS_RGB, **options):
         (0.01, (1, 0.4), {}, "reflectances of 0 to 1"),
         (3.0, (1, 0.4), {"scaling": "l4s"}, "--offset -1000"),
         (0.1, (1, 0.4), {"scaling": "l4s", "offset": -1000.0}, "leave --offset out"),
-        (200, (55, 20), {"scaling": "stretch"}, "another kind of ground"),
+        (200, (55, 20), {"scaling": "stretch"}, "clouds or snow, for which no mask was used"),
+        (200, (55, 20), {"scaling": "stretch", "known": Known(covered=True)}, "another kind of ground"),
+        (
+            0.6,
+            (1, 0.1),
+            {"scaling": "l4s"},
+            "the order of bands may differ (--scene-bands), or the scene may be of Level-2A",
+        ),
+        (0.6, (1, 0.1), {"scaling": "l4s", "known": Known(named=True)}, "Likely: the scene may be of Level-2A"),
+        (0.6, (1, 0.1), {"scaling": "l4s", "known": Known(SURFACE)}, "Level-2 has no haze"),
+        (0.6, (1, 0.1), {"scaling": "l4s", "known": Known(TOP)}, "another kind of ground"),
+        (0.6, (1, 0.1), {"scaling": "l4s", "known": Known(size_warned=True)}, "the pixels have another size"),
     ],
 )
 def test_the_likely_cause_of_a_distance_is_named(values, training, options, cause):
