@@ -25,6 +25,9 @@ LAYOUTS = {
     "folders": {split: (f"{split}/images", f"{split}/masks") for split in SPLITS},
     "flat, img and mask": {"": ("img", "mask")},
     "flat, image and mask": {"": ("image", "mask")},
+    # image and mask side by side, told apart by the word in the mask's name: x.jpg and x_mask.png
+    "together": {"": (".", ".")},
+    "together, by splits": {split: (split, split) for split in SPLITS},
 }
 WORDS = {  # meanings of the words in the name of a folder; in the name of a file, only the last two count
     "train": ("train", "training", "traindata"),
@@ -79,8 +82,10 @@ def find_patches(data_dir, with_masks=True):
     images = {split: names for (split, kind), names in folders.items() if kind == "image"}
     if not images and (series := find_series(data_dir, with_masks))[0]:
         return series
-    if not images:
+    together = {} if images else find_together(data_dir)
+    if not images and not together:
         raise NoPatches(f"{data_dir}: no patches found. {contents_text(data_dir)}")
+    images = images or {split: [folder] for split, folder in together.items()}
     several = [name for names in images.values() if len(names) > 1 for name in names]
     if len(images) > 1 and "" in images:
         several = [name for names in images.values() for name in names]
@@ -91,11 +96,14 @@ def find_patches(data_dir, with_masks=True):
     entries, faults = [], []
     for split in sorted(images, key=("", *SPLITS).index):
         (image_folder,) = images[split]
-        mask_folders = folders.get((split, "mask"), []) if with_masks else []
+        mask_folders = [image_folder] if together else folders.get((split, "mask"), []) if with_masks else []
         if len(mask_folders) > 1:
             raise UserError(f"{data_dir} holds masks in {' and '.join(mask_folders)}: leave only one there")
         files = list_files(data_dir, image_folder)
         masks = list_files(data_dir, mask_folders[0]) if mask_folders else []
+        if together:
+            files, masks = ([path for path in files if is_mask(path) == kind] for kind in (False, True))
+            masks = masks if with_masks else []
         for key, image, mask in pair(files, masks, data_dir, faults):
             name = image.relative_to(data_dir).as_posix()
             if masks and mask is None:
@@ -115,9 +123,44 @@ def find_folders(data_dir):
         kinds = [meaning for meaning in meanings if meaning in ("image", "mask")]
         splits = [meaning for meaning in meanings if meaning in SPLITS]
         known = None not in meanings and len(kinds) == 1 and len(splits) < 2
-        if known and list_files(data_dir, name):
-            folders.setdefault((splits[0] if splits else "", kinds[0]), []).append(name)
+        if known and (holding := name if list_files(data_dir, name) else folder_of_class(data_dir, name, kinds[0])):
+            folders.setdefault((splits[0] if splits else "", kinds[0]), []).append(holding)
     return folders
+
+
+def folder_of_class(data_dir, name, kind):
+    """Return the only folder with patches within a folder of masks, as ArcGIS writes one for each class; or "".
+
+    Raises UserError if there are several: which class is landslide, only the user knows.
+    """
+    inside = [path.name for path in sorted((data_dir / name).glob("*/")) if list_files(data_dir, f"{name}/{path.name}")]
+    if kind == "image" or any(MEANING.get(word) for each in inside for word in re.split(r"[_ -]+", each.lower())):
+        return ""
+    if len(inside) > 1:
+        raise UserError(
+            f"{data_dir / name} holds a folder for each of {len(inside)} classes ({', '.join(inside[:5])}): move the "
+            f"masks of landslides into {name}/ itself, and the other folders away"
+        )
+    return f"{name}/{inside[0]}" if inside else ""
+
+
+def find_together(data_dir):
+    """Find folders that hold images and their masks side by side, told apart by names: {split or "": folder}."""
+    folders = {"": "."} | {
+        MEANING[path.name.lower()]: path.name
+        for path in data_dir.glob("*/")
+        if MEANING.get(path.name.lower()) in SPLITS
+    }
+    return {
+        split: name
+        for split, name in folders.items()
+        if {is_mask(path) for path in list_files(data_dir, name)} == {False, True}
+    }
+
+
+def is_mask(path):
+    """Return whether the name of a file has a word for masks in it."""
+    return any(MEANING.get(word) == "mask" for word in re.split(r"[_ .-]+", path.stem.lower()))
 
 
 def unused_folders(data_dir, entries):
@@ -136,7 +179,7 @@ def contents_text(data_dir):
     """Return a text that lists the known layouts, and what a folder without patches holds instead."""
     layouts = (
         "Expected: .h5, .png or .tif files in images/ and masks/, in TrainData/img/ and TrainData/mask/, in "
-        "images/train/ and masks/train/ or in train/images/ and train/masks/, or series (.nc)"
+        "images/train/ and masks/train/ or in train/images/ and train/masks/, x.png beside x_mask.png, or series (.nc)"
     )
     if not data_dir.is_dir():
         return f"{layouts}. There is no such folder"

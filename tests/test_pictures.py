@@ -242,3 +242,33 @@ def test_a_damaged_picture_is_neither_patch_mask_nor_scene(pictures):
             read(pictures["png"])
     with pytest.raises(UserError, match=words):
         open_raster(pictures["png"])
+
+
+def test_images_and_masks_side_by_side_are_told_apart_by_their_names(tmp_path):
+    """As Roboflow (train/x.jpg and train/x_mask.png) and Deepness (tile_img_0_1.png and tile_mask_0_1.png) write."""
+    image, mask = np.full((8, 8, 3), 7, np.uint8), np.eye(8, dtype=np.uint8)[..., None]
+    for split in ("train", "valid"):
+        for number in range(3):
+            write_picture(tmp_path / f"roboflow/{split}/slope{number}_png.rf.{number:08x}.png", image)
+            write_picture(tmp_path / f"roboflow/{split}/slope{number}_png.rf.{number:08x}_mask.png", mask)
+    for number in range(4):
+        write_picture(tmp_path / f"deepness/tile_img_0_{number}.png", image)
+        write_picture(tmp_path / f"deepness/tile_mask_0_{number}.png", mask)
+    patches = open_folder(tmp_path / "roboflow")
+    assert list(patches.own_splits) == ["train"] * 3 + ["validation"] * 3 and patches.masks.sum() == 48
+    patches = open_folder(tmp_path / "deepness")
+    assert len(patches) == 4 and patches.masks.sum() == 32
+    (tmp_path / "deepness/tile_mask_0_2.png").unlink()
+    with pytest.raises(UserError, match="tile_img_0_2.png: its mask is missing"):
+        open_folder(tmp_path / "deepness")
+
+
+def test_masks_in_the_folder_of_their_class_are_those_of_landslides(tmp_path):
+    """ArcGIS writes labels/<class>/; of several classes only the user knows which is landslide."""
+    for number in range(3):
+        write_picture(tmp_path / f"chips/images/{number:09d}.tif", np.full((8, 8, 3), 7, np.uint8))
+        write_picture(tmp_path / f"chips/labels/1/{number:09d}.tif", np.eye(8, dtype=np.uint8)[..., None])
+    assert open_folder(tmp_path / "chips").masks.sum() == 24
+    write_picture(tmp_path / "chips/labels/2/000000000.tif", np.eye(8, dtype=np.uint8)[..., None])
+    with pytest.raises(UserError, match=r"labels holds a folder for each of 2 classes \(1, 2\): move the masks"):
+        open_folder(tmp_path / "chips")
