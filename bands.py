@@ -29,7 +29,8 @@ BAND_WORDS = {
 }
 # 8-bit patches of Landslide4Sense hold its values times 255 / the largest value of the patch, which is about this.
 DISPLAY_L4S = 58.0
-FAR_MEAN, FAR_DEVIATION = 2.0, 3.0  # limits of `far_off`: the distance of means in deviations, the ratio of deviations
+# Limits of `far_off`: the distance of means in deviations, and the highest and lowest ratio of deviations.
+FAR_MEAN, FAR_DEVIATION, FLAT = 2.0, 3.0, 0.1
 WAVELENGTHS = {  # of Sentinel-2's bands, in nanometres (ESA's Sentinel-2 User Handbook, 2015)
     **{"B1": 443, "B2": 490, "B3": 560, "B4": 665, "B5": 705, "B6": 740, "B7": 783, "B8": 842, "B8A": 865},
     **{"B9": 945, "B10": 1375, "B11": 1610, "B12": 2190, "red": 665, "green": 560, "blue": 490},
@@ -142,12 +143,13 @@ def l4s_gains(model_bands, unit):
 def far_off(mean, deviation, usual_mean, usual_deviation):
     """Return for each band whether its values differ much from the usual ones, as an array of bool.
 
-    They do if the mean differs by more than FAR_MEAN usual standard deviations, or if the standard deviation differs by
-    more than a factor of FAR_DEVIATION. The usual deviation must be above 0.
+    They do if the mean differs by more than FAR_MEAN usual standard deviations, or if the standard deviation is above
+    FAR_DEVIATION times the usual one or below FLAT times. The ground of one scene varies less than that of a whole
+    training set, so only a nearly constant band is too flat. The usual deviation must be above 0.
     """
     spread = np.asarray(deviation) / usual_deviation
     distance = np.abs(np.asarray(mean) - usual_mean) / usual_deviation
-    return (distance > FAR_MEAN) | (spread > FAR_DEVIATION) | (spread < 1 / FAR_DEVIATION)
+    return (distance > FAR_MEAN) | (spread > FAR_DEVIATION) | (spread < FLAT)
 
 
 class OpticalBands(list):

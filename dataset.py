@@ -18,6 +18,7 @@ from patches.packing import PACK_FORMAT, Patches, read_pack
 from patches.pixel_sizes import known_or_usual, learnt_by
 from patches.reading import ReadOptions, sampled_formats, size_text
 from patches.sources import Sources, matching_bands
+from patches.usual_values import MOST_COMPARED, distance_of_patches
 from script import UserError, warn
 
 
@@ -200,6 +201,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
         indices = np.flatnonzero(patches.labelled)
         if not own:
             warn_if_trained_on(run, patches, indices)
+            warn_if_far(patches, indices, config)
         return patches, indices, own
     if own:
         assigned = split_table.read_split(run.folder / "split.csv", patches, f"python train.py --run {run.name}")
@@ -210,7 +212,15 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
         raise UserError(f"{patches.data_dir} has no {split} split with masks: choose another, or --split all")
     if not own:
         warn_if_trained_on(run, patches, indices)
+        warn_if_far(patches, indices, config)
     return patches, indices, own
+
+
+def warn_if_far(patches, indices, config):
+    """Print a warning if the values of some patches lie far from those that a run was trained on."""
+    some = indices[:: max(1, len(indices) // MOST_COMPARED)]
+    if text := distance_of_patches(*patches.statistics(some), config):
+        warn(text)
 
 
 def tell_usual_size(patches, run):

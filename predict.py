@@ -24,6 +24,7 @@ from networks.model_files import load_model
 from networks.threads import BackgroundWriter, prefetch
 from patches import image_files, layouts, reading
 from patches.pixel_sizes import learnt_by, with_plane
+from patches.usual_values import MOST_COMPARED, distance_of_patches
 from product_names import is_product_folder
 
 # ---------------------------------------------------------------------- input and output
@@ -188,6 +189,9 @@ def map_patches(run, threshold, out_dir, metadata):
     options = reading.ReadOptions.of_constants(run.constants)
     read_patch(entries[0], run, options)  # reports a mistake before Keras is loaded
 
+    if text := distance_of(entries, run, options):
+        script.warn(text)
+
     model, told = load_model(run.folder), run.config.get("pixel_size_input")
 
     def write(entry, probability, gap):
@@ -212,6 +216,16 @@ def map_patches(run, threshold, out_dir, metadata):
             for each in zip(batch, probabilities(model, images, TTA), gaps, strict=True):
                 writer(*each)
     print(f"{len(entries)} patches mapped at threshold {threshold:.3f}: {out_dir}/")
+
+
+def distance_of(entries, run, options):
+    """Return a warning if the values of a sample of the patches lie far from those of the run's training, or ""."""
+    values = []
+    for entry in entries[:: -(-len(entries) // MOST_COMPARED)]:
+        image, gap, _ = read_patch(entry, run, options)
+        values.append(image[~gap])
+    values = np.concatenate(values).astype(np.float64)
+    return distance_of_patches(values.mean(0), values.var(0), run.config) if len(values) else ""
 
 
 def list_patches(paths):

@@ -54,7 +54,6 @@ FLAGS = {  # of train.py
 CHOICES = {"RECIPES": tuple(FLAGS)}
 RANGES = {"SEEDS": (0, 2**32 - 1), "EPOCHS": (1, None), "LABELLED": (2, None), "PIXEL_SIZES": (0, 1e4)}
 FORMER_NAMES = {"EVENTS": "HELD_OUT"}
-KEY = ("data", "recipe", "held_out", "seed", "epochs", "labelled")  # columns that tell rows apart
 
 
 def main():
@@ -83,6 +82,9 @@ def main():
                     print(f"{recipe}, {held_out} held out, seed {seed}, {labelled} labels: Dice {scores['dice']:.3f}")
                     records.write_csv(OUT, rows[-1], [[row.get(name, "") for name in rows[-1]] for row in rows])
     print(f"written: {OUT}")
+
+
+KEY = ("data", "recipe", "held_out", "seed", "epochs", "labelled")  # columns that tell rows apart; above main: a flag
 
 
 def data_name():

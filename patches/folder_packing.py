@@ -12,6 +12,7 @@ from script import UserError, progress
 
 FAULTS_SHOWN = 20
 FAR = 20  # a value may lie outside the range of all other images by this many times that range
+OTHER_RANGE = 4  # ratio of the largest values of two types from which they are of unlike scales
 SOON = 64  # number of patches after which packing starts again with float32 if float16 is too coarse
 
 
@@ -60,6 +61,7 @@ class FolderPacking:
     def __init__(self, data_dir, options, patch_format, writer):
         self.data_dir, self.options, self.patch_format, self.writer = data_dir, options, patch_format, writer
         self.kept, self.patches, self.faults, self.extremes, self.rule = [], [], [], [], MaskRule()
+        self.types = []  # names of the types of the kept images, as they are in the files
         self.stated = None  # bands and values as the first readable file states them, see reading.Patch
         self.temporary = False  # whether a fault may be gone the next time
 
@@ -92,6 +94,7 @@ class FolderPacking:
             self.writer.add(name, *arrays)
             self.patches.append((name, entry, extent, patch.stated.get("pixel_size")))
         self.extremes.append(extremes(patch))
+        self.types.append(patch.image.dtype.name)
         self.kept.append(entry)
 
     def parts(self, entry, arrays):
@@ -106,7 +109,9 @@ class FolderPacking:
 
     def late_faults(self):
         """List (name, fault) of masks and images that differ from all others."""
-        return self.rule.faults() + outlier_faults(self.kept, np.array(self.extremes), self.data_dir)
+        limits = np.array(self.extremes)
+        mixed = type_faults(self.kept, self.types, limits, self.data_dir)
+        return self.rule.faults() + (mixed or outlier_faults(self.kept, limits, self.data_dir))
 
     def finish(self, faults, key, skip_bad):
         """Complete the cache and return its record; without `skip_bad`, a cache with faults is not written."""
@@ -163,6 +168,32 @@ def extremes(patch):
     """Return the smallest and largest value of each band over the pixels with data: 2 x bands, float64."""
     pixels = patch.image.reshape(-1, patch.image.shape[2]) if patch.gap is None else patch.image[~patch.gap]
     return pixels.min(0).astype(float), pixels.max(0).astype(float)
+
+
+def type_faults(entries, types, limits, data_dir):
+    """List (name, fault) of images whose type and range are others than those of most: 8 bits among 12 or 16 bits.
+
+    types: name of the type of each image. limits: N x 2 x bands, see `extremes`.
+    """
+    highest = {
+        name: np.median([high.max() for (_, high), own in zip(limits, types, strict=True) if own == name])
+        for name in set(types)
+    }
+    usual = max(highest, key=types.count, default="")
+    far = {
+        name
+        for name, high in highest.items()
+        if max(high, highest[usual]) > OTHER_RANGE * max(min(high, highest[usual]), 1e-6)
+    }
+    return [
+        (
+            relative(entry.image, data_dir),
+            f"holds {name} of up to {high.max():g}, most images {usual} of up to {highest[usual]:g}: "
+            "bring all to one scale",
+        )
+        for entry, name, (_, high) in zip(entries, types, limits, strict=True)
+        if name in far
+    ]
 
 
 def outlier_faults(entries, limits, data_dir):

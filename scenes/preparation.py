@@ -8,12 +8,13 @@ import numpy as np
 
 from mask_values import EXCLUDED, HIDDEN
 from patches.pixel_sizes import learnt_by, outside
+from patches.usual_values import usual_statistics
 from scenes import before_after
 from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
 from scenes.products.product import REFLECTANCE
 from scenes.products.recognition import open_product
-from scenes.scaling import Known, choose_scaling, distance_from_training, holds_fractions, scaled, shifted_bands
+from scenes.scaling import Known, choose_scaling, distance_from_training, holds_fractions, scaled
 from scenes.source import open_scene
 from scenes.vectors import EVERYTHING
 from script import UserError, note, warn
@@ -168,14 +169,9 @@ def apply_scaling(opened, scene, bands, unit, pixels):
     return replace(scene, scaling=scaling, offset=source.offsets[0])
 
 
-def nearest_statistics(config, pixels):
-    """Return (mean, variance) of the bands in training; of several sources, those of the one most like a scene.
-
-    pixels: sample of the scene as the model sees it, bands x pixels.
-    """
-    sources = [source for source in config.get("sources", ()) if "band_mean" in source]
-    known = [(each["band_mean"], each["band_variance"]) for each in (sources if len(sources) > 1 else [config])]
-    return min(known, key=lambda statistics: len(shifted_bands(pixels, *statistics)))
+def usual_of_scene(config, pixels):
+    """Return usual_values.usual_statistics for a sample of a scene, bands x pixels."""
+    return usual_statistics(config, pixels.mean(1, dtype=np.float64), pixels.var(1, dtype=np.float64))
 
 
 def scene_warnings(opened, scene, config, pixels, dem_share, covered, size_warned):
@@ -193,8 +189,8 @@ def scene_warnings(opened, scene, config, pixels, dem_share, covered, size_warne
     if dem_share < 0.999:
         rest = "is left without data" if opened.source.terrain else "has no slope"
         warnings.append(f"{scene.dem} covers {dem_share:.1%} of the scene; the rest {rest}")
-    if "band_mean" in config:
-        training = *nearest_statistics(config, pixels), config["bands"]
+    if "band_mean" in config and pixels.size:
+        training = *usual_of_scene(config, pixels), config["bands"]
         facts = Known(opened.source.product, bool(opened.source.sentinel2), covered, size_warned)
         if text := distance_from_training(pixels, *training, scene, opened.source.reflectance, facts):
             warnings.append(text)

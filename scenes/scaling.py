@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bands import TERRAIN, far_off, l4s_gains
+from bands import TERRAIN, l4s_gains
+from patches.usual_values import describe_unusual, unusual_bands
 from script import UserError
 
 SCALINGS = ("auto", "none", "l4s", "stretch")
@@ -100,34 +101,21 @@ def scaled(source, scaling, model_bands, pixels, unit="l4s"):
     return source
 
 
-def shifted_bands(pixels, mean, variance):
-    """Return the positions of bands of a sample (bands x pixels) that are `far_off` from the training data."""
-    if not pixels.size:
-        return []
-    deviation = np.sqrt(np.where(np.asarray(variance) > 0, variance, 1.0))
-    statistics = pixels.mean(1, dtype=np.float64), pixels.std(1, dtype=np.float64)
-    return np.flatnonzero(far_off(*statistics, mean, deviation)).tolist()
-
-
 def distance_from_training(pixels, mean, variance, bands, scene, stated=False, known=UNKNOWN):
     """Describe how far a scene lies from the training data, the likely cause and the flag to try; "" if it lies near.
 
     Args:
-        pixels: sample of the scene as the model sees it, bands x pixels.
+        pixels: sample of the scene as the model sees it, bands x pixels; at least one.
         mean, variance: of each band over the run's training split. bands: their names.
         scene: source.SceneInput, for the scaling and offset that were used. stated: whether the offset is that of the
             scene's metadata. known: Known.
     """
-    shifted = shifted_bands(pixels, mean, variance)
+    mean, variance = np.asarray(mean, float), np.asarray(variance, float)
+    scene_mean, scene_variance = pixels.mean(1, dtype=np.float64), pixels.var(1, dtype=np.float64)
+    shifted = unusual_bands(scene_mean, scene_variance, mean, variance)
     if not shifted:
         return ""
-    mean, deviation = np.asarray(mean, float), np.sqrt(np.where(np.asarray(variance) > 0, variance, 1.0))
-    scene_mean, scene_deviation = pixels.mean(1, dtype=np.float64), pixels.std(1, dtype=np.float64)
-    listed = ", ".join(
-        f"{bands[i]} {scene_mean[i]:.4g} ± {scene_deviation[i]:.3g} (in training {mean[i]:.4g} ± {deviation[i]:.3g})"
-        for i in shifted[:3]
-    )
-    more = f" and {len(shifted) - 3} more bands" if len(shifted) > 3 else ""
+    described = describe_unusual(bands, shifted, scene_mean, scene_variance, mean, variance)
     light = [i for i in range(len(bands)) if bands[i] not in TERRAIN]
     ratio = np.median(scene_mean[light] / np.where(mean[light] == 0, 1, mean[light])) if light else 1.0
     eight_bits = pixels[light].max(initial=0) <= 255 and (pixels[light] == np.rint(pixels[light])).all()
@@ -158,4 +146,4 @@ def distance_from_training(pixels, mean, variance, bands, scene, stated=False, k
         cause = f"{order}the scene may be of Level-2A, which has no haze in its blue"
     else:
         cause = "another kind of ground or season than in training: check the map"
-    return f"far from what the run was trained on: {listed}{more}. Likely: {cause}"
+    return f"far from what the run was trained on: {described}. Likely: {cause}"

@@ -66,3 +66,17 @@ def test_statistics_agree_with_numpy(flat):
     )
     np.testing.assert_allclose(mean, pixels.mean(0), rtol=1e-6)
     np.testing.assert_allclose(variance, pixels.var(0), rtol=1e-5)
+
+
+def test_patches_of_another_range_than_in_training_are_told(flat, capsys):
+    patches = open_folder(flat, bands=("B4", "B3"))
+    mean, variance = patches.statistics(range(20))
+    config = {"bands": patches.bands, "band_mean": mean, "band_variance": variance}
+    dataset.warn_if_far(patches, np.arange(20), config)
+    assert not capsys.readouterr().out
+    dataset.warn_if_far(patches, np.arange(20), config | {"band_mean": mean * 16, "band_variance": variance * 256})
+    assert "warning: far from what the run was trained on: B4" in capsys.readouterr().out
+    # of several sources, one that is alike will do
+    sources = [{"band_mean": mean * k, "band_variance": variance * k * k} for k in (16, 1)]
+    dataset.warn_if_far(patches, np.arange(20), config | {"band_mean": mean * 16, "sources": sources})
+    assert not capsys.readouterr().out

@@ -11,6 +11,7 @@ import dataset
 from patches import layouts, reading
 from script import UserError
 from tests.patch_files import layout_folder, make_pair, open_folder, write_h5, write_patches
+from tests.rasters import write_picture
 from tests.running import assert_user_error, run_script
 
 
@@ -217,3 +218,19 @@ def test_a_locked_file_is_said_to_be_locked(tmp_path):
     with h5py.File(tmp_path / "d/images/image_2.h5", "a"):
         result = run_script("train.py", "--data-dir", tmp_path / "d", cwd=tmp_path)
     assert_user_error(result, "image_2.h5: is locked: another program writes it")
+
+
+def test_images_of_two_bit_depths_are_not_mixed(tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        image = rng.integers(1, 255, (8, 8, 3))
+        values = (16 * image).astype(np.uint16) if number < 4 else image.astype(np.uint8)
+        write_picture(tmp_path / f"d/images/p_{number}.tif", values)
+        write_picture(tmp_path / f"d/masks/p_{number}.png", np.eye(8, dtype=np.uint8)[..., None])
+    with pytest.raises(UserError, match="2 files cannot be used") as fault:
+        open_folder(tmp_path / "d")
+    assert "images/p_4.tif: holds uint8 of up to 25" in str(fault.value)
+    assert "most images uint16 of up to 40" in str(fault.value)
+    for number in range(4):  # 8 bits in a larger type are the same values
+        write_picture(tmp_path / f"d/images/p_{number}.tif", rng.integers(1, 255, (8, 8, 3)).astype(np.uint16))
+    assert len(open_folder(tmp_path / "d")) == 6

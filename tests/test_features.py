@@ -11,7 +11,7 @@ import dataset
 from networks import features
 from networks.encoders import build_encoder_unet
 from networks.model_files import load_model
-from scenes.preparation import nearest_statistics
+from scenes.preparation import usual_of_scene
 from tests.maps import make_bands
 from tests.rasters import write_raster
 from unet import build_unet
@@ -71,6 +71,6 @@ def test_a_scene_is_compared_with_the_source_that_is_most_like_it():
     sources = [dict(zip(("band_mean", "band_variance"), each, strict=True)) for each in (dark, bright)]
     config = dict(zip(("band_mean", "band_variance"), pooled, strict=True))
     pixels = np.random.default_rng(0).normal(52, 15, (3, 1000))
-    assert nearest_statistics(config | {"sources": sources}, pixels) == dark
-    assert nearest_statistics(config | {"sources": sources[:1]}, pixels) == pooled
-    assert nearest_statistics(config, pixels) == pooled
+    assert usual_of_scene(config | {"sources": sources}, pixels) == dark
+    assert usual_of_scene(config | {"sources": sources[:1]}, pixels) == pooled
+    assert usual_of_scene(config, pixels) == pooled

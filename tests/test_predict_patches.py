@@ -103,3 +103,15 @@ def test_masks_of_patches_are_replaced_only_on_demand(call, workdir):
     call("b/image_1.h5")
     with pytest.raises(UserError, match="mask_1.h5 would hold the masks of two patches"):
         call("a/image_1.h5", "b/image_1.h5")
+
+
+def test_patches_of_another_range_than_in_training_are_told(call, workdir, capsys):
+    for number in range(3):
+        write_image(workdir / "usual" / f"image_{number}.h5", number)
+        image = np.moveaxis(make_bands(TILE, TILE, number), 0, -1).astype(np.float64)
+        write_h5(workdir / "odd" / f"image_{number}.h5", "img", 160 * image + 40)
+    call("usual")
+    assert "far from" not in capsys.readouterr().out
+    shutil.rmtree(workdir / "maps")
+    call("odd")
+    assert "warning: far from what the run was trained on: red" in capsys.readouterr().out

@@ -8,6 +8,7 @@ import pytest
 from rasterio.transform import from_origin
 
 from bands import BANDS_L4S, BANDS_RGB, SCALE_L4S
+from patches.usual_values import unusual_bands
 from scenes import scaling, scene, tiling
 from script import UserError
 from tests.rasters import UTM, centres, open_scene, write_raster
@@ -157,9 +158,8 @@ def test_scalings(tmp_path):
 
 
 def test_bands_far_from_training_are_found():
-    pixels = np.random.default_rng(0).normal([[0.0], [5.0], [0.0], [0.0]], [[1.0], [1.0], [5.0], [0.2]], (4, 5000))
-    assert scaling.shifted_bands(pixels, np.zeros(4), np.ones(4)) == [1, 2, 3]
-    assert scaling.shifted_bands(np.zeros((4, 0)), np.zeros(4), np.ones(4)) == []
+    pixels = np.random.default_rng(0).normal([[0.0], [5.0], [0.0], [0.0]], [[1.0], [1.0], [5.0], [0.05]], (4, 5000))
+    assert unusual_bands(pixels.mean(1), pixels.var(1), np.zeros(4), np.ones(4)) == [1, 2, 3]
 
 
 def test_a_large_scene_is_judged_by_windows_spread_over_it(tmp_path, monkeypatch):

@@ -1,0 +1,49 @@
+"""Whether values lie far from those that a run was trained on, band by band."""
+
+import numpy as np
+
+from bands import far_off
+
+MOST_COMPARED = 100  # patches whose values are compared with those of training, spread over all
+
+
+def usual_statistics(config, mean, variance):
+    """Return (mean, variance) of the bands in training; of several sources, those of the one most like some values.
+
+    config: of the run. mean, variance: of each band over these values.
+    """
+    sources = [source for source in config.get("sources", ()) if "band_mean" in source]
+    usual = [(each["band_mean"], each["band_variance"]) for each in (sources if len(sources) > 1 else [config])]
+    return min(usual, key=lambda statistics: len(unusual_bands(mean, variance, *statistics)))
+
+
+def unusual_bands(mean, variance, usual_mean, usual_variance):
+    """Return the positions of the bands that are bands.far_off from the usual ones."""
+    usual_deviation = np.sqrt(np.where(np.asarray(usual_variance) > 0, usual_variance, 1.0))
+    return np.flatnonzero(far_off(mean, np.sqrt(variance), usual_mean, usual_deviation)).tolist()
+
+
+def describe_unusual(bands, positions, mean, variance, usual_mean, usual_variance):
+    """Return a text on unusual bands: "red 1200 ± 80 (in training 55.7 ± 31.6), green ... and 3 more bands"."""
+    listed = ", ".join(
+        f"{bands[i]} {mean[i]:.4g} ± {np.sqrt(variance[i]):.3g} (in training {usual_mean[i]:.4g} ± "
+        f"{np.sqrt(usual_variance[i]):.3g})"
+        for i in positions[:3]
+    )
+    return listed + (f" and {len(positions) - 3} more bands" if len(positions) > 3 else "")
+
+
+def distance_of_patches(mean, variance, config):
+    """Return a warning on patches whose values are unusual for a run, "" if they are usual.
+
+    mean, variance: of each band over the patches. config: of the run.
+    """
+    usual = usual_statistics(config, mean, variance)
+    positions = unusual_bands(mean, variance, *usual)
+    if not positions:
+        return ""
+    text = describe_unusual(config["bands"], positions, mean, variance, *usual)
+    return (
+        f"far from what the run was trained on: {text}. Likely: another unit, bit depth or stretch than in training; "
+        "results mean little"
+    )
