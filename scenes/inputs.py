@@ -29,9 +29,13 @@ def list_inputs(one, several, before, flags=("--input", "--many")):
     check_readable(table)
     try:
         with open(table, newline="", encoding="utf-8-sig") as file:
-            rows = [{k.strip(): v for k, v in row.items() if k} for row in csv.DictReader(file, skipinitialspace=True)]
+            header = file.readline()
+            mark = max(",;\t", key=header.count)  # spreadsheets write semicolons where a comma is in numbers
+            file.seek(0)
+            lines = csv.DictReader(file, delimiter=mark, skipinitialspace=True)
+            rows = [{k.strip(): v for k, v in row.items() if k and k.strip()} for row in lines]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table} is no table of commas in UTF-8 ({error})") from None
+        raise UserError(f"{table} is no table of commas or semicolons in UTF-8 ({error})") from None
     if not rows or "input" not in rows[0] or set(rows[0]) - {"input", "before"}:
         columns = ", ".join(rows[0]) if rows else "none"
         raise UserError(f"{table} needs rows, a column input and at most a column before (it has {columns})")
@@ -40,6 +44,8 @@ def list_inputs(one, several, before, flags=("--input", "--many")):
         cell = (cell or "").strip()
         if not cell or "://" in cell:
             return (cell,) if cell else ()
+        if "\\" in cell and not (table.parent / cell).exists():  # written on Windows
+            cell = cell.replace("\\", "/")
         one_file = table.parent / cell  # whose name may hold spaces
         return (str(one_file),) if one_file.exists() else tuple(str(table.parent / part) for part in cell.split())
 

@@ -52,7 +52,7 @@ def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slop
     del components
     order = np.argsort(-areas[indices], kind="stable")
     measures = measurements(corners, rings, parts, grid).take(order)
-    corners = np.column_stack(grid.transform @ tuple(corners.T)) if grid.crs else corners.astype(float)
+    corners = np.column_stack(grid.transform @ tuple(corners.T))  # without a place on the ground: pixels
     polygons = shapely.from_ragged_array(shapely.GeometryType.POLYGON, corners, (rings, parts))[order]
     del corners
     indices = indices[order]
@@ -70,9 +70,11 @@ def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slop
         columns[name] = (sums[name][indices] > 0).astype(np.int8)
     if terrain:
         columns |= terrain_columns(sums, highest, indices)
-    centroids = geopandas.GeoSeries(shapely.centroid(polygons), crs=grid.crs)
+    centroids = shapely.centroid(polygons)
     if grid.crs:
-        centroids = centroids.to_crs(4326)
+        centroids = geopandas.GeoSeries(centroids, crs=grid.crs).to_crs(4326)
+    else:
+        centroids = geopandas.GeoSeries(grid.in_pixels(centroids))
     x, y = ("lon", "lat") if grid.crs else ("centroid_column", "centroid_row")
     columns |= {x: centroids.x.round(7), y: centroids.y.round(7)}
     return geopandas.GeoDataFrame(columns, geometry=polygons, crs=grid.crs)
@@ -188,7 +190,7 @@ def simplified(table, tolerance, grid):
     Args:
         table: of `landslides`. tolerance: metres (pixels, without a CRS). grid: PixelGrid of the map.
     """
-    pixel = np.sqrt(abs(grid.transform.determinant)) if grid.crs else 1.0  # in units of the map
+    pixel = np.sqrt(abs(grid.transform.determinant))  # in units of the map
     metres = float(np.sqrt(np.median(grid.pixel_size[0]) * np.median(grid.pixel_size[1]))) if grid.crs else 1.0
     shapes = table.geometry.to_numpy().copy()
     pending, area = np.arange(len(shapes)), shapely.area(shapes)
@@ -209,7 +211,5 @@ def seen_ground(mask_path, longest=2000):
         shape = tuple(-(-size // step) for size in mask.shape)
         codes = mask.read(1, out_shape=shape)
         transform = mask.transform @ mask.transform.scale(mask.width / shape[1], mask.height / shape[0])
-        if mask.crs is None:
-            transform = mask.transform.scale(mask.width / shape[1], mask.height / shape[0])
     outlines = features.shapes((codes < EXCLUDED).astype(np.uint8), codes < EXCLUDED, transform=transform)
     return shapely.MultiPolygon([shapely.geometry.shape(outline) for outline, _ in outlines])

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from affine import Affine
 
 from mask_values import EXCLUDED, HIDDEN
 from patches.pixel_sizes import learnt_by, outside
@@ -178,7 +179,8 @@ def scene_warnings(opened, scene, config, pixels, dem_share, covered, size_warne
     """Print notes and warnings on a scene before the work; return the warnings: little elevation, unusual values."""
     warnings = []
     if opened.grid.crs is None:
-        note("the scene has no coordinate system: areas and --min-area are in pixels, positions too")
+        where = "those of its world file" if opened.grid.transform != Affine.identity() else "in pixels, too"
+        note(f"the scene has no coordinate system: areas and --min-area are in pixels, positions are {where}")
     if opened.blank_share:
         note(
             f"{opened.blank_share:.1%} of the scene's pixels are 0 in all bands: they count as no data "

@@ -9,8 +9,9 @@ from matplotlib.patches import PathPatch, Rectangle
 from matplotlib.path import Path
 from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar
 
-from mask_values import HIDDEN
+from mask_values import EXCLUDED, HIDDEN
 from plots import ORANGE, plt, stretch
+from scenes.styles import MASK_CLASSES
 
 NODATA = 0.93  # grey of pixels without data
 LONGEST = 1400  # pixels to which the longer side of the scene is reduced, at most
@@ -28,9 +29,9 @@ def draw(path, scene, mask, bands, polygons, title, notes, metadata):
         metadata: {name: text} written into the PNG.
     """
     image, valid, factor = scene.thumbnail(bands, LONGEST)
-    picture = np.full(image.shape, NODATA, np.float32)
-    if valid.any():
-        picture[valid] = stretch(image[valid])
+    with rasterio.open(mask) as file:
+        codes = file.read(1, out_shape=valid.shape)
+    picture = as_seen(image, valid, codes)
     left, right, top, bottom = extent(valid)
     # a metre has the same length down and across the picture, also on a grid in degrees
     dx, dy = (
@@ -40,16 +41,15 @@ def draw(path, scene, mask, bands, polygons, title, notes, metadata):
     scale = INCHES / max(across, down)
     size = max(across * scale, 4.5) + 0.2, max(down * scale, 1.5) + 1.2
     figure, axis = plt.subplots(figsize=size, layout="constrained")
+    covers = [(code, *MASK_CLASSES[code]) for code in (HIDDEN, EXCLUDED) if (codes == code).any()]
+    for code, _, colour in covers:
+        picture[codes == code] = blended(picture[codes == code], colour)
     axis.imshow(picture, aspect=dy / dx, interpolation="nearest", extent=(0, picture.shape[1], picture.shape[0], 0))
+    if (codes == HIDDEN).any():
+        middles = (np.arange(size) + 0.5 for size in valid.shape[::-1])
+        axis.contourf(*middles, codes == HIDDEN, levels=[0.5, 1.5], colors="none", hatches=[HATCH])
 
-    with rasterio.open(mask) as file:
-        hidden = file.read(1, out_shape=valid.shape) == HIDDEN
-    if hidden.any():
-        style = {"levels": [0.5, 1.5], "colors": [(1, 1, 1, 0.6)], "hatches": [HATCH]}
-        axis.contourf(hidden, extent=(0, *hidden.shape[::-1], 0), **style)
-
-    if scene.grid.crs:
-        polygons = scene.grid.in_pixels(polygons)
+    polygons = scene.grid.in_pixels(polygons)
     if len(polygons):
         style = {"facecolor": to_rgba(ORANGE, 0.2), "edgecolor": ORANGE, "linewidth": 0.6}
         axis.add_patch(PathPatch(compound_path(polygons, factor), **style))
@@ -61,11 +61,30 @@ def draw(path, scene, mask, bands, polygons, title, notes, metadata):
     handles = [Line2D([], [], color=ORANGE, linewidth=2, label=f"predicted landslide ({len(polygons)} polygons)")]
     if not valid.all():
         handles.append(Rectangle((0, 0), 1, 1, facecolor=str(NODATA), edgecolor="grey", label="no data"))
-    if hidden.any():
-        handles.append(Rectangle((0, 0), 1, 1, facecolor="white", edgecolor="black", hatch=HATCH, label="not seen"))
+    for code, label, colour in covers:
+        face, hatch = blended(np.ones(3), colour), HATCH if code == HIDDEN else ""
+        handles.append(Rectangle((0, 0), 1, 1, facecolor=face, edgecolor="black", hatch=hatch, label=label))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, metadata=metadata)
     plt.close(figure)
+
+
+def as_seen(image, valid, codes):
+    """Return a picture (H x W x 3, 0 to 1), stretched by the ground that was seen: clouds would leave it black.
+
+    valid: H x W bool, where there is data. codes: H x W, of the mask.
+    """
+    picture = np.full(image.shape, NODATA, np.float32)
+    seen = valid & (codes != HIDDEN)
+    if valid.any():
+        picture[valid] = stretch(image[valid], image[seen if seen.any() else valid])
+    return picture
+
+
+def blended(colours, over):
+    """Return colours (... x 3, 0 to 1) under a red, green, blue and opacity of 0 to 255."""
+    opacity = over[3] / 255
+    return colours * (1 - opacity) + np.array(over[:3]) / 255 * opacity
 
 
 def extent(valid):

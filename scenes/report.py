@@ -15,8 +15,8 @@ from PIL import Image
 from rasterio.enums import Resampling
 
 from mask_values import EXCLUDED, HIDDEN, UNLABELLED
-from plots import stretch
 from scenes.pixel_grid import reduced_shape
+from scenes.quick_look import as_seen
 from scenes.styles import CLASSES, COLOURS, MASK_CLASSES, PROBABILITY_RAMP, class_ranges, hex_colour
 
 FOLDER = Path(__file__).parent / "report_page"
@@ -52,7 +52,7 @@ def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms)
     """
     grid = scenes[0].grid
     names = ("scene", "before")[: len(scenes)]
-    layers = {name: picture(scene, bands) for name, scene in zip(names, scenes, strict=True)}
+    layers = {name: picture(scene, bands, rasters["mask"]) for name, scene in zip(names, scenes, strict=True)}
     layers |= {"cover": cover(rasters["mask"]), "probability": probability(rasters["probability"])}
     area = "area_m2" if grid.crs else "pixels"
     columns = [{"key": key, "label": label} for key, (label, _) in COLUMNS.items() if key in table]
@@ -97,12 +97,11 @@ def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms)
 # ---------------------------------------------------------------------- pictures
 
 
-def picture(scene, bands):
-    """Draw a scene as a JPEG, in a data address."""
+def picture(scene, bands, mask):
+    """Draw a scene as a JPEG, in a data address. mask: path of its mask."""
     image, valid, _ = scene.thumbnail(bands, LONGEST)
-    colours = np.full(image.shape, 0.93, np.float32)
-    if valid.any():
-        colours[valid] = stretch(image[valid])
+    with rasterio.open(mask) as file:
+        colours = as_seen(image, valid, file.read(1, out_shape=valid.shape))
     return encoded(Image.fromarray(np.rint(255 * np.clip(colours, 0, 1)).astype(np.uint8)), "jpeg", quality=80)
 
 
@@ -180,8 +179,7 @@ def sizes(areas, unit):
 def polygon_entries(table, columns, area, grid):
     """Return the entry of each polygon for the page: {key of a column: value} and its rings, in columns and rows."""
     shapes = table.geometry.to_numpy()
-    if grid.crs:
-        shapes = grid.in_pixels(shapes)
+    shapes = grid.in_pixels(shapes)
     pixel = max(1.0, max(grid.shape) / LONGEST)
     shapes = shapely.simplify(shapes, 0.5 * pixel)
     entries = []

@@ -5,11 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scenes import checkpoints, pipeline
+from scenes import checkpoints, inputs, pipeline
 from script import UserError
 from tests.maps import KINDS, TILE, assert_same_maps, ground, make_bands, read, written
 from tests.patch_files import write_h5
@@ -85,7 +86,7 @@ def test_a_table_names_scenes_after_and_before(call, workdir):
         with pytest.raises(UserError, match=message):
             call(MANY=("in/pairs.csv",))
     (workdir / "in" / "pairs.csv").write_bytes("input\n\u00fcber.tif\n".encode("latin-1"))
-    with pytest.raises(UserError, match="no table of commas in UTF-8"):
+    with pytest.raises(UserError, match="no table of commas or semicolons in UTF-8"):
         call(MANY=("in/pairs.csv",))
     with pytest.raises(UserError, match="either --input .* or --many"):
         call("in/after.tif", MANY=("in/pairs.csv",))
@@ -163,3 +164,20 @@ def test_strips_of_another_job_or_cut_short_are_not_taken(tmp_path):
     taken = []
     list(checkpoints.resumed_strips(tmp_path, ["other job"], compute))
     assert taken == [0, 1, 2] and not kept.exists()
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_a_table_of_a_spreadsheet_is_read(tmp_path, monkeypatch, mark):
+    monkeypatch.chdir(tmp_path)
+    Path("scenes").mkdir()
+    for name in ("after 1.tif", "before.tif"):
+        Path("scenes", name).touch()
+    lines = [
+        f"input{mark}before{mark}",
+        f"scenes\\after 1.tif{mark}scenes/before.tif{mark}",
+        f"scenes/before.tif{mark}{mark}",
+    ]
+    Path("pairs.csv").write_text("\r\n".join(lines), encoding="utf-8-sig")
+    first, second = inputs.list_inputs((), ("pairs.csv",), ())
+    assert first == (("scenes/after 1.tif",), ("scenes/before.tif",))
+    assert second == (("scenes/before.tif",), ())

@@ -147,3 +147,19 @@ def test_rotated_grids_are_followed(tmp_path):
     x, y = grid @ (7, 11)
     assert table.geometry[0].centroid.coords[0] == pytest.approx((x, y), abs=1e-6)
     assert table["area_m2"][0] == pytest.approx(800, rel=0.002)
+
+
+def test_polygons_of_a_picture_with_a_world_file_lie_on_its_raster(tmp_path):
+    """A world file gives positions without a coordinate system, as an export of a GIS does."""
+    mask = np.zeros((40, 50), np.uint8)
+    mask[10:14, 20:26] = 1
+    place = from_origin(500000, 4000000, 10, 10)
+    for name, values in (("mask", mask), ("probability", (90 * mask).astype(np.uint8))):
+        options = {"driver": "GTiff", "count": 1, "height": 40, "width": 50, "dtype": "uint8", "transform": place}
+        with rasterio.open(tmp_path / f"{name}.tif", "w", **options) as file:
+            file.write(values, 1)
+    table = polygons.landslides(tmp_path / "mask.tif", tmp_path / "probability.tif")
+    assert table.total_bounds.tolist() == [500200, 3999860, 500260, 3999900]
+    (row,) = table.to_dict("records")
+    assert (row["centroid_column"], row["centroid_row"], row["pixels"]) == (23, 12, 24)
+    assert shapely.box(*polygons.seen_ground(tmp_path / "mask.tif").bounds).bounds == (500000, 3999600, 500500, 4000000)
