@@ -38,7 +38,7 @@ RESULTS_DIR = "results"  # holds a folder for each run
 RUN = "rgb"  # str: run that training will start from: patches get its bands, units and size; none: see BANDS
 BANDS = ()  # bands of the patches by name, also slope and dem; none: those of the run
 SCENE_BANDS = ()  # bands of the scene in this order, by number from 1 or by name; none: those the run names, or all
-DEM = None  # str: elevation raster in any projection, for slope and dem
+DEM = ()  # elevation rasters in any projection, or a folder or zip of tiles, for slope and dem
 SCALING = "auto"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255; none
 OFFSET = None  # float: added to the files' values before scaling; none: what their metadata or tags say, or 0
 NODATA = None  # float: value of no data in files without such a tag; none: 0 in all bands of whole numbers
@@ -102,7 +102,7 @@ def main():
         raise script.UserError(f"OVERLAP is {OVERLAP}: it must be less than a patch of {settings.size} pixels")
 
     def scene_of(paths, metres):
-        return SceneInput(tuple(paths), tuple(SCENE_BANDS), DEM or "", SCALING, OFFSET, NODATA, DEM_NODATA, metres)
+        return SceneInput(tuple(paths), tuple(SCENE_BANDS), tuple(DEM), SCALING, OFFSET, NODATA, DEM_NODATA, metres)
 
     listed = list_inputs(SCENE, MANY, BEFORE, ("--scene", "--many"))
     scenes = [

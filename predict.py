@@ -39,7 +39,7 @@ PROBABILITY_TYPE = "uint8"  # number type of a scene's probabilities; uint8: per
 PATCH_PROBABILITIES = False  # of patches, write probability_N.h5 beside the masks
 # ---------------------------------------------------------------------- what the model is shown
 SCENE_BANDS = ()  # bands of the scene in the model's order, by number from 1 or name; none: by name, or all in order
-DEM = None  # str: elevation raster in any projection: describes the polygons, and feeds a run with slope and dem
+DEM = ()  # elevation rasters in any projection, or a folder or zip of tiles: describe polygons, feed slope and dem
 SCALING = "auto"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255; none
 OFFSET = None  # float: added to the files' values before scaling; none: what their metadata or tags say, or 0
 NODATA = None  # float: value of no data in files without such a tag; none: 0 in all bands of whole numbers
@@ -134,13 +134,13 @@ def map_scenes(run, threshold, out_dir, metadata):
     )
 
     def scene_of(paths, dem):
-        return SceneInput(tuple(paths), tuple(SCENE_BANDS), dem or "", SCALING, OFFSET, NODATA, DEM_NODATA, PIXEL_SIZE)
+        return SceneInput(tuple(paths), tuple(SCENE_BANDS), tuple(dem), SCALING, OFFSET, NODATA, DEM_NODATA, PIXEL_SIZE)
 
     failed, made, pairs = [], set(), list_inputs(INPUT, MANY, BEFORE)
     for paths, before in pairs:
         if len(pairs) > 1:
             print(f"{' '.join(map(str, paths))}:")
-        before = scene_of(before, "") if before else None
+        before = scene_of(before, ()) if before else None
         try:
             made.add(map_scene(run, scene_of(paths, DEM), settings, out_dir, dict(metadata), OVERWRITE, before, made))
         except MapExists as error:

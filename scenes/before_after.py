@@ -211,7 +211,7 @@ def open_pair(after_input, before_input, model_bands):
     terrain = tuple(name for name in model_bands if name in TERRAIN)
     with (
         open_scene(after_input, (*bands["after"], *terrain)) as after,
-        open_before(replace(before_input, dem=""), bands["before"], after) as before,
+        open_before(replace(before_input, dem=()), bands["before"], after) as before,
     ):
         first, second = after.source, before.source
     count = len(first.paths)

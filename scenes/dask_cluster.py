@@ -122,13 +122,13 @@ def portable_job(job):
 
 def portable_source(source):
     """Return the source of a scene with paths that any process can open, without its product."""
-    source = replace(source, paths=_absolute_paths(source.paths), dem="".join(_absolute_paths([source.dem])))
+    source = replace(source, paths=_absolute_paths(source.paths), dem=_absolute_paths(source.dem))
     return replace(source, product=None)  # a worker does not need it
 
 
 def change_times(paths, dem):
     """Return the times at which files changed, in ns; a path that is no file, such as one into an archive, has none."""
-    return tuple(Path(path).stat().st_mtime_ns for path in (*paths, *filter(None, [dem])) if Path(path).exists())
+    return tuple(Path(path).stat().st_mtime_ns for path in (*paths, *dem) if Path(path).exists())
 
 
 def _digest(job):

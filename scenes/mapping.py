@@ -99,7 +99,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, settings.tta, told) for each in scenes]
         metadata |= {"scene": name, "source": " ".join(map(str, scene.paths))}
         metadata |= {"pixel_size": f"{metres:.4g} m"} if metres else {}
-        metadata |= {"dem": str(scene.dem)} if scene.dem else {}
+        metadata |= {"dem": " ".join(map(str, scene.dem))} if scene.dem else {}
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind, "acquired": product.time} if product else {}
         try:

@@ -41,7 +41,7 @@ def open_scenes(scene, before, bands):
     if not before:
         return [opened]
     try:  # a run takes its bands of the terrain on both dates
-        before = replace(before, dem=scene.dem if opened.source.terrain else "")
+        before = replace(before, dem=scene.dem if opened.source.terrain else ())
         return [opened, before_after.open_before(before, bands, opened)]
     except BaseException:
         opened.close()
@@ -186,11 +186,12 @@ def scene_warnings(opened, scene, config, pixels, dem_share, covered, size_warne
             f"{opened.blank_share:.1%} of the scene's pixels are 0 in all bands: they count as no data "
             "(--nodata says otherwise)"
         )
-    if scene.dem and dem_share == 0:
-        raise UserError(f"{scene.dem} does not lie under the scene: there is no elevation for any of its pixels")
+    dem = " ".join(map(str, scene.dem))
+    if dem and dem_share == 0:
+        raise UserError(f"{dem} does not lie under the scene: there is no elevation for any of its pixels")
     if dem_share < 0.999:
         rest = "is left without data" if opened.source.terrain else "has no slope"
-        warnings.append(f"{scene.dem} covers {dem_share:.1%} of the scene; the rest {rest}")
+        warnings.append(f"{dem} covers {dem_share:.1%} of the scene; the rest {rest}")
     if "band_mean" in config and pixels.size:
         training = *usual_of_scene(config, pixels), config["bands"]
         facts = Known(opened.source.product, bool(opened.source.sentinel2), covered, size_warned)

@@ -13,8 +13,9 @@ from rasterio.env import ensure_env
 from rasterio.windows import Window
 
 from patches.slope import horn_gradient
+from scenes.elevation import Elevation
 from scenes.geodesy import interpolate
-from scenes.opening import Elevation, damage_reported, open_raster
+from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid, reduced_shape
 from script import UserError
 

@@ -23,7 +23,7 @@ class SceneInput:
 
     Attributes:
         paths: of rasters, or one product. bands: the bands to take, in the model's order; see `raster_bands`.
-        dem: path of an elevation raster or "". scaling: one of scaling.SCALINGS.
+        dem: paths of elevation: rasters, folders or zips of them; (): none. scaling: one of scaling.SCALINGS.
         offset: added to the values of the files; None: that of a product's metadata or a file's tags, or 0.
         nodata, dem_nodata: value of no data in files without a tag for it, or None.
         pixel_size: side of the pixels to read in metres, each the average of the finer ones of the files. Of files
@@ -32,7 +32,7 @@ class SceneInput:
 
     paths: tuple
     bands: tuple = ()
-    dem: str = ""
+    dem: tuple = ()
     scaling: str = "auto"
     offset: float | None = None
     nodata: float | None = None
@@ -47,7 +47,7 @@ class SceneSource:
     Attributes:
         paths: of the files. bands: for each band that comes from them (index of the file, number from 1).
         columns: positions of those bands among the model's. reference: index of the file whose grid is the scene's.
-        dem: path of an elevation raster or "". terrain: ((name, position among the model's bands), ...) of the bands
+        dem: paths of elevation, see SceneInput. terrain: ((name, position among the model's bands), ...) of the bands
             that come from it.
         nodata: for each file, the value of no data if it has no tag for it, or None.
         factors, offsets: for each band of the files: value = factor * (number in the file) + offset.
@@ -68,7 +68,7 @@ class SceneSource:
     bands: tuple
     columns: tuple
     reference: int
-    dem: str
+    dem: tuple
     terrain: tuple
     nodata: tuple
     factors: tuple
@@ -135,7 +135,7 @@ def open_scene(scene, model_bands, product=None):
             bands=bands,
             columns=columns,
             reference=finest(files),
-            dem=str(scene.dem),
+            dem=tuple(map(str, scene.dem)),
             terrain=terrain,
             nodata=(nodata,) * len(paths),
             factors=factors,

@@ -212,7 +212,7 @@ def test_a_run_with_terrain_takes_it_on_both_dates(call, workdir):
     write_raster(workdir / "after.tif", np.ones((12, 40, 60), np.float32))
     write_raster(workdir / "before.tif", np.ones((12, 40, 60), np.float32))
     write_raster(workdir / "dem.tif", [np.ones((60, 80), np.float32)], from_origin(LEFT - 100, TOP + 100, 10, 10))
-    call("after.tif", BEFORE=("before.tif",), RUN="terrain", DEM="dem.tif")
+    call("after.tif", BEFORE=("before.tif",), RUN="terrain", DEM=("dem.tif",))
     assert (read("maps/after_mask.tif") < 2).all()
 
 

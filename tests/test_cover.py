@@ -145,12 +145,12 @@ def test_flat_polygons_are_left_out(call, workdir):
     elevation = np.zeros((1, 60, 80), np.float32)
     elevation[0, :, 40:] = 5.0 * np.arange(40)  # east of the middle the ground rises by 5 m in 10
     write_raster(workdir / "dem.tif", elevation, from_origin(LEFT - 100, TOP + 100, 10, 10))
-    call("scene.tif", DEM="dem.tif")
+    call("scene.tif", DEM=("dem.tif",))
     table = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides").sort_values("lon")
     assert table["mean_slope_deg"].tolist() == pytest.approx([0, np.degrees(np.arctan(0.5))], abs=0.1)
     assert table["aspect_deg"].iloc[1] == pytest.approx(270, abs=1), "it falls to the west"
     assert table["relief_m"].tolist() == pytest.approx([0, 45])
-    call("scene.tif", DEM="dem.tif", MIN_SLOPE=8.0)
+    call("scene.tif", DEM=("dem.tif",), MIN_SLOPE=8.0)
     kept = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides")
     assert len(kept) == 1 and kept["mean_slope_deg"][0] > 20
     with pytest.raises(UserError, match="--min-slope needs an elevation raster, --dem"):
@@ -208,6 +208,6 @@ def test_slopes_face_where_they_face_on_any_grid(workdir, transform):
         "turned": Affine(0, 10, LEFT, -10, 0, TOP),
     }[transform]
     write_raster(workdir / "scene.tif", make_bands(40, 40), grid)
-    with open_scene([workdir / "scene.tif"], BANDS_RGB, dem=str(workdir / "dem.tif")) as scene:
+    with open_scene([workdir / "scene.tif"], BANDS_RGB, dem=(workdir / "dem.tif",)) as scene:
         terrain = scene.read_terrain(Window(5, 5, 20, 20))
     assert terrain["north"].mean() == pytest.approx(-0.5, abs=0.01) and abs(terrain["east"]).max() < 0.01

@@ -167,7 +167,7 @@ def test_bands_of_the_terrain_and_the_bytes_of_a_picture(event, cut):
         LABELS=["slides.gpkg"],
         RUN="",
         BANDS=["red", "green", "blue", "slope", "dem"],
-        DEM="dem.tif",
+        DEM=("dem.tif",),
         SIZE=32,
     )
     patches = dataset.open_patches("event", event / "cache")

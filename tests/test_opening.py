@@ -16,6 +16,7 @@ from rasterio.transform import from_origin
 import map_files
 from bands import BANDS_RGB
 from scenes import opening, preparation, scaling, source, vectors
+from scenes.elevation import Elevation
 from scenes.hiding_raster import HidingRaster
 from scenes.pixel_grid import PixelGrid
 from scenes.products import recognition
@@ -63,7 +64,7 @@ def test_rasters_that_are_cut_short_are_told_where_they_are_looked_at_first(tmp_
     with pytest.raises(UserError, match="picture.tif cannot be read: cut short or damaged"):
         open_scene([picture], BANDS_RGB)
     with rasterio.open(elevation) as file, pytest.raises(UserError, match="dem.tif cannot be read: cut short"):
-        opening.Elevation(elevation, PixelGrid.of(file))
+        Elevation([elevation], PixelGrid.of(file))
 
 
 def test_control_points_alone_and_several_rasters_are_told(tmp_path):
@@ -228,7 +229,7 @@ def test_elevation_is_in_metres_whatever_the_raster_holds(tmp_path, case):
         for name, value in tags.items():
             setattr(file, name, value)
     scene = PixelGrid((96, 96), from_origin(580560, 5102120, 10, 10), rasterio.crs.CRS.from_epsg(32632))
-    elevation = opening.Elevation(path, scene).read(rasterio.windows.Window(0, 0, 96, 96))
+    elevation = Elevation([path], scene).read(rasterio.windows.Window(0, 0, 96, 96))
     expected = plane()[20:116, 20:116]
     gap = np.isnan(elevation)
     assert gap.sum() == (64 if "void" in case else 0)
@@ -244,11 +245,44 @@ def test_an_elevation_that_crosses_180_degrees_covers_the_whole_scene(tmp_path):
     for left, first in ((-179.8, 120), (179.5, 50), (180.3, 130)):  # the first column of elevation under the scene
         scene = PixelGrid((20, 20), from_origin(left, -16.2, 0.01, 0.01), rasterio.crs.CRS.from_epsg(4326))
         for path in (beyond, below):
-            elevation = opening.Elevation(path, scene).read(window)
+            elevation = Elevation([path], scene).read(window)
             assert np.abs(elevation[0] - np.arange(first, first + 20)).max() < 0.1, (left, path)
     utm = PixelGrid((20, 20), from_origin(178000, 8190000, 1000, 1000), rasterio.crs.CRS.from_epsg(32701))
     for path in (beyond, below):
-        assert np.isfinite(opening.Elevation(path, utm).read(window)).all(), path
+        assert np.isfinite(Elevation([path], utm).read(window)).all(), path
+
+
+def test_tiles_of_elevation_are_laid_together(tmp_path):
+    """In a folder, in a zip, or named one by one; a tile elsewhere is left aside."""
+    z, place = plane(), from_origin(580360, 5102320, 10, 10)
+    whole = write_raster(tmp_path / "dem.tif", [z.astype(np.float32)], place, "EPSG:32632")
+    tiles = []
+    for number, (columns, left) in enumerate((((0, 60), 0), ((60, 140), 600), ((0, 60), 900_000))):
+        part, corner = z[:, slice(*columns)].astype(np.float32), from_origin(580360 + left, 5102320, 10, 10)
+        tiles.append(write_raster(tmp_path / f"tiles/dem_{number}.tif", [part], corner, "EPSG:32632"))
+    with zipfile.ZipFile(tmp_path / "tiles.zip", "w") as archive:
+        for tile in tiles:
+            archive.write(tile, tile.name)
+    scene = PixelGrid((96, 96), from_origin(580560, 5102120, 10, 10), rasterio.crs.CRS.from_epsg(32632))
+    window = rasterio.windows.Window(0, 0, 96, 96)
+    expected = Elevation([whole], scene).read(window)
+    for paths in ([tmp_path / "tiles"], [tmp_path / "tiles.zip"], tiles):
+        joined = Elevation(paths, scene)
+        assert len(joined.rasters) == 2
+        np.testing.assert_allclose(joined.read(window), expected, atol=1e-3)
+        joined.close()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty holds no raster of elevation"):
+        Elevation([tmp_path / "empty"], scene)
+
+
+def test_an_srtm_tile_is_read_in_its_zip(tmp_path):
+    z = np.broadcast_to(np.arange(1201, dtype=">i2"), (1201, 1201))
+    with zipfile.ZipFile(tmp_path / "N45E011.SRTMGL3.hgt.zip", "w") as archive:
+        archive.writestr("N45E011.hgt", z.tobytes())
+    scene = PixelGrid((20, 20), from_origin(11.5, 45.5, 1 / 1200, 1 / 1200), rasterio.crs.CRS.from_epsg(4326))
+    read = Elevation([tmp_path / "N45E011.SRTMGL3.hgt.zip"], scene).read(rasterio.windows.Window(0, 0, 20, 20))
+    np.testing.assert_allclose(read[0], np.arange(600.5, 620), atol=0.01)
 
 
 # ---------------------------------------------------------------------- maps beside what lies there

@@ -105,7 +105,7 @@ def test_elevation_and_scaling_reach_the_model(call, workdir, capsys):
     x = np.arange(60) * 30.0
     dem = np.broadcast_to(0.5 * x, (60, 60)).astype(np.float32)
     write_raster(workdir / "dem.tif", [dem], from_origin(299700, 1500300, 30, 30))
-    call("scene.tif", RUN="terrain", DEM="dem.tif", PROBABILITY_TYPE="float32")
+    call("scene.tif", RUN="terrain", DEM=("dem.tif",), PROBABILITY_TYPE="float32")
     expected = 1 / (1 + np.exp(5 - 0.2 * np.degrees(np.arctan(0.5))))
     assert read("maps/scene_probability.tif") == pytest.approx(expected, abs=0.002)
     table = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides")
@@ -113,7 +113,7 @@ def test_elevation_and_scaling_reach_the_model(call, workdir, capsys):
     output = capsys.readouterr().out
     assert "warning: far from what the run was trained on: B1 1 ± 0 (in training 1 ± 0.5)" in output
     assert "and 11 more bands. Likely: " in output
-    call("scene.tif", RUN="terrain", DEM="dem.tif", THRESHOLD=0.3)
+    call("scene.tif", RUN="terrain", DEM=("dem.tif",), THRESHOLD=0.3)
     table = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides")
     assert len(table) == 1 and table["mean_slope_deg"][0] == pytest.approx(26.565, abs=0.05)
 
@@ -152,7 +152,7 @@ def test_without_a_coordinate_system_it_works_in_pixels_and_says_so(call, workdi
     write_raster(workdir / "dem.tif", np.ones((1, 90, 90), np.float32))
     write_raster(workdir / "twelve.tif", np.ones((12, 40, 40), np.float32), crs=None)
     with pytest.raises(UserError, match="twelve.tif: without a coordinate system the elevation cannot be laid"):
-        call("twelve.tif", RUN="terrain", DEM="dem.tif")
+        call("twelve.tif", RUN="terrain", DEM=("dem.tif",))
 
 
 def test_a_coordinate_system_without_an_ellipsoid_is_refused_before_the_work(call, workdir):
@@ -177,14 +177,14 @@ def test_a_scene_without_any_data_gives_empty_maps(call, workdir, capsys):
 def test_a_dem_under_part_of_the_scene_leaves_the_rest_without_data(call, workdir, capsys):
     write_raster(workdir / "scene.tif", np.ones((12, 40, 40), np.float32))
     write_raster(workdir / "dem.tif", [np.ones((60, 20), np.float32)], from_origin(299900, 1500100, 10, 10))
-    call("scene.tif", RUN="terrain", DEM="dem.tif")
+    call("scene.tif", RUN="terrain", DEM=("dem.tif",))
     assert "dem.tif covers 25.0% of the scene; the rest is left without data" in capsys.readouterr().out
     mask = read("maps/scene_mask.tif")
     assert (mask[:, :10] != 255).all() and (mask[:, 10:] == 255).all()
     write_raster(workdir / "far.tif", [np.ones((60, 20), np.float32)], from_origin(400000, 1500100, 10, 10))
     with pytest.raises(UserError, match="far.tif does not lie under the scene"):
-        call("scene.tif", RUN="terrain", DEM="far.tif")
-    call("scene.tif", RUN="pixel", DEM="dem.tif", SCENE_BANDS=("1", "2", "3"))
+        call("scene.tif", RUN="terrain", DEM=("far.tif",))
+    call("scene.tif", RUN="pixel", DEM=("dem.tif",), SCENE_BANDS=("1", "2", "3"))
     assert "dem.tif covers 25.0% of the scene; the rest has no slope" in capsys.readouterr().out
     assert (read("maps/scene_mask.tif") != 255).all()
 

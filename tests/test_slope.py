@@ -46,7 +46,7 @@ def test_pixels_are_measured_on_the_ground(crs):
 
 
 def terrain_source(path, dem):
-    return open_scene([path], (*BANDS_RGB, "slope", "dem"), dem=str(dem))
+    return open_scene([path], (*BANDS_RGB, "slope", "dem"), dem=(dem,))
 
 
 @pytest.mark.parametrize("dem_crs", [UTM, "EPSG:4326"])
