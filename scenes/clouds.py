@@ -41,7 +41,12 @@ def open_clouds(setting, product, grid, path):
     if setting == "ukis":
         return HidingRaster(compute(product, path), "mask", grid, "computed by ukis-csmask")
     clouds = HidingRaster(setting, "mask", grid)
-    clouds.check_cover()
+    try:
+        clouds.recognise()
+        clouds.check_cover()
+    except BaseException:
+        clouds.close()
+        raise
     return clouds
 
 

@@ -1,5 +1,8 @@
 """A raster of ground that cannot be judged: clouds and their shadows, faulty pixels, or what a user excludes."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 from rasterio.enums import Resampling
 from rasterio.env import ensure_env
@@ -8,13 +11,16 @@ from rasterio.windows import Window
 
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
-from script import UserError, warn
+from script import UserError, note, warn
 
 # Classes of Sentinel-2's SCL in which the ground is not seen: no data, defective, cloud shadow, cloud of medium and of
 # high probability, thin cirrus.
 SCL_HIDDEN = (0, 1, 3, 8, 9, 10)
 # Bits of Landsat's QA_PIXEL: fill, dilated cloud, cirrus, cloud, cloud shadow.
 QA_HIDDEN = 0b11111
+# Classes of Fmask 4 (Qiu et al. 2019): cloud shadow, cloud, no data. Bits of HLS: cloud, beside a cloud, shadow.
+FMASK_HIDDEN, HLS_HIDDEN = (2, 4, 255), 0b1110
+MASK_VALUES = (0, 1, 2, 3, 255)  # of a mask, at most: clear, cloud, thin cloud, shadow
 ORIGINS = {"scl": "classes of the product (SCL)", "qa_pixel": "classes of the product (QA_PIXEL)"}
 
 
@@ -30,7 +36,7 @@ class HidingRaster:
 
         Args:
             path: of the raster. grid: PixelGrid to read it on.
-            coding: of its values; "scl", "qa_pixel", or "mask", in which all but 0 is hidden.
+            coding: of its values; "scl", "qa_pixel", "fmask", "hls", or "mask", in which all but 0 is hidden.
             origin: see above; "": the classes of the product, or the path of a mask.
 
         Raises:
@@ -71,7 +77,41 @@ class HidingRaster:
             return np.isin(values, SCL_HIDDEN)
         if self.coding == "qa_pixel":
             return (values & QA_HIDDEN) > 0
+        if self.coding == "fmask":
+            return np.isin(values, FMASK_HIDDEN)
+        if self.coding == "hls":
+            return ((values & HLS_HIDDEN) > 0) | (values == 255)
         return (values != 0) & ~np.isnan(values) & (values != self.file.nodata)
+
+    def recognise(self):
+        """Set the coding of a user's raster of clouds, by its name and its values; print a note if it holds classes.
+
+        Raises:
+            UserError: the values are neither those of a mask nor of classes that are known.
+        """
+        step = max(1, max(self.file.shape) // 2000)
+        with damage_reported(self.path):
+            sample = self.file.read(1, out_shape=tuple(-(-size // step) for size in self.file.shape))
+        values = np.unique(sample[sample == sample]).tolist()  # without NaN
+        words = re.split(r"[^a-z0-9]+", Path(self.path).name.lower())
+        listed = " ".join(f"{value:g}" for value in values[:8]) + " ..." * (len(values) > 8)
+        whole = np.dtype(self.file.dtypes[0]).kind in "ui"
+        classes = whole and set(values) <= set(range(12))
+        if "scl" in words or (classes and max(values, default=0) > 4):
+            self.coding, kind = "scl", "Sentinel-2's scene classification (SCL)"
+        elif any(word.startswith("fmask") for word in words):
+            plain = set(values) <= {0, 1, 2, 3, 4, 255}
+            self.coding, kind = ("fmask", "classes of Fmask") if plain else ("hls", "bits of HLS's Fmask")
+        elif words[-2:-1] == ["pixel"] and "qa" in words:
+            self.coding, kind = "qa_pixel", "bits of Landsat's QA_PIXEL"
+        elif set(values) <= set(MASK_VALUES) or len(values) <= 2:
+            return
+        else:
+            raise UserError(
+                f"{self.path} holds {listed}: a mask of clouds is 0 where the ground is seen, and 1 elsewhere. Classes "
+                "are known as SCL, Fmask or QA_PIXEL by the name of the file"
+            )
+        note(f"{self.path} holds {listed}: taken for {kind}")
 
     def close(self):
         """Close the raster and the view of it."""

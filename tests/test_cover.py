@@ -10,6 +10,7 @@ from rasterio.windows import Window
 
 from bands import BANDS_RGB
 from scenes import exclusion
+from scenes.clouds import open_clouds
 from scenes.hiding_raster import HidingRaster
 from script import UserError
 from tests.maps import make_bands, read
@@ -211,3 +212,31 @@ def test_slopes_face_where_they_face_on_any_grid(workdir, transform):
     with open_scene([workdir / "scene.tif"], BANDS_RGB, dem=(workdir / "dem.tif",)) as scene:
         terrain = scene.read_terrain(Window(5, 5, 20, 20))
     assert terrain["north"].mean() == pytest.approx(-0.5, abs=0.01) and abs(terrain["east"]).max() < 0.01
+
+
+CLOUD_RASTERS = {  # name of a file: (values of a row of pixels, which of them are hidden)
+    "T43_SCL_20m.tif": ([0, 4, 5, 8, 9, 3, 6, 11], [1, 0, 0, 1, 1, 1, 0, 0]),
+    "classes.tif": ([4, 4, 5, 8, 9, 3, 7, 6], [0, 0, 0, 1, 1, 1, 0, 0]),
+    "scene_Fmask4.tif": ([0, 1, 2, 3, 4, 255, 0, 0], [0, 0, 1, 0, 1, 1, 0, 0]),
+    "scene.Fmask.tif": ([0, 1, 2, 3, 4, 255, 0, 0], [0, 0, 1, 0, 1, 1, 0, 0]),
+    "HLS.S30.T43PFP.v2.0.Fmask.tif": ([64, 66, 72, 96, 68, 255, 80, 64], [0, 1, 1, 0, 1, 1, 0, 0]),
+    "LC09_QA_PIXEL.TIF": ([21824, 22280, 1, 23888, 21824, 21824, 54596, 21824], [0, 1, 1, 1, 0, 0, 1, 0]),
+    "clouds.tif": ([0, 1, 2, 3, 0, 0, 1, 1], [0, 1, 1, 1, 0, 0, 1, 1]),
+    "percent.tif": ([0, 90, 0, 90, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("name", CLOUD_RASTERS)
+def test_rasters_of_clouds_are_known_by_their_names_and_values(tmp_path, name):
+    values, hidden = CLOUD_RASTERS[name]
+    kind = np.uint16 if max(values) > 255 else np.uint8
+    path = write_raster(tmp_path / name, np.array(values, kind)[None, None])
+    clouds = open_clouds(str(path), None, grid_of(path), tmp_path / "none.tif")
+    assert clouds.hidden(0, 1)[0].tolist() == [bool(each) for each in hidden]
+    clouds.close()
+
+
+def test_a_raster_of_clouds_with_unknown_values_is_refused(tmp_path):
+    path = write_raster(tmp_path / "probability.tif", np.arange(60, dtype=np.uint8).reshape(1, 6, 10))
+    with pytest.raises(UserError, match="probability.tif holds 0 1 2 3 4 5 6 7 ...: a mask of clouds is 0 where"):
+        open_clouds(str(path), None, grid_of(path), tmp_path / "none.tif")
