@@ -5,9 +5,9 @@
     python evaluate.py --run first --data-dir data/other --split all # patches that the run has never seen
     python evaluate.py --run first --landslide-free-dirs data/towns  # and false alarms on ground without landslides
 
-Writes metrics.json, per_image.csv, objects.csv, reliability.csv and reliability.png into the run's folder, and
-false_alarms.csv if there is ground without landslides. For another split, folder or threshold, and for --tta, the names
-have a suffix. Next: python visualize.py --run <run>
+Writes metrics.json, per_image.csv, objects.csv, reliability.csv and reliability.png into the run's folder, of other
+data into RESULTS_DIR/scores/<run>/, and false_alarms.csv if there is ground without landslides. For another split,
+folder or threshold, and for --tta, the names have a suffix. Next: python visualize.py --run <run>
 """
 
 from pathlib import Path
@@ -33,6 +33,7 @@ DATA_DIR = ()  # folders of patches to score; none: the run's own data
 SPLIT = "test"  # split to score; for the run's own data, the one in its split.csv
 LANDSLIDE_FREE_DIRS = ()  # folders of ground to count false alarms on; none: the run's own, of this split
 SKIP_BAD = False  # leave out unusable files instead of stopping
+OVERWRITE = False  # replace earlier scores that hold false alarms by scores without them
 # ---------------------------------------------------------------------- how
 PIXEL_SIZE = None  # float: metres a pixel, where the files do not say; none: as in training, if it is the run's data
 TTA = False  # average over the eight flips and turns (eight times the work), with a threshold of its own
@@ -49,14 +50,21 @@ RANGES |= {"SEED": (0, None)}
 def main():
     """Predict the patches, score them, write the records and print the scores."""
     run = runs.open_run(RESULTS_DIR, RUN)
-    folder, cache_dir = run.folder, Path(RESULTS_DIR, "cache")
+    cache_dir = Path(RESULTS_DIR, "cache")
     if THRESHOLD is None:
         run.threshold(TTA)  # without one, nothing is read
+    if LANDSLIDE_FREE_DIRS and not DATA_DIR and not any(map(Path.is_dir, map(Path, run.data_folders))):
+        score_ground_alone(run, cache_dir)
+        return
     given_sizes = [PIXEL_SIZE] * len(DATA_DIR) if PIXEL_SIZE else ()
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD, pixel_sizes=given_sizes)
     threshold = run.threshold_record(TTA, elsewhere=not own)["threshold"] if THRESHOLD is None else THRESHOLD
     if own and SPLIT in ("train", "all"):
         script.note(f"the {SPLIT} split holds patches that the run was trained on")
+    if own and SPLIT == "validation":
+        script.note(
+            "these patches chose epoch and threshold of the run, so their scores are too good; see --split test"
+        )
     ground, ground_indices = None, ()
     if own or LANDSLIDE_FREE_DIRS:
         ground, ground_indices = false_alarms.open_for_run(run, SPLIT, cache_dir, LANDSLIDE_FREE_DIRS, PIXEL_SIZE)
@@ -65,6 +73,12 @@ def main():
     else:
         events = split_table.events_of([find_places(part) for part in patches.parts], patches)
     groups = groups_of(patches, indices, events)
+    folder, suffix = run.folder if own else Path(RESULTS_DIR, "scores", run.name), record_suffix(run, patches, own)
+    kept = folder / f"metrics{suffix}.json"
+    if not ground and not OVERWRITE and kept.exists() and records.read_json(kept, "").get("landslide_free"):
+        raise script.UserError(
+            f"{kept} also holds false alarms on landslide-free ground, which is not at hand now: --overwrite drops them"
+        )
     model = load_model(run.folder)
 
     import plots  # Matplotlib and Keras are slow to import
@@ -74,7 +88,7 @@ def main():
         model, BCEDice.of_constants(run.constants), patches, indices, threshold, groups
     )
     record = {
-        "run": folder.name,
+        "run": run.name,
         "data_dir": str(patches.data_dir),
         "data_digest": patches.digest,
         "split": SPLIT,
@@ -84,28 +98,46 @@ def main():
         "left_out": patches.left_out,
         "revision": script.revision(),
     }
-    suffix = record_suffix(run, patches, own)
     alarms = []
     if ground:
-        counts = false_alarms.count(model, ground, ground_indices, threshold, BATCH_SIZE, TTA)
-        alarms = false_alarms.by_folder(ground, ground_indices, counts)
-        totals = false_alarms.summary(*counts, ground.pixel_sizes[ground_indices])
-        record["landslide_free"] = {"data_dir": ground.data_dir.as_posix(), **totals}
-        rows = [row.values() for row in alarms]
-        records.write_csv(folder / f"false_alarms{suffix}.csv", alarms[0], rows)
+        alarms, record["landslide_free"] = count_alarms(model, ground, ground_indices, threshold)
+        records.write_csv(folder / f"false_alarms{suffix}.csv", alarms[0], [row.values() for row in alarms])
     header = ("image", "tp", "fp", "fn", "tn", "dice", "iou", "precision", "recall")
     records.write_csv(folder / f"per_image{suffix}.csv", header, per_image)
     rows = [["" if value is None else value for value in row.values()] for row in by_size]
     records.write_csv(folder / f"objects{suffix}.csv", by_size[0], rows)
     columns, header = curve.reliability(), ("mean_probability", "landslide_share", "pixels")
     records.write_csv(folder / f"reliability{suffix}.csv", header, zip(*columns, strict=True))
-    title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
+    title = f"{run.name}: {SPLIT} split, {len(indices)} patches"
     plots.reliability_diagram(*columns, title, folder / f"reliability{suffix}.png")
     records.write_json(folder / f"metrics{suffix}.json", record)
     print(table(record, by_size))
     if ground:
         print(false_alarm_table(alarms, record["landslide_free"]))
     print(f"written: {folder}/metrics{suffix}.json, per_image, objects and reliability in the same folder")
+
+
+def count_alarms(model, ground, indices, threshold):
+    """Count false alarms; return (rows of false_alarms.csv, record of all of them)."""
+    counts = false_alarms.count(model, ground, indices, threshold, BATCH_SIZE, TTA)
+    totals = false_alarms.summary(*counts, ground.pixel_sizes[indices])
+    return false_alarms.by_folder(ground, indices, counts), {"data_dir": ground.data_dir.as_posix(), **totals}
+
+
+def score_ground_alone(run, cache_dir):
+    """Count the false alarms on LANDSLIDE_FREE_DIRS where the run's patches are not at hand."""
+    script.note(f"{', '.join(run.data_folders)} not found: false alarms alone are counted")
+    ground, indices = false_alarms.open_for_run(run, SPLIT, cache_dir, LANDSLIDE_FREE_DIRS, PIXEL_SIZE)
+    threshold = run.threshold(TTA) if THRESHOLD is None else THRESHOLD
+    alarms, totals = count_alarms(load_model(run.folder), ground, indices, threshold)
+    folder = Path(RESULTS_DIR, "scores", run.name)
+    suffix = "".join(f"_{Path(each).resolve().name}" for each in LANDSLIDE_FREE_DIRS)
+    suffix += ("_tta" if TTA else "") + ("" if THRESHOLD is None else f"_at{THRESHOLD:g}")
+    records.write_csv(folder / f"false_alarms{suffix}.csv", alarms[0], [row.values() for row in alarms])
+    record = {"run": run.name, "threshold": threshold, "tta": TTA, "landslide_free": totals}
+    records.write_json(folder / f"false_alarms{suffix}.json", record | {"revision": script.revision()})
+    print(false_alarm_table(alarms, totals))
+    print(f"written: {folder}/false_alarms{suffix}.json and .csv")
 
 
 def groups_of(patches, indices, events):

@@ -115,7 +115,10 @@ def main():
         check_cover(cutters)
         folder = stack.enter_context(records.atomic_contents(out_dir, OWNED))
         rows = write_patches(cutters, config["bands"], folder)
-        split_rows(rows, {"validation": VALIDATION, "test": TEST}, EMPTY_SHARE, BLOCK, SEED)
+        empty = all(cutter.labels.empty for cutter in cutters)
+        if empty:
+            script.note("the labels hold no landslide: all patches are for training, beside those of other ground")
+        split_rows(rows, {"validation": VALIDATION, "test": TEST}, EMPTY_SHARE, BLOCK, SEED, empty)
         draw_splits(rows, cutters, true_colour(config["bands"]), folder)
         sort_patches(rows, folder)
     print_summary(rows, out_dir)
@@ -166,6 +169,8 @@ def check_cover(cutters):
     """Raise UserError if a file of labels says nothing of any scene, or no patch is labelled well enough."""
     for path in filter(None, (*LABELS, AREA)):
         if all(path in cutter.labels.silent for cutter in cutters):
+            if not AREA and all(path in cutter.labels.empty_files for cutter in cutters):
+                raise script.UserError(f"{path} holds no shapes: with --area they would mean no landslide there")
             what = "the scene" if len(cutters) == 1 else "any of the scenes"
             raise script.UserError(f"{path}: none of its labels lies over {what}")
     for cutter in cutters:

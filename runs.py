@@ -21,7 +21,16 @@ DERIVED = (
 )
 OWN = ("RESULTS_DIR", "RUN", "RESUME", "OVERWRITE")  # constants that a resumed run takes from its command line
 SHIPPED = {"rgb": Path(__file__).parent / "results" / "rgb"}  # runs that come with the project
-NOT_RUNS = ("", ".", "..", "cache", "figures", "ablation", "cross_dataset")  # names in results/ that are not runs
+NOT_RUNS = (
+    "",
+    ".",
+    "..",
+    "cache",
+    "figures",
+    "scores",
+    "ablation",
+    "cross_dataset",
+)  # names in results/ that are not runs
 
 
 def train_run(folder, flags, threads=None):
@@ -63,7 +72,7 @@ def run_folder(results_dir, run, constant="RUN"):
     if name in NOT_RUNS or Path(name).name != name:
         raise UserError(
             f"{constant} {run or repr(run)}: the name of a run is a folder name, without slashes, and not "
-            "cache, figures, ablation or cross_dataset"
+            "cache, figures, scores, ablation or cross_dataset"
         )
     return Path(results_dir, name)
 
@@ -86,6 +95,12 @@ class Run:
             self.constants["DATA_DIR"] = [self.constants["DATA_DIR"]]
         if "BACKGROUND_DIRS" in self.constants or self.constants.get("ENCODER") == "none":
             raise UserError(f"run {self.name} was made by an earlier version of this project: train it again")
+
+    @property
+    def data_folders(self):
+        """Folders that the run was trained on, as train.py was given them."""
+        folders = self.config["data_dir"]
+        return list(folders) if isinstance(folders, list | tuple) else [folders]
 
     def predecessors(self):
         """Yield this run and the runs that it learnt from, by their weights or probabilities, as far as they remain."""

@@ -157,8 +157,10 @@ def adapt(run, patches, pool, test, labelled, seed):
     name = f"{run.name}-{labelled}"
     folder, adapted = run.parent / "labelled" / name, run.parent / name if labelled else run
     own = ("--results-dir", str(run.parent), "--run", adapted.name)
-    pattern = "metrics.json" if labelled else f"metrics_{name}_*.json"
-    if not list(adapted.glob(pattern)):
+    scored, pattern = adapted, "metrics.json"
+    if not labelled:
+        scored, pattern = run.parent / "scores" / run.name, f"metrics_{name}_*.json"
+    if not list(scored.glob(pattern)):
         drawn = draw_patches(patches, pool, labelled, np.random.default_rng([seed, labelled])) if labelled else {}
         entries = {}
         for source, part in zip(patches.sources, patches.parts, strict=True):
@@ -177,7 +179,7 @@ def adapt(run, patches, pool, test, labelled, seed):
         else:
             flags = ["--data-dir", str(folder), "--split", "test", *(["--pixel-size", str(size)] if size else [])]
             runs.call_script("evaluate.py", *own, *flags)
-    (path,) = adapted.glob(pattern)
+    (path,) = scored.glob(pattern)
     return scores_of(path, path.with_name(path.name.replace("metrics", "objects")).with_suffix(".csv"))
 
 

@@ -28,7 +28,12 @@ def check_fit(constants, input_shape, bands):
     if constants["START_FROM"]:
         hint = ""  # another run decides the network
     if height % divisor or width % divisor:
-        raise UserError(f"patches of {height} x {width} pixels are not divisible by {divisor}: {hint}pad them")
+        below, above = (step * divisor for step in (min(height, width) // divisor, -(-min(height, width) // divisor)))
+        sizes = f"{below} or {above}" if below else f"{above}"
+        raise UserError(
+            f"patches of {height} x {width} pixels are not divisible by {divisor}: {hint}cut or mirror them, "
+            f"--patch-size {sizes}"
+        )
     if constants["FREEZE"] == "encoder" and not encoder:
         raise UserError("FREEZE encoder is for networks with a pre-trained encoder, and ENCODER is none")
     if "dihedral" in constants["AUGMENT"] and height != width:

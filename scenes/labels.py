@@ -33,6 +33,7 @@ class Labels:
 
     Attributes:
         silent: paths of the files that hold shapes, but none over this scene; of rasters, that label none of it.
+        empty_files: paths of the vector files without a single shape. empty: whether all are, and there is an area.
         parts: polygons in pixels (column, row) of the ground that is labelled, largest first; None: the whole scene.
     """
 
@@ -67,6 +68,7 @@ class Labels:
             ground = shapes_over(area, grid, areas=True, may_miss=True, default_layer=SEEN, choice=area_choice)
             self.area = ground.geometry.union_all()
         self.sources, self.silent, verdicts, unreviewed = [], [], [], False
+        self.empty, self.empty_files = bool(area), []
         if area and self.area.is_empty:
             self.silent.append(area)
         for path in paths:
@@ -74,11 +76,15 @@ class Labels:
                 if min_area:
                     raise UserError(f"{path} is a raster: --min-area is for polygons")
                 self.sources.append(MaskRaster(path, grid))
+                self.empty = False
                 if not self.sources[-1].labels_any:
                     self.silent.append(path)
                 continue
             table, reviewed = read_polygons(path, grid, min_area, choice)
             self.sources.append(table)
+            self.empty &= not table.attrs["file"]
+            if not table.attrs["file"]:
+                self.empty_files.append(path)
             unreviewed |= not reviewed
             if not len(table) and (table.attrs["file"] or not area):  # without rows: no landslide in the area
                 self.silent.append(path)

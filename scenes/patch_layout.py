@@ -43,13 +43,14 @@ def patch_starts(first, last, size, overlap, end):
     return sorted({int(np.clip(round(start), 0, end - size)) for start in starts})
 
 
-def split_rows(rows, shares, empty_share=1.0, block=4, seed=0):
+def split_rows(rows, shares, empty_share=1.0, block=4, seed=0, without_landslides=False):
     """Set the `split` of each row of `patch_cutter.write_patches`, "" for a patch that is left out.
 
     Args:
         rows: [{column: value}, ...], which are changed. shares, block, seed: see `split_blocks`; with shares of 0 all
             patches are for training.
         empty_share: share of the patches without landslides to keep.
+        without_landslides: whether the labels say that there is no landslide; then all patches are for training.
 
     Raises:
         UserError: there is no landslide, or too little ground for three splits.
@@ -58,9 +59,9 @@ def split_rows(rows, shares, empty_share=1.0, block=4, seed=0):
     kept = [row for row, keep_empty in zip(rows, keep, strict=True) if row["landslide"] or keep_empty]
     for row in rows:
         row["split"] = ""
-    if not any(row["landslide"] for row in kept):
+    if not without_landslides and not any(row["landslide"] for row in kept):
         raise UserError("no landslide lies in any patch: do --labels and --area belong together?")
-    if not any(shares.values()):
+    if without_landslides or not any(shares.values()):
         for row in kept:
             row["split"] = "train"
         return

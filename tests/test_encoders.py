@@ -139,7 +139,7 @@ def test_the_rate_of_some_variables_is_scaled():
 def test_an_encoder_that_does_not_fit_is_refused_before_the_run_is_made(tmp_path):
     write_patches(tmp_path / "data/images", tmp_path / "data/masks", range(1, 9), size=24)
     result = run_script("train.py", "--encoder", "efficientnet_lite0", cwd=tmp_path)
-    assert_user_error(result, "24 x 24 pixels are not divisible by 16: pad them")
+    assert_user_error(result, "24 x 24 pixels are not divisible by 16: cut or mirror them, --patch-size 16 or 32")
     result = run_script("train.py", "--encoder", "efficientnet_lite0", "--model", "segformer", cwd=tmp_path)
     assert_user_error(result, "--encoder efficientnet_lite0 goes with --model unet")
     result = run_script("train.py", "--encoder", "resnet", *SMALL, cwd=tmp_path)

@@ -227,13 +227,23 @@ def test_all_stages_count_false_alarms(free, tmp_path):
     )
 
     free.rename(tmp_path / "elsewhere")
-    assert "note: free not found" in call("evaluate.py")
+    result = run_script("evaluate.py", "--run", "small", cwd=tmp_path)
+    assert_user_error(result, "metrics.json also holds false alarms on landslide-free ground", "--overwrite drops them")
+    assert record(tmp_path, "metrics.json")["landslide_free"] == own
+    assert "note: free not found" in call("evaluate.py", "--overwrite")
     assert "landslide_free" not in record(tmp_path, "metrics.json")
     call("evaluate.py", "--landslide-free-dirs", "elsewhere")
     elsewhere = json.loads((tmp_path / "results/small/metrics_landslide_free_elsewhere.json").read_text())[
         "landslide_free"
     ]
     assert elsewhere["patches"] == 40  # under another name: all of it
+    (tmp_path / "data").rename(tmp_path / "gone")
+    assert "note: data not found: false alarms alone are counted" in call(
+        "evaluate.py", "--landslide-free-dirs", "elsewhere"
+    )
+    alone = json.loads((tmp_path / "results/scores/small/false_alarms_elsewhere.json").read_text())["landslide_free"]
+    assert alone == elsewhere
+    (tmp_path / "gone").rename(tmp_path / "data")
 
     write_noise(tmp_path / "free" / "new.png", (32, 32), 5)
     assert_user_error(run_script("evaluate.py", "--run", "small", cwd=tmp_path), "free: changed since run small")

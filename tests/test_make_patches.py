@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import geopandas
 import h5py
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from scenes import patch_layout
 from tests.labelled_scene import HEIGHT, WIDTH
 from tests.maps import make_bands
 from tests.product_files import SIDE, make_safe
-from tests.rasters import LEFT, TOP, UTM, box, write_raster, write_shapes
+from tests.rasters import LEFT, TOP, UTM, box, grid_of, write_raster, write_shapes
 
 
 def listed(folder):
@@ -299,3 +300,12 @@ def test_patches_on_another_disk_and_a_kill_while_they_are_put_in_place(event, c
     assert content(event / "elsewhere") == first
     cut("scene.tif", LABELS=["slides.gpkg"], SEED=1, OVERWRITE=True)
     assert content(event / "elsewhere") != first and not list((event / "event").glob(".*"))
+
+
+def test_a_layer_without_shapes_and_an_area_make_patches_without_landslides(event, cut):
+    table = geopandas.GeoDataFrame({"id": np.zeros(0, int)}, geometry=[], crs=grid_of("scene.tif").crs)
+    table.to_file("none.gpkg")
+    with pytest.raises(script.UserError, match="none.gpkg holds no shapes: with --area they would mean no landslide"):
+        cut("scene.tif", LABELS=["none.gpkg"])
+    cut("scene.tif", LABELS=["none.gpkg"], AREA="area.gpkg")
+    assert {(row["split"], row["landslide"]) for row in listed(Path("event"))} == {("train", "0")}

@@ -185,12 +185,13 @@ def test_other_splits_and_folders_do_not_overwrite_the_test_record(workplace):
     before = record(workplace, "metrics.json")
     other = workplace / "other"
     write_patches(other / "images", other / "masks", range(100, 106))
-    assert run_script("evaluate.py", "--run", "small", "--split", "validation", cwd=workplace).returncode == 0
+    result = run_script("evaluate.py", "--run", "small", "--split", "validation", cwd=workplace)
+    assert result.returncode == 0 and "note: these patches chose epoch and threshold of the run" in result.stdout
     result = run_script(*"evaluate.py --run small --data-dir other --split all --threshold 0.3".split(), cwd=workplace)
     assert "6 patches" in result.stdout and "0.300" in result.stdout
     assert record(workplace, "metrics_validation.json")["split"] == "validation"
-    (name,) = [path.name for path in (workplace / "results/small").glob("metrics_other_*_all_at0.3.json")]
-    assert record(workplace, name)["images"] == 6
+    (name,) = [path.name for path in (workplace / "results/scores/small").glob("metrics_other_*_all_at0.3.json")]
+    assert json.loads((workplace / "results/scores/small" / name).read_text())["images"] == 6
     assert record(workplace, "metrics.json") == before
 
 

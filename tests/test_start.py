@@ -323,7 +323,7 @@ def test_mistakes_are_told_in_one_line(workdir, tmp_path):
     assert "--freeze encoder is for networks with a pre-trained encoder" in fails(*started, "--freeze", "encoder")
     write_patches(tmp_path / "odd/images", tmp_path / "odd/masks", range(1, 13), size=36, bands=3)
     odd = fails("--data-dir", tmp_path / "odd", "--start-from", "first")
-    assert odd.endswith("patches of 36 x 36 pixels are not divisible by 8: pad them")
+    assert odd.endswith("patches of 36 x 36 pixels are not divisible by 8: cut or mirror them, --patch-size 32 or 40")
     config = record(workdir, "config.json", "first")
     for name, fields in (("half", {"finished": None}), ("abc", {"members": ["a", "b"], "finished": "now"})):
         folder = workdir / "results" / name

@@ -14,6 +14,7 @@ from scenes.components import Numbering
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
+from scenes.vector_faults import elsewhere_text
 from scenes.vectors import faults_reported, on_grid, read_layers, without_refuted
 from script import UserError, note
 
@@ -51,7 +52,8 @@ class PolygonLayer:
         parts = parts[(shapely.get_type_id(parts) == POLYGON) & (shapely.area(parts) > 0)]
         parts = parts[shapely.intersects(parts, grid.box())]
         if not len(parts) and not may_be_empty:
-            raise UserError(f"{path}: none of its {len(table)} polygons lies over {over}")
+            where = elsewhere_text([table.geometry], grid) if len(table) else ""
+            raise UserError(f"{path}: none of its {len(table)} polygons lies over {over}{where}")
         self.shapes, self.grid = parts[np.argsort(-shapely.area(parts), kind="stable")], grid
         self.count, self.ground = len(parts), ground
         self.tree, self.points = shapely.STRtree(self.shapes), np.zeros(0, int)
