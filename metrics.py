@@ -136,11 +136,28 @@ class ThresholdCurve:
         mean, landslide_share, pixels = self.reliability(bins)
         return float(np.nansum(np.abs(mean - landslide_share) * pixels) / pixels.sum())
 
-    def best(self):
-        """Return the index of the threshold with the highest Dice; on a plateau, its middle, the least sensitive."""
-        values = self.scores()["dice"]
-        plateau = np.flatnonzero(values == values.max())
+    def best(self, within=0.0):
+        """Return the index of the threshold with the highest Dice; on a plateau, its middle, the least sensitive.
+
+        within: see `plateau`.
+        """
+        plateau = self.plateau(within)
         return int(plateau[len(plateau) // 2])
+
+    def plateau(self, within):
+        """Return the indices of the thresholds whose Dice is at most `within` below the highest.
+
+        With `within` above 0, those next to the best one alone, without gaps.
+        """
+        values = self.scores()["dice"]
+        if not within:
+            return np.flatnonzero(values == values.max())
+        low = high = int(values.argmax())
+        while low and values[low - 1] >= values.max() - within:
+            low -= 1
+        while high + 1 < len(values) and values[high + 1] >= values.max() - within:
+            high += 1
+        return np.arange(low, high + 1)
 
 
 def bootstrap_dice(tp, fp, fn, draws=2000, seed=0):

@@ -65,7 +65,7 @@ def main():
     curve = threshold_curve(model, patches, indices, BATCH_SIZE, TTA)
     on_ground = threshold_curve(model, ground, ground_indices, BATCH_SIZE, TTA) if ground else None
     title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
-    best, text = choose(curve, on_ground, title, folder / f"threshold_curve{suffix}", plots)
+    best, text = choose(curve, on_ground, len(indices), title, folder / f"threshold_curve{suffix}", plots)
     record = {
         "threshold": best["threshold"],
         "split": SPLIT,
@@ -80,6 +80,12 @@ def main():
         "average_precision": curve.average_precision(),
         "revision": script.revision(),
     }
+    if len(indices) < FEW:
+        low, high = best["plateau"]
+        script.warn(
+            f"the threshold comes from few patches ({len(indices)}): any from {low:.3f} to {high:.3f} is within {EVEN} of "
+            "the best Dice on them, and their middle is taken; label more patches for a better choice"
+        )
     print(f"{title}\n{text}; at 0.5 Dice {record['dice_at_0.5']:.3f}")
     if left_out:
         record["elsewhere"] = choose_elsewhere(left_out, on_ground, folder, suffix, plots)
@@ -115,7 +121,7 @@ def choose_elsewhere(left_out, on_ground, folder, suffix, plots):
         curve = threshold_curve(load_model(other.folder), patches, indices, BATCH_SIZE, TTA, curve)
     names, images = [other.name for other, *_ in left_out], sum(len(indices) for *_, indices in left_out)
     title = f"{folder.name}: {images} patches that {', '.join(names)} left out"
-    best, text = choose(curve, on_ground, title, folder / f"threshold_curve_elsewhere{suffix}", plots)
+    best, text = choose(curve, on_ground, images, title, folder / f"threshold_curve_elsewhere{suffix}", plots)
     columns, header = curve.reliability(), ("mean_probability", "landslide_share", "pixels")
     path = folder / f"reliability_elsewhere{suffix}"
     records.write_csv(path.with_suffix(".csv"), header, zip(*columns, strict=True))
@@ -124,22 +130,27 @@ def choose_elsewhere(left_out, on_ground, folder, suffix, plots):
     return {"runs": names, "images": images, **best, "average_precision": curve.average_precision()}
 
 
-def choose(curve, on_ground, title, path, plots):
+FEW = 10  # patches below which the threshold of the highest Dice is chance, and the middle of a plateau is taken
+EVEN = 0.01  # Dice below the highest that still counts as the plateau
+
+
+def choose(curve, on_ground, count, title, path, plots):
     """Choose the threshold of a metrics.ThresholdCurve, and write and draw the curve.
 
     Args:
-        curve: of patches with landslides. on_ground: of landslide-free ground, or None. title: of the picture. path:
-            of the table and the picture, without ending. plots: the module.
+        curve: of patches with landslides. on_ground: of landslide-free ground, or None. count: number of the patches.
+            title: of the picture. path: of the table and the picture, without ending. plots: the module.
 
     Returns:
         (threshold and scores there, for threshold.json; a line for the terminal).
     """
-    scores, best, alarms = curve.scores(), curve.best(), {}
+    scores, joined, alarms = curve.scores(), curve, {}
     if on_ground:
         joined = curve.with_landslide_free(on_ground, LANDSLIDE_FREE_WEIGHT)
-        best = joined.best()
         alarm_share = on_ground.counts()[1] / on_ground.negative.sum()
         alarms = {"landslide_free_dice": joined.scores()["dice"], "landslide_free_pixel_share": alarm_share}
+    best = joined.best(EVEN if count < FEW else 0.0)
+    ends = joined.plateau(EVEN)[[0, -1]]
     columns = [[round(float(t), 3) for t in THRESHOLDS], *curve.counts(), *scores.values(), *alarms.values()]
     header = ("threshold", "tp", "fp", "fn", "tn", *scores, *alarms)
     records.write_csv(path.with_suffix(".csv"), header, zip(*columns, strict=True))
@@ -150,7 +161,7 @@ def choose(curve, on_ground, title, path, plots):
         f"threshold {threshold:.3f}: pooled Dice {at_best['dice']:.3f}, IoU {at_best['iou']:.3f}, precision "
         f"{at_best['precision']:.3f}, recall {at_best['recall']:.3f}"
     )
-    return {"threshold": threshold, **at_best}, text
+    return {"threshold": threshold, **at_best, "plateau": [round(float(THRESHOLDS[i]), 3) for i in ends]}, text
 
 
 if __name__ == "__main__":

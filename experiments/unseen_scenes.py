@@ -33,7 +33,6 @@ OUT = "results/figures/unseen_scenes.csv"  # the table
 
 CHOICES = {"SCALINGS": ("auto", "none", "l4s", "stretch")}
 RANGES = {"MIN_AREAS": (0, None)}
-KEY = ("run", "event", "scaling", "threshold", "min_area")
 
 
 def main():
@@ -56,6 +55,9 @@ def main():
                     rows = [row for row in rows if tuple(row[name] for name in KEY) not in keys] + new
                     records.write_csv(OUT, rows[0], [row.values() for row in rows])
     print(f"written: {OUT}")
+
+
+KEY = ("run", "event", "scaling", "threshold", "min_area")  # columns that tell rows apart
 
 
 def score(event, scaling, threshold, folder):

@@ -129,3 +129,16 @@ def test_a_perfectly_calibrated_forecast_has_no_error():
     curve = metrics.ThresholdCurve()
     curve.update(rng.random(probabilities.shape) < probabilities, probabilities)
     assert curve.calibration_error() < 0.003
+
+
+def test_the_middle_of_a_plateau_is_within_a_hundredth_of_the_best_dice():
+    """Of three patches, the highest Dice may lie on an edge of what is all the same."""
+    rng = np.random.default_rng(0)
+    masks = (rng.random((3, 32, 32)) < 0.3).astype(np.uint8)
+    probability = np.where(masks == 1, rng.uniform(0.4, 0.9, masks.shape), rng.uniform(0, 0.12, masks.shape))
+    curve = metrics.ThresholdCurve()
+    curve.update(masks, probability.astype(np.float32))
+    dice, low, high = curve.scores()["dice"], *curve.plateau(0.01)[[0, -1]]
+    assert (dice[low : high + 1] >= dice.max() - 0.01).all()
+    assert dice[low - 1] < dice.max() - 0.01 and dice[high + 1] < dice.max() - 0.01
+    assert metrics.THRESHOLDS[curve.best(0.01)] == pytest.approx((0.12 + 0.41) / 2, abs=0.03)
