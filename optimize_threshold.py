@@ -83,8 +83,8 @@ def main():
     if len(indices) < FEW:
         low, high = best["plateau"]
         script.warn(
-            f"the threshold comes from few patches ({len(indices)}): any from {low:.3f} to {high:.3f} is within {EVEN} of "
-            "the best Dice on them, and their middle is taken; label more patches for a better choice"
+            f"the threshold comes from few patches ({len(indices)}): any from {low:.3f} to {high:.3f} is within {EVEN} "
+            "of the best Dice on them, and their middle is taken; label more patches for a better choice"
         )
     print(f"{title}\n{text}; at 0.5 Dice {record['dice_at_0.5']:.3f}")
     if left_out:
