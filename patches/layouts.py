@@ -5,6 +5,7 @@ TIFF, JPEG) are read too, and so are series of dates (series.py), which hold ima
 """
 
 import re
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,7 +243,8 @@ def pair(images, masks, data_dir, faults):
 
 def plain_name(path):
     """Return the name of a file in lower case, without its ending and the words for image and mask."""
-    words = re.split(r"([_ .-]+)", path.stem.lower())
+    # macOS writes an accent apart from its letter
+    words = re.split(r"([_ .-]+)", unicodedata.normalize("NFC", path.stem).lower())
     return "".join(word for word in words if MEANING.get(word) not in ("image", "mask")).strip("_ .-")
 
 

@@ -3,6 +3,8 @@
 Files are written with rasterio and Pillow; values are compared with what was written.
 """
 
+import unicodedata
+
 import numpy as np
 import pytest
 import rasterio
@@ -272,3 +274,11 @@ def test_masks_in_the_folder_of_their_class_are_those_of_landslides(tmp_path):
     write_picture(tmp_path / "chips/labels/2/000000000.tif", np.eye(8, dtype=np.uint8)[..., None])
     with pytest.raises(UserError, match=r"labels holds a folder for each of 2 classes \(1, 2\): move the masks"):
         open_folder(tmp_path / "chips")
+
+
+def test_names_in_two_forms_of_unicode_are_one(tmp_path):
+    for form, folder in (("NFC", "images"), ("NFD", "masks")):
+        name = unicodedata.normalize(form, "Säntis_Südwand")
+        value = np.full((8, 8, 3), 7, np.uint8) if folder == "images" else np.eye(8, dtype=np.uint8)[..., None]
+        write_picture(tmp_path / f"d/{folder}/{name}.png", value)
+    assert open_folder(tmp_path / "d").masks.sum() == 8
