@@ -189,7 +189,7 @@ def test_a_run_on_two_sources_goes_through_all_stages(two):
     assert "by source" in said and record["by_source"].keys() == {"s2", "uav"}
     of_one = run_script("evaluate.py", "--run", "both", "--data-dir", "uav", cwd=two)
     assert of_one.returncode == 0 and "warning" not in of_one.stdout, of_one.stderr
-    (path,) = (two / "results/scores/both").glob("metrics_uav_*.json")
+    (path,) = (two / "results/both").glob("metrics_uav_*.json")
     assert json.loads(path.read_text())["dice"] == record["by_source"]["uav"]["dice"]
     new = ("evaluate.py", "--run", "both", "--data-dir", "new", "--split", "all")
     assert "size of a pixel is not known of 10 of 10 patches" in run_script(*new, cwd=two).stdout
