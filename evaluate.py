@@ -132,6 +132,7 @@ def score_ground_alone(run, cache_dir):
     alarms, totals = count_alarms(load_model(run.folder), ground, indices, threshold)
     folder = Path(RESULTS_DIR, "scores", run.name)
     suffix = "".join(f"_{Path(each).resolve().name}" for each in LANDSLIDE_FREE_DIRS)
+    suffix += f"_{PIXEL_SIZE:g}m" if PIXEL_SIZE else ""
     suffix += ("_tta" if TTA else "") + ("" if THRESHOLD is None else f"_at{THRESHOLD:g}")
     records.write_csv(folder / f"false_alarms{suffix}.csv", alarms[0], [row.values() for row in alarms])
     record = {"run": run.name, "threshold": threshold, "tta": TTA, "landslide_free": totals}

@@ -220,12 +220,15 @@ def map_patches(run, threshold, out_dir, metadata):
 
 def distance_of(entries, run, options):
     """Return a warning if the values of a sample of the patches lie far from those of the run's training, or ""."""
-    values = []
+    shift = np.array(run.config["band_mean"], np.float64)  # avoids cancellation
+    count, total, squares = 0, 0.0, 0.0
     for entry in entries[:: -(-len(entries) // MOST_COMPARED)]:
         image, gap, _ = read_patch(entry, run, options)
-        values.append(image[~gap])
-    values = np.concatenate(values).astype(np.float64)
-    return distance_of_patches(values.mean(0), values.var(0), run.config) if len(values) else ""
+        values = image[~gap] - shift
+        count, total, squares = count + len(values), total + values.sum(0), squares + np.square(values).sum(0)
+    if not count:
+        return ""
+    return distance_of_patches(shift + total / count, squares / count - np.square(total / count), run.config)
 
 
 def list_patches(paths):

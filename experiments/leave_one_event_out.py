@@ -160,7 +160,10 @@ def adapt(run, patches, pool, test, labelled, seed):
     scored, pattern = adapted, "metrics.json"
     if not labelled:
         scored, pattern = run.parent / "scores" / run.name, f"metrics_{name}_*.json"
-    if not list(scored.glob(pattern)):
+    known = [path for path in scored.glob(pattern) if path.stat().st_mtime >= (adapted / "model.keras").stat().st_mtime]
+    if not known:  # scores of an earlier training do not count
+        for path in scored.glob(pattern):
+            path.unlink()
         drawn = draw_patches(patches, pool, labelled, np.random.default_rng([seed, labelled])) if labelled else {}
         entries = {}
         for source, part in zip(patches.sources, patches.parts, strict=True):

@@ -179,7 +179,7 @@ def type_faults(entries, types, limits, data_dir):
         name: np.median([high.max() for (_, high), own in zip(limits, types, strict=True) if own == name])
         for name in set(types)
     }
-    usual = max(highest, key=types.count, default="")
+    usual = max(sorted(highest), key=types.count, default="")
     far = {
         name
         for name, high in highest.items()

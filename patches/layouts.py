@@ -79,7 +79,7 @@ def find_patches(data_dir, with_masks=True):
         UserError: it holds them in more than one layout.
     """
     data_dir = Path(data_dir)
-    folders = find_folders(data_dir)
+    folders = find_folders(data_dir, with_masks)
     images = {split: names for (split, kind), names in folders.items() if kind == "image"}
     if not images and (series := find_series(data_dir, with_masks))[0]:
         return series
@@ -115,8 +115,11 @@ def find_patches(data_dir, with_masks=True):
     return entries, faults
 
 
-def find_folders(data_dir):
-    """Find folders of images and of masks, up to two levels down: {(split or "", image or mask): [folder, ...]}."""
+def find_folders(data_dir, with_masks=True):
+    """Find folders of images and of masks, up to two levels down: {(split or "", image or mask): [folder, ...]}.
+
+    with_masks: whether masks in folders of their classes are looked for, and several refused.
+    """
     folders = {}
     for path in sorted([*data_dir.glob("*/"), *data_dir.glob("*/*/")]):
         name = path.relative_to(data_dir).as_posix()
@@ -124,7 +127,10 @@ def find_folders(data_dir):
         kinds = [meaning for meaning in meanings if meaning in ("image", "mask")]
         splits = [meaning for meaning in meanings if meaning in SPLITS]
         known = None not in meanings and len(kinds) == 1 and len(splits) < 2
-        if known and (holding := name if list_files(data_dir, name) else folder_of_class(data_dir, name, kinds[0])):
+        holding = name if list_files(data_dir, name) else ""
+        if known and not holding and with_masks:
+            holding = folder_of_class(data_dir, name, kinds[0])
+        if known and holding:
             folders.setdefault((splits[0] if splits else "", kinds[0]), []).append(holding)
     return folders
 

@@ -1,5 +1,6 @@
 """Elevation in metres on any grid, from one raster or many tiles."""
 
+import posixpath
 import zipfile
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -16,6 +17,7 @@ from scenes.pixel_grid import PixelGrid
 from script import UserError
 
 ELEVATIONS = -500.0, 9000.0  # metres; beyond them an elevation is a void (the Dead Sea: -430, Everest: 8849)
+PREVIEWS = (".png", ".jpg", ".jp2")
 VOIDS = 3  # number of values of voids beside the tag's that are looked for
 GDAL_TYPES = {"int16": "Int16", "int32": "Int32", "uint16": "UInt16", "float32": "Float32", "float64": "Float64"}
 FEET = {"ft": 0.3048, "foot": 0.3048, "feet": 0.3048, "us-ft": 1200 / 3937, "us survey foot": 1200 / 3937}
@@ -31,9 +33,9 @@ def elevation_files(paths):
     for path in map(str, paths):
         folder, inside = Path(path), []
         if folder.is_dir() and not (folder / "hdr.adf").exists():  # the folder of an ArcInfo grid is one raster
-            inside = [str(file) for file in sorted(folder.rglob("*")) if file.name.lower().endswith(RASTERS)]
+            inside = [str(file) for file in sorted(folder.rglob("*")) if is_tile(file.name)]
         elif path.lower().endswith(".zip") and zipfile.is_zipfile(path):
-            names = sorted(name for name in names_in_zip(path) if name.lower().endswith(RASTERS))
+            names = sorted(name for name in names_in_zip(path) if is_tile(posixpath.basename(name)))
             inside = [f"zip://{folder.resolve()}!{name}" for name in names]
         else:
             inside = [path]
@@ -41,6 +43,11 @@ def elevation_files(paths):
             raise UserError(f"{path} holds no raster of elevation ({', '.join(RASTERS)})")
         files += inside
     return files
+
+
+def is_tile(name):
+    """Return whether a file in a folder or zip may be a tile of elevation, and no preview or file of macOS."""
+    return name.lower().endswith(RASTERS) and not name.startswith(".") and not name.lower().endswith(PREVIEWS)
 
 
 class Elevation:
@@ -67,6 +74,21 @@ class Elevation:
         except BaseException:
             self.close()
             raise
+        if len(paths) < len(files):
+            self._check_alike()
+
+    def _check_alike(self):
+        """Raise UserError if two rasters of a folder or zip lie on the same ground: one of them is no elevation."""
+        places = {}
+        for raster in self.rasters:
+            place = tuple(round(end, 6) for end in raster.bounds)
+            if place in places:
+                self.close()
+                raise UserError(
+                    f"{places[place]} and {raster.path} lie on the same ground, and one may hold slope, masks or "
+                    "counts: name the elevation alone with --dem"
+                )
+            places[place] = raster.path
 
     def read(self, window):
         """Read a window: H x W float32 in metres, NaN where there is no elevation."""
@@ -134,6 +156,8 @@ class ElevationRaster:
             theirs = transform_bounds(grid.crs, self.crs, *own)
         except RasterioError:
             return True
+        if theirs[0] > theirs[2]:  # across 180 degrees
+            theirs = (theirs[0], theirs[1], theirs[2] + 360, theirs[3])
         turns = (-360, 0, 360) if self.crs.is_geographic else (0,)
         return any(
             theirs[0] + turn <= right and left <= theirs[2] + turn and theirs[1] <= high and low <= theirs[3]

@@ -73,6 +73,8 @@ class HidingRaster:
         """Return which pixels of some rows are hidden: H x W bool. Ground beyond the raster has value 0."""
         with damage_reported(self.path):
             values = self.view.read(1, window=Window(0, top, self.grid.width, bottom - top))
+        if self.coding in ("qa_pixel", "hls"):  # bits, also if a program saved them as floats
+            values = np.nan_to_num(values).astype(np.int64)
         if self.coding == "scl":
             return np.isin(values, SCL_HIDDEN)
         if self.coding == "qa_pixel":
@@ -92,10 +94,12 @@ class HidingRaster:
         step = max(1, max(self.file.shape) // 2000)
         with damage_reported(self.path):
             sample = self.file.read(1, out_shape=tuple(-(-size // step) for size in self.file.shape))
-        values = np.unique(sample[sample == sample]).tolist()  # without NaN
+        values = np.unique(sample[(sample == sample) & (sample != self.file.nodata)]).tolist()  # without NaN
         words = re.split(r"[^a-z0-9]+", Path(self.path).name.lower())
         listed = " ".join(f"{value:g}" for value in values[:8]) + " ..." * (len(values) > 8)
         whole = np.dtype(self.file.dtypes[0]).kind in "ui"
+        if len(values) <= 2 and 0 in values:  # a mask, whatever its name
+            return
         classes = whole and set(values) <= set(range(12))
         if "scl" in words or (classes and max(values, default=0) > 4):
             self.coding, kind = "scl", "Sentinel-2's scene classification (SCL)"

@@ -128,6 +128,8 @@ def distance_from_training(pixels, mean, variance, bands, scene, stated=False, k
         cause = "these look like 8-bit display values, which hold no reflectance: give the original product"
     elif scene.scaling == "none" and not display and ratio > 50:
         cause = "these look like digital numbers: try --scaling l4s"
+    elif scene.scaling == "none" and ratio < 0.05 and scene.offset:
+        cause = "these look like reflectances of 0 to 1, to which --offset is not added: leave it out, or add it first"
     elif scene.scaling == "none" and ratio < 0.05:
         cause = "these look like reflectances of 0 to 1: --scaling l4s takes them as such"
     elif known.size_warned:

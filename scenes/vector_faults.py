@@ -1,12 +1,14 @@
-"""What is wrong with a vector file for its purpose: cut short, no degrees, other ground among landslides, elsewhere."""
+"""What is wrong with a vector file for its purpose: cut short, no degrees, other ground, elsewhere, refuted rows."""
 
 import re
 from pathlib import Path
 
 import geopandas
+import numpy as np
 import pandas
 import shapely
 
+from scenes.styles import VERDICTS
 from script import UserError, note
 
 # Columns that say what a polygon is. Of the last two, kinds of landslides are usual: slide, flow, fall.
@@ -15,7 +17,8 @@ CLASS_COLUMNS = ("class", "classes", "classname", "class_name", "label", "labels
 )
 MOST_CLASSES = 20  # a column of more values holds names or numbers of single polygons
 OTHER_GROUND = (
-    r"\b(no|not|non|none|stable|background|other|negative|neg|false|0+|forest|water|river|lake|road|building|urban)\b"
+    r"\b(non? ?landslide|no|not|non|none|stable|background|other|neg|negative|false|0+|forest|water|river|lake|road|"
+    r"building|urban)\b"
 )
 LANDSLIDE_WORDS = (
     r"slide|slip|slump|flow|fall|topple|scar|creep|avalanche|lahar|erosion|runout|deposit|source|gully|true|yes"
@@ -94,7 +97,18 @@ def elsewhere_text(parts, grid):
     """
     own = geopandas.GeoSeries([grid.box()], crs=grid.crs).to_crs(4326).total_bounds
     theirs = pandas.concat([part.to_crs(4326) for part in parts]).total_bounds
+    if not np.isfinite(theirs).all():
+        return ""
     if shapely.box(*theirs[[1, 0, 3, 2]]).intersects(shapely.box(*own)):
         return ": they would, were latitude and longitude not in each other's place"
     (x, y), (own_x, own_y) = ((bounds[:2] + bounds[2:]) / 2 for bounds in (theirs, own))
     return f": they lie near {y:.2f} N {x:.2f} E, the scene near {own_y:.2f} N {own_x:.2f} E"
+
+
+def without_refuted(table):
+    """Leave out the rows whose verdict is "not landslide"; return (table of the others, number of rows left out)."""
+    if "verdict" not in table:
+        return table, 0
+    words = table["verdict"].astype("string").fillna("").str.strip().str.lower()
+    kept = table[words != VERDICTS[1]]
+    return kept, len(table) - len(kept)

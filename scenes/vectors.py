@@ -16,7 +16,6 @@ from shapely.errors import GEOSException
 from product_names import looks_like_product
 from scenes.geodesy import has_ellipsoid, to_geodetic
 from scenes.opening import RASTERS, check_readable, names_in_zip
-from scenes.styles import VERDICTS
 from scenes.vector_faults import CLASS_COLUMNS, check_classes, check_degrees, check_whole, elsewhere_text
 from script import UserError
 
@@ -172,7 +171,8 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), choice=EVERYTHIN
         file = gdal_path(path)
         wanted = (*columns, *(CLASS_COLUMNS if landslides else ()))
         fields = pyogrio.read_info(file, layer=layer)["fields"] if wanted else ()
-        names = {field: field.lower() for field in fields if field.lower() in wanted}
+        first = {field.lower(): field for field in fields[::-1] if field.lower() in wanted}  # two may differ in case
+        names = {field: name for name, field in first.items()}
         table = pyogrio.read_dataframe(file, layer=layer, columns=list(names), force_2d=True).rename(columns=names)
         if not isinstance(table, geopandas.GeoDataFrame):
             raise UserError(f"{path}: its {f'layer {layer}' if layer else 'first layer'} holds no shapes")
@@ -180,7 +180,10 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), choice=EVERYTHIN
             raise UserError(f"{path}: without a coordinate system of the Earth it cannot be laid over {over}")
         check_degrees(path, table)
         if choice.where:  # applied apart, because a condition on columns that are not read holds for no row
-            table = table.iloc[rows_where(path, layer, choice)]
+            chosen = rows_where(path, layer, choice)
+            if len(table) and not len(chosen):
+                raise UserError(f"{path}: none of its {len(table)} rows meets {choice.where_flag} {choice.where!r}")
+            table = table.iloc[chosen]
         elif landslides and "verdict" not in table:  # a map of predict.py has its own classes
             check_classes(path, table, choice)
         kept = table[~(table.geometry.is_empty | table.geometry.isna())]
@@ -188,15 +191,6 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), choice=EVERYTHIN
         kept = kept.set_geometry(kept.geometry.where(valid, kept.geometry.make_valid()))
         kept.attrs = {"empty": len(table) - len(kept), "repaired": int((~valid).sum())}
         return kept
-
-
-def without_refuted(table):
-    """Leave out the rows whose verdict is "not landslide"; return (table of the others, number of rows left out)."""
-    if "verdict" not in table:
-        return table, 0
-    words = table["verdict"].astype("string").fillna("").str.strip().str.lower()
-    kept = table[words != VERDICTS[1]]
-    return kept, len(table) - len(kept)
 
 
 def rows_where(path, layer, choice):

@@ -222,6 +222,8 @@ CLOUD_RASTERS = {  # name of a file: (values of a row of pixels, which of them a
     "HLS.S30.T43PFP.v2.0.Fmask.tif": ([64, 66, 72, 96, 68, 255, 80, 64], [0, 1, 1, 0, 1, 1, 0, 0]),
     "LC09_QA_PIXEL.TIF": ([21824, 22280, 1, 23888, 21824, 21824, 54596, 21824], [0, 1, 1, 1, 0, 0, 1, 0]),
     "clouds.tif": ([0, 1, 2, 3, 0, 0, 1, 1], [0, 1, 1, 1, 0, 0, 1, 1]),
+    "S2A_SCL_cloudmask.tif": ([0, 1, 0, 1, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0, 0, 0]),
+    "eights.tif": ([0, 8, 0, 8, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0, 0, 0]),
     "percent.tif": ([0, 90, 0, 90, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0, 0, 0]),
 }
 
@@ -240,3 +242,18 @@ def test_a_raster_of_clouds_with_unknown_values_is_refused(tmp_path):
     path = write_raster(tmp_path / "probability.tif", np.arange(60, dtype=np.uint8).reshape(1, 6, 10))
     with pytest.raises(UserError, match="probability.tif holds 0 1 2 3 4 5 6 7 ...: a mask of clouds is 0 where"):
         open_clouds(str(path), None, grid_of(path), tmp_path / "none.tif")
+
+
+def test_no_data_of_a_mask_of_clouds_is_no_class(tmp_path):
+    values = np.array([[[0, 1, -3.4e38, 0, 1, 0]]], np.float32)
+    path = write_raster(tmp_path / "mask.tif", values, nodata=float(np.float32(-3.4e38)))
+    clouds = open_clouds(str(path), None, grid_of(path), tmp_path / "none.tif")
+    assert clouds.hidden(0, 1)[0].tolist() == [False, True, False, False, True, False]
+    clouds.close()
+
+
+def test_bits_that_were_saved_as_floats_are_bits(tmp_path):
+    path = write_raster(tmp_path / "LC08_QA_PIXEL.tif", np.array([[[21824, 22280, 1, 23888]]], np.float32))
+    clouds = open_clouds(str(path), None, grid_of(path), tmp_path / "none.tif")
+    assert clouds.hidden(0, 1)[0].tolist() == [False, True, True, True]
+    clouds.close()

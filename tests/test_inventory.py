@@ -335,8 +335,6 @@ def test_what_cannot_be_described_is_told_in_one_line(tmp_path, inventory):
         describe(tmp_path / "two.gpkg", "--layer", "old", "new"),
         "two.gpkg: its layers old, new have different coordinate systems: choose one with --layer",
     )
-    assert_user_error(
-        describe(inventory, "--where", "year = 1900"), "no polygon to be measured, as chosen by --where\n"
-    )
+    assert_user_error(describe(inventory, "--where", "year = 1900"), "rows meets --where 'year = 1900'")
     message = "--where 'yeer = 2005' is no condition on its layer landslides with columns year, cut_by_edge"
     assert_user_error(describe(inventory, "--where", "yeer = 2005"), message)

@@ -248,6 +248,12 @@ def test_an_elevation_that_crosses_180_degrees_covers_the_whole_scene(tmp_path):
             elevation = Elevation([path], scene).read(window)
             assert np.abs(elevation[0] - np.arange(first, first + 20)).max() < 0.1, (left, path)
     utm = PixelGrid((20, 20), from_origin(178000, 8190000, 1000, 1000), rasterio.crs.CRS.from_epsg(32701))
+    tiles = [
+        write_raster(tmp_path / f"tile_{left}.tif", [z[:, :100]], from_origin(left, -16, 0.01, 0.01), "EPSG:4326")
+        for left in (179, -180)
+    ]
+    joined = Elevation(tiles, utm)
+    assert len(joined.rasters) == 2 and np.isfinite(joined.read(window)).all()
     for path in (beyond, below):
         assert np.isfinite(Elevation([path], utm).read(window)).all(), path
 
@@ -271,6 +277,11 @@ def test_tiles_of_elevation_are_laid_together(tmp_path):
         assert len(joined.rasters) == 2
         np.testing.assert_allclose(joined.read(window), expected, atol=1e-3)
         joined.close()
+    write_raster(tmp_path / "tiles/._dem_0.png", np.zeros((1, 4, 4), np.uint8), crs=None)  # of macOS, or a preview
+    assert len(Elevation([tmp_path / "tiles"], scene).rasters) == 2
+    write_raster(tmp_path / "tiles/aspect_0.tif", [z[:, :60].astype(np.float32)], place, "EPSG:32632")
+    with pytest.raises(UserError, match="lie on the same ground, and one may hold slope, masks or counts"):
+        Elevation([tmp_path / "tiles"], scene)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="empty holds no raster of elevation"):
         Elevation([tmp_path / "empty"], scene)

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 import dataset
-from patches import image_files, picture_damage, reading
+from patches import image_files, layouts, picture_damage, reading
 from scenes.opening import open_raster
 from script import UserError
 from tests.patch_files import make_pair, open_folder, scar, write_pictures
@@ -274,6 +274,7 @@ def test_masks_in_the_folder_of_their_class_are_those_of_landslides(tmp_path):
     write_picture(tmp_path / "chips/labels/2/000000000.tif", np.eye(8, dtype=np.uint8)[..., None])
     with pytest.raises(UserError, match=r"labels holds a folder for each of 2 classes \(1, 2\): move the masks"):
         open_folder(tmp_path / "chips")
+    assert len(layouts.find_patches(tmp_path / "chips", with_masks=False)[0]) == 3  # to be mapped, no mask is needed
 
 
 def test_names_in_two_forms_of_unicode_are_one(tmp_path):

@@ -112,3 +112,21 @@ def test_latitude_before_longitude_is_recognised_where_both_are_small(tmp_path, 
     Path("turned.geojson").write_text(geojson([shapely.transform(degrees[0], lambda c: c[:, ::-1])]))
     with pytest.raises(UserError, match="they would, were latitude and longitude not in each other's place"):
         vectors.shapes_over("turned.geojson", grid)
+
+
+def test_a_condition_that_no_row_meets_is_a_mistake(scene):
+    grid, shapes = scene
+    geopandas.GeoDataFrame({"class": ["landslide"] * 2}, geometry=shapes).to_file("classes.gpkg")
+    choice = vectors.Choice(where="class = 'Landslide'")
+    with pytest.raises(UserError, match="classes.gpkg: none of its 2 rows meets --where \"class = 'Landslide'\""):
+        vectors.shapes_over("classes.gpkg", grid, choice=choice, landslides=True)
+
+
+def test_shapes_without_points_and_columns_of_one_name_are_no_crash(scene):
+    grid, shapes = scene
+    geopandas.GeoDataFrame({"id": [1]}, geometry=[None], crs=grid.crs).to_file("null.gpkg")
+    with pytest.raises(UserError, match="none of its 1 shapes lies over the scene"):
+        vectors.shapes_over("null.gpkg", grid)
+    table = geopandas.GeoDataFrame({"type": ["flow"] * 2, "Type": ["A"] * 2}, geometry=shapes).to_crs(4326)
+    table.to_file("twice.geojson")
+    assert len(vectors.shapes_over("twice.geojson", grid, landslides=True)) == 2

@@ -14,8 +14,8 @@ from scenes.components import Numbering
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
-from scenes.vector_faults import elsewhere_text
-from scenes.vectors import faults_reported, on_grid, read_layers, without_refuted
+from scenes.vector_faults import elsewhere_text, without_refuted
+from scenes.vectors import faults_reported, on_grid, read_layers
 from script import UserError, note
 
 ROWS = 256  # read together
