@@ -60,9 +60,9 @@ def main():
     settings = comparison.CompareSettings(
         threshold=THRESHOLD,
         min_confidence=MIN_CONFIDENCE,
-        map_choice=Choice(MAP_LAYER, MAP_WHERE or "", "map-"),
-        reference_choice=Choice(REFERENCE_LAYER, REFERENCE_WHERE or "", "reference-"),
-        area_choice=Choice(AREA_LAYER, AREA_WHERE or "", "area-"),
+        map_choice=Choice(MAP_LAYER, MAP_WHERE, "map-"),
+        reference_choice=Choice(REFERENCE_LAYER, REFERENCE_WHERE, "reference-"),
+        area_choice=Choice(AREA_LAYER, AREA_WHERE, "area-"),
         resolution=RESOLUTION,
         tolerance=TOLERANCE,
         iou=IOU,

@@ -117,11 +117,6 @@ def _fingerprint(entries, faults):
     return digest.hexdigest()
 
 
-def as_list(folders):
-    """Return one folder, or a list of them, as a list."""
-    return list(folders) if isinstance(folders, list | tuple) else [folders]
-
-
 def recognised(patches, config):
     """Return (whether patches are all or some of the sources of a run, the patches with the names that it gave them).
 
@@ -156,7 +151,8 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
         UserError: as `open_patches`; or the run's data has changed, or other data does not fit the run.
     """
     config = run.config
-    own_folders, folders = as_list(config["data_dir"]), as_list(data_dir or config["data_dir"])
+    own_folders = run.data_folders
+    folders = own_folders if not data_dir else [data_dir] if isinstance(data_dir, str | Path) else list(data_dir)
     options = ReadOptions.of_constants(run.constants)
     try:
         # training left these files out, too; the digest shows whether the others are the same
@@ -200,8 +196,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
     if split == "all":
         indices = np.flatnonzero(patches.labelled)
         if not own:
-            warn_if_trained_on(run, patches, indices)
-            warn_if_far(patches, indices, config)
+            warn_of_other_data(run, patches, indices)
         return patches, indices, own
     if own:
         assigned = split_table.read_split(run.folder / "split.csv", patches, f"python train.py --run {run.name}")
@@ -211,9 +206,14 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
     if not len(indices):
         raise UserError(f"{patches.data_dir} has no {split} split with masks: choose another, or --split all")
     if not own:
-        warn_if_trained_on(run, patches, indices)
-        warn_if_far(patches, indices, config)
+        warn_of_other_data(run, patches, indices)
     return patches, indices, own
+
+
+def warn_of_other_data(run, patches, indices):
+    """Print what makes scores on data of others mean less: the run has seen them, or their values are unusual."""
+    warn_if_trained_on(run, patches, indices)
+    warn_if_far(patches, indices, run.config)
 
 
 def warn_if_far(patches, indices, config):

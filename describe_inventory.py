@@ -49,7 +49,7 @@ def main():
     from scenes.comparing.inventory import read_inventory
     from scenes.vectors import Choice
 
-    choice, area_choice = Choice(LAYER, WHERE or ""), Choice(AREA_LAYER, AREA_WHERE or "", "area-")
+    choice, area_choice = Choice(LAYER, WHERE or ""), Choice(AREA_LAYER, AREA_WHERE, "area-")
     areas, studied, notes = read_inventory(INVENTORY, choice, SPLIT_PARTS, AREA, area_choice)
     print(f"{INVENTORY}: {len(areas)} landslides, {areas.sum() / 1e6:.4g} km2")
     for text in notes:

@@ -73,7 +73,7 @@ def main():
     else:
         events = split_table.events_of([find_places(part) for part in patches.parts], patches)
     groups = groups_of(patches, indices, events)
-    folder, suffix = run.folder if own else Path(RESULTS_DIR, "scores", run.name), record_suffix(run, patches, own)
+    folder, suffix = run.folder if own else run.scores_folder, record_suffix(run, patches, own)
     kept = folder / f"metrics{suffix}.json"
     if not ground and not OVERWRITE and kept.exists() and records.read_json(kept, "").get("landslide_free"):
         raise script.UserError(
@@ -130,10 +130,7 @@ def score_ground_alone(run, cache_dir):
     ground, indices = false_alarms.open_for_run(run, SPLIT, cache_dir, LANDSLIDE_FREE_DIRS, PIXEL_SIZE)
     threshold = run.threshold(TTA) if THRESHOLD is None else THRESHOLD
     alarms, totals = count_alarms(load_model(run.folder), ground, indices, threshold)
-    folder = Path(RESULTS_DIR, "scores", run.name)
-    suffix = "".join(f"_{Path(each).resolve().name}" for each in LANDSLIDE_FREE_DIRS)
-    suffix += f"_{PIXEL_SIZE:g}m" if PIXEL_SIZE else ""
-    suffix += ("_tta" if TTA else "") + ("" if THRESHOLD is None else f"_at{THRESHOLD:g}")
+    folder, suffix = run.scores_folder, "".join(f"_{part}" for part in setting_parts())
     records.write_csv(folder / f"false_alarms{suffix}.csv", alarms[0], [row.values() for row in alarms])
     record = {"run": run.name, "threshold": threshold, "tta": TTA, "landslide_free": totals}
     records.write_json(folder / f"false_alarms{suffix}.json", record | {"revision": script.revision()})
@@ -157,12 +154,16 @@ def record_suffix(run, patches, own):
     whole = own and len(patches.sources) == len(run.config.get("sources", [None]))
     parts = [] if whole else [name_in_files(patches), patches.digest[:6]]
     parts += [SPLIT] if SPLIT != "test" or not own else []
-    parts += [f"{PIXEL_SIZE:g}m"] if PIXEL_SIZE else []
-    parts += ["landslide_free"] if LANDSLIDE_FREE_DIRS else []
-    parts += [Path(ground_dir).resolve().name for ground_dir in LANDSLIDE_FREE_DIRS]
-    parts += ["tta"] if TTA else []
-    parts += [] if THRESHOLD is None else [f"at{THRESHOLD:g}"]
+    parts += setting_parts(["landslide_free"] if LANDSLIDE_FREE_DIRS else [])
     return "".join(f"_{part}" for part in parts)
+
+
+def setting_parts(before_ground=()):
+    """Return the parts of a file name that say how it was scored. before_ground: parts before those of the ground."""
+    parts = [f"{PIXEL_SIZE:g}m"] if PIXEL_SIZE else []
+    parts += [*before_ground, *(Path(folder).resolve().name for folder in LANDSLIDE_FREE_DIRS)]
+    parts += ["tta"] if TTA else []
+    return parts + ([] if THRESHOLD is None else [f"at{THRESHOLD:g}"])
 
 
 def score(model, loss, patches, indices, threshold, groups=None):

@@ -96,7 +96,7 @@ def main():
         clouds=CLOUDS,
         scheduler=SCHEDULER or "",
         choice=Choice(LAYER, WHERE or ""),
-        area_choice=Choice(AREA_LAYER, AREA_WHERE or "", "area-"),
+        area_choice=Choice(AREA_LAYER, AREA_WHERE, "area-"),
     )
     if settings.size <= OVERLAP:
         raise script.UserError(f"OVERLAP is {OVERLAP}: it must be less than a patch of {settings.size} pixels")

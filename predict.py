@@ -24,7 +24,7 @@ from networks.model_files import load_model
 from networks.threads import BackgroundWriter, prefetch
 from patches import image_files, layouts, reading
 from patches.pixel_sizes import learnt_by, with_plane
-from patches.usual_values import MOST_COMPARED, distance_of_patches
+from patches.usual_values import MOST_COMPARED, distance_of_patches, mean_and_variance
 from product_names import is_product_folder
 
 # ---------------------------------------------------------------------- input and output
@@ -128,7 +128,7 @@ def map_scenes(run, threshold, out_dir, metadata):
         clouds=CLOUDS,
         min_slope=MIN_SLOPE,
         exclude=EXCLUDE or "",
-        exclude_choice=Choice(EXCLUDE_LAYER, EXCLUDE_WHERE or "", "exclude-"),
+        exclude_choice=Choice(EXCLUDE_LAYER, EXCLUDE_WHERE, "exclude-"),
         buffer=BUFFER,
         simplify=SIMPLIFY,
     )
@@ -220,15 +220,9 @@ def map_patches(run, threshold, out_dir, metadata):
 
 def distance_of(entries, run, options):
     """Return a warning if the values of a sample of the patches lie far from those of the run's training, or ""."""
-    shift = np.array(run.config["band_mean"], np.float64)  # avoids cancellation
-    count, total, squares = 0, 0.0, 0.0
-    for entry in entries[:: -(-len(entries) // MOST_COMPARED)]:
-        image, gap, _ = read_patch(entry, run, options)
-        values = image[~gap] - shift
-        count, total, squares = count + len(values), total + values.sum(0), squares + np.square(values).sum(0)
-    if not count:
-        return ""
-    return distance_of_patches(shift + total / count, squares / count - np.square(total / count), run.config)
+    some = (read_patch(entry, run, options) for entry in entries[:: -(-len(entries) // MOST_COMPARED)])
+    statistics = mean_and_variance((image[~gap] for image, gap, _ in some), np.array(run.config["band_mean"], float))
+    return distance_of_patches(*statistics, run.config)  # without any data, no band is unusual
 
 
 def list_patches(paths):

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,16 +22,8 @@ DERIVED = (
 )
 OWN = ("RESULTS_DIR", "RUN", "RESUME", "OVERWRITE")  # constants that a resumed run takes from its command line
 SHIPPED = {"rgb": Path(__file__).parent / "results" / "rgb"}  # runs that come with the project
-NOT_RUNS = (
-    "",
-    ".",
-    "..",
-    "cache",
-    "figures",
-    "scores",
-    "ablation",
-    "cross_dataset",
-)  # names in results/ that are not runs
+# Names in results/ that are not runs.
+NOT_RUNS = ("", ".", "..", "cache", "figures", "scores", "ablation", "cross_dataset")
 
 
 def train_run(folder, flags, threads=None):
@@ -102,6 +95,11 @@ class Run:
         folders = self.config["data_dir"]
         return list(folders) if isinstance(folders, list | tuple) else [folders]
 
+    @property
+    def scores_folder(self):
+        """Folder of the scores on other data than the run's own."""
+        return scores_folder(self.folder)
+
     def predecessors(self):
         """Yield this run and the runs that it learnt from, by their weights or probabilities, as far as they remain."""
         yield self
@@ -162,8 +160,17 @@ def resume_constants(constants, folder):
         raise UserError(f"a resumed run keeps {name} {refused[name]}: leave it out or start with --overwrite")
 
 
+def scores_folder(folder):
+    """Return the folder of the scores of a run, whose folder is given, on other data than its own."""
+    return folder.parent / "scores" / folder.name
+
+
 def clear_run(folder, records):
-    """Remove records (TRAINED or DERIVED) of an earlier training from a run's folder, and no other files."""
+    """Remove records (TRAINED or DERIVED) of an earlier training from a run's folder, and no other files.
+
+    Scores on other data are those of a model, so they are removed with any of them.
+    """
+    shutil.rmtree(scores_folder(folder), ignore_errors=True)
     for pattern in records:
         for path in folder.glob(pattern):
             path.unlink()

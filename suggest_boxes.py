@@ -46,7 +46,7 @@ def main():
     target = Path(OUT) if OUT else Path(MAP).with_name(Path(MAP).stem.removesuffix("_probability") + "_boxes.gpkg")
     check_targets([target], OVERWRITE)
     grid, doubt = suggestions.tile_doubt(MAP, SIZE)
-    choices = Choice(AREA_LAYER, AREA_WHERE or "", "area-"), Choice(LABELLED_LAYER, "", "labelled-")
+    choices = Choice(AREA_LAYER, AREA_WHERE, "area-"), Choice(LABELLED_LAYER, None, "labelled-")
     free = suggestions.doubt_of_free_tiles(doubt, grid, SIZE, AREA, LABELLED, *choices)
     tiles = suggestions.choose_tiles(free, BOXES, None if BY == "doubt" else SEED)
     if not tiles:

@@ -121,7 +121,7 @@ def score_untrained(work, folder, start):
     """Score a run without training on the test split of a folder, and return its metrics."""
     run = ("--results-dir", str(work / "runs"), "--run", start)
     runs.call_script("evaluate.py", *run, "--data-dir", str(folder), "--split", "test")
-    (path,) = (work / "runs" / "scores" / start).glob(f"metrics_{folder.name}_*.json")
+    (path,) = runs.scores_folder(work / "runs" / start).glob(f"metrics_{folder.name}_*.json")
     return records.read_json(path, "evaluate.py")
 
 

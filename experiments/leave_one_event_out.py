@@ -84,7 +84,7 @@ def main():
     print(f"written: {OUT}")
 
 
-KEY = ("data", "recipe", "held_out", "seed", "epochs", "labelled")  # columns that tell rows apart; above main: a flag
+KEY = ("data", "recipe", "held_out", "seed", "epochs", "labelled")  # columns that tell rows apart
 
 
 def data_name():
@@ -159,11 +159,8 @@ def adapt(run, patches, pool, test, labelled, seed):
     own = ("--results-dir", str(run.parent), "--run", adapted.name)
     scored, pattern = adapted, "metrics.json"
     if not labelled:
-        scored, pattern = run.parent / "scores" / run.name, f"metrics_{name}_*.json"
-    known = [path for path in scored.glob(pattern) if path.stat().st_mtime >= (adapted / "model.keras").stat().st_mtime]
-    if not known:  # scores of an earlier training do not count
-        for path in scored.glob(pattern):
-            path.unlink()
+        scored, pattern = runs.scores_folder(run), f"metrics_{name}_*.json"
+    if not list(scored.glob(pattern)):
         drawn = draw_patches(patches, pool, labelled, np.random.default_rng([seed, labelled])) if labelled else {}
         entries = {}
         for source, part in zip(patches.sources, patches.parts, strict=True):

@@ -175,25 +175,19 @@ def type_faults(entries, types, limits, data_dir):
 
     types: name of the type of each image. limits: N x 2 x bands, see `extremes`.
     """
-    highest = {
-        name: np.median([high.max() for (_, high), own in zip(limits, types, strict=True) if own == name])
-        for name in set(types)
-    }
-    usual = max(sorted(highest), key=types.count, default="")
-    far = {
-        name
-        for name, high in highest.items()
-        if max(high, highest[usual]) > OTHER_RANGE * max(min(high, highest[usual]), 1e-6)
-    }
-    return [
-        (
-            relative(entry.image, data_dir),
-            f"holds {name} of up to {high.max():g}, most images {usual} of up to {highest[usual]:g}: "
-            "bring all to one scale",
-        )
-        for entry, name, (_, high) in zip(entries, types, limits, strict=True)
-        if name in far
-    ]
+    types, largest = np.array(types), limits[:, 1].max(1) if len(limits) else np.zeros(0)
+    names, counts = np.unique(types, return_counts=True)
+    highest = {name: np.median(largest[types == name]) for name in names}
+    usual = names[counts.argmax()] if len(names) else ""
+    faults = []
+    for entry, name, most in zip(entries, types, largest, strict=True):
+        low, high = sorted((highest[name], highest[usual]))
+        if high > OTHER_RANGE * max(low, 1e-6):
+            others = f"most images {usual} of up to {highest[usual]:g}"
+            faults.append(
+                (relative(entry.image, data_dir), f"holds {name} of up to {most:g}, {others}: bring all to one scale")
+            )
+    return faults
 
 
 def outlier_faults(entries, limits, data_dir):

@@ -83,10 +83,11 @@ def find_patches(data_dir, with_masks=True):
     images = {split: names for (split, kind), names in folders.items() if kind == "image"}
     if not images and (series := find_series(data_dir, with_masks))[0]:
         return series
-    together = {} if images else find_together(data_dir)
-    if not images and not together:
+    if together := not images:
+        folders = find_together(data_dir)
+        images = {split: names for (split, kind), names in folders.items() if kind == "image"}
+    if not images:
         raise NoPatches(f"{data_dir}: no patches found. {contents_text(data_dir)}")
-    images = images or {split: [folder] for split, folder in together.items()}
     several = [name for names in images.values() if len(names) > 1 for name in names]
     if len(images) > 1 and "" in images:
         several = [name for names in images.values() for name in names]
@@ -97,14 +98,14 @@ def find_patches(data_dir, with_masks=True):
     entries, faults = [], []
     for split in sorted(images, key=("", *SPLITS).index):
         (image_folder,) = images[split]
-        mask_folders = [image_folder] if together else folders.get((split, "mask"), []) if with_masks else []
+        mask_folders = folders.get((split, "mask"), []) if with_masks else []
         if len(mask_folders) > 1:
             raise UserError(f"{data_dir} holds masks in {' and '.join(mask_folders)}: leave only one there")
         files = list_files(data_dir, image_folder)
         masks = list_files(data_dir, mask_folders[0]) if mask_folders else []
         if together:
-            files, masks = ([path for path in files if is_mask(path) == kind] for kind in (False, True))
-            masks = masks if with_masks else []
+            files = [path for path in files if not is_mask(path)]
+            masks = [path for path in masks if is_mask(path)]
         for key, image, mask in pair(files, masks, data_dir, faults):
             name = image.relative_to(data_dir).as_posix()
             if masks and mask is None:
@@ -127,21 +128,23 @@ def find_folders(data_dir, with_masks=True):
         kinds = [meaning for meaning in meanings if meaning in ("image", "mask")]
         splits = [meaning for meaning in meanings if meaning in SPLITS]
         known = None not in meanings and len(kinds) == 1 and len(splits) < 2
+        if not known:
+            continue
         holding = name if list_files(data_dir, name) else ""
-        if known and not holding and with_masks:
-            holding = folder_of_class(data_dir, name, kinds[0])
-        if known and holding:
+        if not holding and with_masks and kinds[0] == "mask":
+            holding = folder_of_class(data_dir, name)
+        if holding:
             folders.setdefault((splits[0] if splits else "", kinds[0]), []).append(holding)
     return folders
 
 
-def folder_of_class(data_dir, name, kind):
+def folder_of_class(data_dir, name):
     """Return the only folder with patches within a folder of masks, as ArcGIS writes one for each class; or "".
 
     Raises UserError if there are several: which class is landslide, only the user knows.
     """
     inside = [path.name for path in sorted((data_dir / name).glob("*/")) if list_files(data_dir, f"{name}/{path.name}")]
-    if kind == "image" or any(MEANING.get(word) for each in inside for word in re.split(r"[_ -]+", each.lower())):
+    if any(MEANING.get(word) for each in inside for word in re.split(r"[_ -]+", each.lower())):
         return ""
     if len(inside) > 1:
         raise UserError(
@@ -152,15 +155,16 @@ def folder_of_class(data_dir, name, kind):
 
 
 def find_together(data_dir):
-    """Find folders that hold images and their masks side by side, told apart by names: {split or "": folder}."""
+    """Find folders with images and masks side by side, told apart by their names, as `find_folders` returns them."""
     folders = {"": "."} | {
         MEANING[path.name.lower()]: path.name
         for path in data_dir.glob("*/")
         if MEANING.get(path.name.lower()) in SPLITS
     }
     return {
-        split: name
+        (split, kind): [name]
         for split, name in folders.items()
+        for kind in ("image", "mask")
         if {is_mask(path) for path in list_files(data_dir, name)} == {False, True}
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from bands import band_columns, band_names, true_colour
 from mask_values import LANDSLIDE
+from patches.usual_values import mean_and_variance
 from records import atomic_folder, write_json
 from script import UserError
 
@@ -107,14 +108,8 @@ class Patches:
 
     def statistics(self, indices):
         """Compute mean and variance of each band over the pixels of some patches, in float64."""
-        total, squares = np.zeros(len(self.bands)), np.zeros(len(self.bands))
-        shift = self.read(indices[:1]).mean((0, 1, 2), dtype=np.float64)  # avoids cancellation at large offsets
-        for i in indices:
-            pixels = self.read([i]).reshape(-1, len(self.bands)) - shift
-            total += pixels.sum(0)
-            squares += np.square(pixels).sum(0)
-        count = len(indices) * self.images.shape[1] * self.images.shape[2]
-        return shift + total / count, squares / count - np.square(total / count)
+        shift = self.read(indices[:1]).mean((0, 1, 2), dtype=np.float64)
+        return mean_and_variance((self.read([i]).reshape(-1, len(self.bands)) for i in indices), shift)
 
 
 def widened(halves):

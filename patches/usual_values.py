@@ -7,6 +7,23 @@ from bands import far_off
 MOST_COMPARED = 100  # patches whose values are compared with those of training, spread over all
 
 
+def mean_and_variance(parts, shift):
+    """Return mean and variance of each band over all pixels of some arrays, in float64; NaN without pixels.
+
+    Args:
+        parts: iterable of arrays, pixels x bands: only one is in memory at a time.
+        shift: of each band, near the mean: it avoids cancellation at large offsets.
+    """
+    count, total, squares = 0, np.zeros(len(shift)), np.zeros(len(shift))
+    for part in parts:
+        pixels = part - shift
+        count += len(pixels)
+        total += pixels.sum(0)
+        squares += np.square(pixels).sum(0)
+    with np.errstate(invalid="ignore"):
+        return shift + total / count, squares / count - np.square(total / count)
+
+
 def usual_statistics(config, mean, variance):
     """Return (mean, variance) of the bands in training; of several sources, those of the one most like some values.
 

@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from scenes.elevation import elevation_files
 from scenes.opening import rasterio_path
 from scenes.pipeline import model_of
 from scenes.scene import Scene
@@ -72,7 +73,7 @@ def windows_on_cluster(source, windows, scheduler, group_size=16):
         group_size: number of windows that a task reads.
     """
     source = portable_source(source)
-    reading = Reading(source, change_times(source.paths, source.dem))
+    reading = Reading(source, change_times(files_of(source)))
     digest = _digest(reading)
     groups = [windows[i : i + group_size] for i in range(0, len(windows), group_size)]
     tasks = ((f"windows-{i}-{digest}", read_windows, reading, group) for i, group in enumerate(groups))
@@ -116,7 +117,7 @@ def on_cluster(tasks, scheduler, group_size=1):
 def portable_job(job):
     """Return the job with paths that any process can open, and with the times at which its files changed."""
     source = portable_source(job.source)
-    times = change_times((Path(job.run, "model.keras"), *source.paths), source.dem)
+    times = change_times((Path(job.run, "model.keras"), *files_of(source)))
     return replace(job, run=str(Path(job.run).resolve()), source=source, stamps=times)
 
 
@@ -126,9 +127,14 @@ def portable_source(source):
     return replace(source, product=None)  # a worker does not need it
 
 
-def change_times(paths, dem):
+def files_of(source):
+    """Return the paths of all files that a scene is read from, also those in a folder of elevation."""
+    return (*source.paths, *source.dem, *elevation_files(source.dem))
+
+
+def change_times(paths):
     """Return the times at which files changed, in ns; a path that is no file, such as one into an archive, has none."""
-    return tuple(Path(path).stat().st_mtime_ns for path in (*paths, *dem) if Path(path).exists())
+    return tuple(Path(path).stat().st_mtime_ns for path in paths if Path(path).exists())
 
 
 def _digest(job):

@@ -50,6 +50,21 @@ def is_tile(name):
     return name.lower().endswith(RASTERS) and not name.startswith(".") and not name.lower().endswith(PREVIEWS)
 
 
+def may_cover(file, grid):
+    """Return whether an open raster lies under a part of a grid; True where this cannot be told."""
+    if file.crs is None:
+        return True
+    left, low, right, high = file.bounds
+    try:
+        first, bottom, last, top = transform_bounds(grid.crs, file.crs, *grid.box().bounds)
+    except RasterioError:
+        return True
+    if first > last:  # across 180 degrees
+        last += 360
+    turns = (-360, 0, 360) if file.crs.is_geographic else (0,)
+    return bottom <= high and low <= top and any(first + turn <= right and left <= last + turn for turn in turns)
+
+
 class Elevation:
     """Elevation in metres on a grid, from several rasters; where one has none, the next counts."""
 
@@ -66,11 +81,11 @@ class Elevation:
         files = elevation_files(paths)
         try:
             for path in files:
-                raster = ElevationRaster(path, grid, nodata)
-                if len(files) == 1 or raster.may_cover(grid):
-                    self.rasters.append(raster)
+                file = open_raster(path)
+                if len(files) > 1 and not may_cover(file, grid):  # before it is looked into
+                    file.close()
                 else:
-                    raster.close()
+                    self.rasters.append(ElevationRaster(path, file, grid, nodata))
         except BaseException:
             self.close()
             raise
@@ -112,20 +127,21 @@ class ElevationRaster:
     so, at a void without a tag, and outside ELEVATIONS.
     """
 
-    def __init__(self, path, grid, nodata=None):
-        """Open it.
+    def __init__(self, path, file, grid, nodata=None):
+        """Lay it over a grid; from now on, this object closes the file.
 
         Args:
-            path: of the raster. grid: PixelGrid to read it on. nodata: value of no data, if the raster has no tag.
+            path: of the raster. file: the open raster. grid: PixelGrid to read it on. nodata: value of no data, if the
+                raster has no tag.
 
         Raises:
             UserError: it cannot be read, or has no coordinate system.
         """
-        self.path, self.file = str(path), open_raster(path)
+        self.path, self.file = str(path), file
         if self.file.crs is None:
             self.file.close()
             raise UserError(f"{path}: without a coordinate system the elevation cannot be laid over the scene")
-        self.bounds, self.crs = self.file.bounds, self.file.crs
+        self.bounds = self.file.bounds
         self.scale, self.offset = self.file.scales[0], self.file.offsets[0]
         self.unit = FEET.get((self.file.units[0] or "m").strip().lower(), 1.0)
         fill = self.file.nodata if self.file.nodata is not None else nodata
@@ -147,22 +163,6 @@ class ElevationRaster:
             )
             for turn in turns
         ]
-
-    def may_cover(self, grid):
-        """Return whether the raster lies under a part of a grid; True where this cannot be told."""
-        left, low, right, high = self.bounds
-        own = grid.box().bounds
-        try:
-            theirs = transform_bounds(grid.crs, self.crs, *own)
-        except RasterioError:
-            return True
-        if theirs[0] > theirs[2]:  # across 180 degrees
-            theirs = (theirs[0], theirs[1], theirs[2] + 360, theirs[3])
-        turns = (-360, 0, 360) if self.crs.is_geographic else (0,)
-        return any(
-            theirs[0] + turn <= right and left <= theirs[2] + turn and theirs[1] <= high and low <= theirs[3]
-            for turn in turns
-        )
 
     def _voids(self):
         """Return the values beyond ELEVATIONS that pixels hold, the most frequent first."""

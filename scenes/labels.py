@@ -68,7 +68,7 @@ class Labels:
             ground = shapes_over(area, grid, areas=True, may_miss=True, default_layer=SEEN, choice=area_choice)
             self.area = ground.geometry.union_all()
         self.sources, self.silent, verdicts, unreviewed = [], [], [], False
-        self.empty, self.empty_files = bool(area), []
+        self.empty_files = []
         if area and self.area.is_empty:
             self.silent.append(area)
         for path in paths:
@@ -76,13 +76,11 @@ class Labels:
                 if min_area:
                     raise UserError(f"{path} is a raster: --min-area is for polygons")
                 self.sources.append(MaskRaster(path, grid))
-                self.empty = False
                 if not self.sources[-1].labels_any:
                     self.silent.append(path)
                 continue
             table, reviewed = read_polygons(path, grid, min_area, choice)
             self.sources.append(table)
-            self.empty &= not table.attrs["file"]
             if not table.attrs["file"]:
                 self.empty_files.append(path)
             unreviewed |= not reviewed
@@ -90,6 +88,7 @@ class Labels:
                 self.silent.append(path)
             if reviewed:
                 verdicts += list(table.geometry[~table["blank"]])
+        self.empty = bool(area) and len(self.empty_files) == len(paths)
         rasters = any(isinstance(source, MaskRaster) for source in self.sources)
         self.complete = unreviewed or bool(area and not rasters)
         if unreviewed or rasters:

@@ -194,8 +194,9 @@ def scene_warnings(opened, scene, config, pixels, dem_share, covered, size_warne
         warnings.append(f"{dem} covers {dem_share:.1%} of the scene; the rest {rest}")
     if "band_mean" in config and pixels.size:
         training = *usual_of_scene(config, pixels), config["bands"]
-        facts = Known(opened.source.product, bool(opened.source.sentinel2), covered, size_warned)
-        if text := distance_from_training(pixels, *training, scene, opened.source.reflectance, facts):
+        source = opened.source
+        known = Known(source.product, source.reflectance, bool(source.sentinel2), covered, size_warned)
+        if text := distance_from_training(pixels, *training, scene, known):
             warnings.append(text)
     for text in warnings:
         warn(f"{text}")

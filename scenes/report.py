@@ -52,8 +52,9 @@ def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms)
     """
     grid = scenes[0].grid
     names = ("scene", "before")[: len(scenes)]
-    layers = {name: picture(scene, bands, rasters["mask"]) for name, scene in zip(names, scenes, strict=True)}
-    layers |= {"cover": cover(rasters["mask"]), "probability": probability(rasters["probability"])}
+    codes = reduced(rasters["mask"], Resampling.nearest)[0].filled(UNLABELLED)
+    layers = {name: picture(scene, bands, codes) for name, scene in zip(names, scenes, strict=True)}
+    layers |= {"cover": cover(codes), "probability": probability(rasters["probability"])}
     area = "area_m2" if grid.crs else "pixels"
     columns = [{"key": key, "label": label} for key, (label, _) in COLUMNS.items() if key in table]
     data = {
@@ -97,11 +98,10 @@ def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms)
 # ---------------------------------------------------------------------- pictures
 
 
-def picture(scene, bands, mask):
-    """Draw a scene as a JPEG, in a data address. mask: path of its mask."""
+def picture(scene, bands, codes):
+    """Draw a scene as a JPEG, in a data address. codes: its mask, reduced to LONGEST pixels."""
     image, valid, _ = scene.thumbnail(bands, LONGEST)
-    with rasterio.open(mask) as file:
-        colours = as_seen(image, valid, file.read(1, out_shape=valid.shape))
+    colours = as_seen(image, valid, codes)
     return encoded(Image.fromarray(np.rint(255 * np.clip(colours, 0, 1)).astype(np.uint8)), "jpeg", quality=80)
 
 
@@ -123,10 +123,8 @@ def probability(path):
     return encoded(paletted(index, palette), "png", optimize=True)
 
 
-def cover(path):
-    """Draw the ground that is hidden or excluded as a PNG, in a data address."""
-    values, _ = reduced(path, Resampling.nearest)
-    codes = values.filled(UNLABELLED)
+def cover(codes):
+    """Draw the ground that is hidden or excluded as a PNG, in a data address. codes: the mask, reduced."""
     index = np.select([codes == HIDDEN, codes == EXCLUDED], [1, 2], 0).astype(np.uint8)
     palette = np.array([(0, 0, 0, 0), *(MASK_CLASSES[code][1] for code in (HIDDEN, EXCLUDED))], float)
     return encoded(paletted(index, palette), "png", optimize=True)

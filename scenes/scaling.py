@@ -17,11 +17,12 @@ class Known(NamedTuple):
     """What is known of a scene, and cannot be the cause of unusual values.
 
     Attributes:
-        product: product.Product, or None. named: whether the files name their bands. covered: whether clouds are
+        product: product.Product, or None. offset: whether the offset is that of the scene's metadata. named: whether the files name their bands. covered: whether clouds are
             hidden. size_warned: whether its pixels have another size than in training, which is said already.
     """
 
     product: object = None
+    offset: bool = False
     named: bool = False
     covered: bool = False
     size_warned: bool = False
@@ -101,14 +102,13 @@ def scaled(source, scaling, model_bands, pixels, unit="l4s"):
     return source
 
 
-def distance_from_training(pixels, mean, variance, bands, scene, stated=False, known=UNKNOWN):
+def distance_from_training(pixels, mean, variance, bands, scene, known=UNKNOWN):
     """Describe how far a scene lies from the training data, the likely cause and the flag to try; "" if it lies near.
 
     Args:
         pixels: sample of the scene as the model sees it, bands x pixels; at least one.
         mean, variance: of each band over the run's training split. bands: their names.
-        scene: source.SceneInput, for the scaling and offset that were used. stated: whether the offset is that of the
-            scene's metadata. known: Known.
+        scene: source.SceneInput, for the scaling and offset that were used. known: Known.
     """
     mean, variance = np.asarray(mean, float), np.asarray(variance, float)
     scene_mean, scene_variance = pixels.mean(1, dtype=np.float64), pixels.var(1, dtype=np.float64)
@@ -134,10 +134,10 @@ def distance_from_training(pixels, mean, variance, bands, scene, stated=False, k
         cause = "these look like reflectances of 0 to 1: --scaling l4s takes them as such"
     elif known.size_warned:
         cause = "the pixels have another size than in training (see above)"
-    elif scene.scaling == "l4s" and not stated and not scene.offset and ratio > 1.5:
+    elif scene.scaling == "l4s" and not known.offset and not scene.offset and ratio > 1.5:
         clouds = "" if known.covered else ", and clouds or snow need a mask (--clouds)"
         cause = f"all bands are brighter: a product of baseline 04.00 or later needs --offset -1000{clouds}"
-    elif scene.scaling == "l4s" and not stated and scene.offset and ratio < 0.5:
+    elif scene.scaling == "l4s" and not known.offset and scene.offset and ratio < 0.5:
         cause = "all bands are darker: the offset may be applied already, leave --offset out"
     elif scene.scaling == "l4s" and known.product and known.product.surface:
         cause = "Level-2 has no haze: its blue is darker than in the Level-1C that the run learnt from"

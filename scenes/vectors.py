@@ -31,12 +31,12 @@ class Choice(NamedTuple):
 
     Attributes:
         layers: names of its layers; none: see `layers_to_read`.
-        where: condition on its columns in SQL, such as "year = 2006"; empty: all rows.
+        where: condition on its columns in SQL, such as "year = 2006"; None: all rows.
         prefix: of the flags --layer and --where that set these, such as "area-", for messages.
     """
 
     layers: tuple = ()
-    where: str = ""
+    where: str | None = None
     prefix: str = ""
 
     @property

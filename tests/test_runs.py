@@ -284,6 +284,14 @@ def test_clearing_a_run_leaves_what_is_not_a_record(tmp_path):
     assert left == ["notes.txt", "samples/mine.tif"]
 
 
+def test_scores_on_other_data_go_with_the_model(tmp_path):
+    """Those of an earlier model would be taken for scores of the next one."""
+    for name in ("first", "second"):
+        records.write_text(tmp_path / "scores" / name / "metrics_other_12ab34_test.json", "{}")
+    runs.clear_run(tmp_path / "first", runs.DERIVED)
+    assert [path.name for path in (tmp_path / "scores").iterdir()] == ["second"]
+
+
 def test_environment_records_versions_and_revision():
     record = runs.environment()
     assert record["packages"].keys() == set(runs.PACKAGES)

@@ -9,10 +9,11 @@ import sys
 
 import pytest
 
+from bands import BANDS_RGB
 from scenes import dask_cluster
 from script import UserError
 from tests.maps import assert_same_maps, make_bands, written
-from tests.rasters import write_raster
+from tests.rasters import GRID, open_scene, write_raster
 from tests.running import ROOT
 
 
@@ -92,3 +93,15 @@ def test_a_scheduler_that_is_not_there_is_told(call, workdir, monkeypatch):
     with pytest.raises(UserError, match="pip install -r requirements-scheduler.txt"):
         call("scene.tif", SCHEDULER="local:2")
     assert written(workdir) == []
+
+
+def test_a_changed_tile_in_a_folder_of_elevation_is_another_job(tmp_path):
+    """Otherwise a map that was stopped goes on with slopes of the former tile."""
+    places = {"a.tif": GRID, "b.tif": GRID @ GRID.translation(4, 0)}
+    paths = [write_raster(tmp_path / "tiles" / name, make_bands(8, 8)[:1], place) for name, place in places.items()]
+    scene = write_raster(tmp_path / "scene.tif", make_bands(8, 8))
+    opened = open_scene([scene], BANDS_RGB, dem=(tmp_path / "tiles",))
+    before = dask_cluster.change_times(dask_cluster.files_of(opened.source))
+    opened.close()
+    os.utime(paths[1], ns=(0, 1))
+    assert dask_cluster.change_times(dask_cluster.files_of(opened.source)) != before
