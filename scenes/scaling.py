@@ -17,8 +17,9 @@ class Known(NamedTuple):
     """What is known of a scene, and cannot be the cause of unusual values.
 
     Attributes:
-        product: product.Product, or None. offset: whether the offset is that of the scene's metadata. named: whether the files name their bands. covered: whether clouds are
-            hidden. size_warned: whether its pixels have another size than in training, which is said already.
+        product: product.Product, or None. offset: whether the offset is that of the scene's metadata.
+        named: whether the files name their bands. covered: whether clouds are hidden.
+        size_warned: whether its pixels have another size than in training, which is said already.
     """
 
     product: object = None
