@@ -20,6 +20,7 @@ AREA_LAYER = ()  # its layers; none: seen, as predict.py writes it, or the only 
 AREA_WHERE = None  # str: condition on its columns in SQL; none: all rows
 LABELLED = None  # str: vector file of ground that is labelled already, which gets no box
 LABELLED_LAYER = ()  # its layers; none: the only one
+LABELLED_WHERE = None  # str: condition on its columns in SQL; none: all rows
 OUT = None  # str: file to write; none: <scene>_boxes.gpkg beside the map
 OVERWRITE = False  # replace the file
 # ---------------------------------------------------------------------- boxes
@@ -46,7 +47,7 @@ def main():
     target = Path(OUT) if OUT else Path(MAP).with_name(Path(MAP).stem.removesuffix("_probability") + "_boxes.gpkg")
     check_targets([target], OVERWRITE)
     grid, doubt = suggestions.tile_doubt(MAP, SIZE)
-    choices = Choice(AREA_LAYER, AREA_WHERE, "area-"), Choice(LABELLED_LAYER, None, "labelled-")
+    choices = Choice(AREA_LAYER, AREA_WHERE, "area-"), Choice(LABELLED_LAYER, LABELLED_WHERE, "labelled-")
     free = suggestions.doubt_of_free_tiles(doubt, grid, SIZE, AREA, LABELLED, *choices)
     tiles = suggestions.choose_tiles(free, BOXES, None if BY == "doubt" else SEED)
     if not tiles:

@@ -24,7 +24,10 @@ from rasterio.features import rasterize
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import records
 import script
+from mask_values import UNLABELLED
 from scenes.hiding_raster import SCL_HIDDEN
+from scenes.labels import MaskRaster
+from scenes.pixel_grid import PixelGrid
 
 ROOT = Path(__file__).parent.parent
 RUN = "rgb"  # name of the run
@@ -85,15 +88,17 @@ def score(name, after, before, bands, flags, mask):
             [*command, "--scene-bands", *bands.split(), *flags.split()], check=True, stdout=subprocess.DEVNULL
         )
         with rasterio.open(next(Path(folder).glob("*_mask.tif"))) as file:
-            judged, transform = file.read(1) <= 1, file.transform if file.crs else Affine.identity()
+            judged, grid = file.read(1) <= 1, PixelGrid.of(file)
+        transform = grid.transform if grid.crs else Affine.identity()
         predicted = rasterized(next(Path(folder).glob("*_landslides.gpkg")), judged.shape, transform)
     truth = np.zeros_like(predicted)
     if mask and Path(mask).suffix == ".gpkg":
         truth = rasterized(mask, judged.shape, transform)
     elif mask:
-        with rasterio.open(mask) as file:
-            truth = file.read(1)
-        judged &= truth <= 1
+        labels = MaskRaster(mask, grid)
+        truth = labels.read(0, judged.shape[0], 0, judged.shape[1])
+        labels.close()
+        judged &= truth != UNLABELLED
     slide = judged & (truth == 1)
     return {
         "scene": name,

@@ -104,6 +104,8 @@ class FolderPacking:
             return
         for corner, (image, mask, gap, undecided), extent in cut(arrays, self.options.cut):
             mask[extent[0] :], mask[:, extent[1] :] = UNLABELLED, UNLABELLED  # the mirror image is not scored
+            if undecided is not None:
+                undecided[extent[0] :], undecided[:, extent[1] :] = False, False
             if entry.mask is None or (mask != UNLABELLED).any() or (undecided is not None and undecided.any()):
                 yield patch_name(entry.name, corner), (image, mask, gap, undecided), extent
 

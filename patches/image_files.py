@@ -5,10 +5,14 @@ import warnings
 
 import numpy as np
 
+from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER, UNLABELLED
 from patches.picture_damage import damage
 
 # Values that GDAL, QGIS, ArcGIS and elevation models write for pixels without data, often without a tag.
 FILLS = (-9999.0, -32768.0, float(np.finfo(np.float32).min))
+
+
+MASK_VALUES = (OTHER, LANDSLIDE, EXCLUDED, HIDDEN, UNLABELLED)
 
 
 class NotAPicture(Exception):
@@ -47,7 +51,8 @@ def read(path, bands=0):
 def read_mask(path):
     """Read the values of a mask, for `mask_values.as_labels`.
 
-    In palettes and colours, black is 0, and the only other colour is landslide, 1. In a picture of one colour with
+    In palettes and colours, black is 0, and the only other colour is landslide, 1; but the indices of a TIFF are values
+    if they are those of a mask, because its palette is how a GIS draws them. In a picture of one colour with
     transparent parts, the opaque parts are landslide. A tag that calls 0 no data is ignored: programs that burn
     polygons into a raster write it.
 
@@ -58,8 +63,10 @@ def read_mask(path):
         NotAPicture: GDAL cannot read it, or it has several colours.
     """
     with opened(path) as file:
-        colours, alpha, gap = _parts(file)
         palette, zero_tag = _has_palette(file), file.nodata == 0
+        if palette and file.driver == "GTiff" and np.isin(indices := file.read(1), MASK_VALUES).all():
+            return indices, np.zeros(indices.shape, bool) if zero_tag else file.read_masks(1) == 0
+        colours, alpha, gap = _parts(file)
     one_colour = (colours == colours[:1, :1]).all()
     if one_colour and alpha is not None and (alpha != alpha[0, 0]).any():
         return (alpha > 127).astype(np.uint8), np.zeros(alpha.shape, bool)

@@ -166,7 +166,7 @@ def read_patch(image_path, mask_path, options=None, patch_format=None):
         if path.suffix.lower() != SERIES:
             path = mask_path
             check_readable(path)
-            mask = from_picture(image_files.read_mask, path) if is_picture(path) else (read_stored_mask(path), None)
+            mask = from_picture(image_files.read_mask, path) if is_picture(path) else read_stored_mask(path)
         labels = checked_labels(*mask, stored_size)
         if options.size and stored_size != image.shape[:2]:
             labels = resized_labels(labels, image.shape[:2])
@@ -296,9 +296,14 @@ def squeezed(array, axes):
 
 
 def read_stored_mask(path):
-    """Read the values of a mask from HDF5, without leading and trailing axes of length 1."""
+    """Read a mask from HDF5, without leading and trailing axes of length 1; see `write_array`.
+
+    Returns:
+        (values; unlabelled, bool of the same shape: by the attribute `nodata` of the file; None without it).
+    """
     with opened(path) as file:
-        return squeezed(read_array(file, "mask"), 2)
+        values, nodata = squeezed(read_array(file, "mask"), 2), file.attrs.get("nodata")
+    return values, None if nodata is None else values == nodata
 
 
 def checked_labels(values, unlabelled, size):
@@ -340,11 +345,15 @@ def size_text(shape):
 
 
 def write_array(path, key, array, attributes=None, gap=None):
-    """Write an array as HDF5, whole or not at all, with `attributes` of the file and the `gap` of an image, if any."""
+    """Write an array as HDF5, whole or not at all, with `attributes` of the file and the `gap` of an image, if any.
+
+    A mask states that its 255 is not labelled: a folder of masks without a landslide does not show it.
+    """
     with atomic_hdf5(path) as file:
         file[key] = array
         if gap is not None and gap.any():
             file["gap"] = gap
+        file.attrs.update({"nodata": UNLABELLED} if key == "mask" else {})
         file.attrs.update(attributes or {})
 
 

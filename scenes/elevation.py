@@ -3,24 +3,26 @@
 import posixpath
 import zipfile
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import numpy as np
 from affine import Affine
-from rasterio.enums import Resampling
+from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import RasterioError
-from rasterio.io import MemoryFile
 from rasterio.warp import transform_bounds
 
-from scenes.opening import RASTERS, damage_reported, names_in_zip, open_raster
+from scenes.opening import RASTERS, band_count, damage_reported, hidden, names_in_zip, open_raster
 from scenes.pixel_grid import PixelGrid
-from script import UserError
+from script import UserError, note
 
 ELEVATIONS = -500.0, 9000.0  # metres; beyond them an elevation is a void (the Dead Sea: -430, Everest: 8849)
 PREVIEWS = (".png", ".jpg", ".jp2")
 VOIDS = 3  # number of values of voids beside the tag's that are looked for
-GDAL_TYPES = {"int16": "Int16", "int32": "Int32", "uint16": "UInt16", "float32": "Float32", "float64": "Float64"}
-FEET = {"ft": 0.3048, "foot": 0.3048, "feet": 0.3048, "us-ft": 1200 / 3937, "us survey foot": 1200 / 3937}
+METRES = {
+    **dict.fromkeys(("m", "metre", "metres", "meter", "meters", "1"), 1.0),
+    **dict.fromkeys(("ft", "foot", "feet", "international foot"), 0.3048),
+    **dict.fromkeys(("us-ft", "us survey foot", "us_survey_foot"), 1200 / 3937),
+    **{"mm": 0.001, "cm": 0.01, "dm": 0.1, "dam": 10.0, "km": 1000.0},
+}
 
 
 def elevation_files(paths):
@@ -141,15 +143,23 @@ class ElevationRaster:
         if self.file.crs is None:
             self.file.close()
             raise UserError(f"{path}: without a coordinate system the elevation cannot be laid over the scene")
+        if band_count(self.file) > 1:
+            self.file.close()
+            raise UserError(f"{path} has {self.file.count} bands, and elevation has one: write it to a file of its own")
         self.bounds = self.file.bounds
         self.scale, self.offset = self.file.scales[0], self.file.offsets[0]
-        self.unit = FEET.get((self.file.units[0] or "m").strip().lower(), 1.0)
+        unit = (self.file.units[0] or "m").strip().lower()
+        if unit not in METRES:
+            note(f"{path}: its unit, {unit}, is unknown: taken for metres")
+        self.unit = METRES.get(unit, 1.0)
         fill = self.file.nodata if self.file.nodata is not None else nodata
         voids = [value for value in self._voids() if value != fill]
         fill = voids.pop(0) if fill is None and voids else fill
-        self._memory = []
-        for value in voids[:VOIDS]:
-            self._hide(value, fill)
+        self._hidden_in = []
+        masked = MaskFlags.per_dataset in self.file.mask_flag_enums[0]
+        for value in (*[None] * (masked and fill is not None), *voids[:VOIDS]):
+            self._hidden_in.append(self.file)
+            self.file = hidden(self.file, value, fill)
         # ground beyond 180 degrees may have longitudes that differ by a turn
         turns = (0, -360, 360) if PixelGrid.of(self.file).reaches_beyond_180 or grid.reaches_beyond_180 else (0,)
         self.views = [
@@ -174,26 +184,6 @@ class ElevationRaster:
         values, counts = np.unique(beyond, return_counts=True)
         return values[np.argsort(-counts)].tolist()
 
-    def _hide(self, void, fill):
-        """Replace the file by a view (a VRT of GDAL) whose voids hold `fill`.
-
-        Warping interpolates, and would blend the elevation at the rim of a void with its value.
-        """
-        path = self.file.name
-        if not Path(path).is_file():
-            return  # in an archive or at an address: voids are left out after warping
-        xml = f"""<VRTDataset rasterXSize="{self.file.width}" rasterYSize="{self.file.height}">
-            <SRS>{escape(self.file.crs.to_wkt())}</SRS>
-            <GeoTransform>{", ".join(map(repr, self.file.transform.to_gdal()))}</GeoTransform>
-            <VRTRasterBand dataType="{GDAL_TYPES.get(self.file.dtypes[0], "Float64")}" band="1">
-            <NoDataValue>{fill!r}</NoDataValue><ComplexSource>
-            <SourceFilename relativeToVRT="0">{escape(str(Path(path).resolve()))}</SourceFilename>
-            <SourceBand>1</SourceBand><NODATA>{void!r}</NODATA>
-            </ComplexSource></VRTRasterBand></VRTDataset>"""
-        self._memory.append(MemoryFile(xml.encode(), ext=".vrt"))
-        self._memory.append(self.file)
-        self.file = self._memory[-2].open()
-
     def read(self, window):
         """Read a window: H x W float32 in metres, NaN where there is no elevation."""
         values = None
@@ -208,5 +198,5 @@ class ElevationRaster:
 
     def close(self):
         """Close the raster and its views."""
-        for each in (*self.views, self.file, *self._memory[::-1]):
+        for each in (*self.views, self.file, *self._hidden_in[::-1]):
             each.close()

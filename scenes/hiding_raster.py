@@ -9,7 +9,7 @@ from rasterio.env import ensure_env
 from rasterio.warp import transform
 from rasterio.windows import Window
 
-from scenes.opening import damage_reported, open_raster
+from scenes.opening import band_count, damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
 from script import UserError, note, warn
 
@@ -45,6 +45,9 @@ class HidingRaster:
         self.path, self.coding, self.file = str(path), coding, open_raster(path)
         self.origin = origin or ORIGINS.get(coding, self.path)
         self.view, self.grid = self.file, grid
+        if band_count(self.file) != 1:
+            self.file.close()
+            raise UserError(f"{path} has {self.file.count} bands: a mask of clouds, or classes, have one")
         if not grid.matches(PixelGrid.of(self.file)):
             if grid.crs is None or self.file.crs is None:
                 self.file.close()
@@ -98,8 +101,11 @@ class HidingRaster:
         words = re.split(r"[^a-z0-9]+", Path(self.path).name.lower())
         listed = " ".join(f"{value:g}" for value in values[:8]) + " ..." * (len(values) > 8)
         whole = np.dtype(self.file.dtypes[0]).kind in "ui"
-        if len(values) <= 2 and 0 in values:  # a mask, whatever its name
-            return
+        fmask = words[-2].startswith("fmask") if len(words) > 1 else False
+        if len(values) <= 2 and 0 in values:
+            other = max(values)
+            if not (fmask and other < 255) and not ("scl" in words and 1 < other < 255):
+                return  # a mask
         classes = whole and set(values) <= set(range(12))
         if "scl" in words or (classes and max(values, default=0) > 4):
             self.coding, kind = "scl", "Sentinel-2's scene classification (SCL)"

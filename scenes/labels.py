@@ -10,17 +10,13 @@ from rasterio.windows import Window
 from scipy.ndimage import distance_transform_edt
 
 from mask_values import EXCLUDED, LANDSLIDE, OTHER, UNLABELLED, MaskRule, WrongValues, as_labels
-from scenes.opening import damage_reported, open_raster
+from scenes.opening import damage_reported, open_mask
 from scenes.pixel_grid import PixelGrid
 from scenes.styles import VERDICTS
+from scenes.vector_faults import verdict_labels
 from scenes.vectors import EVERYTHING, SEEN, is_vector, shapes_over
 from script import UserError, note
 
-VERDICT_LABELS = {  # what a reviewer may write into the column verdict, and the label that it means
-    **dict.fromkeys((VERDICTS[0], "yes", "y", "true", "1"), LANDSLIDE),
-    **dict.fromkeys((VERDICTS[1], "no landslide", "no", "n", "false", "0"), OTHER),
-    **dict.fromkeys((VERDICTS[2], "unknown", "?", ""), UNLABELLED),
-}
 STRIP = 1024  # rows of a raster read together
 
 
@@ -170,28 +166,24 @@ def read_polygons(path, grid, min_area, choice=EVERYTHING):
     """
     table = shapes_over(path, grid, columns=["verdict"], areas=True, may_miss=True, choice=choice, landslides=True)
     in_file = table.attrs
-    reviewed = "verdict" in table
-    words = table["verdict"].astype("string").fillna("") if reviewed else ["landslide"] * len(table)
-    words = [str(word).strip().lower().replace("_", " ").removesuffix(".0") for word in words]
-    if unknown := sorted({word for word in words if word not in VERDICT_LABELS}):
-        raise UserError(f"{path}: the verdict {unknown[0]!r} is none of {', '.join(VERDICTS)}")
-    if reviewed and words and not any(words):
+    verdicts = verdict_labels(path, table)
+    labels, blank = verdicts or (np.full(len(table), LANDSLIDE, np.uint8), np.zeros(len(table), bool))
+    if len(blank) and blank.all():
         raise UserError(
             f"{path}: no polygon has a verdict: write {', '.join(VERDICTS)} into that column in QGIS, or take the "
             "column out if all polygons are landslides"
         )
-    if blank := words.count(""):
-        note(f"{path}: {blank} of {len(words)} polygons have no verdict")
-    labels = np.array([VERDICT_LABELS[word] for word in words], np.uint8)
+    if blank.any():
+        note(f"{path}: {blank.sum()} of {len(blank)} polygons have no verdict")
     if min_area and len(table):
         metres = table.to_crs(table.estimate_utm_crs()).area.to_numpy()
         labels[(metres < min_area) & (labels == LANDSLIDE)] = UNLABELLED
     order = np.argsort([(UNLABELLED, OTHER, LANDSLIDE).index(label) for label in labels], kind="stable").astype(int)
-    columns = {"label": labels, "blank": np.array([word == "" for word in words], bool)}
+    columns = {"label": labels, "blank": blank}
     table = geopandas.GeoDataFrame(columns, geometry=table.geometry.to_numpy(), crs=grid.crs)
     table = table.iloc[order]
     table.attrs = in_file
-    return table, reviewed
+    return table, verdicts is not None
 
 
 class MaskRaster:
@@ -207,11 +199,9 @@ class MaskRaster:
         Raises:
             UserError: it cannot be read or laid over the scene, has several bands, or values that no mask has.
         """
-        self.path, self.file = str(path), open_raster(path)
+        self.path, self._opened = str(path), open_mask(path, "a mask")
+        self.file = self.view = self._opened[0]
         try:
-            if self.file.count != 1:
-                raise UserError(f"{path} has {self.file.count} bands: a mask has one")
-            self.view = self.file
             if not grid.matches(PixelGrid.of(self.file)):
                 if grid.crs is None or self.file.crs is None:
                     raise UserError(f"{path}: neither on the scene's grid nor with a coordinate system to lay it over")
@@ -224,7 +214,7 @@ class MaskRaster:
             strips = ((top, min(top + STRIP, grid.height)) for top in range(0, grid.height, STRIP))
             self.labels_any = any((self.read(*strip, 0, grid.width) != UNLABELLED).any() for strip in strips)
         except BaseException:
-            self.file.close()
+            self.close()
             raise
 
     @ensure_env
@@ -245,6 +235,5 @@ class MaskRaster:
 
     def close(self):
         """Close the raster and the view of it."""
-        if self.view is not self.file:
-            self.view.close()
-        self.file.close()
+        for file in dict.fromkeys((self.view, *self._opened)):
+            file.close()

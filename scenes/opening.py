@@ -9,7 +9,11 @@ from pathlib import Path
 
 import rasterio
 from affine import Affine
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.io import MemoryFile
+from rasterio.shutil import copy
+from rasterio.vrt import WarpedVRT
 
 from patches.picture_damage import damage
 from script import UserError
@@ -18,6 +22,8 @@ from script import UserError
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.py says so in our words
 
+MASKED = 252  # value of masked pixels where a mask or a percentage is read; it has no other meaning in them
+ANY_CRS = "EPSG:3857"  # stands for no coordinate system where GDAL needs one to move pixels
 RASTERS = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".png", ".jpg", ".hgt", ".asc", ".bil", ".dt1", ".dt2")
 
 
@@ -51,6 +57,65 @@ def open_raster(path):
             f"gdalwarp {flag}{path} {Path(path).stem}_warped.tif"
         )
     return file
+
+
+def without_alpha(file):
+    """Open a view (a VRT of GDAL) of a raster whose last band GDAL takes for alpha, in which it is a band as any other.
+
+    Returns:
+        (MemoryFile that holds the view, the open view); close the view first.
+    """
+    memory = MemoryFile(ext=".vrt")
+    copy(file, memory.name, driver="VRT")
+    with rasterio.open(memory.name, "r+") as view:
+        view.colorinterp = [ColorInterp.undefined] * file.count
+    return memory, rasterio.open(memory.name)
+
+
+def band_count(file):
+    """Return the number of bands of an open raster without one of transparency."""
+    return file.count - (file.colorinterp[-1] == ColorInterp.alpha)
+
+
+def open_mask(path, what):
+    """Open a raster of one band, of masks or of probabilities. An internal mask or a band of transparency is applied.
+
+    Args:
+        path: of the raster. what: it has to be, in words for an error.
+
+    Returns:
+        Open rasters; the first is to be read, and all are to be closed in this order. Pixels that are masked hold its
+        value of no data.
+
+    Raises:
+        UserError: see `open_raster`; or it has several bands, or is a picture with a palette.
+    """
+    file = open_raster(path)
+    fault = ""
+    if band_count(file) != 1:
+        fault = f"has {file.count} bands: {what} has one"
+    elif file.colorinterp[0] == ColorInterp.palette and file.driver != "GTiff":
+        fault = f"is a picture with a palette: write {what} as GeoTIFF, or as grey values"
+    masked = MaskFlags.per_dataset in file.mask_flag_enums[0] and file.dtypes[0] != "int8"
+    if masked and not file.crs:
+        fault = (
+            "has a mask of its own or transparent pixels, but no coordinate system: write 255 where it is not labelled"
+        )
+    if fault:
+        file.close()
+        raise UserError(f"{path} {fault}")
+    return [hidden(file, None, MASKED), file] if masked else [file]
+
+
+def hidden(file, value, fill):
+    """Open a view of a raster on its own grid in which `fill` stands for a value, and is the value of no data.
+
+    Programs that move pixels know one value of no data, and would blend the ground at the rim of another with it.
+    value: None: that of the raster's tag, or what lies under its mask.
+    """
+    crs = file.crs or ANY_CRS
+    own = {"src_crs": crs, "crs": crs, "transform": file.transform, "width": file.width, "height": file.height}
+    return WarpedVRT(file, **own, src_nodata=value, nodata=fill, resampling=Resampling.nearest)
 
 
 @contextlib.contextmanager

@@ -140,12 +140,17 @@ def apply_scaling(opened, scene, bands, unit, pixels):
     Returns:
         SceneInput with the scaling and the offset that were used.
     """
-    scaling = scene.scaling
-    if scaling in ("auto", "l4s") and holds_fractions(opened, unit, pixels):
-        note(f"values of 0 to 1.5 in floats are taken for reflectance, and multiplied by {REFLECTANCE}")
-        factors = tuple(REFLECTANCE * factor for factor in opened.source.factors)
-        opened.source = replace(opened.source, factors=factors, reflectance=True)
-        pixels[list(opened.source.columns)] *= np.float32(REFLECTANCE)
+    scaling, of_dates = scene.scaling, {}
+    for i, column in enumerate(opened.source.columns):
+        of_dates.setdefault(bands[column].partition(" ")[2], []).append(i)
+    for date, positions in of_dates.items() if scaling in ("auto", "l4s") else ():
+        if holds_fractions(opened, unit, pixels, positions):
+            whose = f" of the scene {date}" if date else ""
+            note(f"values{whose} of 0 to 1.5 in floats are taken for reflectance, and multiplied by {REFLECTANCE}")
+            factors = np.array(opened.source.factors)
+            factors[positions] *= REFLECTANCE
+            opened.source = replace(opened.source, factors=tuple(factors.tolist()), reflectance=True)
+            pixels[[opened.source.columns[i] for i in positions]] *= np.float32(REFLECTANCE)
     source = opened.source
     if scaling == "auto":
         scaling = choose_scaling(unit, source, opened.dtype, pixels)

@@ -52,18 +52,20 @@ def choose_scaling(unit, source, dtype, pixels):
     return "l4s" if reflectance or unit == "l4s" else "stretch"
 
 
-def holds_fractions(opened, unit, pixels):
+def holds_fractions(opened, unit, pixels, positions):
     """Return whether a scene of floats without tags holds reflectance from 0 to 1, as Earth Engine and openEO write it.
 
     Files in the unit of Landslide4Sense have means about 1, so for such a run most values have to lie below that.
 
     Args:
         opened: open Scene, not scaled. unit: of the run's training files, as bands.value_unit returns it.
-        pixels: a sample of it, model's bands x pixels.
+        pixels: a sample of it, model's bands x pixels. positions: in source.bands, of the bands of one date.
     """
-    source, light = opened.source, pixels[list(opened.source.columns)]
-    tagged = source.reflectance or any(factor != 1 for factor in source.factors) or any(source.offsets)
-    if not unit or tagged or np.dtype(opened.dtype).kind != "f" or not light.size:
+    source = opened.source
+    light = pixels[[source.columns[i] for i in positions]]
+    tagged = any(source.factors[i] != 1 or source.offsets[i] for i in positions)
+    dtype = opened.dtypes[source.bands[positions[0]][0]]
+    if not unit or tagged or np.dtype(dtype).kind != "f" or not light.size:
         return False
     low, middle, high = np.percentile(light, [0.1, 50, 99.9])
     return bool(low > -0.5 and 0.001 < high <= HIGHEST_FRACTION and (unit == "display" or middle < 0.5))

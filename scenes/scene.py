@@ -15,11 +15,10 @@ from rasterio.windows import Window
 from patches.slope import horn_gradient
 from scenes.elevation import Elevation
 from scenes.geodesy import interpolate
-from scenes.opening import damage_reported, open_raster
+from scenes.opening import ANY_CRS, damage_reported, hidden, open_raster, without_alpha
 from scenes.pixel_grid import PixelGrid, reduced_shape
 from script import UserError
 
-ANY_CRS = "EPSG:3857"  # stands for no coordinate system where GDAL needs one to move pixels
 ROWS = 32  # rows of the files read at once: on the way to the model their values are copied several times
 SAMPLE_PIXELS = 4_000_000  # of a scene with more pixels, windows spread over it are the sample
 
@@ -40,7 +39,7 @@ class Scene:
         grid: PixelGrid of the scene.
         source: SceneSource that says what to read; preparation.prepare replaces it by one with a scaling.
         files: open rasters or views of them on the grid. dem: Elevation on the grid and a pixel around it, or None.
-        dtype: of the values in the reference file; views hold float32.
+        dtypes: of the values in each file; views hold float32. dtype: that of the reference file.
         blank_share: share of the sampled pixels that are 0 in all bands, and therefore without data; set by `sample`.
     """
 
@@ -58,7 +57,8 @@ class Scene:
         # GDAL would use a twentieth of the machine's memory; it reads this setting once, before its first block
         os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(bytes_of_two_block_rows(files) / 2**20)))
         self.grid = source.grid or PixelGrid.of(files[source.reference])
-        self.dtype = files[source.reference].dtypes[0]
+        self.dtypes = [file.dtypes[0] for file in files]
+        self.dtype = self.dtypes[source.reference]
         self._opened = list(files)
         moves = source.moves or ((0.0, 0.0),) * len(files)
         self.files = [self._file_on_grid(*each) for each in zip(range(len(files)), files, moves, strict=True)]
@@ -86,12 +86,25 @@ class Scene:
             if file.shape != self.grid.shape or any(crs.values()):
                 raise UserError(f"{file.name}: without a coordinate system it cannot be brought onto the scene's grid")
             crs = dict.fromkeys(crs, ANY_CRS)
+        nodata, options = self.source.nodata[index], {}
+        if file.nodata is not None:
+            if nodata is not None and nodata != file.nodata:
+                file = hidden(file, nodata, file.nodata)
+                self._opened.append(file)
+            nodata = file.nodata
+        if index not in self.source.alpha:
+            if file.colorinterp[-1] == ColorInterp.alpha:
+                memory, file = without_alpha(file)
+                self._opened += [memory, file]
+            if nodata is None and self.source.blank and (file.count > 1 or file.dtypes[0] != "uint8"):
+                nodata, options["UNIFIED_SRC_NODATA"] = 0, "YES"  # only where all bands of the file are 0
         view = self.grid.warped(
             file,
             **crs,
+            **options,
             transform=Affine.translation(*move) @ self.grid.transform,
             resampling=Resampling.average if self._is_finer(file) else Resampling.bilinear,
-            src_nodata=self.source.nodata[index] if file.nodata is None else file.nodata,
+            src_nodata=nodata,
             nodata=np.nan,
             dtype="float32",
         )

@@ -7,6 +7,7 @@ import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
 from bands import TERRAIN
+from patches.image_files import FILLS
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid, coarser_grid
@@ -14,7 +15,7 @@ from scenes.products import recognition
 from scenes.products.product import REFLECTANCE, Product
 from scenes.raster_bands import raster_bands, sentinel2_positions
 from scenes.scene import Scene
-from script import UserError
+from script import UserError, note
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ def open_scene(scene, model_bands, product=None):
             factors, offsets, reflectance = tagged_scaling(files, bands)
             sentinel2 = sentinel2_positions(files, bands, columns, names)
         nodata = product.nodata if product and scene.nodata is None else scene.nodata
-        untagged = nodata is None and all(is_untagged(file) for file in files)
+        nodata = tuple(stated_or_held_nodata(path, file, nodata) for path, file in zip(paths, files, strict=True))
+        untagged = nodata == (None,) * len(files) and all(is_untagged(file) for file in files)
         source = SceneSource(
             paths=paths,
             bands=bands,
@@ -137,7 +139,7 @@ def open_scene(scene, model_bands, product=None):
             reference=finest(files),
             dem=tuple(map(str, scene.dem)),
             terrain=terrain,
-            nodata=(nodata,) * len(paths),
+            nodata=nodata,
             factors=factors,
             offsets=offsets if scene.offset is None else tuple(scene.offset * factor for factor in factors),
             dem_nodata=scene.dem_nodata,
@@ -206,6 +208,28 @@ def is_untagged(file):
     """Return whether a raster has neither a value nor a mask of no data."""
     flags = file.mask_flag_enums[0]
     return flags == [MaskFlags.all_valid] or MaskFlags.alpha in flags
+
+
+def stated_or_held_nodata(path, file, nodata):
+    """Return the value of no data of a raster without a tag for it: the given one, or the usual one that it holds.
+
+    Signed numbers and floats may hold one of image_files.FILLS, which programs write with and without a tag.
+
+    Args:
+        path, file: of the open raster. nodata: as given by the user or a product, or None.
+    """
+    if nodata is not None:
+        return nodata
+    if not is_untagged(file) or np.dtype(file.dtypes[0]).kind not in "if":
+        return None
+    with damage_reported(path):
+        sample = file.read(1, out_shape=tuple(min(size, 2048) for size in file.shape))
+    counts = [np.count_nonzero(sample == fill) for fill in FILLS]
+    if not any(counts):
+        return None
+    fill = FILLS[int(np.argmax(counts))]
+    note(f"{path}: {fill:g} counts as no data ({max(counts) / sample.size:.1%} of the first band)")
+    return fill
 
 
 def terrain_columns(model_bands, dem):

@@ -37,7 +37,7 @@ def tile_doubt(path, size):
         UserError: it cannot be read, is no raster of probabilities, or is smaller than a tile.
     """
     with open_raster(path) as file:
-        grid, unit = PixelGrid.of(file), 0.01 if file.dtypes[0] == "uint8" else 1.0
+        grid, unit = PixelGrid.of(file), 1.0 if np.dtype(file.dtypes[0]).kind == "f" else 0.01
         if file.count != 1 or grid.crs is None:
             raise UserError(f"{path} is no raster of probabilities with a coordinate system, as predict.py writes it")
         rows, columns = grid.height // size, grid.width // size
@@ -46,8 +46,9 @@ def tile_doubt(path, size):
         doubt = np.full((rows, columns), np.nan)
         for row in range(rows):
             with damage_reported(path):
-                values = file.read(1, window=Window(0, row * size, columns * size, size), masked=True)
-            probability = np.ma.filled(values.astype(np.float32), np.nan) * unit
+                values = file.read(1, window=Window(0, row * size, columns * size, size))
+            known = values == values if not file.nodata else values != file.nodata  # a tag of 0 is a probability
+            probability = np.where(known, values, np.nan).astype(np.float32) * unit
             if np.nanmax(probability, initial=0) > 1 or np.nanmin(probability, initial=0) < 0:
                 raise UserError(f"{path} holds more than probabilities: give <scene>_probability.tif of predict.py")
             tiles = entropy(probability).reshape(size, columns, size).swapaxes(0, 1).reshape(columns, -1)

@@ -8,13 +8,20 @@ import numpy as np
 import pandas
 import shapely
 
+from mask_values import LANDSLIDE, OTHER, UNLABELLED
 from scenes.styles import VERDICTS
 from script import UserError, note
 
-# Columns that say what a polygon is. Of the last two, kinds of landslides are usual: slide, flow, fall.
-CLASS_COLUMNS = ("class", "classes", "classname", "class_name", "label", "labels", "category", "landcover") + (
-    ("land_cover", "type", "kind")
-)
+# Columns that say what a polygon is. The second list may also hold kinds of landslides or numbers of polygons, as
+# programs that turn rasters into polygons write them (DN, gridcode).
+CLASSES = ("class", "classes", "classname", "class_name", "label", "labels", "category", "landcover", "land_cover")
+KINDS = ("type", "kind", "fclass", "landslide", "landslides", "is_landslide", "dn", "gridcode", "value")
+CLASS_COLUMNS = CLASSES + KINDS
+VERDICT_LABELS = {  # what a reviewer may write into the column verdict, and the label that it means
+    **dict.fromkeys((VERDICTS[0], "yes", "y", "true", "1"), LANDSLIDE),
+    **dict.fromkeys((VERDICTS[1], "no landslide", "no", "n", "false", "0"), OTHER),
+    **dict.fromkeys((VERDICTS[2], "unknown", "?", ""), UNLABELLED),
+}
 MOST_CLASSES = 20  # a column of more values holds names or numbers of single polygons
 OTHER_GROUND = (
     r"\b(non? ?landslide|no|not|non|none|stable|background|other|neg|negative|false|0+|forest|water|river|lake|road|"
@@ -79,7 +86,7 @@ def check_classes(path, table, choice):
         if not other and all(re.search(LANDSLIDE_WORDS, value) for value in plain):
             continue
         listed = f"{', '.join(values[:5])}{', ...' * (len(values) > 5)}"
-        if not other and name in ("type", "kind"):
+        if not other and name in KINDS:
             note(f"{path}: its column {name} holds {listed}: all are landslides here; {choice.where_flag} chooses")
             continue
         kept = next((v for v, word in zip(values, plain, strict=True) if not re.search(OTHER_GROUND, word)), values[-1])
@@ -105,10 +112,34 @@ def elsewhere_text(parts, grid):
     return f": they lie near {y:.2f} N {x:.2f} E, the scene near {own_y:.2f} N {own_x:.2f} E"
 
 
-def without_refuted(table):
-    """Leave out the rows whose verdict is "not landslide"; return (table of the others, number of rows left out)."""
+def verdict_labels(path, table):
+    """Return what the verdicts of a table mean: LANDSLIDE, OTHER or UNLABELLED of mask_values, and which are blank.
+
+    Returns:
+        (N uint8, N bool); None without a column `verdict`.
+
+    Raises:
+        UserError: a verdict is unknown.
+    """
     if "verdict" not in table:
+        return None
+    words = table["verdict"].astype("string").fillna("")
+    words = [str(word).strip().lower().replace("_", " ").removesuffix(".0") for word in words]
+    if unknown := sorted({word for word in words if word not in VERDICT_LABELS}):
+        raise UserError(f"{path}: the verdict {unknown[0]!r} is none of {', '.join(VERDICTS)}")
+    return np.array([VERDICT_LABELS[word] for word in words], np.uint8), np.array([not word for word in words], bool)
+
+
+def without_refuted(path, table):
+    """Leave out the rows that a reviewer refuted; return (table of the others, number of rows left out).
+
+    A row of the verdict unsure, or without one, stays: a landslide unless somebody says that it is none.
+
+    Raises:
+        UserError: a verdict is unknown.
+    """
+    verdicts = verdict_labels(path, table)
+    if not verdicts:
         return table, 0
-    words = table["verdict"].astype("string").fillna("").str.strip().str.lower()
-    kept = table[words != VERDICTS[1]]
+    kept = table[verdicts[0] != OTHER]
     return kept, len(table) - len(kept)

@@ -133,19 +133,16 @@ def layers_to_read(path, choice=EVERYTHING, default_layer=LANDSLIDES):
 def read_layers(path, over="the Earth", choice=EVERYTHING, default_layer=LANDSLIDES, columns=(), landslides=False):
     """Read the layers of a vector file that `layers_to_read` chooses, as one table; see `read_shapes`.
 
+    The table has the coordinate system of the first layer.
+
     Raises:
-        UserError: see both; or the layers have different coordinate systems.
+        UserError: see both.
     """
     names = layers_to_read(path, choice, default_layer)
     tables = [read_shapes(path, over, name, columns, choice, landslides) for name in names]
     if len(tables) == 1:
         return tables[0]
-    if any(table.crs != tables[0].crs for table in tables):
-        raise UserError(
-            f"{path}: its layers {', '.join(names)} have different coordinate systems: choose one with "
-            f"{choice.layer_flag}"
-        )
-    joined = pandas.concat(tables, ignore_index=True)
+    joined = pandas.concat([table.to_crs(tables[0].crs) for table in tables], ignore_index=True)
     joined.attrs = {name: sum(table.attrs[name] for table in tables) for name in tables[0].attrs}
     return joined
 

@@ -145,9 +145,10 @@ def test_the_area_of_a_map_is_the_ground_that_was_judged(compare, tmp_path):
     assert first["pixels"] == second["pixels"]
 
 
-def test_polygons_that_a_reviewer_refuted_do_not_count(compare, tmp_path, capsys):
+@pytest.mark.parametrize("word", ["Not landslide ", "no", "0", "false", "not_landslide"])
+def test_polygons_that_a_reviewer_refuted_do_not_count(compare, tmp_path, capsys, word):
     shapes = scattered()
-    table = geopandas.GeoDataFrame({"Verdict": ["Not landslide "] + [None] * 39}, geometry=shapes, crs=UTM)
+    table = geopandas.GeoDataFrame({"Verdict": [word, "unsure"] + [None] * 38}, geometry=shapes, crs=UTM)
     table.to_file(tmp_path / "map.gpkg")
     write_shapes(tmp_path / "ref.gpkg", *shapes[1:])
     write_shapes(tmp_path / "area.gpkg", shapely.box(*shapely.total_bounds(shapes)))

@@ -220,6 +220,9 @@ CLOUD_RASTERS = {  # name of a file: (values of a row of pixels, which of them a
     "scene_Fmask4.tif": ([0, 1, 2, 3, 4, 255, 0, 0], [0, 0, 1, 0, 1, 1, 0, 0]),
     "scene.Fmask.tif": ([0, 1, 2, 3, 4, 255, 0, 0], [0, 0, 1, 0, 1, 1, 0, 0]),
     "HLS.S30.T43PFP.v2.0.Fmask.tif": ([64, 66, 72, 96, 68, 255, 80, 64], [0, 1, 1, 0, 1, 1, 0, 0]),
+    "scene_Fmask.tif": ([0, 1, 1, 0, 0, 0, 0, 0], [0] * 8),
+    "T33_SCL.tif": ([0, 4, 4, 4, 4, 0, 4, 4], [1, 0, 0, 0, 0, 1, 0, 0]),
+    "HLS.T43PFP.v2.0.Fmask.tif": ([0, 64, 64, 0, 0, 0, 0, 0], [0] * 8),
     "LC09_QA_PIXEL.TIF": ([21824, 22280, 1, 23888, 21824, 21824, 54596, 21824], [0, 1, 1, 1, 0, 0, 1, 0]),
     "clouds.tif": ([0, 1, 2, 3, 0, 0, 1, 1], [0, 1, 1, 1, 0, 0, 1, 1]),
     "S2A_SCL_cloudmask.tif": ([0, 1, 0, 1, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0, 0, 0]),
@@ -239,6 +242,9 @@ def test_rasters_of_clouds_are_known_by_their_names_and_values(tmp_path, name):
 
 
 def test_a_raster_of_clouds_with_unknown_values_is_refused(tmp_path):
+    path = write_raster(tmp_path / "two.tif", np.zeros((2, 6, 10), np.uint8))
+    with pytest.raises(UserError, match="two.tif has 2 bands: a mask of clouds, or classes, have one"):
+        open_clouds(str(path), None, grid_of(path), tmp_path / "none.tif")
     path = write_raster(tmp_path / "probability.tif", np.arange(60, dtype=np.uint8).reshape(1, 6, 10))
     with pytest.raises(UserError, match="probability.tif holds 0 1 2 3 4 5 6 7 ...: a mask of clouds is 0 where"):
         open_clouds(str(path), None, grid_of(path), tmp_path / "none.tif")

@@ -226,6 +226,9 @@ def polygons_of_classes(path, shapes, **columns):
         ({"class": ["landslide", "stable"]}, "class = 'landslide'"),
         ({"Label": [1, 0]}, "label = 1"),
         ({"type": ["debris flow", "no landslide"]}, "type = 'debris flow'"),
+        ({"DN": [1, 0]}, "dn = 1"),
+        ({"is_landslide": [1, 0]}, "is_landslide = 1"),
+        ({"fclass": ["slide", "stable"]}, "fclass = 'slide'"),
     ],
 )
 def test_other_ground_among_labels_asks_for_a_condition(event, slides, columns, condition):
@@ -246,6 +249,7 @@ def test_other_ground_among_labels_asks_for_a_condition(event, slides, columns, 
         {"type": ["A", "B"]},
         {"label": ["Landslide", "Landslide"]},
         {"year": [0, 1]},
+        {"gridcode": [1, 2]},
     ],
 )
 def test_kinds_of_landslides_are_all_labels(event, slides, columns):

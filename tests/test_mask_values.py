@@ -1,6 +1,7 @@
 """One rule for the values of masks, whoever reads them: patches, labels of a scene, and references."""
 
 import contextlib
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from rasterio.transform import from_origin
 
 import dataset
 from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER, UNLABELLED
+from patches.reading import ReadOptions, write_array
 from scenes.comparing.layers import RasterLayer
 from scenes.labels import MaskRaster
 from scenes.pixel_grid import PixelGrid
@@ -128,6 +130,46 @@ def test_hdf5_masks_follow_the_same_rule_and_lose_empty_axes(tmp_path):
         shape = (32, 32, 1) if number % 2 else (1, 32, 32)
         write_h5(tmp_path / f"d/masks/mask_{number}.h5", "mask", 255 * scar(number).reshape(shape))
     np.testing.assert_array_equal(open_folder(tmp_path / "d").masks, [scar(number) for number in range(1, 5)])
+
+
+@pytest.mark.parametrize("reader", [patch_labels, scene_labels, reference_labels], ids=lambda reader: reader.__name__)
+@pytest.mark.parametrize("kind", ["internal mask", "black and white palette", "red palette", "one bit"])
+def test_masks_and_palettes_of_tiffs_mean_the_same_to_every_reader(tmp_path, monkeypatch, reader, kind):
+    """A palette is how a GIS draws the values; what an internal mask hides is not labelled."""
+    expected = stripes(OTHER, LANDSLIDE)
+    if kind == "internal mask":
+        expected[:, :8] = UNLABELLED
+
+    def write_kind(path, mask, nodata=None):
+        options = {"nbits": 1, "photometric": "MINISWHITE"} if kind == "one bit" else {}
+        write_raster(path, [mask], GRID.transform, GRID.crs, **options)
+        if path.parent.name == "images":
+            return
+        with rasterio.open(path, "r+") as file:
+            if kind == "internal mask":
+                file.write_mask(np.arange(SIZE)[None].repeat(SIZE, 0) >= 8)
+            elif kind != "one bit":
+                file.write_colormap(1, {0: (255,) * 4, 1: (0, 0, 0, 255) if "black" in kind else (255, 0, 0, 255)})
+
+    monkeypatch.setattr(sys.modules[__name__], "write", write_kind)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        np.testing.assert_array_equal(reader(tmp_path, stripes(OTHER, LANDSLIDE), None), expected)
+
+
+def test_our_own_masks_state_that_255_is_not_labelled(tmp_path):
+    """A folder without a landslide does not show it."""
+    write_array(tmp_path / "masks/mask_1.h5", "mask", stripes(OTHER, UNLABELLED))
+    write_h5(tmp_path / "images/image_1.h5", "img", np.ones((SIZE, SIZE, 3), np.float32))
+    np.testing.assert_array_equal(open_folder(tmp_path).masks[0], stripes(OTHER, UNLABELLED))
+
+
+def test_the_mirror_image_beside_a_cut_patch_is_not_labelled_in_masks_of_255(tmp_path):
+    for highest in (1, 255):
+        write_h5(tmp_path / f"{highest}/masks/mask_1.h5", "mask", np.uint8(highest) * np.eye(96, dtype=np.uint8))
+        write_h5(tmp_path / f"{highest}/images/image_1.h5", "img", np.ones((96, 96, 3), np.float32))
+    packed = [open_folder(tmp_path / str(h), options=ReadOptions(cut=(64, 64))).masks for h in (1, 255)]
+    assert (packed[0] == LANDSLIDE).sum() == 96
+    np.testing.assert_array_equal(*packed)
 
 
 def test_the_codes_are_those_of_the_pages():

@@ -15,7 +15,7 @@ from rasterio.transform import from_origin
 
 import map_files
 from bands import BANDS_RGB
-from scenes import opening, preparation, scaling, source, vectors
+from scenes import before_after, opening, preparation, scaling, source, vectors
 from scenes.elevation import Elevation
 from scenes.hiding_raster import HidingRaster
 from scenes.pixel_grid import PixelGrid
@@ -160,6 +160,19 @@ def test_floats_of_0_to_1_are_reflectance(tmp_path, unit, setting, capsys):
             read[kind] = scene.read(0, 64)
     np.testing.assert_allclose(read["fractions"][0], read["whole"][0], rtol=1e-4)
     assert capsys.readouterr().out.count("values of 0 to 1.5 in floats are taken for reflectance") == 1
+
+
+def test_floats_of_one_date_are_reflectance_beside_whole_numbers_of_the_other(tmp_path, capsys):
+    whole, names = reflectances(), ("B4", "B3", "B2")
+    after = write_raster(tmp_path / "after.tif", whole, descriptions=names)
+    before = write_raster(tmp_path / "before.tif", (whole / 10000).astype(np.float32), descriptions=names)
+    bands = tuple(f"{name} {date}" for date in ("before", "after") for name in BANDS_RGB)
+    inputs = [source.SceneInput((path,), scaling="l4s") for path in (after, before)]
+    with before_after.open_pair(*inputs, bands) as scene:
+        preparation.prepare(scene, inputs[0], {"bands": bands, "values": "display"})
+        values, _ = scene.read(0, 64)
+    np.testing.assert_allclose(values[:3], values[3:], rtol=1e-4)
+    assert "values of the scene before of 0 to 1.5 in floats are taken for reflectance" in capsys.readouterr().out
 
 
 def test_floats_in_the_unit_of_the_run_stay_as_they_are(tmp_path):

@@ -127,6 +127,53 @@ def test_nodata_of_any_band_and_nan_are_no_data(tmp_path):
     assert np.argwhere(~valid).tolist() == [[0, 0], [1, 1], [2, 2]]
 
 
+@pytest.mark.parametrize("kind", ["int16", "float32"])
+@pytest.mark.parametrize("fill", [-9999, -32768])
+def test_usual_fills_without_a_tag_are_no_data(tmp_path, capsys, kind, fill):
+    """They are left out before pixels are averaged: GDAL's average of a tagged file is the reference."""
+    bands = np.random.default_rng(0).integers(200, 3000, (3, 40, 60)).astype(kind)
+    bands[:, :, :31] = fill
+    plain, tagged = (write_raster(tmp_path / f"{tag}.tif", bands, nodata=tag) for tag in (None, fill))
+    values, valid = open_scene([plain], BANDS_RGB).read(0, 40)
+    assert not valid[:, :31].any() and valid[:, 31:].all()
+    assert f"None.tif: {fill} counts as no data (51.7% of the first band)" in capsys.readouterr().out
+    (values, valid), (expected, known) = (
+        open_scene([path], BANDS_RGB, pixel_size=20.0).read(0, 20) for path in (plain, tagged)
+    )
+    np.testing.assert_array_equal(valid, known)
+    np.testing.assert_array_equal(values[:, valid], expected[:, valid])
+
+
+@pytest.mark.parametrize("kind", ["uint16", "uint8"])
+def test_black_collars_are_not_blended_with_the_ground(tmp_path, kind):
+    bands = np.random.default_rng(0).integers(100, 120, (3, 40, 60)).astype(kind)
+    bands[:, :, :31], bands[0, 20, 50] = 0, 0
+    values, valid = open_scene([write_raster(tmp_path / "a.tif", bands)], BANDS_RGB, pixel_size=20.0).read(0, 20)
+    assert not valid[:, :15].any() and valid[:, 15:].all()
+    assert values[1:, valid].min() >= 100 and values[0, valid].min() > 70
+
+
+def test_two_values_of_no_data_hold_where_pixels_are_averaged(tmp_path):
+    bands = np.random.default_rng(0).integers(100, 120, (3, 40, 60)).astype(np.uint16)
+    bands[:, :, :10], bands[:, :, 50:] = 0, 65535
+    path = write_raster(tmp_path / "a.tif", bands, nodata=0)
+    values, valid = open_scene([path], BANDS_RGB, nodata=65535.0, pixel_size=20.0).read(0, 20)
+    assert not valid[:, :4].any() and not valid[:, 26:].any() and valid[:, 6:24].all()
+    assert values[:, valid].min() >= 100 and values[:, valid].max() <= 120
+
+
+@pytest.mark.parametrize("names", [BANDS_RGB, ("red", "green", "blue", "nir")])
+def test_near_infrared_hides_nothing_where_pixels_are_averaged(tmp_path, names):
+    """GDAL takes the fourth band of a TIFF of 8 bits for alpha; over water it may be 0."""
+    bands = np.random.default_rng(0).integers(50, 200, (4, 40, 60)).astype(np.uint8)
+    bands[3, :20] = 0
+    path = write_raster(tmp_path / "a.tif", bands, photometric="RGB", alpha="YES")
+    values, valid = open_scene([path], names, pixel_size=20.0).read(0, 20)
+    assert valid.all()
+    expected = bands[: len(names)].reshape(len(names), 20, 2, 30, 2).mean((2, 4))
+    np.testing.assert_allclose(values, expected, atol=0.51)
+
+
 def test_an_alpha_channel_is_a_mask_and_no_band(tmp_path):
     bands = np.full((4, 6, 6), 255, np.uint8)
     bands[3, 2:] = 0

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import zipfile
 
 import numpy as np
 import pyproj
@@ -14,6 +15,7 @@ from rasterio.transform import from_origin
 from bands import BANDS_RGB
 from patches.slope import horn_slope
 from scenes import geodesy
+from script import UserError
 from tests.rasters import LEFT, TOP, UTM, centres, open_scene, write_raster
 
 
@@ -99,8 +101,9 @@ def test_slope_agrees_with_gdaldem(tmp_path):
     assert np.abs(slope - reference).max() < 0.05  # gdaldem takes the projection's metres for the ground's
 
 
+@pytest.mark.parametrize("kind", ["file", "zip"])
 @pytest.mark.parametrize("voids", [(-9999, -32768), (None, -32768), (None, -9999, -32768), (-32768, 32767)])
-def test_voids_of_several_values_are_left_out_before_warping(tmp_path, voids):
+def test_voids_of_several_values_are_left_out_before_warping(tmp_path, voids, kind):
     """An elevation model with a tag for one kind of void and none for others is read as one with a single tag."""
     path = write_raster(tmp_path / "scene.tif", np.ones((3, 60, 60), np.float32))
     rows, columns = np.mgrid[:40, :40]
@@ -114,8 +117,38 @@ def test_voids_of_several_values_are_left_out_before_warping(tmp_path, voids):
         write_raster(tmp_path / f"{name}.tif", [array], grid, nodata=value)
         for name, array, value in (("dem", heights, tag), ("single", one, -1))
     )
+    if kind == "zip":
+        with zipfile.ZipFile(tmp_path / "dem.zip", "w") as archive:
+            archive.write(dem, "dem.tif")
+        dem = tmp_path / "dem.zip"
     values, valid = terrain_source(path, dem).read(0, 60)
     expected, expected_valid = terrain_source(path, single).read(0, 60)
     np.testing.assert_array_equal(valid, expected_valid)
     np.testing.assert_allclose(values[:, valid], expected[:, valid], atol=1e-3)
     assert values[3][valid].max() < 25 and 0.8 < valid.mean() < 1
+
+
+def test_a_mask_of_an_elevation_model_holds_beside_voids_without_a_tag(tmp_path):
+    path = write_raster(tmp_path / "scene.tif", np.ones((3, 40, 40), np.float32))
+    heights = np.full((60, 60), 500, np.int16)
+    heights[20:24, 20:24], heights[40, 40] = 0, -32768
+    dem = write_raster(tmp_path / "dem.tif", [heights], from_origin(LEFT - 105, TOP + 105, 10, 10))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(dem, "r+") as file:
+        file.write_mask(heights > 0)
+    values, valid = terrain_source(path, dem).read(0, 40)
+    assert not valid[10:13, 10:13].any() and valid.mean() > 0.95
+    assert (values[4][valid] == 500).all() and (values[3][valid] == 0).all()
+
+
+def test_other_units_and_several_bands_of_elevation(tmp_path, capsys):
+    path = write_raster(tmp_path / "scene.tif", np.ones((3, 40, 40), np.float32))
+    dem = write_raster(tmp_path / "dem.tif", [np.full((40, 40), 30000, np.int32)])
+    for unit, metres in (("cm", 300), ("dam", None), ("furlong", None)):
+        with rasterio.open(dem, "r+") as file:
+            file.units = [unit]
+        values, valid = terrain_source(path, dem).read(0, 40)
+        assert (values[4] == 300).all() if metres else not valid.any()
+    assert "dem.tif: its unit, furlong, is unknown: taken for metres" in capsys.readouterr().out
+    write_raster(dem, np.ones((2, 40, 40), np.float32))
+    with pytest.raises(UserError, match="dem.tif has 2 bands, and elevation has one"):
+        terrain_source(path, dem)

@@ -73,11 +73,11 @@ class Folder:
         self.bands = names
 
 
-def begin(constants, names, size=32, mean=None):
+def begin(constants, names, size=32, mean=None, variance=800.0):
     """Build the network of a run with other bands that starts from `source`; return it and its record of the start."""
-    mean = [5.0 * i for i in range(len(names))] if mean is None else mean
+    mean = [50.0 + 10 * i for i in range(len(names))] if mean is None else mean
     assigned = np.array(["train", "test"])
-    start = fine_tuning.start_record(constants, Folder(names), assigned, np.array(mean), np.full(len(names), 800.0))
+    start = fine_tuning.start_record(constants, Folder(names), assigned, np.array(mean), np.full(len(names), variance))
     config = {"run": "event", "bands": names, "input_shape": (size, size, len(names)), "start": start}
     model = builder.build_network(constants, config)
     fine_tuning.carry_over(constants, config, model, builder.band_layers(constants))
@@ -96,7 +96,7 @@ def test_a_network_with_a_new_band_predicts_what_its_start_predicts(tmp_path, mo
     model, start = begin(constants, ("B3", "dem", "B4", "B2"), size)
     printed = capsys.readouterr().out
     assert "bands carried over: green to B3, red to B4, blue to B2; new, with weights of 0: dem" in printed
-    assert start["band_mean"] == [60.0, 5.0, 50.0, 70.0] and start["band_variance"] == [900.0, 800.0, 900.0, 900.0]
+    assert start["band_mean"] == [60.0, 60.0, 50.0, 70.0] and start["band_variance"] == [900.0, 800.0, 900.0, 900.0]
     images = np.random.default_rng(1).uniform(0, 255, (2, size, size, 4)).astype(np.float32)
     source = model_files.resized(model_files.load_model(tmp_path / "results/source", to_store=True), (size, size))
     expected = np.asarray(source(images[..., [2, 0, 3]]))
@@ -127,11 +127,21 @@ def test_bands_that_are_gone_are_dropped_and_unknown_ones_refused(tmp_path, caps
     source = model_files.all_layers(model_files.load_model(tmp_path / "results/source"))
     kernels = {layer.name: layer.get_weights()[0] for layer in source if layer.weights}
     np.testing.assert_array_equal(model.get_layer("stem").get_weights()[0], kernels["stem"][:, :, :2])
-    begin(constants, BANDS_RGB, mean=[0.9, 1.0, 1.1])
-    warning = "warning: the values in data/event differ much from those that run source was trained on: "
-    assert warning + "the mean of blue is 1.1 " in capsys.readouterr().out
     with pytest.raises(UserError, match="run source knows none of the bands slope dem: it takes red green blue"):
         begin(constants, ("slope", "dem"))
+
+
+def test_bands_in_another_unit_are_normalised_anew(tmp_path, capsys):
+    """The network predicts of them what its start predicts of the same picture in its own unit."""
+    constants = write_source(tmp_path, NETWORKS["stem 2"])
+    mean, deviation = np.array([0.5, 0.6, 0.7]), 0.3
+    model, start = begin(constants, BANDS_RGB, mean=mean, variance=deviation**2)
+    warning = "warning: the values in data/event differ much from those that run source was trained on: "
+    assert warning + "the mean of red is 0.5 " in capsys.readouterr().out
+    assert start["band_mean"] == mean.tolist()
+    images = np.random.default_rng(1).uniform(0, 255, (2, 32, 32, 3)).astype(np.float32)
+    expected = np.asarray(model_files.load_model(tmp_path / "results/source")(images))
+    np.testing.assert_allclose(model(images / 100), expected, atol=1e-5)
 
 
 def test_an_encoder_keeps_what_it_takes_for_colours(tmp_path):

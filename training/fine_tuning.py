@@ -47,7 +47,8 @@ def start_record(constants, patches, assigned, mean, variance):
 
     Returns:
         dict: the source's name, `finished`, revision and data_digest; and band_mean and band_variance, with which the
-        network normalises: those of the source for its bands, those of the training split for new ones.
+        network normalises: those of the source for its bands, those of the training split for new ones. If the values
+        of its bands differ much from the source's, as in another unit, all optical bands get those of the split, too.
 
     Raises:
         UserError: the source was trained on patches of the validation or test split, or cannot take these bands.
@@ -67,13 +68,15 @@ def start_record(constants, patches, assigned, mean, variance):
         kept_variance[i] = statistics["band_variance"][positions[i]]
     deviation = np.sqrt(np.where(kept_variance > 0, kept_variance, 1.0))
     far = far_off(mean, np.sqrt(variance), kept_mean, deviation)
-    if off := [i for i in carried_over if far[i] and bands[i] not in TERRAIN]:
+    optical = [i for i in carried_over if bands[i] not in TERRAIN]
+    if off := [i for i in optical if far[i]]:
         i = off[0]
         warn(
             f"the values in {patches.data_dir} differ much from those that run {source.name} was trained on: "
             f"the mean of {bands[i]} is {mean[i]:.4g} ± {variance[i] ** 0.5:.3g} instead of {kept_mean[i]:.4g} ± "
-            f"{deviation[i]:.3g}; check that both have the same unit"
+            f"{deviation[i]:.3g}. Bands are normalised anew, which is right for another unit"
         )
+        kept_mean[optical], kept_variance[optical] = mean[optical], variance[optical]
     return {
         "run": source.name,
         "finished": source.config["finished"],

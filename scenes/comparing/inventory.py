@@ -28,7 +28,7 @@ def read_inventory(path, choice=vectors.EVERYTHING, split_parts=False, area="", 
     cut = ("cut_by_cloud", "cut_by_edge")  # columns of predict.py
     table = vectors.read_layers(path, choice=choice, columns=(*cut, "verdict"), landslides=True)
     empty, repaired = table.attrs["empty"], table.attrs["repaired"]
-    table, refuted = without_refuted(table)
+    table, refuted = without_refuted(path, table)
     if split_parts:
         table = table.explode(ignore_index=True)
     areas = vectors.ground_areas(table)

@@ -12,7 +12,7 @@ from map_files import FILES
 from mask_values import LANDSLIDE, UNLABELLED, MaskRule, WrongValues, as_labels
 from scenes.components import Numbering
 from scenes.geodesy import has_ellipsoid
-from scenes.opening import damage_reported, open_raster
+from scenes.opening import damage_reported, open_mask
 from scenes.pixel_grid import PixelGrid
 from scenes.vector_faults import elsewhere_text, without_refuted
 from scenes.vectors import faults_reported, on_grid, read_layers
@@ -120,10 +120,9 @@ class RasterLayer:
             UserError: it cannot be read, has no coordinate system, is neither a mask nor a probability, or is a
                 probability without a threshold.
         """
-        self.path, self.file = str(path), open_raster(path)
+        self.path, self._opened = str(path), open_mask(path, "a mask or a probability")
+        self.file = self.view = self._opened[0]
         try:
-            if self.file.count != 1:
-                raise UserError(f"{path} has {self.file.count} bands: give a mask or a probability, of one band")
             if self.file.crs is None or not has_ellipsoid(self.file.crs):
                 raise UserError(f"{path} has no coordinate system in which its pixels can be measured on the ground")
             own = PixelGrid.of(self.file)
@@ -143,7 +142,7 @@ class RasterLayer:
             fill = {"resampling": Resampling.nearest, "src_nodata": BEYOND, "nodata": BEYOND, "dtype": "float32"}
             self.view = self.file if self.grid.matches(own) else self.grid.warped(self.file, **fill)
         except BaseException:
-            self.file.close()
+            self.close()
             raise
         self.numbering = Numbering(self.grid.width)
 
@@ -200,9 +199,8 @@ class RasterLayer:
 
     def close(self):
         """Close the raster."""
-        if self.view is not self.file:
-            self.view.close()
-        self.file.close()
+        for file in dict.fromkeys((self.view, *self._opened)):
+            file.close()
 
 
 # ---------------------------------------------------------------------- opening
@@ -214,7 +212,7 @@ def read_polygons(path, other, choice, least):
     choice: vectors.Choice of them. least: smallest confidence of a polygon that counts; 0: all count.
     """
     table = read_layers(path, other, choice, columns=["confidence", "verdict"], landslides=True)
-    table, refuted = without_refuted(table)
+    table, refuted = without_refuted(path, table)
     if refuted:
         note(f"{path}: {refuted} polygons are left out: their verdict is not landslide")
     if not least:
