@@ -23,7 +23,14 @@ from script import UserError, warn
 
 
 def open_sources(
-    data_dirs, cache_dir="results/cache", bands=(), skip_bad=False, options=None, pixel_sizes=(), of_run=False
+    data_dirs,
+    cache_dir="results/cache",
+    bands=(),
+    skip_bad=False,
+    options=None,
+    pixel_sizes=(),
+    of_run=False,
+    places_of="auto",
 ):
     """Open the patches of one folder or of several, whose bands and patch size are those of the first.
 
@@ -31,8 +38,9 @@ def open_sources(
         data_dirs: folders, each a source. cache_dir, skip_bad, options: see `open_patches`.
         bands: names or numbers of the bands of the first folder, empty for all; those of the others are found by name.
         pixel_sizes: side of a pixel of each source in metres, for files that do not state it; 0: unknown. Without it,
-            the sets that are known by the names and counts of their files have pixels of 10 m.
+            the sets that places.known_set knows, or that `places_of` names, have pixels of 10 m.
         of_run: whether `bands` are those of a run, and are found by name in the first folder, too.
+        places_of: PLACES of train.py.
 
     Returns:
         packing.Patches of one folder, or sources.Sources.
@@ -57,16 +65,17 @@ def open_sources(
         if all(units) and units[0] != units[1]:
             raise UserError(f"{first} holds values of the unit {units[0]}, {data_dir} of {units[1]}: bring them to one")
     for part, size in zip(parts, pixel_sizes or [None] * len(parts), strict=True):
-        fill_pixel_sizes(part, size)
+        fill_pixel_sizes(part, size, places_of)
     return Sources(parts) if others else parts[0]
 
 
-def fill_pixel_sizes(patches, size=None):
+def fill_pixel_sizes(patches, size=None, places_of="auto"):
     """Give the patches whose files do not state the size of their pixels one in metres.
 
-    size: None: 10 m for series of Sentinel-2 and for the sets that places.known_set knows. 0: it stays unknown.
+    size: None: 10 m for series of Sentinel-2 and for the sets that places.known_set knows, or PLACES (`places_of`)
+    names. 0: it stays unknown.
     """
-    if size is None and (patches.dates or places.known_set(patches)):
+    if size is None and (patches.dates or places_of in places.KNOWN_SETS or places.known_set(patches)):
         size = places.PIXEL_SIZE
     if size:
         patches.pixel_sizes[np.isnan(patches.pixel_sizes)] = size
@@ -164,6 +173,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
             options if folders == own_folders else replace(options, cut=tuple(config["input_shape"][:2])),
             pixel_sizes or (run.constants.get("PIXEL_SIZES") if folders == own_folders else ()),
             of_run=True,
+            places_of=run.constants.get("PLACES", "auto") if folders == own_folders else "auto",
         )
     except NoPatches as error:
         raise UserError(f"{error}; give the folder of run {run.name}'s data with --data-dir") from None

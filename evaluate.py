@@ -73,7 +73,7 @@ def main():
     else:
         events = split_table.events_of([find_places(part) for part in patches.parts], patches)
     groups = groups_of(patches, indices, events)
-    folder, suffix = run.folder if own else run.scores_folder, record_suffix(run, patches, own)
+    folder, suffix = run.output if own else run.scores_folder, record_suffix(run, patches, own)
     kept = folder / f"metrics{suffix}.json"
     if not ground and not OVERWRITE and kept.exists() and records.read_json(kept, "").get("landslide_free"):
         raise script.UserError(

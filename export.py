@@ -71,7 +71,7 @@ def main():
     check_settings(run)
     path = target(run)
     # as in predict.py: without one of its own, the usual threshold
-    own_of_tta = TTA and (run.folder / "threshold_tta.json").exists()
+    own_of_tta = TTA and run.path_of("threshold_tta.json").exists()
     threshold = run.threshold(own_of_tta) if THRESHOLD is None else THRESHOLD
     scaling = scaling_of(run)
     patches = read_patches(run) if CHECK_ON else draw_patches(run)
@@ -98,7 +98,7 @@ def main():
 def target(run):
     """Return the path of the file; raise UserError if it is there already."""
     ending = {"deepness": ".onnx", "onnx": "_plain.onnx", "savedmodel": "_savedmodel"}[FORMAT]
-    folder = Path(OUT_DIR) if OUT_DIR else run.folder / "export"
+    folder = Path(OUT_DIR) if OUT_DIR else run.output / "export"
     path = folder / f"{run.name}{'_l4s' if SCALING == 'l4s' else ''}{ending}"
     if path.exists() and not OVERWRITE:
         raise script.UserError(f"{path} exists: replace it with --overwrite, or choose another --out-dir")

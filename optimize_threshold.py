@@ -43,7 +43,7 @@ RANGES = {"LANDSLIDE_FREE_WEIGHT": (0, None), "BATCH_SIZE": (1, None)}
 def main():
     """Predict the split, find the threshold with the highest Dice and write it."""
     run = runs.open_run(RESULTS_DIR, RUN)
-    folder, cache_dir = run.folder, Path(RESULTS_DIR, "cache")
+    folder, cache_dir = run.output, Path(RESULTS_DIR, "cache")
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir)
     if not own:
         raise script.UserError(

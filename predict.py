@@ -75,11 +75,11 @@ def main():
     """Open the run, then map patches or a scene, whichever the input is."""
     run = runs.open_run(RESULTS_DIR, RUN)
     # without one of its own, the usual threshold, which is nearly the same
-    own_of_tta = TTA and (run.folder / "threshold_tta.json").exists()
+    own_of_tta = TTA and run.path_of("threshold_tta.json").exists()
     check_settings()
     scenes = not (INPUT and holds_patches(Path(INPUT[0])))
     threshold, meaning = choose_threshold(run, own_of_tta, scenes)
-    out_dir = Path(OUT_DIR) if OUT_DIR else run.folder / "maps"
+    out_dir = Path(OUT_DIR) if OUT_DIR else run.output / "maps"
     records.require(run.folder / "model.keras", f"python train.py --run {run.name}")
     metadata = {"run": run.name, "threshold": f"{threshold:.3f}", "revision": script.revision()}
     if meaning:
@@ -103,7 +103,7 @@ def choose_threshold(run, tta, scenes):
     elsewhere = "runs" in chosen
     if RECALL is not None:
         curve = f"threshold_curve{'_elsewhere' if elsewhere else ''}{'_tta' if tta else ''}.csv"
-        rows = records.read_csv(run.folder / curve, f"python optimize_threshold.py --run {run.name}")
+        rows = records.read_csv(run.path_of(curve), f"python optimize_threshold.py --run {run.name}")
         chosen = [row for row in rows if row["recall"] >= RECALL][-1]
     where = "on ground that the model had not seen" if elsewhere else "on validation patches of its own training data"
     return chosen["threshold"], f"{where}, precision {chosen['precision']:.2f} and recall {chosen['recall']:.2f}"

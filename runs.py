@@ -74,14 +74,16 @@ class Run:
     """A trained run: its folder and its config.json.
 
     Attributes:
-        folder, name: results/<name>/ and <name>.
+        folder, name: results/<name>/ and <name>. output: folder of what is written from it; of the run that comes with
+            the project, it lies in the user's own results folder.
         config: the record of training.
         constants: those of train.py, {NAME: value}; empty for a model that train.py did not make.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, output=None):
         """Open the run in a folder; raise UserError if it is missing, or was made by an earlier version."""
         self.folder, self.name = Path(folder), Path(folder).name
+        self.output = Path(output or folder)
         self.config = read_json(self.folder / "config.json", f"python train.py --run {self.name}")
         self.constants = self.config.get("constants", {})
         if isinstance(self.constants.get("DATA_DIR"), str):  # of a run from before several folders could be given
@@ -98,7 +100,7 @@ class Run:
     @property
     def scores_folder(self):
         """Folder of the scores on other data than the run's own."""
-        return scores_folder(self.folder)
+        return scores_folder(self.output)
 
     def predecessors(self):
         """Yield this run and the runs that it learnt from, by their weights or probabilities, as far as they remain."""
@@ -118,6 +120,10 @@ class Run:
             else:
                 note(f"run {name}, which run {self.name} learnt from, is gone: it is unknown what it has seen")
 
+    def path_of(self, name):
+        """Return the path of a file that a stage wrote for this run, where it was written last."""
+        return next((path for path in (self.output / name, self.folder / name) if path.exists()), self.folder / name)
+
     def threshold(self, tta=False):
         """Read the threshold that optimize_threshold.py chose, with or without test-time augmentation."""
         return self.threshold_record(tta)["threshold"]
@@ -128,12 +134,14 @@ class Run:
         elsewhere: for ground that the run has not seen, if it chose one for that.
         """
         name, flag = ("threshold_tta.json", " --tta") if tta else ("threshold.json", "")
-        record = read_json(self.folder / name, f"python optimize_threshold.py --run {self.name}{flag}")
+        record = read_json(self.path_of(name), f"python optimize_threshold.py --run {self.name}{flag}")
         return record.get("elsewhere", record) if elsewhere else record
 
 
 def open_run(results_dir, name, constant="RUN"):
     """Open the run of that name in a results folder, or the one that comes with the project if it has none there.
+
+    What comes with the project is only read: it may lie in a folder in which the user may not write.
 
     constant: of the script, by which the user names the run.
 
@@ -143,7 +151,7 @@ def open_run(results_dir, name, constant="RUN"):
     folder = run_folder(results_dir, name, constant)
     for candidate in (folder, SHIPPED.get(folder.name, folder)):
         if (candidate / "config.json").exists():
-            return Run(candidate)
+            return Run(candidate, folder)
     names = sorted(path.parent.name for path in Path(results_dir).glob("*/config.json"))
     listed = ", ".join([*names, *(f"{each} (comes with the project)" for each in SHIPPED if each not in names)])
     train = f"python train.py --run {folder.name}"

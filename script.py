@@ -206,7 +206,8 @@ def start(main):
     script = main.__globals__
     name = Path(script["__file__"]).name
     os.environ["MPLBACKEND"] = "Agg"  # a notebook sets one of its own, which may not be installed here
-    sys.stdout.reconfigure(line_buffering=True)  # keeps lines in order when both streams go to one log
+    # lines keep their order when both streams go to one log; a terminal of few letters shows ? for others
+    sys.stdout.reconfigure(line_buffering=True, errors="replace")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a background job ignores it
         signal.signal(signal.SIGINT, _interrupt)
     try:

@@ -154,7 +154,9 @@ def open_data():
     """Open the training data; raise UserError that says where to get some if there is none."""
     try:
         options = ReadOptions.of_constants(constants())
-        patches = dataset.open_sources(DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, options, PIXEL_SIZES)
+        patches = dataset.open_sources(
+            DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, options, PIXEL_SIZES, places_of=PLACES
+        )
     except layouts.NoPatches as error:
         raise script.UserError(
             f"{error}\n"

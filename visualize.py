@@ -47,7 +47,7 @@ RANGES = {"SAMPLES": (1, 50), "BATCH_SIZE": (1, None), "SEED": (0, None)}
 def main():
     """Open a run and its patches, choose patches and draw them."""
     run = runs.open_run(RESULTS_DIR, RUN)
-    folder = run.folder
+    folder = run.output
 
     import plots  # Matplotlib is slow to import
 
@@ -60,7 +60,7 @@ def main():
     threshold = run.threshold()
     history = None  # an ensemble has none
     if "members" not in run.config:
-        history = records.read_csv(folder / "history.csv", f"python train.py --run {folder.name}")
+        history = records.read_csv(run.folder / "history.csv", f"python train.py --run {folder.name}")
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD, masks=False)
     ground, ground_indices = false_alarms.open_for_run(run, SPLIT, cache_dir) if own else (None, ())

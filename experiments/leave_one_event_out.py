@@ -63,7 +63,7 @@ def main():
     if "shipped" in RECIPES and not LANDSLIDE_FREE_DIRS:
         raise script.UserError("the recipe shipped needs ground without landslides: --landslide-free-dirs")
     work = Path(WORK)
-    patches = dataset.open_sources(DATA_DIR, work / "cache", pixel_sizes=PIXEL_SIZES)
+    patches = dataset.open_sources(DATA_DIR, work / "cache", pixel_sizes=PIXEL_SIZES, places_of=PLACES)
     places = [find_places(part, PLACES) for part in patches.parts]
     events = split_table.events_of(places, patches)
     known = sorted(set(events) - {""}) or (patches.sources if len(DATA_DIR) > 1 else [])

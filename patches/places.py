@@ -33,7 +33,8 @@ TRAINING = 3799  # patches of its training split
 PIXEL_SIZE = 10.0  # metres, of the known sets: Sentinel-2's
 RGB_SUBSET = {"train": 1385, "validation": 396, "test": 199}  # pictures of the RGB subset
 APART = 1e6  # patches between events that have no coordinates
-SETS = ("auto", "none", "landslide4sense", "landslide4sense_rgb")  # values of PLACES in train.py that are no file
+KNOWN_SETS = ("landslide4sense", "landslide4sense_rgb")
+SETS = ("auto", "none", *KNOWN_SETS)  # values of PLACES in train.py that are no file
 
 
 class Places(NamedTuple):
@@ -85,7 +86,7 @@ def find_places(patches, source="auto"):
     """
     if source == "none":
         return None
-    if source in SETS and source != "auto":
+    if source in KNOWN_SETS:
         return _of_set(source, patches, f"as PLACES {source} says")
     if source != "auto":
         return _of_table(Path(source), patches.names)

@@ -161,7 +161,10 @@ def split_sources(patches, places, leave_out=(), **settings):
 def _hold_out(events, places, assigned, labelled, data_dir, notes):
     """Make the patches of some events the test, in place; return which patches must not be learnt from, N bool."""
     if not places:
-        raise UserError(f"{data_dir}: HOLD_OUT needs the event of each patch, which is unknown here: see PLACES")
+        raise UserError(
+            f"{data_dir}: HOLD_OUT needs the event of each patch, which is unknown here: name it with PLACES "
+            "(landslide4sense for training patches of that set, or a table of images and events)"
+        )
     listed = sorted(set(places.events) - {""})
     if unknown := [event for event in events if event not in listed]:
         raise UserError(f"{data_dir}: HOLD_OUT {unknown[0]} is none of its events, {', '.join(listed)}")

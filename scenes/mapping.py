@@ -117,8 +117,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             table = table.assign(new=1) if before else table
             about = metadata | counts.shares() | {"pixels_with_data": str(counts.with_data)}
             geopackage.write(partial["landslides"], table, polygons.seen_ground(partial["mask"]), about, date)
-            partial["mask_style"].write_text(styles.mask_style())
-            partial["probability_style"].write_text(styles.probability_style(settings.percent))
+            partial["mask_style"].write_text(styles.mask_style(), encoding="utf-8")
+            partial["probability_style"].write_text(styles.probability_style(settings.percent), encoding="utf-8")
             seconds = time.monotonic() - began
             summary = summary_of(opened, table, counts, settings.threshold)
             remarks = summary, warnings, landslide_free_shares(run)

@@ -168,3 +168,10 @@ def test_settings_of_keras_for_other_programs_do_not_matter(tmp_path):
 def test_a_backend_that_is_not_there_is_told(tmp_path, backend):
     result = keras_as_configured(tmp_path, "import_keras()", backend=backend)
     assert "UserError: Keras cannot use the backend that keras.json names" in result.stderr
+
+
+def test_a_terminal_without_the_letters_of_a_name_shows_others(tmp_path):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, ROOT / "make_sample_data.py", "--patches", "4", "--out-dir", "données"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0 and "4 patches in donn?es" in result.stdout, result.stderr

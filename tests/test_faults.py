@@ -234,3 +234,18 @@ def test_images_of_two_bit_depths_are_not_mixed(tmp_path):
     for number in range(4):  # 8 bits in a larger type are the same values
         write_picture(tmp_path / f"d/images/p_{number}.tif", rng.integers(1, 255, (8, 8, 3)).astype(np.uint16))
     assert len(open_folder(tmp_path / "d")) == 6
+
+
+@pytest.mark.parametrize("ending", [".h5", ".nc"])
+def test_checksums_of_hdf5_are_checked(tmp_path, ending):
+    """The filter fletcher32 of HDF5, and so of NetCDF-4, carries one for each chunk; without it, nothing can tell."""
+    path = tmp_path / f"patch{ending}"
+    values = np.random.default_rng(0).integers(1, 200, (32, 32, 3)).astype(np.uint8)
+    with h5py.File(path, "w") as file:
+        data = file.create_dataset("img", data=values, chunks=(32, 32, 3), fletcher32=True)
+        offset = data.id.get_chunk_info(0).byte_offset
+    content = bytearray(path.read_bytes())
+    content[offset + 100] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(reading.Fault, match="is cut short"), reading.opened(path) as file:
+        reading.read_array(file, "img")

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 import records
+from dataset import open_sources
 from patches import blocks, splits
 from patches.places import (
     RGB_SUBSET,
+    SETS,
     TRAINING,
     find_places,
     landslide4sense_place,
@@ -268,3 +270,11 @@ def test_each_event_is_held_out_in_turn(cut):
     table = rows(cut / "results" / "figures" / "leave_one_event_out.csv")
     assert [row["labelled"] for row in table if row["held_out"] == "east"] == ["", "0", "4"]
     assert len({row["patches"] for row in table if row["labelled"]}) == 1
+
+
+def test_a_part_of_a_set_that_is_named_has_its_pixel_size(tmp_path):
+    for number in (1, 2):
+        write_h5(tmp_path / f"d/images/image_{number}.h5", "img", np.ones((32, 32, 14), np.float32))
+        write_h5(tmp_path / f"d/masks/mask_{number}.h5", "mask", np.eye(32, dtype=np.uint8))
+    sizes = {of: open_sources([tmp_path / "d"], tmp_path / "cache", places_of=of).pixel_sizes for of in SETS}
+    assert (sizes["landslide4sense"] == 10).all() and np.isnan(sizes["auto"]).all()

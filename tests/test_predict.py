@@ -13,6 +13,7 @@ import rasterio
 from PIL import Image
 from rasterio.transform import from_origin
 
+import runs
 from script import UserError
 from tests.maps import KINDS, make_bands, read, sigmoid, written
 from tests.rasters import UTM, write_raster
@@ -246,3 +247,15 @@ def test_a_scene_is_mapped_at_the_threshold_for_elsewhere_and_at_the_one_of_a_re
     path.write_text(json.dumps(chosen))
     assert tags()["threshold"] == "0.700"
     assert "on validation patches of its own training data, precision 0.80" in capsys.readouterr().out
+
+
+def test_the_run_that_comes_with_the_project_is_only_read(call, workdir, monkeypatch):
+    """It may lie where the user may not write: maps go into the user's own results folder."""
+    shipped = shutil.copytree((workdir / "results/pixel").resolve(), workdir / "installed/pixel")
+    (workdir / "results/pixel").unlink()
+    monkeypatch.setitem(runs.SHIPPED, "pixel", shipped)
+    before = {path: path.read_bytes() for path in shipped.rglob("*") if path.is_file()}
+    call(write_raster(workdir / "scene.tif", make_bands()), OUT_DIR=None)
+    assert (workdir / "results/pixel/maps/scene_mask.tif").exists() and before == {
+        path: path.read_bytes() for path in shipped.rglob("*") if path.is_file()
+    }
