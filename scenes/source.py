@@ -7,11 +7,12 @@ import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
 from bands import TERRAIN
+from patches.scale_tags import tagged_scaling
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid, coarser_grid
 from scenes.products import recognition
-from scenes.products.product import REFLECTANCE, Product
+from scenes.products.product import Product
 from scenes.raster_bands import raster_bands, sentinel2_positions
 from scenes.scene import Scene
 from script import UserError
@@ -126,7 +127,8 @@ def open_scene(scene, model_bands, product=None):
             reflectance, sentinel2 = True, ()
         else:
             bands = raster_bands(files, names, scene)
-            factors, offsets, reflectance = tagged_scaling(files, bands)
+            tags = [(files[index].scales[number - 1], files[index].offsets[number - 1]) for index, number in bands]
+            factors, offsets, reflectance = tagged_scaling(*zip(*tags, strict=True))
             sentinel2 = sentinel2_positions(files, bands, columns, names)
         nodata = product.nodata if product and scene.nodata is None else scene.nodata
         untagged = nodata is None and all(is_untagged(file) for file in files)
@@ -179,18 +181,6 @@ def finest(files):
     """Return the index of the first among the rasters with the smallest pixels."""
     sizes = [abs(file.transform.determinant) if file.crs == files[0].crs else np.inf for file in files]
     return int(np.argmin(np.round(np.array(sizes) / sizes[0], 6)))
-
-
-def tagged_scaling(files, bands):
-    """Return (factors, offsets, whether they lead to reflectance x 10000) of bands, from the scale tags of rasters.
-
-    A scale below 0.01 turns whole numbers into reflectance. bands: (index of the file, number from 1) of each.
-    """
-    scales = np.array([files[index].scales[number - 1] for index, number in bands])
-    offsets = np.array([files[index].offsets[number - 1] for index, number in bands])
-    reflectance = bool((scales < 0.01).all())
-    unit = REFLECTANCE if reflectance else 1
-    return tuple((scales * unit).tolist()), tuple((offsets * unit).tolist()), reflectance
 
 
 def has_alpha(file):

@@ -14,7 +14,7 @@ import metrics
 from bands import BANDS_RGB
 from patches import landslide_free
 from patches.packing import JoinedPatches
-from patches.reading import PatchFormat
+from patches.patch_format import PatchFormat
 from scores import false_alarms
 from script import UserError
 from tests.patch_files import write_h5
@@ -79,8 +79,8 @@ def test_a_source_keeps_its_split_whatever_is_added(free, tmp_path):
     ("write", "said"),
     [
         (
-            lambda folder: write_h5(folder / "a.h5", "img", np.zeros((32, 32, 14), np.uint8)),
-            "has 14 bands, the training",
+            lambda folder: write_h5(folder / "a.h5", "img", np.zeros((32, 32, 2), np.uint8)),
+            "holds band1 band2 and lacks red green blue of the training patches",
         ),
         (
             lambda folder: write_h5(folder / "a.h5", "img", np.zeros((32, 32, 3))),

@@ -19,7 +19,7 @@ from unet import build_unet
 def test_published_files_are_read_with_rows_along_y(tmp_path, order):
     """The event is not in the middle of the series and is read as bytes. Both orders of dimensions are published."""
     mask = write_published(tmp_path / "s2/italy_s2_6982.nc", 1, (3, 4), order=order)
-    image, read_mask = series.read_series(tmp_path / "s2/italy_s2_6982.nc", 2)
+    image, read_mask, _ = series.read_series(tmp_path / "s2/italy_s2_6982.nc", 2)
     np.testing.assert_array_equal(read_mask, mask)
     names = dated_names(2)
     assert image.shape == (SIZE, SIZE, len(names)) and image.dtype == np.float32
@@ -108,7 +108,7 @@ def test_our_own_files_are_read_by_the_netcdf_library(tmp_path):
         np.testing.assert_array_equal(file["B8A"][3].T, variables["B8A"][3])
         assert file.annotated == "True"
         assert netCDF4.num2date(file["time"][1], file["time"].units).isoformat() == "2023-01-17T00:00:00"
-    _, mask = series.read_series(tmp_path / "own.nc", 2)
+    _, mask, _ = series.read_series(tmp_path / "own.nc", 2)
     np.testing.assert_array_equal(mask, variables["MASK"][0])
 
 

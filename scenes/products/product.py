@@ -17,8 +17,6 @@ from bands import sentinel2_band
 from scenes.opening import names_in_zip
 from script import UserError
 
-REFLECTANCE = 10000  # the unit of all products: reflectance x 10000
-
 
 @dataclass(frozen=True)
 class BandFile:
