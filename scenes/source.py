@@ -7,6 +7,7 @@ import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
 from bands import TERRAIN
+from patches.image_files import is_alpha
 from patches.scale_tags import tagged_scaling
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
@@ -131,7 +132,8 @@ def open_scene(scene, model_bands, product=None):
             factors, offsets, reflectance = tagged_scaling(*zip(*tags, strict=True))
             sentinel2 = sentinel2_positions(files, bands, columns, names)
         nodata = product.nodata if product and scene.nodata is None else scene.nodata
-        untagged = nodata is None and all(is_untagged(file) for file in files)
+        alphas = [None if (i, file.count) in bands else alpha_of(file) for i, file in enumerate(files)]
+        untagged = nodata is None and all(is_untagged(*each) for each in zip(files, alphas, strict=True))
         source = SceneSource(
             paths=paths,
             bands=bands,
@@ -143,7 +145,7 @@ def open_scene(scene, model_bands, product=None):
             factors=factors,
             offsets=offsets if scene.offset is None else tuple(scene.offset * factor for factor in factors),
             dem_nodata=scene.dem_nodata,
-            alpha=tuple(i for i, file in enumerate(files) if (i, file.count) not in bands and has_alpha(file)),
+            alpha=tuple(i for i, alpha in enumerate(alphas) if alpha is not None),
             blank=(tuple(range(len(bands))),) if untagged and len(bands) > 2 else (),
             reflectance=reflectance,
             sentinel2=sentinel2,
@@ -183,17 +185,23 @@ def finest(files):
     return int(np.argmin(np.round(np.array(sizes) / sizes[0], 6)))
 
 
-def has_alpha(file):
-    """Return whether the last band of a raster is a mask: GDAL says so, and it holds nothing but 0 and 255."""
+def alpha_of(file):
+    """Read the last band of a raster, reduced, if it is a mask (image_files.is_alpha); None if it is not."""
     if file.count < 2 or file.colorinterp[-1] != ColorInterp.alpha:
-        return False
+        return None
     shape = tuple(min(size, 1024) for size in file.shape)
     with damage_reported(file.name):
-        return bool(np.isin(file.read(file.count, out_shape=shape), (0, 255)).all())
+        band = file.read(file.count, out_shape=shape)
+    return band if is_alpha(file.driver, band) else None
 
 
-def is_untagged(file):
-    """Return whether a raster has neither a value nor a mask of no data."""
+def is_untagged(file, alpha):
+    """Return whether a raster says nowhere where it has no data: by a value, a mask or a band of opacity.
+
+    alpha: that band, reduced, or None. One that is opaque everywhere says nothing.
+    """
+    if alpha is not None:
+        return file.nodata is None and bool(alpha.all())
     flags = file.mask_flag_enums[0]
     return flags == [MaskFlags.all_valid] or MaskFlags.alpha in flags
 

@@ -15,6 +15,7 @@ from rasterio.transform import from_origin
 
 import map_files
 from bands import BANDS_RGB
+from patches import image_files
 from scenes import opening, preparation, scaling, source, vectors
 from scenes.elevation import Elevation
 from scenes.hiding_raster import HidingRaster
@@ -121,6 +122,26 @@ def test_the_fourth_band_of_a_scene_is_data_or_a_mask_by_its_values(tmp_path):
     bands[3, :, 10:] = 255
     with open_scene([write_raster(tmp_path / "rgba.tif", bands)], BANDS_RGB) as scene:
         assert (scene.read(0, 32)[1] == (bands[3] > 0)).all()
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "tif"])
+def test_where_opacity_says_what_is_no_data_zeros_are_data(tmp_path, ending):
+    """A feathered edge and opaque black in PNG and WebP; in TIFF only 0 and 255 are opacity. Patches agree."""
+    bands = np.full((4, 32, 40), 255, np.uint8)
+    bands[:3] = np.random.default_rng(0).integers(40, 200, (3, 32, 40))
+    bands[:3, :, 20:25] = 0
+    bands[:, :, :8] = 0
+    if ending != "tif":
+        bands[3, :, 8:10] = 128
+    options = {"lossless": True, "EXACT": True} if ending == "webp" else {}
+    path = write_raster(tmp_path / f"a.{ending}", bands, crs=None, **options)
+    with open_scene([path], BANDS_RGB) as scene:
+        valid = scene.read(0, 32)[1]
+    np.testing.assert_array_equal(valid, bands[3] > 0)
+    np.testing.assert_array_equal(image_files.read(path)[1], bands[3] == 0)
+    bands[3] = 255  # opaque everywhere: only the zeros say where the swath ends
+    with open_scene([write_raster(path, bands, crs=None, **options)], BANDS_RGB) as scene:
+        np.testing.assert_array_equal(scene.read(0, 32)[1], bands[0] > 0)
 
 
 def test_zeros_beyond_the_swath_are_no_data_and_dark_pixels_are_not(tmp_path):
