@@ -176,7 +176,7 @@ def product_bands(product, names, instead=()):
         raise UserError(f"{product.name}: give an elevation raster with --dem for {' and '.join(lacking)}")
     if instead and len(instead) != len(names):
         raise UserError(f"{len(instead)} --scene-bands, but the run takes {len(names)} ({' '.join(names)})")
-    return [product.band_file(name) for name in instead or names]
+    return [product.band_file(name, chosen=bool(instead)) for name in instead or names]
 
 
 def finest(files):
