@@ -29,6 +29,8 @@ BAND_WORDS = {
 }
 # 8-bit patches of Landslide4Sense hold its values times 255 / the largest value of the patch, which is about this.
 DISPLAY_L4S = 58.0
+REFLECTANCE = 10000  # the unit of products and of files with a scale tag: reflectance x 10000
+TERRAIN_WORDS = {"elevation": "dem"}
 # Limits of `far_off`: the distance of means in deviations, and the highest and lowest ratio of deviations.
 FAR_MEAN, FAR_DEVIATION, FLAT = 2.0, 3.0, 0.1
 WAVELENGTHS = {  # of Sentinel-2's bands, in nanometres (ESA's Sentinel-2 User Handbook, 2015)
@@ -70,6 +72,11 @@ def sentinel2_band(name):
     return plain if plain in BANDS_SENTINEL2 else None
 
 
+def code_of(name):
+    """Return one word for all names of a band: B4 for B04, b4 and red; for others, the name in lower case."""
+    return sentinel2_band(name) or TERRAIN_WORDS.get(name.lower(), name.lower())
+
+
 def band_code(name):
     """Return the code of a band without its leading zero: "B4" for B04 and b4."""
     return re.sub(r"^B0(?=\d)", "B", name.upper())
@@ -100,7 +107,7 @@ def true_colour(file_bands):
 def counterparts(bands, others):
     """Return the position of each band among others, by name: "B4", "B04" and "red" are one band.
 
-    Of bands without a name (band1, band2 ...) the first three count as red, green and blue. Of several dates the last
+    Where no band has a name (band1, band2 ...) the first three count as red, green and blue. Of several dates the last
     one counts as red, green and blue, as in `true_colour`. A name that is in both lists is the same band.
 
     Returns:
@@ -115,12 +122,39 @@ def counterparts(bands, others):
     return positions
 
 
+def matching_bands(bands, file_bands, files, whose):
+    """Return the position of each band among those of files, by name.
+
+    Args:
+        bands: names of the bands to find. file_bands: names of all bands of the files.
+        files, whose: words for the files and for the owner of the bands, for the message.
+
+    Raises:
+        UserError: the files lack one of them.
+    """
+    positions = counterparts(bands, file_bands)
+    if lacking := [band for band, position in zip(bands, positions, strict=True) if position is None]:
+        raise UserError(f"{files} holds {' '.join(file_bands)} and lacks {' '.join(lacking)} of {whose}")
+    return positions
+
+
+def check_numbers(config, count, files):
+    """Raise UserError if a run knows its bands by number alone, and files have another number of bands.
+
+    config: of the run. count: number of bands of the files. files: words for them, for the message.
+    """
+    if count != config["file_bands"] and all(name.startswith("band") for name in config["bands"]):
+        raise UserError(
+            f"{files} holds {count} bands, but the run was trained on numbered bands of {config['file_bands']}"
+        )
+
+
 def _kinds(bands):
     """Return one word for each band that is the same for all its names: B4 for B4, B04 and red."""
     kinds = [band if " " in band else sentinel2_band(band) or band for band in bands]
+    nameless = len(bands) > 2 and not any(map(sentinel2_band, bands))
     for colour, position in zip(("B4", "B3", "B2"), true_colour(tuple(bands)), strict=True):
-        unnamed = re.fullmatch(r"band\d+", bands[position]) and len(bands) > 2
-        if unnamed or sentinel2_band(bands[position]) == colour:
+        if (nameless and re.fullmatch(r"band\d+", bands[position])) or sentinel2_band(bands[position]) == colour:
             kinds[position] = colour
     return kinds
 

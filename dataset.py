@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from bands import check_numbers, matching_bands
 from patches import places, split_table
 from patches.folder_packing import describe_faults, pack_folder
 from patches.layouts import NoPatches, find_patches, unused_folders
 from patches.packing import PACK_FORMAT, Patches, read_pack
+from patches.patch_format import sampled_formats
 from patches.pixel_sizes import known_or_usual, learnt_by
-from patches.reading import ReadOptions, sampled_formats, size_text
-from patches.sources import Sources, matching_bands
+from patches.reading import ReadOptions, size_text
+from patches.sources import Sources
 from patches.usual_values import MOST_COMPARED, distance_of_patches
 from script import UserError, warn
 
@@ -54,11 +56,11 @@ def open_sources(
     options = options or ReadOptions()
     parts = [open_patches(first, cache_dir, () if of_run else bands, skip_bad, options)]
     if of_run:
-        parts[0].use(matching_bands(bands, parts[0], "the run"))
+        use_matching(parts[0], bands, "the run")
     options, whose = replace(options, cut=parts[0].input_shape[:2]), "the other sources: name with --bands those of all"
     for data_dir in others:
         parts.append(open_patches(data_dir, cache_dir, (), skip_bad, options))
-        parts[-1].use(matching_bands(parts[0].bands, parts[-1], whose))
+        use_matching(parts[-1], parts[0].bands, whose)
         if parts[-1].dates != parts[0].dates:
             raise UserError(f"{first} and {data_dir}: series of dates and single pictures do not go together")
         units = [part.values for part in (parts[0], parts[-1])]
@@ -67,6 +69,12 @@ def open_sources(
     for part, size in zip(parts, pixel_sizes or [None] * len(parts), strict=True):
         fill_pixel_sizes(part, size, places_of)
     return Sources(parts) if others else parts[0]
+
+
+def use_matching(patches, bands, whose):
+    """Read from now on those bands of packing.Patches that are some bands by name, see bands.matching_bands."""
+    positions = matching_bands(bands, patches.file_bands, patches.data_dir, whose)
+    patches.use([position + 1 for position in positions])
 
 
 def fill_pixel_sizes(patches, size=None, places_of="auto"):
@@ -183,13 +191,15 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
             f"{patches.data_dir} has changed since run {run.name} was trained, so it is unknown which "
             "patches it has seen: train again"
         )
+    first = patches.parts[0]
+    if own and not same_columns(config, first):
+        raise UserError(
+            f"{first.data_dir} holds the bands {' '.join(first.file_bands)}, and run {run.name} took them for "
+            f"{' '.join(config['file_band_names'])}, in this order: train again"
+        )
     if not own and patches.left_out and not skip_bad:
         raise UserError(describe_faults(patches.data_dir, patches.left_out))
-    if len(patches.file_bands) != config["file_bands"] and all(name.startswith("band") for name in config["bands"]):
-        raise UserError(
-            f"{patches.data_dir}: files of {len(patches.file_bands)} bands, but run {run.name} was trained on "
-            f"numbered bands of {config['file_bands']}"
-        )
+    check_numbers(config, len(patches.file_bands), patches.data_dir)
     for name, fault in patches.left_out:
         print(f"left out {name}: {fault}")
     if patches.input_shape[:2] != tuple(config["input_shape"][:2]):
@@ -218,6 +228,17 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
     if not own:
         warn_of_other_data(run, patches, indices)
     return patches, indices, own
+
+
+def same_columns(config, patches):
+    """Return whether a run takes the bands of its own data from where it took them in training.
+
+    config: of the run. patches: packing.Patches of one of its sources; the record is of the bands of the first.
+    """
+    if patches.digest != config.get("sources", [{"digest": config["data_digest"]}])[0]["digest"]:
+        return True
+    names = config["file_band_names"]
+    return [names.index(name) for name in config["bands"]] == [patches.file_bands.index(name) for name in patches.bands]
 
 
 def warn_of_other_data(run, patches, indices):

@@ -19,7 +19,7 @@ import numpy as np
 import records
 import runs
 import script
-from bands import TERRAIN, band_columns, band_names, l4s_gains
+from bands import TERRAIN, check_numbers, l4s_gains, matching_bands
 from networks import architecture, model_files
 from networks.inference import probabilities
 from networks.keras_start import import_keras
@@ -253,11 +253,12 @@ def read_patches(run):
     images, options = [], reading.ReadOptions.of_constants(run.constants)
     for path in map(Path, CHECK_ON):
         try:
-            image = reading.read_patch(path, None, options).image
+            patch = reading.read_patch(path, None, options, bands=run.config["file_bands"])
         except reading.Fault as fault:
             raise script.UserError(f"{path}: {fault}") from None
-        names = band_names(image.shape[2], options.of(path).dates)
-        images.append(image[..., band_columns(run.config["bands"], names, path)].astype(np.float32))
+        check_numbers(run.config, patch.image.shape[2], path)
+        columns = matching_bands(run.config["bands"], patch.band_names(options.of(path).dates), path, "the run")
+        images.append(patch.image[..., columns].astype(np.float32))
         if images[-1].shape != tuple(run.config["input_shape"]):
             trained = reading.size_text(run.config["input_shape"][:2])
             raise script.UserError(f"{path}: run {run.name} was trained on patches of {trained} pixels")

@@ -16,13 +16,13 @@ import numpy as np
 import records
 import runs
 import script
-from bands import band_columns, band_names
+from bands import check_numbers, matching_bands
 from map_files import MapExists, check_targets
 from mask_values import UNLABELLED
 from networks.inference import probabilities
 from networks.model_files import load_model
 from networks.threads import BackgroundWriter, prefetch
-from patches import image_files, layouts, reading
+from patches import image_files, layouts, reading, resizing
 from patches.pixel_sizes import learnt_by, with_plane
 from patches.usual_values import MOST_COMPARED, distance_of_patches, mean_and_variance
 from product_names import is_product_folder
@@ -198,8 +198,8 @@ def map_patches(run, threshold, out_dir, metadata):
         target = out_dir / entry.split
         if options.of(entry.image).size:  # back to its own size
             size = image_files.size(entry.image)
-            probability = image_files.resampled(probability[..., None], size)[..., 0]
-            gap = image_files.resampled(gap[..., None].astype(np.float32), size)[..., 0] > 0
+            probability = resizing.resampled(probability[..., None], size)[..., 0]
+            gap = resizing.resampled(gap[..., None].astype(np.float32), size)[..., 0] > 0
         mask = (probability >= np.float32(threshold)).astype(np.uint8)
         outputs = {"mask": np.where(gap, np.uint8(UNLABELLED), mask)}
         if PATCH_PROBABILITIES:
@@ -254,7 +254,7 @@ def read_patch(entry, run, options):
     Where there is no data, the bands hold their mean in the run's training.
     """
     try:
-        patch = reading.read_patch(entry.image, None, options)
+        patch = reading.read_patch(entry.image, None, options, bands=run.config["file_bands"])
     except reading.Fault as fault:
         raise script.UserError(f"{entry.image}: {fault}") from None
     image, size = patch.image, tuple(run.config["input_shape"][:2])
@@ -263,8 +263,9 @@ def read_patch(entry, run, options):
             f"{entry.image}: {reading.size_text(image.shape[:2])} pixels, but run {run.name} was trained on "
             f"{reading.size_text(size)}"
         )
-    names = patch.stated.get("bands") or band_names(image.shape[2], options.of(entry.image).dates)
-    columns = band_columns(run.config["bands"], names, entry.image)
+    check_numbers(run.config, image.shape[2], entry.image)
+    names = patch.band_names(options.of(entry.image).dates)
+    columns = matching_bands(run.config["bands"], names, entry.image, "the run")
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap
     mean = np.array(run.config["band_mean"], np.float32)
     learnt = learnt_by(run.config)

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import unicodedata
 from pathlib import Path
 
 import h5py
@@ -168,6 +169,33 @@ def read_rows(path):
         return []
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def read_table(path):
+    """Read a table of a user into a list of {column: text}, as programs and spreadsheets write it.
+
+    Cells lie between commas, semicolons or tabs, whichever the first line holds most of; columns without a name are
+    left out.
+
+    Raises:
+        UserError: it cannot be read, or is no such table.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            header = file.readline()
+            mark = max(",;\t", key=header.count)  # spreadsheets write semicolons where a comma is in numbers
+            file.seek(0)
+            lines = csv.DictReader(file, delimiter=mark, skipinitialspace=True)
+            return [{key.strip(): cell for key, cell in row.items() if key and key.strip()} for row in lines]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is no table of commas or semicolons in UTF-8 ({error})") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def portable(name):
+    """Return the name of a file in the form in which all systems agree: slashes, accents with their letters."""
+    return unicodedata.normalize("NFC", name).replace("\\", "/")
 
 
 def read_json(path, stage):

@@ -30,7 +30,8 @@ import script
 from networks import architecture, features, keras_start, model_files
 from patches import layouts, pixel_sizes, split_table, splits
 from patches.landslide_free import join, open_landslide_free
-from patches.reading import PatchFormat, ReadOptions
+from patches.patch_format import PatchFormat
+from patches.reading import ReadOptions
 from training import devices, fine_tuning, run_record
 
 # ---------------------------------------------------------------------- input and output
@@ -139,10 +140,10 @@ def main():
         fine_tuning.start_constants(globals(), FINE_TUNING)
     check_settings()
     patches = open_data()
-    cache_dir = Path(RESULTS_DIR, "cache")
-    landslide_free = open_landslide_free(
-        LANDSLIDE_FREE_DIRS, PatchFormat.of(patches), cache_dir, LANDSLIDE_FREE_PIXEL_SIZE
-    )
+    landslide_free, cache_dir = None, Path(RESULTS_DIR, "cache")
+    if LANDSLIDE_FREE_DIRS:
+        patch_format = PatchFormat.of(patches)
+        landslide_free = open_landslide_free(LANDSLIDE_FREE_DIRS, patch_format, cache_dir, LANDSLIDE_FREE_PIXEL_SIZE)
     shard = devices.DeviceShard(BATCH_SIZE)
     architecture.check_fit(constants(), patches.input_shape, patches.bands)
     prepare = run_record.resume if RESUME else run_record.begin

@@ -26,7 +26,7 @@ from bands import SCALE_L4S, optical_bands
 from networks.inference import probabilities
 from networks.model_files import load_model
 from patches import landslide_free
-from patches.reading import PatchFormat
+from patches.patch_format import PatchFormat
 from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
+from bands import code_of
 from mask_values import UNLABELLED, MaskRule
 from patches.cutting import cut, patch_name
 from patches.packing import HALF, PackWriter
-from patches.reading import Fault, common_format, read_patch
+from patches.patch_format import common_format
+from patches.reading import Fault, read_patch
 from script import UserError, progress
 
 FAULTS_SHOWN = 20
@@ -81,10 +83,9 @@ class FolderPacking:
         patch = read_patch(entry.image, entry.mask, self.options, self.patch_format)
         stated = {key: value for key, value in patch.stated.items() if key != "pixel_size"}
         self.stated = stated if self.stated is None else self.stated
-        if stated != self.stated:
-            both = stated, self.stated
-            own, first = (" ".join((*each.get("bands", ()), each.get("values", ""))) for each in both)
-            raise Fault(f"states the bands and values {own}, the first file {first}")
+        if meaning(stated) != meaning(self.stated):
+            own, first = stated_text(stated), stated_text(self.stated)
+            raise Fault(f"states the bands and values {own}, the first file {first}: bring all to one")
         if patch.labels:
             self.rule.add(patch.labels, relative(entry.mask, self.data_dir))
             mask, undecided, _ = patch.labels
@@ -139,9 +140,21 @@ class FolderPacking:
         )
         if count and (skip_bad or not faults):
             writer.finish(record)
-        elif skip_bad:
+        elif skip_bad and faults:
             raise UserError(describe_faults(self.data_dir, faults) + "\n  no usable patch is left")
+        elif not faults:
+            raise UserError(f"{self.data_dir}: no patch is left, because nothing in its masks is labelled")
         return record
+
+
+def meaning(stated):
+    """Return what a file states of its bands and values, in one word for each band: B4 for B04 and red."""
+    return [code_of(name) if " " not in name else name for name in stated.get("bands", ())], stated.get("values")
+
+
+def stated_text(stated):
+    """Return what a file states of its bands and values as text: "B4 B3 B2 l4s", or "none"."""
+    return " ".join(filter(None, (*stated.get("bands", ()), stated.get("values")))) or "none"
 
 
 def describe_faults(data_dir, faults):

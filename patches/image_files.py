@@ -1,12 +1,15 @@
-"""Pictures as patches: PNG, TIFF, JPEG and WebP, with their palettes, alpha bands and no-data tags applied."""
+"""Pictures as patches: PNG, TIFF, JPEG and WebP, with their palettes, alpha bands and tags applied."""
 
 import contextlib
 import warnings
 
 import numpy as np
 
+from bands import band_names
 from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER, UNLABELLED
+from patches.band_labels import stated_bands
 from patches.picture_damage import damage
+from patches.scale_tags import light, scaled, without_data
 
 # Values that GDAL, QGIS, ArcGIS and elevation models write for pixels without data, often without a tag.
 FILLS = (-9999.0, -32768.0, float(np.finfo(np.float32).min))
@@ -20,32 +23,55 @@ class NotAPicture(Exception):
 
 
 def read(path, bands=0):
-    """Read a picture with the values of its file, palettes expanded.
+    """Read a picture with the values of its file, palettes expanded, scale and offset tags applied.
 
     An alpha band is not a band of the image: pixels where it is 0 hold no data. GDAL takes the fourth band of any 8-bit
-    TIFF for alpha. It counts as alpha only if it holds nothing but 0 and 255 and is not one of the needed bands.
+    TIFF for alpha. It counts as alpha only if `is_alpha` and if it is not one of the needed bands.
 
     Args:
         path: of the file.
         bands: number of bands that are needed; 0: unknown.
 
     Returns:
-        (image height x width x bands, gap height x width bool: pixels without data).
+        (image height x width x bands, gap height x width bool: pixels without data, stated: see reading.Patch).
 
     Raises:
         NotAPicture: it is damaged, or GDAL cannot read it.
     """
     with opened(path) as file:
         image, alpha, gap = _parts(file)
-    if alpha is not None and path.suffix.lower() in (".tif", ".tiff"):
-        data = not np.isin(alpha, (0, 255)).all()
-        if data or bands == image.shape[2] + 1:
-            image, alpha = np.concatenate([image, alpha[..., None]], -1), None
-    if alpha is not None:
-        gap |= alpha == 0
-    if image.dtype.kind == "f":
-        gap |= np.isnan(image).any(-1)
-    return image, gap
+        needed = file.driver == "GTiff" and alpha is not None and bands == image.shape[2] + 1
+        if alpha is not None and (needed or not is_alpha(file.driver, alpha)):
+            image = np.concatenate([image, alpha[..., None]], -1)
+            if file.nodata is not None:
+                gap = without_data(np.stack([gap, alpha == file.nodata], -1), image.dtype)
+        elif alpha is not None:
+            gap |= alpha == 0
+        gap |= holds_fill(image)
+        if image.dtype.kind == "f":
+            gap |= np.isnan(image).any(-1)
+        if _has_palette(file):
+            return image, gap, {}
+        count = image.shape[2]
+        names = stated_bands(file, count)
+        image = scaled(image, file.scales[:count], file.offsets[:count], light(names or band_names(count)))
+        return image, gap, {"bands": list(names)} if names else {}
+
+
+def is_alpha(driver, band):
+    """Return whether a band that GDAL takes for alpha is one, by its values or GDAL's name of the format.
+
+    PNG and WebP have such a band only for that; in other formats it may be any band, such as near infrared.
+    """
+    return driver in ("PNG", "WEBP") or bool(np.isin(band, (0, 255)).all())
+
+
+def holds_fill(image):
+    """Return where any band of an image, height x width x bands, holds one of FILLS; 8 bits cannot hold them."""
+    if image.dtype.kind != "f" and image.dtype.itemsize == 1:
+        return np.zeros(image.shape[:2], bool)
+    with np.errstate(over="ignore"):
+        return np.isin(image.astype(np.float32, copy=False), np.array(FILLS, np.float32)).any(-1)
 
 
 def read_mask(path):
@@ -88,17 +114,19 @@ def _has_palette(file):
 def _parts(file):
     """Read an open raster: (bands or colours H x W x bands, alpha H x W or None, H x W bool: no data by the tag)."""
     values = np.moveaxis(file.read(), 0, -1)
+    with_alpha = file.count > 1 and file.colorinterp[-1].name == "alpha"
     alpha, gap = None, np.zeros(values.shape[:2], bool)
     flags = [[flag.name for flag in each] for each in file.mask_flag_enums]
     if any(each != ["all_valid"] and "alpha" not in each for each in flags):
-        gap = (file.read_masks() == 0).any(0)
+        hits = np.moveaxis(file.read_masks(), 0, -1) == 0
+        gap = without_data(hits[..., :-1] if with_alpha else hits, values.dtype)
     if _has_palette(file):
         colours = np.zeros((256, 4), np.uint8)
         for index, entry in file.colormap(1).items():
             colours[index] = entry
         values = colours[values[..., 0]]
         values, alpha = values[..., :3], values[..., 3] if (values[..., 3] < 255).any() else None
-    elif file.count > 1 and file.colorinterp[-1].name == "alpha":
+    elif with_alpha:
         values, alpha = values[..., :-1], values[..., -1]
     return values, alpha, gap
 
@@ -123,24 +151,3 @@ def opened(path):
                 yield file
         except rasterio.errors.RasterioError:
             raise NotAPicture("is cut short or not a picture: fetch or write it again") from None
-
-
-def resampled(image, size):
-    """Resample an image to (height, width) by bilinear interpolation, which averages pixels where it shrinks."""
-    if image.shape[:2] == tuple(size):
-        return image
-    from affine import Affine
-    from rasterio.warp import Resampling, reproject
-
-    bands = np.empty((image.shape[2], *size), image.dtype)
-    frames = [Affine.scale(1 / width, 1 / height) for height, width in (image.shape[:2], size)]
-    reproject(
-        np.ascontiguousarray(np.moveaxis(image, -1, 0)),
-        bands,
-        src_transform=frames[0],
-        dst_transform=frames[1],
-        src_crs="EPSG:3857",  # any CRS does, if it is the same for both
-        dst_crs="EPSG:3857",
-        resampling=Resampling.bilinear,
-    )
-    return np.moveaxis(bands, 0, -1)

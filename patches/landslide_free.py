@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from bands import matching_bands
 from patches import image_files
 from patches.cutting import LEAST, cut, patch_name
 from patches.layouts import HDF5, PICTURES, SPLITS
 from patches.packing import PACK_FORMAT, JoinedPatches, PackWriter, Patches, content_hash, read_pack
-from patches.reading import Fault, check_readable, checked_image, from_picture, read_stored
+from patches.reading import Fault, Patch, check_readable, checked_image, from_picture, read_stored
 from script import UserError, progress
 
 SUFFIXES = (*HDF5, *PICTURES, ".webp")
@@ -45,7 +46,8 @@ def open_landslide_free(folders, patch_format, cache_dir="results/cache", pixel_
         return None
     files = [pair for folder in folders for pair in find_pictures(folder)]
     state = [(name, path.stat().st_size, path.stat().st_mtime_ns) for name, path in files]
-    key = hashlib.sha256(repr((PACK_FORMAT, patch_format.shape, str(patch_format.dtype), state)).encode()).hexdigest()
+    wanted = PACK_FORMAT, patch_format.shape, str(patch_format.dtype), patch_format.file_bands, patch_format.unit
+    key = hashlib.sha256(repr((*wanted, state)).encode()).hexdigest()
     folder = Path(cache_dir, f"landslide_free-{key[:12]}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
@@ -95,7 +97,7 @@ def find_pictures(folder):
 
 
 def pack(files, patch_format, folder, key):
-    """Cut all files to patches and write the cache; return its record."""
+    """Cut all files to patches and write the cache; return its record. Raises UserError if no patch is left."""
     names, extents, pixel_sizes, contents, shape = [], [], [], set(), patch_format.shape
     mask = np.zeros(shape[:2], np.uint8)
     with PackWriter(folder, patch_format.dtype) as writer:
@@ -109,6 +111,8 @@ def pack(files, patch_format, folder, key):
                     names.append(patch_name(name, corner))
                     extents.append(extent)
                     pixel_sizes.append(pixel_size)
+        if not names:
+            raise UserError(f"{files[0][1].parent}: no patch is left, because all of them hold pixels without data")
         record = writer.record(
             key=key,
             shape=list(shape),
@@ -125,21 +129,25 @@ def pack(files, patch_format, folder, key):
 
 
 def read_image(path, patch_format):
-    """Read a picture or patch; raise UserError that names the file.
+    """Read a picture or patch with the bands of the training patches, by name; raise UserError that names the file.
+
+    Bands without names are taken in their order, if there are as many.
 
     Returns (image height x width x bands, gap height x width bool: without data, size of a pixel in metres or None).
     """
     try:
         check_readable(path)
-        stored = path.suffix.lower() in HDF5
-        stated = {}
-        if stored:
+        if path.suffix.lower() in HDF5:
             image, gap, stated = read_stored(path)
         else:
-            image, gap = from_picture(image_files.read, path, patch_format.shape[2])
+            image, gap, stated = from_picture(image_files.read, path, patch_format.shape[2])
         image, gap = checked_image(image, gap)
-        if image.shape[2] != patch_format.shape[2]:
-            raise Fault(f"has {image.shape[2]} bands, the training patches have {patch_format.shape[2]}")
+        if "bands" in stated or image.shape[2] != patch_format.shape[2]:
+            names = Patch(image, None, gap, stated).band_names()
+            image = image[..., matching_bands(patch_format.file_bands, names, path, "the training patches")]
+        units = stated.get("values"), patch_format.unit
+        if all(units) and units[0] != units[1]:
+            raise Fault(f"holds values of the unit {units[0]}, the training patches of {units[1]}: bring them to one")
         if min(image.shape[:2]) < LEAST:
             raise Fault(f"is {image.shape[0]} x {image.shape[1]} pixels; {LEAST} a side are the least")
         patch_format.check_type(image, "the training patches")

@@ -15,12 +15,12 @@ all agree to one digital number, and their masks to the pixel.
 A random split of either set puts neighbours, often two parts of one landslide, on both sides.
 """
 
-import csv
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from records import portable, read_table
 from script import UserError, note
 
 RASTERS = (  # of Landslide4Sense's training patches: event, number of the first patch, number of columns
@@ -165,9 +165,8 @@ def surroundings(patches, places, i):
 def _of_table(path, names):
     """Return the Places that a table gives, or raise UserError."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = {row["image"]: row for row in csv.DictReader(file)}
-        listed = [rows[name] for name in names]
+        rows = {portable((row["image"] or "").strip()): row for row in read_table(path)}
+        listed = [rows[portable(name)] for name in names]
         events = [row.get("event") or row["scene"] for row in listed]
         if listed and "left" in listed[0]:
             boxes = [[float(row[side]) for side in ("left", "bottom", "right", "top")] for row in listed]
@@ -179,8 +178,6 @@ def _of_table(path, names):
                 box_of_cell(float(row["row"]), float(row["column"]), numbers[event])
                 for row, event in zip(listed, events, strict=True)
             ]
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from None
     except KeyError as error:
         raise UserError(f"{path} gives no place of a patch: {error} is missing in it") from None
     except (ValueError, TypeError):  # a row with fewer cells than columns has None

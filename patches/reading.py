@@ -1,16 +1,16 @@
 """Read image and mask patches from their files and check them; a `Fault` describes what is wrong with a file."""
 
 import contextlib
-import math
-from collections import Counter
 from dataclasses import dataclass
 
 import h5py
 import numpy as np
 
-from mask_values import LANDSLIDE, OTHER, UNLABELLED, Labels, WrongValues, as_labels
-from patches import image_files, series
-from patches.layouts import HDF5, PICTURES, SERIES
+from bands import band_names
+from mask_values import UNLABELLED, Labels, WrongValues, as_labels
+from patches import image_files, resizing, series
+from patches.layouts import PICTURES, SERIES
+from patches.scale_tags import StoredTags, WrongTag, light, scaled, without_data
 from records import atomic_hdf5
 
 LARGEST = 1e30  # absolute value of an image, at most: larger ones are fill values or damage
@@ -66,8 +66,7 @@ class Patch:
         image: height x width x bands, in file units; 0 in pixels without data.
         labels: mask_values.Labels of the mask, or None without one.
         gap: height x width bool, pixels without data, or None if there are none.
-        stated: what the attributes of the image file say, as far as they are there: {"bands": names, "values": unit,
-            "pixel_size": metres}.
+        stated: what the image file says, as far as it does: {"bands": names, "values": unit, "pixel_size": metres}.
     """
 
     image: np.ndarray
@@ -75,58 +74,16 @@ class Patch:
     gap: np.ndarray | None
     stated: dict
 
-
-@dataclass(frozen=True)
-class PatchFormat:
-    """Shape, type and bands that the patches of a folder have in common.
-
-    Attributes:
-        shape: height, width and bands of a file; () if no image can be read.
-        dtype: type in which images are kept.
-        file_bands, bands: names of all bands, and of those that a network takes.
-    """
-
-    shape: tuple
-    dtype: np.dtype | None
-    file_bands: tuple = ()
-    bands: tuple = ()
-
-    @classmethod
-    def of(cls, patches):
-        """Return the format of packing.Patches, or that of the first of several sources."""
-        first = patches.parts[0]
-        return cls(first.images.shape[1:], np.dtype(first.dtype), first.file_bands, first.bands)
-
-    @classmethod
-    def of_run(cls, config):
-        """Return the format of the patches that a run was trained on."""
-        shape = (*config["input_shape"][:2], config["file_bands"])
-        return cls(shape, np.dtype(config["file_dtype"]), tuple(config["file_band_names"]), tuple(config["bands"]))
-
-    @property
-    def values(self):
-        """Number of values in a patch."""
-        return math.prod(self.shape) if self.shape else 0
-
-    def check(self, image, others="the other images", hint="", any_size=False):
-        """Raise Fault if an image differs; others: words for what it is compared with; hint: for another size."""
-        if image.shape[2] != self.shape[2]:
-            raise Fault(f"has {image.shape[2]} bands, {others} have {self.shape[2]}")
-        if image.shape[:2] != self.shape[:2] and not any_size:
-            raise Fault(f"is {size_text(image.shape[:2])} pixels, {others} are {size_text(self.shape[:2])}{hint}")
-        self.check_type(image, others)
-
-    def check_type(self, image, others="the other images"):
-        """Raise Fault if the values of an image cannot be kept in the type of the others."""
-        if self.dtype != np.float32 and not np.can_cast(image.dtype, self.dtype):
-            raise Fault(f"'img' holds {image.dtype}, {others} {self.dtype}")
+    def band_names(self, dates=0):
+        """Return the names of its bands: those that the file states, or by their number. dates: of a series."""
+        return tuple(self.stated.get("bands") or band_names(self.image.shape[2], dates))
 
 
 # h5py raises one of these for a damaged file, depending on which bytes are damaged
 H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 
 
-def read_patch(image_path, mask_path, options=None, patch_format=None):
+def read_patch(image_path, mask_path, options=None, patch_format=None, bands=0):
     """Read and check a patch, without a mask if `mask_path` is None.
 
     A pixel has no data if the file marks it so, if a float or 16-bit image holds one of `image_files.FILLS` there, or
@@ -136,6 +93,7 @@ def read_patch(image_path, mask_path, options=None, patch_format=None):
         image_path, mask_path: paths of its files; the same one for a series.
         options: ReadOptions.
         patch_format: PatchFormat that the image must have; None: any.
+        bands: without it, the number of bands that decides what the fourth band of a picture is; 0: unknown.
 
     Returns:
         Patch.
@@ -144,21 +102,22 @@ def read_patch(image_path, mask_path, options=None, patch_format=None):
         Fault: its attribute `path` is the file with the defect.
     """
     path, options = image_path, (options or ReadOptions()).of(image_path)
-    picture, gap, stated, patch_format = is_picture(path), None, {}, patch_format or PatchFormat((), None)
+    picture, stated = is_picture(path), {}
+    expected = patch_format.shape if patch_format else ()
     try:
         check_readable(path)
         if path.suffix.lower() == SERIES:
-            image, mask = read_dates(path, options.dates)
+            image, mask, gap = read_dates(path, options.dates)
             mask = mask, None
         elif picture:
-            image, gap = from_picture(image_files.read, path, patch_format.shape[2] if patch_format.shape else 0)
+            image, gap, stated = from_picture(image_files.read, path, expected[2] if expected else bands)
         else:
             image, gap, stated = read_stored(path)
         image, gap = checked_image(image, gap)
         stored_size = image.shape[:2]
         if options.size:
-            image, gap = to_size(image, gap, options.size)
-        if patch_format.shape:
+            image, gap = resizing.to_size(image, gap, options.size)
+        if expected:
             hint = "; train.py --patch-size cuts them" + (", --size resamples them" if picture else "")
             patch_format.check(image, hint=hint, any_size=bool(options.cut))
         if mask_path is None:
@@ -169,7 +128,7 @@ def read_patch(image_path, mask_path, options=None, patch_format=None):
             mask = from_picture(image_files.read_mask, path) if is_picture(path) else read_stored_mask(path)
         labels = checked_labels(*mask, stored_size)
         if options.size and stored_size != image.shape[:2]:
-            labels = resized_labels(labels, image.shape[:2])
+            labels = resizing.resized_labels(labels, image.shape[:2])
         return Patch(image, labels if gap is None else labels.without(gap), gap, stated)
     except Fault as fault:
         fault.path = path
@@ -223,14 +182,42 @@ def read_array(file, key):
 def read_stored(path):
     """Read an image from HDF5, or raise Fault: (image, gap or None, stated); see Patch and `write_array`."""
     with opened(path) as file:
-        image, stated = read_array(file, "img"), {}
+        image, stated = squeezed(read_array(file, "img"), 3), {}
         gap = squeezed(read_array(file, "gap"), 2) if "gap" in file else None
         with contextlib.suppress(*H5_ERRORS):
             stated = {"bands": [str(name) for name in file.attrs["bands"]], "values": str(file.attrs["values"])}
         with contextlib.suppress(*H5_ERRORS):
             if 0 < (size := float(file.attrs["pixel_size"])) < np.inf:
                 stated["pixel_size"] = size
-        return image, gap, stated
+        if image.ndim == 3 and image.dtype.kind in "uif":
+            check_gap(gap, image.shape[:2])
+            reflectance = light(stated.get("bands") or band_names(image.shape[2])) & ("values" not in stated)
+            image, hidden = with_tags_applied(image, file["img"], reflectance)
+            gap = hidden if gap is None else (gap != 0) | hidden
+    return image, gap, stated
+
+
+def check_gap(gap, size):
+    """Raise Fault if an array of pixels without data is not as large as its image, or holds no numbers."""
+    if gap is None:
+        return
+    shape, kind = np.shape(gap), np.asarray(gap).dtype
+    if shape != size or kind.kind not in "buif":
+        raise Fault(f"'gap' is {size_text(shape) or 1} {kind}: it must be {size_text(size)} numbers")
+
+
+def with_tags_applied(image, array, reflectance):
+    """Apply scale, offset and values of no data that an array of HDF5 states, or raise Fault.
+
+    image: numbers of the array, height x width x bands. reflectance: see scale_tags.tagged_scaling.
+    Returns (image, height x width bool: without data).
+    """
+    try:
+        tags = StoredTags(array)
+        hidden = without_data(tags.lacking(image), image.dtype) | image_files.holds_fill(image)
+        return scaled(image, tags.scales, tags.offsets, reflectance), hidden
+    except WrongTag as wrong:
+        raise Fault(f"'img' {wrong}") from None
 
 
 def missing_filter(data):
@@ -268,14 +255,11 @@ def checked_image(image, gap=None):
         raise Fault(f"'img' has shape {size_text(shape)}: the bands come first; store height x width x bands")
     if image.dtype.kind not in "uif":
         raise Fault(f"'img' holds {image.dtype}, not numbers")
-    gap = np.zeros(shape[:2], bool) if gap is None else np.asarray(gap)
-    if gap.shape != shape[:2] or gap.dtype.kind not in "buif":
-        raise Fault(f"'gap' is {size_text(gap.shape) or 1} {gap.dtype}: it must be {size_text(shape[:2])} numbers")
     if image.dtype.kind == "f":
         with np.errstate(over="ignore"):  # values beyond float32 (such as a float64 nodata value) become infinite
             image = image.astype(np.float32)
-    fills = image_files.FILLS if image.dtype.kind == "f" or image.dtype.itemsize > 1 else ()
-    gap = (gap != 0) | np.isin(image, np.array(fills, np.float32)).any(-1)
+    hidden = image_files.holds_fill(image)
+    gap = hidden if gap is None else gap | hidden
     if gap.all():
         raise Fault("holds no data at all")
     if gap.any():
@@ -318,27 +302,6 @@ def checked_labels(values, unlabelled, size):
         raise Fault(f"'mask' holds values other than 0 and 1 ({wrong})") from None
 
 
-def to_size(image, gap, side):
-    """Resample an image to `side` pixels a side; a pixel that is partly without data has no data."""
-    resampled = image_files.resampled(image, (side, side))
-    if gap is None:
-        return resampled, None
-    gap = image_files.resampled(gap[..., None].astype(np.float32), (side, side))[..., 0] > 0
-    return np.where(gap[..., None], image.dtype.type(0), resampled), gap
-
-
-def resized_labels(labels, size):
-    """Resample a mask: each pixel gets the class that covers most of it.
-
-    If two cover as much, the order is: not labelled, undecided, landslide, other.
-    """
-    mask, undecided, coded = labels
-    classes = (mask == UNLABELLED) & ~undecided, undecided, mask == LANDSLIDE, mask == OTHER
-    covered = [image_files.resampled(each[..., None].astype(np.float32), size)[..., 0] for each in classes]
-    largest = np.argmax(covered, axis=0)
-    return Labels(np.array([UNLABELLED, UNLABELLED, LANDSLIDE, OTHER], np.uint8)[largest], largest == 1, coded)
-
-
 def size_text(shape):
     """Format a shape as 128 x 128 x 14."""
     return " x ".join(map(str, shape))
@@ -355,39 +318,3 @@ def write_array(path, key, array, attributes=None, gap=None):
             file["gap"] = gap
         file.attrs.update({"nodata": UNLABELLED} if key == "mask" else {})
         file.attrs.update(attributes or {})
-
-
-def common_format(entries, options=None):
-    """Return the PatchFormat of most images in a sample of at most 50, spread over the folder.
-
-    If none of them can be read, all images are tried. Of HDF5 files only the headers are read. Images that are to be
-    cut have the size of the patches.
-    """
-    formats, cut = Counter(), options.cut if options else None
-    for (shape, dtype), count in sampled_formats(entries, options).items():
-        formats[(*cut, shape[2]) if cut else shape, dtype] += count
-    if not formats:
-        return PatchFormat((), None)
-    shape, dtype = max(formats, key=formats.get)
-    # 8- and 16-bit integers stay as they are; a network does not need the digits beyond float32
-    return PatchFormat(shape, dtype if dtype.kind in "ui" and dtype.itemsize <= 2 else np.dtype(np.float32))
-
-
-def sampled_formats(entries, options=None):
-    """Count the formats in the sample of `common_format`: {(shape, dtype): images}."""
-    formats = Counter()
-    for sample in (entries[:: max(1, len(entries) // 25)], entries):
-        for entry in sample:
-            with contextlib.suppress(*H5_ERRORS, AttributeError, Fault):
-                if entry.image.suffix.lower() in HDF5:
-                    with h5py.File(entry.image) as file:
-                        stored = file["img"]
-                        shape, dtype = squeezed(np.broadcast_to(np.uint8(0), stored.shape), 3).shape, stored.dtype
-                else:
-                    image = read_patch(entry.image, None, options).image
-                    shape, dtype = image.shape, image.dtype
-                if len(shape) == 3:
-                    formats[shape, dtype] += 1
-        if formats:
-            break
-    return formats

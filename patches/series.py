@@ -12,10 +12,13 @@ import h5py
 import numpy as np
 
 from bands import BANDS_SEN12
+from patches.image_files import holds_fill
+from patches.scale_tags import StoredTags, WrongTag, scaled
 from patches.slope import horn_slope
 from records import atomic_hdf5
 
-UNUSABLE = (0, 1, 3, 8, 9, 10)  # of SCL: no data, defective, cloud shadow, cloud (likely, certain), thin cirrus
+NO_DATA = (0, 1)  # of SCL: no data, defective
+UNUSABLE = (*NO_DATA, 3, 8, 9, 10)  # of SCL, too: cloud shadow, cloud (likely, certain), thin cirrus
 PIXEL = 10.0  # metres
 
 
@@ -26,11 +29,15 @@ class NotASeries(Exception):
 def read_series(path, dates):
     """Choose some dates of a series and read them.
 
+    A pixel has no data where the scene classification of a chosen date says so, and where a variable holds its value
+    of no data. Scale and offset of a variable are applied.
+
     Returns:
-        (image H x W x bands of `bands.dated_names(dates)`, float32; mask H x W).
+        (image H x W x bands of `bands.dated_names(dates)`, float32; mask H x W; gap H x W bool: without data).
 
     Raises:
-        NotASeries: a variable is missing, or there are too few dates. A damaged file raises the errors of h5py.
+        NotASeries: a variable is missing or states a scale that is no number, or there are too few dates. A damaged
+            file raises the errors of h5py.
     """
     with h5py.File(path) as file:
         missing = [name for name in (*BANDS_SEN12, "SCL", "DEM", "MASK") if name not in file]
@@ -38,11 +45,27 @@ def read_series(path, dates):
             raise NotASeries(f"has no variable {missing[0]}, which Sentinel-2 files of Sen12Landslides have")
         clouds = np.isin(file["SCL"][()], UNUSABLE).mean((1, 2))
         positions = choose_dates(clouds, event_dates(file.attrs), dates)
-        light = [plane(file[band], position) for position in positions for band in BANDS_SEN12]
-        dem = plane(file["DEM"], 0).astype(np.float32)
+        chosen = [(file[band], position) for position in positions for band in BANDS_SEN12]
+        planes = [*(values_of(*each) for each in chosen), values_of(file["DEM"], 0, reflectance=False)]
+        gap = np.any([np.isin(plane(file["SCL"], position), NO_DATA) for position in positions], axis=0)
         mask = plane(file["MASK"], positions[-1])
-    slope = horn_slope(np.pad(dem, 1, constant_values=np.nan), PIXEL, PIXEL)
-    return np.stack([*light, slope, dem], -1).astype(np.float32), mask
+    *light, dem = (values for values, _ in planes)
+    slope = horn_slope(np.pad(np.where(planes[-1][1], np.nan, dem), 1, constant_values=np.nan), PIXEL, PIXEL)
+    return np.stack([*light, slope, dem], -1), mask, np.any([gap, *(lacking for _, lacking in planes)], axis=0)
+
+
+def values_of(variable, date, reflectance=True):
+    """Read one date of a variable: (values, float32, scale and offset applied; where it has no data).
+
+    reflectance: see scale_tags.tagged_scaling.
+    """
+    stored = plane(variable, date)[..., None]
+    try:
+        tags = StoredTags(variable)
+        lacking = tags.lacking(stored)[..., 0] | holds_fill(stored)
+        return scaled(stored, tags.scales, tags.offsets, reflectance)[..., 0].astype(np.float32), lacking
+    except WrongTag as wrong:
+        raise NotASeries(f"has a variable {variable.name.strip('/')} that {wrong}") from None
 
 
 def plane(variable, date):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from bands import counterparts
 from patches.packing import JoinedPatches
 from script import UserError
 
@@ -75,20 +74,3 @@ def source_names(folders):
     while len({part[-length:] for part in parts}) < len(parts):
         length += 1
     return ["/".join(part[-length:]) for part in parts]
-
-
-def matching_bands(bands, patches, whose):
-    """Return the numbers, from 1, of a folder's bands that are those of another folder, by name.
-
-    bands: names of the bands to find. patches: packing.Patches with all bands of its files. whose: words for the owner
-    of the bands, for the message.
-
-    Raises:
-        UserError: the files lack one of them.
-    """
-    positions = counterparts(bands, patches.file_bands)
-    if lacking := [band for band, position in zip(bands, positions, strict=True) if position is None]:
-        raise UserError(
-            f"{patches.data_dir}: its files hold {' '.join(patches.file_bands)} and lack {' '.join(lacking)} of {whose}"
-        )
-    return tuple(position + 1 for position in positions)

@@ -7,9 +7,9 @@ Center) computes the clouds.
 import numpy as np
 from rasterio.windows import Window
 
+from bands import REFLECTANCE
 from scenes import source
 from scenes.hiding_raster import HidingRaster
-from scenes.products.product import REFLECTANCE
 from scenes.tiling import raster
 from script import UserError, note, progress
 

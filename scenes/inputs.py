@@ -1,8 +1,8 @@
 """The scenes of a call: one, several, or those of a table."""
 
-import csv
 from pathlib import Path
 
+from records import portable, read_table
 from scenes.opening import check_readable
 from script import UserError
 
@@ -27,15 +27,7 @@ def list_inputs(one, several, before, flags=("--input", "--many")):
         return [((path,), ()) for path in several]
     table = Path(several[0])
     check_readable(table)
-    try:
-        with open(table, newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
-            mark = max(",;\t", key=header.count)  # spreadsheets write semicolons where a comma is in numbers
-            file.seek(0)
-            lines = csv.DictReader(file, delimiter=mark, skipinitialspace=True)
-            rows = [{k.strip(): v for k, v in row.items() if k and k.strip()} for row in lines]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{table} is no table of commas or semicolons in UTF-8 ({error})") from None
+    rows = read_table(table)
     if not rows or "input" not in rows[0] or set(rows[0]) - {"input", "before"}:
         columns = ", ".join(rows[0]) if rows else "none"
         raise UserError(f"{table} needs rows, a column input and at most a column before (it has {columns})")
@@ -44,8 +36,8 @@ def list_inputs(one, several, before, flags=("--input", "--many")):
         cell = (cell or "").strip()
         if not cell or "://" in cell:
             return (cell,) if cell else ()
-        if "\\" in cell and not (table.parent / cell).exists():  # written on Windows
-            cell = cell.replace("\\", "/")
+        if not (table.parent / cell).exists():  # written on another system
+            cell = portable(cell)
         one_file = table.parent / cell  # whose name may hold spaces
         return (str(one_file),) if one_file.exists() else tuple(str(table.parent / part) for part in cell.split())
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from affine import Affine
 
+from bands import REFLECTANCE
 from mask_values import EXCLUDED, HIDDEN
 from patches.pixel_sizes import learnt_by, outside
 from patches.usual_values import usual_statistics
 from scenes import before_after
 from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
-from scenes.products.product import REFLECTANCE
 from scenes.products.recognition import open_product
 from scenes.scaling import Known, choose_scaling, distance_from_training, holds_fractions, scaled
 from scenes.source import open_scene

@@ -1,11 +1,9 @@
 """Which bands of rasters are those of a model: by the number or name that a user gives, by their names, or in order."""
 
-import re
-from pathlib import Path
-
 from rasterio.enums import ColorInterp
 
-from bands import TERRAIN, band_code, sentinel2_band
+from bands import TERRAIN, band_code, code_of, sentinel2_band
+from patches.band_labels import colours_of, labels_of, positions_of, words_of
 from script import UserError, note
 
 
@@ -15,9 +13,9 @@ def raster_bands(files, names, scene):
     Args:
         files: open rasters: one, or several of one band each in the model's order.
         names: of the model's bands that come from files.
-        scene: SceneInput. Its `bands` say which to take, by number from 1 or by name (GDAL's description of the
-            band, a word of it, or what the file is called after: B4 is found in T33UVP_B04.jp2). Without them, names
-            decide if the bands have any that the model knows (`named_bands`), otherwise the order.
+        scene: SceneInput. Its `bands` say which to take, by number from 1 or by name (what a band is called, see
+            band_labels, or a word of it: B4 is found in T33UVP_B04.jp2). Without them, names decide if the bands have
+            any that the model knows (`named_bands`), then their colours, otherwise the order.
 
     Raises:
         UserError: for bands that are missing, too many or too few.
@@ -27,15 +25,26 @@ def raster_bands(files, names, scene):
         if len(files) > 1 and file.count > 1:
             raise UserError(f"{file.name} has {file.count} bands: of several files each must hold a single one")
     entries = [
-        (index, number, band_label(files, index, number)) for index, file in enumerate(files) for number in file.indexes
+        (index, number, label)
+        for index, of_file in enumerate(labels_of(files))
+        for number, label in enumerate(of_file, 1)
     ]
     if scene.bands:
         entries = [find_band(name, entries, path) for name in scene.bands]
     elif named := named_bands(names, entries, path):
         if named != entries:
-            found = (f"{name} {label} (band {number})" for name, (_, number, label) in zip(names, named, strict=True))
+            found = (
+                f"{name} {each.text} (band {number})" for name, (_, number, each) in zip(names, named, strict=True)
+            )
             note(f"bands are taken by their names: {', '.join(found)}; --scene-bands says otherwise")
         entries = named
+    elif coloured := coloured_bands(names, entries, files):
+        if coloured != entries[: len(coloured)]:
+            found = (f"{name} band {number}" for name, (_, number, _) in zip(names, coloured, strict=True))
+            note(
+                f"bands are taken by the colours that the file states: {', '.join(found)}; --scene-bands says otherwise"
+            )
+        entries = coloured
     elif len(entries) != len(names):  # a last band that GDAL takes for alpha is one if the model needs as many
         alpha = [(i, file.count) for i, file in enumerate(files) if file.colorinterp[-1] == ColorInterp.alpha]
         entries = [entry for entry in entries if entry[:2] not in alpha]
@@ -58,13 +67,21 @@ def named_bands(names, entries, path):
     B2, B3 and B8 lacks red, in whatever order they are. B4, B04, b4 and red are one name.
 
     Args:
-        names: of the model's bands. entries: [(index of the file, number from 1, label), ...]. path: for the message.
+        names: of the model's bands. entries: [(index of the file, number from 1, band_labels.Label), ...]. path: for
+            the message.
 
     Raises:
-        UserError: some of the model's bands are found by their names, and others are not.
+        UserError: some of the model's bands are found by their names, and others are not; or the names are those of
+            Landsat, whose satellites number their bands differently, and which of them it is, is unknown.
     """
-    of_label = [{code_of(word) for word in words_of(label)} for *_, label in entries]
-    found = [[i for i, codes in enumerate(of_label) if code_of(name) in codes] for name in names]
+    labels = [label for *_, label in entries]
+    called, hint = ", ".join(label.text for label in labels), "name bands to take {}, in this order, with --scene-bands"
+    if any(label.landsat == "unknown" for label in labels) and any(map(sentinel2_band, names)):
+        raise UserError(
+            f"{path}: its bands are called {called}, which mean others on Landsat 8 and 9 than before: "
+            + hint.format(f"as {' '.join(names)}")
+        )
+    found = [positions_of(name, labels) for name in names]
     if any(len(each) > 1 for each in found):
         return None  # a name that several bands have says nothing
     lacking = [name for name, each in zip(names, found, strict=True) if not each]
@@ -72,27 +89,20 @@ def named_bands(names, entries, path):
         return [entries[i] for (i,) in found]
     if len(lacking) == len(names) or set(lacking) <= set(TERRAIN):
         return None
-    called = ", ".join(label for *_, label in entries)
     raise UserError(
         f"{path}: lacks {' and '.join(lacking)}: its bands are called {called}, and the run takes {' '.join(names)}; "
-        "name bands to take instead, in this order, with --scene-bands"
+        + hint.format("instead")
     )
 
 
-def code_of(name):
-    """Return one word for all names of a band: B4 for B04, b4 and red; for others, the name in lower case."""
-    return sentinel2_band(name) or name.lower()
+def coloured_bands(names, entries, files):
+    """Find red, green and blue of a model by the colours that a raster states; None where they do not decide.
 
-
-def words_of(label):
-    """Return the words and numbers of a label, which anything else divides: B04, 665 and nm of "B04 (665 nm)"."""
-    return re.split(r"[^A-Za-z0-9]+", label)
-
-
-def band_label(files, index, number):
-    """Return what a band of rasters is called: GDAL's description, or of several files the name of the file."""
-    file = files[index]
-    return file.descriptions[number - 1] or (Path(file.name).stem if len(files) > 1 else "")
+    names, entries: see `named_bands`. files: open rasters.
+    """
+    colours = colours_of(files[0]) if len(files) == 1 else {}
+    numbers = [colours.get(code_of(name)) for name in names]
+    return None if None in numbers else [entries[number - 1] for number in numbers]
 
 
 def sentinel2_positions(files, bands, columns, names):
@@ -102,31 +112,33 @@ def sentinel2_positions(files, bands, columns, names):
 
     bands: (index of the file, number from 1) of each of `names`, the model's bands at `columns`.
     """
+    labels = labels_of(files)
     light = [entry for entry in zip(columns, bands, names, strict=True) if entry[2] not in TERRAIN]
-    for _, band, name in light:
-        words = words_of(band_label(files, *band))
-        if sentinel2_band(name) not in map(band_code, words):
+    for _, (index, number), name in light:
+        label = labels[index][number - 1]
+        if label.landsat or sentinel2_band(name) not in map(band_code, words_of(label.text)):
             return ()
     return tuple(column for column, *_ in light)
 
 
 def find_band(name, entries, path):
-    """Return the one of `entries` (index, number, label) that has a number or name; B4 and B04 are the same name.
+    """Return the one of `entries` (index, number, Label) that has a number or name; B4, B04 and red are one name.
 
     Raises:
         UserError: none or several of them have the name. path: of the scene, for the message.
     """
-
-    def plain(label):
-        return re.sub(r"^B0*(?=\d)", "B", label.upper())
-
     if name.isdigit() and 1 <= int(name) <= len(entries):
         return entries[int(name) - 1]
-    named = [entry for entry in entries if plain(name) == plain(entry[2])] or [
-        entry for entry in entries if plain(name) in map(plain, words_of(entry[2]))
-    ]
+    labels = [label for *_, label in entries]
+    words = [[band_code(word) for word in words_of(label.text)] for label in labels]
+    named = (
+        [i for i, label in enumerate(labels) if label.text.upper() == name.upper()]
+        or [i for i, each in enumerate(words) if each == [band_code(name)]]
+        or [i for i, each in enumerate(words) if band_code(name) in each]
+        or positions_of(name, labels)
+    )
     if len(named) != 1:
-        labels = ", ".join(filter(None, (label for _, _, label in entries))) or "no names"
+        texts = ", ".join(label.text for label in labels if label.text) or "no names"
         fault = "is not in the scene" if not named else "is there more than once"
-        raise UserError(f"{path}: band {name} {fault} (it has bands 1 to {len(entries)}, named: {labels})")
-    return named[0]
+        raise UserError(f"{path}: band {name} {fault} (it has bands 1 to {len(entries)}, named: {texts})")
+    return entries[named[0]]

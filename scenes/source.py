@@ -7,12 +7,13 @@ import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
 from bands import TERRAIN
-from patches.image_files import FILLS
+from patches.image_files import FILLS, is_alpha
+from patches.scale_tags import tagged_scaling
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid, coarser_grid
 from scenes.products import recognition
-from scenes.products.product import REFLECTANCE, Product
+from scenes.products.product import Product
 from scenes.raster_bands import raster_bands, sentinel2_positions
 from scenes.scene import Scene
 from script import UserError, note
@@ -127,11 +128,13 @@ def open_scene(scene, model_bands, product=None):
             reflectance, sentinel2 = True, ()
         else:
             bands = raster_bands(files, names, scene)
-            factors, offsets, reflectance = tagged_scaling(files, bands)
+            tags = [(files[index].scales[number - 1], files[index].offsets[number - 1]) for index, number in bands]
+            factors, offsets, reflectance = tagged_scaling(*zip(*tags, strict=True))
             sentinel2 = sentinel2_positions(files, bands, columns, names)
         nodata = product.nodata if product and scene.nodata is None else scene.nodata
-        nodata = tuple(stated_or_held_nodata(path, file, nodata) for path, file in zip(paths, files, strict=True))
-        untagged = nodata == (None,) * len(files) and all(is_untagged(file) for file in files)
+        alphas = [None if (i, file.count) in bands else alpha_of(file) for i, file in enumerate(files)]
+        nodata = tuple(stated_or_held_nodata(*each, nodata) for each in zip(paths, files, alphas, strict=True))
+        untagged = not any(each is not None for each in nodata) and all(map(is_untagged, files, alphas))
         source = SceneSource(
             paths=paths,
             bands=bands,
@@ -143,7 +146,7 @@ def open_scene(scene, model_bands, product=None):
             factors=factors,
             offsets=offsets if scene.offset is None else tuple(scene.offset * factor for factor in factors),
             dem_nodata=scene.dem_nodata,
-            alpha=tuple(i for i, file in enumerate(files) if (i, file.count) not in bands and has_alpha(file)),
+            alpha=tuple(i for i, alpha in enumerate(alphas) if alpha is not None),
             blank=(tuple(range(len(bands))),) if untagged and len(bands) > 2 else (),
             reflectance=reflectance,
             sentinel2=sentinel2,
@@ -174,7 +177,7 @@ def product_bands(product, names, instead=()):
         raise UserError(f"{product.name}: give an elevation raster with --dem for {' and '.join(lacking)}")
     if instead and len(instead) != len(names):
         raise UserError(f"{len(instead)} --scene-bands, but the run takes {len(names)} ({' '.join(names)})")
-    return [product.band_file(name) for name in instead or names]
+    return [product.band_file(name, chosen=bool(instead)) for name in instead or names]
 
 
 def finest(files):
@@ -183,44 +186,38 @@ def finest(files):
     return int(np.argmin(np.round(np.array(sizes) / sizes[0], 6)))
 
 
-def tagged_scaling(files, bands):
-    """Return (factors, offsets, whether they lead to reflectance x 10000) of bands, from the scale tags of rasters.
-
-    A scale below 0.01 turns whole numbers into reflectance. bands: (index of the file, number from 1) of each.
-    """
-    scales = np.array([files[index].scales[number - 1] for index, number in bands])
-    offsets = np.array([files[index].offsets[number - 1] for index, number in bands])
-    reflectance = bool((scales < 0.01).all())
-    unit = REFLECTANCE if reflectance else 1
-    return tuple((scales * unit).tolist()), tuple((offsets * unit).tolist()), reflectance
-
-
-def has_alpha(file):
-    """Return whether the last band of a raster is a mask: GDAL says so, and it holds nothing but 0 and 255."""
+def alpha_of(file):
+    """Read the last band of a raster, reduced, if it is a mask (image_files.is_alpha); None if it is not."""
     if file.count < 2 or file.colorinterp[-1] != ColorInterp.alpha:
-        return False
+        return None
     shape = tuple(min(size, 1024) for size in file.shape)
     with damage_reported(file.name):
-        return bool(np.isin(file.read(file.count, out_shape=shape), (0, 255)).all())
+        band = file.read(file.count, out_shape=shape)
+    return band if is_alpha(file.driver, band) else None
 
 
-def is_untagged(file):
-    """Return whether a raster has neither a value nor a mask of no data."""
+def is_untagged(file, alpha):
+    """Return whether a raster says nowhere where it has no data: by a value, a mask or a band of opacity.
+
+    alpha: that band, reduced, or None. One that is opaque everywhere says nothing.
+    """
+    if alpha is not None:
+        return file.nodata is None and bool(alpha.all())
     flags = file.mask_flag_enums[0]
     return flags == [MaskFlags.all_valid] or MaskFlags.alpha in flags
 
 
-def stated_or_held_nodata(path, file, nodata):
+def stated_or_held_nodata(path, file, alpha, nodata):
     """Return the value of no data of a raster without a tag for it: the given one, or the usual one that it holds.
 
     Signed numbers and floats may hold one of image_files.FILLS, which programs write with and without a tag.
 
     Args:
-        path, file: of the open raster. nodata: as given by the user or a product, or None.
+        path, file: of the open raster. alpha: see `is_untagged`. nodata: as given by the user or a product, or None.
     """
     if nodata is not None:
         return nodata
-    if not is_untagged(file) or np.dtype(file.dtypes[0]).kind not in "if":
+    if not is_untagged(file, alpha) or np.dtype(file.dtypes[0]).kind not in "if":
         return None
     with damage_reported(path):
         sample = file.read(1, out_shape=tuple(min(size, 2048) for size in file.shape))

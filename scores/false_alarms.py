@@ -7,8 +7,8 @@ import scipy
 
 from networks.inference import predict
 from patches import landslide_free, split_table
+from patches.patch_format import PatchFormat
 from patches.pixel_sizes import REFERENCE
-from patches.reading import PatchFormat
 from scores.objects import NEIGHBOURS
 from script import UserError, note
 

@@ -35,6 +35,7 @@ def write_run(results, name, model, bands, threshold):
     model.save(folder / "model.keras")
     config = {
         "bands": bands,
+        "file_bands": len(bands),
         "input_shape": [TILE, TILE, len(bands)],
         "band_mean": [1.0] * len(bands),
         "band_variance": [0.25] * len(bands),

@@ -39,6 +39,7 @@ def write_random_run(results, name, constants, bands=BANDS_RGB, values="display"
     config = {
         "constants": defaults(train) | constants,
         "bands": list(bands),
+        "file_bands": len(bands),
         "input_shape": [side, side, len(bands)],
         "band_mean": np.linspace(50, 60, len(bands)).tolist(),
         "band_variance": np.linspace(300, 900, len(bands)).tolist(),

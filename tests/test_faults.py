@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dataset
-from patches import layouts, reading
+from patches import layouts, patch_format, reading
 from script import UserError
 from tests.patch_files import layout_folder, make_pair, open_folder, write_h5, write_patches
 from tests.rasters import write_picture
@@ -126,7 +126,7 @@ def test_any_damage_within_a_file_is_a_fault(tmp_path):
             reading.read_patch(tmp_path / "image_2.h5", None)
         except reading.Fault:
             faults += 1
-        reading.common_format([layouts.Entry("", 2, "", tmp_path / "image_2.h5", None)])
+        patch_format.common_format([layouts.Entry("", 2, "", tmp_path / "image_2.h5", None)])
     assert faults > 10
 
 

@@ -6,11 +6,14 @@ Files are written with rasterio and h5py; values are compared with what was writ
 import h5py
 import numpy as np
 import pytest
+import rasterio
 
+import dataset
+from bands import BANDS_RGB
 from patches import layouts, reading
 from script import UserError
 from tests.patch_files import open_folder, scar, write_h5, write_patches
-from tests.rasters import write_raster
+from tests.rasters import open_scene, write_raster
 from tests.running import SMALL, run_script
 
 # ---------------------------------------------------------------------- no data in images
@@ -76,6 +79,121 @@ def test_a_run_predicts_no_data_where_there_is_none(tmp_path):
     with h5py.File(tmp_path / "results/small/maps/probability_3.h5") as file:
         assert np.isnan(file["probability"][:8]).all() and np.isfinite(file["probability"][8:]).all()
     assert (tmp_path / "results/small/maps/mask_4.h5").exists()
+
+
+def test_a_pixel_of_8_bits_lacks_data_only_if_all_its_bands_do(tmp_path):
+    """A tag of 0 names the collar; dark ground is 0 in one band. A scene of the same file is the reference."""
+    image = np.random.default_rng(0).integers(20, 200, (3, 32, 32)).astype(np.uint8)
+    image[2, :16] = 0
+    image[:, 30:] = 0
+    path = write_raster(tmp_path / "a_1.tif", image, nodata=0)
+    patch = reading.read_patch(path, None)
+    with open_scene([path], BANDS_RGB) as scene:
+        np.testing.assert_array_equal(~patch.gap, scene.read(0, 32)[1])
+    assert patch.gap.sum() == 64
+    with h5py.File(tmp_path / "a_2.h5", "w") as file:
+        file["img"] = np.moveaxis(image, 0, -1)
+        file["img"].attrs["_FillValue"] = np.uint8(0)
+    np.testing.assert_array_equal(reading.read_patch(tmp_path / "a_2.h5", None).gap, patch.gap)
+
+
+# ---------------------------------------------------------------------- scale and offset
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1e-4, -0.1), (1e-4, 0.0), (0.5, 3.0)])
+def test_scale_and_offset_mean_the_same_in_patches_and_scenes(tmp_path, scale, offset):
+    numbers = np.random.default_rng(0).integers(100, 3000, (3, 32, 32)).astype(np.int16)
+    numbers[:, 0, :3] = -9999
+    path = write_raster(tmp_path / "a_1.tif", numbers, nodata=-9999)
+    with rasterio.open(path, "r+") as file:
+        file.scales, file.offsets = (scale,) * 3, (offset,) * 3
+    with h5py.File(tmp_path / "a_2.h5", "w") as file:
+        file["img"] = np.moveaxis(numbers, 0, -1)
+        file["img"].attrs.update({"scale_factor": scale, "add_offset": offset, "_FillValue": np.int16(-9999)})
+    with open_scene([path], BANDS_RGB) as scene:
+        values, valid = scene.read(0, 32)
+    for each in (path, tmp_path / "a_2.h5"):
+        patch = reading.read_patch(each, None)
+        np.testing.assert_array_equal(~patch.gap, valid)
+        np.testing.assert_allclose(patch.image[valid], np.moveaxis(values, 0, -1)[valid], rtol=1e-5, atol=1e-3)
+        assert (patch.image.dtype == np.int16) == (scale == 1e-4 and not offset)
+
+
+def test_a_folder_of_scaled_hdf5_is_packed_in_its_unit(tmp_path):
+    write_patches(tmp_path / "d/images", tmp_path / "d/masks", range(1, 5), bands=14)
+    for path in (tmp_path / "d/images").iterdir():
+        with h5py.File(path, "a") as file:
+            stored = np.rint(100 * file["img"][()]).astype(np.int16)
+            del file["img"]
+            file["img"] = stored
+            file["img"].attrs["scale_factor"] = 0.001
+    patches = open_folder(tmp_path / "d")
+    assert patches.dtype == "float32"
+    np.testing.assert_allclose(patches.read([3])[0][..., 3], 10 * stored_of(tmp_path, 4)[..., 3], rtol=1e-3)
+    np.testing.assert_allclose(patches.read([3])[0][..., 12], 0.001 * stored_of(tmp_path, 4)[..., 12], rtol=1e-3)
+    with h5py.File(tmp_path / "d/images/image_2.h5", "a") as file:
+        file["img"].attrs["scale_factor"] = "ten"
+    with pytest.raises(UserError, match="image_2.h5: 'img' states a scale_factor that is no number"):
+        open_folder(tmp_path / "d")
+
+
+def stored_of(folder, number):
+    with h5py.File(folder / f"d/images/image_{number}.h5") as file:
+        return file["img"][()]
+
+
+# ---------------------------------------------------------------------- names of bands
+
+
+@pytest.mark.parametrize(
+    ("descriptions", "names"),
+    [
+        (("B2", "B3", "B4"), ("B2", "B3", "B4")),
+        (("Band 2 - Blue", "Green", "B04_10m red"), ("blue", "green", "red")),
+        (("B04 before", "B04 after", "elevation"), ("B04 before", "B04 after", "dem")),
+        (("Band 1", "Band 2", "Band 3"), BANDS_RGB),
+        (("", "", ""), BANDS_RGB),
+        (("blue", "green", "Red edge"), ("blue", "green", "rededge")),
+        (("B4", "B4", "B3"), BANDS_RGB),  # a name that two bands have says nothing
+        (("SR_B4", "SR_B3", "SR_B2"), ("sr_b4", "sr_b3", "sr_b2")),  # of Landsat 8 or of Landsat 7
+        (("B2", "cloud mask", ""), ("B2", "cloud_mask", "band3")),
+    ],
+)
+def test_bands_of_patches_are_called_as_the_files_say(tmp_path, descriptions, names):
+    for number in range(3):
+        image = np.random.default_rng(number).integers(1, 9, (3, 32, 32)).astype(np.uint8)
+        image[:] += np.array([[[20]], [[30]], [[40]]], np.uint8)
+        write_raster(tmp_path / f"d/images/t_{number}.tif", image, descriptions=descriptions)
+        write_raster(tmp_path / f"d/masks/t_{number}.tif", scar(number)[None])
+    patches = open_folder(tmp_path / "d")
+    assert patches.file_bands == names
+    if names[0] in ("B2", "blue") and names[2] in ("B4", "red"):
+        run = dataset.open_sources([tmp_path / "d"], tmp_path / "cache", BANDS_RGB, of_run=True)
+        np.testing.assert_array_equal(run.read([1])[0], patches.images[1][..., ::-1])
+        assert (patches.read_pictures([0])[0, 0, 0] // 10).tolist() == [4, 3, 2]
+
+
+def test_a_folder_whose_files_name_their_bands_differently_is_refused(tmp_path):
+    for number, names in enumerate((("B2", "B3", "B4"), ("blue", "B03", "B4 red"), ("B4", "B3", "B2"), ())):
+        image = np.random.default_rng(number).integers(1, 99, (3, 32, 32)).astype(np.uint8)
+        write_raster(tmp_path / f"d/images/t_{number}.tif", image, descriptions=names)
+        write_raster(tmp_path / f"d/masks/t_{number}.tif", scar(number)[None])
+    with pytest.raises(UserError) as error:
+        open_folder(tmp_path / "d")
+    assert str(error.value).splitlines()[1:] == [
+        "  images/t_2.tif: states the bands and values B4 B3 B2, the first file B2 B3 B4: bring all to one",
+        "  images/t_3.tif: states the bands and values none, the first file B2 B3 B4: bring all to one",
+    ]
+
+
+def test_colours_of_bands_count_where_nothing_names_them(tmp_path):
+    image = np.random.default_rng(0).integers(1, 99, (3, 32, 32)).astype(np.uint8)
+    path = write_raster(tmp_path / "d/images/t_1.tif", image)
+    write_raster(tmp_path / "d/masks/t_1.tif", scar(1)[None])
+    assert open_folder(tmp_path / "d").file_bands == BANDS_RGB
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [rasterio.enums.ColorInterp[name] for name in BANDS_RGB[::-1]]
+    assert open_folder(tmp_path / "d").file_bands == BANDS_RGB[::-1]
 
 
 # ---------------------------------------------------------------------- names and folders

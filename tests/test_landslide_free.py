@@ -14,10 +14,12 @@ import metrics
 from bands import BANDS_RGB
 from patches import landslide_free
 from patches.packing import JoinedPatches
-from patches.reading import PatchFormat
+from patches.patch_format import PatchFormat
+from patches.reading import write_array
 from scores import false_alarms
 from script import UserError
 from tests.patch_files import write_h5
+from tests.rasters import write_raster
 from tests.running import SMALL, assert_user_error, record, rows, run_script
 from training.feed import PatchFeed
 
@@ -79,8 +81,8 @@ def test_a_source_keeps_its_split_whatever_is_added(free, tmp_path):
     ("write", "said"),
     [
         (
-            lambda folder: write_h5(folder / "a.h5", "img", np.zeros((32, 32, 14), np.uint8)),
-            "has 14 bands, the training",
+            lambda folder: write_h5(folder / "a.h5", "img", np.zeros((32, 32, 2), np.uint8)),
+            "holds band1 band2 and lacks red green blue of the training patches",
         ),
         (
             lambda folder: write_h5(folder / "a.h5", "img", np.zeros((32, 32, 3))),
@@ -96,6 +98,31 @@ def test_what_cannot_be_used_is_named(tmp_path, write, said):
     write(tmp_path / "free")
     with pytest.raises(UserError, match=said):
         landslide_free.open_landslide_free([tmp_path / "free"], PATCH_FORMAT, tmp_path / "cache")
+
+
+def test_ground_has_the_bands_and_the_unit_of_the_patches(tmp_path):
+    """By name and unit, as a second folder of patches has them."""
+    image = np.random.default_rng(0).integers(1, 200, (32, 32, 3)).astype(np.uint8)
+    wide = np.zeros((32, 32, 14), np.uint8)
+    wide[..., [3, 2, 1]] = image + 1
+    for number, (values, bands) in enumerate(((image[..., ::-1], ["blue", "B03", "B4"]), (wide, []))):
+        attributes = {"bands": bands, "values": "display"} if bands else {}
+        write_array(tmp_path / f"free/{number}.h5", "img", values, attributes)
+    write_raster(tmp_path / "free/2.tif", np.moveaxis(image[..., ::-1] + 2, -1, 0), descriptions=("B2", "B3", "B4"))
+    patch_format = replace(PATCH_FORMAT, unit="display")
+    ground = landslide_free.open_landslide_free([tmp_path / "free"], patch_format, tmp_path / "cache")
+    np.testing.assert_array_equal(ground.images, [image, image + 1, image + 2])
+    with pytest.raises(UserError, match="0.h5: holds values of the unit display, the training patches of l4s"):
+        landslide_free.open_landslide_free([tmp_path / "free"], replace(PATCH_FORMAT, unit="l4s"), tmp_path / "cache")
+
+
+def test_ground_of_which_no_patch_is_left_is_told(tmp_path):
+    image = np.full((32, 32, 3), 9, np.float32)
+    image[3, 4] = -9999
+    write_h5(tmp_path / "free/image_1.h5", "img", image)
+    patch_format = replace(PATCH_FORMAT, dtype=np.dtype(np.float32))
+    with pytest.raises(UserError, match="free: no patch is left, because all of them hold pixels without data"):
+        landslide_free.open_landslide_free([tmp_path / "free"], patch_format, tmp_path / "cache")
 
 
 class Fixed:

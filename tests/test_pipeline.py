@@ -247,9 +247,9 @@ def test_numbered_bands_do_not_fit_files_of_another_count(workplace):
     write_patches(workplace / "thirteen" / "images", workplace / "thirteen" / "masks", range(2), bands=13)
     evaluate = "evaluate.py --run twelve --threshold 0.5 --split all --data-dir".split()
     result = run_script(*evaluate, "thirteen", cwd=workplace)
-    assert_user_error(result, "thirteen: files of 13 bands, but run twelve was trained on numbered bands of 12")
+    assert_user_error(result, "thirteen holds 13 bands, but the run was trained on numbered bands of 12")
     result = run_script(*evaluate, "data", cwd=workplace)  # of Landslide4Sense, whose bands have names
-    assert_user_error(result, "data: its files hold B1 B2", "slope dem and lack band4", "band12 of the run")
+    assert_user_error(result, "data holds B1 B2", "slope dem and lacks band4", "band12 of the run")
 
 
 @pytest.mark.parametrize("script", ["evaluate.py", "visualize.py"])
@@ -279,7 +279,7 @@ def test_a_damaged_model_is_named(workplace):
         ("--batch-size 0", "--batch-size is 0"),
         ("--bootstrap 0", "--bootstrap is 0"),
         ("--data-dir nowhere", "nowhere: no patches"),
-        ("--data-dir rgb --split all", "its files hold red green blue and lack B1"),
+        ("--data-dir rgb --split all", "holds red green blue and lacks B1"),
         ("--data-dir large2 --split test", "has no test split with masks"),
     ],
 )

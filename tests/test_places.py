@@ -1,5 +1,7 @@
 """Where patches lie: the numbering of Landslide4Sense, tables of places, and splits by event and by ground."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -219,6 +221,23 @@ def test_a_table_that_does_not_fit_is_refused(cut):
             find_places(patches, path)
     with pytest.raises(UserError, match="gone.csv cannot be read"):
         find_places(patches, cut / "gone.csv")
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_table_of_places_is_read_as_a_spreadsheet_writes_it(cut, mark):
+    patches = opened(cut)
+    expected = find_places(patches, cut / "places.csv")
+    lines = (cut / "places.csv").read_text().replace(",", mark).replace("images/", "images\\").splitlines()
+    (cut / "places.csv").write_text("\r\n".join(f"{line}{mark}" for line in lines), encoding="utf-8-sig")
+    places = find_places(patches, cut / "places.csv")
+    assert places.events.tolist() == expected.events.tolist() and np.array_equal(places.boxes, expected.boxes)
+    patches.names[0] = unicodedata.normalize("NFD", "images/Süd.h5")
+    text = (cut / "places.csv").read_text(encoding="utf-8-sig").replace("images\\image_1.h5", "images/Süd.h5")
+    (cut / "places.csv").write_text(unicodedata.normalize("NFC", text), encoding="utf-8")
+    assert find_places(patches, cut / "places.csv").events.tolist() == expected.events.tolist()
+    (cut / "places.csv").write_bytes("image,event\nSüd,1\n".encode("latin-1"))
+    with pytest.raises(UserError, match="places.csv is no table of commas or semicolons in UTF-8"):
+        find_places(patches, cut / "places.csv")
 
 
 def test_a_table_of_another_kind_in_the_folder_stops_nothing(cut, capsys):

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import rasterio
 
+import export
+import runs
 from script import UserError
 from tests.maps import TILE, make_bands, sigmoid, written
 from tests.patch_files import write_h5
@@ -60,7 +62,7 @@ def test_data_folders_are_mapped_split_by_split(call, workdir):
     ("shape", "constants", "message"),
     [
         ((64, 64, 3), {}, "image_2.h5: 64 x 64 pixels, but run pixel was trained on 32 x 32"),
-        ((TILE, TILE, 5), {}, "image_2.h5: band red is not in these files"),
+        ((TILE, TILE, 2), {}, "image_2.h5 holds band1 band2 and lacks red green blue of the run"),
         ((TILE, TILE), {}, "image_2.h5: 'img' has shape 32 x 32, not height x width x bands"),
         ((TILE, TILE, 3), {"SCALING": "l4s"}, "scene settings do not apply"),
     ],
@@ -75,6 +77,29 @@ def test_patches_that_do_not_fit_are_named(call, workdir, shape, constants, mess
     (workdir / "void").mkdir()
     with pytest.raises(UserError, match="void: no patches"):
         call("void")
+
+
+def test_bands_of_patches_are_found_by_name_as_evaluate_finds_them(call, workdir, monkeypatch):
+    image = np.moveaxis(make_bands(TILE, TILE, 1), 0, -1).astype(np.float64)
+    expected = sigmoid(image[..., 0]) >= 0.7
+    other = np.zeros((TILE, TILE, 14))
+    other[..., [3, 2, 1]] = image
+    cases = {
+        "stated": (image[..., ::-1], ["B02", "B03", "B04"]),
+        "more": (np.concatenate([image, image[..., :1]], -1), ["red", "green", "blue", "dem"]),
+        "unnamed": (np.concatenate([image, image[..., :1]], -1), None),
+        "fourteen": (other, None),
+    }
+    for name, (values, bands) in cases.items():
+        write_h5(workdir / f"{name}/image_1.h5", "img", values)
+        if bands:
+            with h5py.File(workdir / f"{name}/image_1.h5", "a") as file:
+                file.attrs.update({"bands": bands, "values": ""})
+        call(name)
+        assert np.array_equal(h5(workdir / "maps" / "mask_1.h5", "mask"), expected), name
+        run = runs.open_run("results", "pixel")
+        monkeypatch.setattr(export, "CHECK_ON", (f"{name}/image_1.h5",))
+        np.testing.assert_allclose(export.read_patches(run)[0], image, rtol=1e-5)
 
 
 def test_a_resampled_picture_gets_a_mask_of_its_own_size(call, workdir):

@@ -96,6 +96,8 @@ def test_bands_can_be_named_for_a_run_without_names(level_2a):
         ]
     with pytest.raises(UserError, match="no name of Sentinel-2: name the bands to take, in the run's order, with --sc"):
         open_scene([level_2a], ("band1", "band2"))
+    with pytest.raises(UserError, match="--scene-bands 3 is none of its bands, which have names: B1 B2 "):
+        open_scene([level_2a], ("band1", "band2"), ("3", "red"))
     with pytest.raises(UserError, match="1 --scene-bands, but the run takes 2"):
         open_scene([level_2a], ("band1", "band2"), ("B08",))
     with pytest.raises(UserError, match="give an elevation raster with --dem for slope and dem"):

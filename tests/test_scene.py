@@ -2,9 +2,11 @@
 
 import tracemalloc
 
+import netCDF4
 import numpy as np
 import pyproj
 import pytest
+import rasterio
 from rasterio.transform import from_origin
 
 from bands import BANDS_L4S, BANDS_RGB, SCALE_L4S
@@ -21,8 +23,8 @@ def test_bands_are_chosen_by_number_and_by_name(tmp_path):
     for selection in (("3", "2", "1"), ("B2", "green", "b4"), ("B02", "B3 green", "red")):
         values, _ = open_scene([path], BANDS_RGB, selection).read(0, 5)
         assert values[:, 0, 0].tolist() == [12, 11, 10]
-    with pytest.raises(UserError, match="band B8 is not in the scene .*bands 1 to 4, named: B4 red, B3 green"):
-        open_scene([path], BANDS_RGB, ("B8", "1", "2"))
+    with pytest.raises(UserError, match="band B11 is not in the scene .*bands 1 to 4, named: B4 red, B3 green"):
+        open_scene([path], BANDS_RGB, ("B11", "1", "2"))
     with pytest.raises(UserError, match="band 5 is not in the scene"):
         open_scene([path], BANDS_RGB, ("5", "1", "2"))
     assert open_scene([path], BANDS_RGB).read(0, 5)[0][:, 0, 0].tolist() == [10, 11, 12]
@@ -59,6 +61,102 @@ def test_names_of_files_decide_before_their_order(tmp_path, capsys):
     ]
     values, _ = open_scene(paths, BANDS_RGB).read(0, 4)
     assert values[:, 0, 0].tolist() == [2, 1, 0] and "green T45RXX" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("description", ["", "Band 1", "reflectance", "Layer_1"])
+@pytest.mark.parametrize("ending", ["tif", "img"])
+def test_a_description_that_names_no_band_does_not_hide_the_name_of_the_file(tmp_path, description, ending):
+    paths = []
+    for number in (2, 3, 4):
+        band = np.full((1, 4, 5), number, np.uint16)
+        paths.append(write_raster(tmp_path / f"{number}_B0{number}.{ending}", band, descriptions=[description]))
+    assert open_scene(paths, BANDS_RGB).read(0, 4)[0][:, 0, 0].tolist() == [4, 3, 2]
+
+
+def named_by_netcdf(folder):
+    with netCDF4.Dataset(folder / "x.nc", "w") as file:
+        for name, size in (("y", 4), ("x", 5)):
+            file.createDimension(name, size)
+            file.createVariable(name, "f8", (name,))[:] = np.arange(size)
+        for number in (2, 3, 4):
+            file.createVariable(f"B0{number}", "i2", ("y", "x"))[:] = number
+    return [f'NETCDF:"{folder}/x.nc":B0{number}' for number in (2, 3, 4)]
+
+
+def named_by_tags(folder):
+    path = write_raster(folder / "a.tif", np.full((3, 4, 5), [[[2]], [[3]], [[4]]], np.uint16))
+    with rasterio.open(path, "r+") as file:
+        for number, name in enumerate(("B2", "B3", "B4"), 1):
+            file.update_tags(number, BAND_NAME=name)
+    return [path]
+
+
+def named_by_colours(folder):
+    path = write_raster(folder / "a.tif", np.full((3, 4, 5), [[[2]], [[3]], [[4]]], np.uint16))
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [rasterio.enums.ColorInterp[name] for name in ("blue", "green", "red")]
+    return [path]
+
+
+@pytest.mark.parametrize("write", [named_by_netcdf, named_by_tags, named_by_colours])
+def test_names_of_variables_tags_and_colours_decide_before_the_order(tmp_path, capsys, write):
+    assert open_scene(write(tmp_path), BANDS_RGB).read(0, 4)[0][:, 0, 0].tolist() == [4, 3, 2]
+    assert "bands are taken by the" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "order"),
+    [
+        (("Blue", "Green", "Red", "Red edge", "NIR"), [2, 1, 0]),  # MicaSense
+        (("coastal_blue", "blue", "green_i", "green", "yellow", "red", "rededge", "nir"), [5, 3, 1]),  # PlanetScope
+        (("near infra-red", "red", "green", "blue"), [1, 2, 3]),
+    ],
+)
+def test_words_that_belong_together_are_one_name(tmp_path, names, order):
+    bands = np.arange(len(names), dtype=np.uint16)[:, None, None] + np.full((len(names), 4, 5), 7, np.uint16)
+    path = write_raster(tmp_path / "scene.tif", bands, descriptions=names)
+    assert (open_scene([path], BANDS_RGB).read(0, 4)[0][:, 0, 0] - 7).tolist() == order
+    with pytest.raises(UserError, match="lacks red: its bands are called"):
+        open_scene([write_raster(path, bands[:3], descriptions=("blue", "green", "red edge"))], BANDS_RGB)
+
+
+@pytest.mark.parametrize(
+    ("file_name", "names", "order"),
+    [
+        ("LE07_SR", ("SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B7"), [2, 1, 0]),
+        ("LC08_SR", ("SR_B2", "SR_B3", "SR_B4", "SR_B5"), [2, 1, 0]),
+        ("scene", ("SR_B1", "SR_B2", "SR_B3", "SR_B4", "SR_B5", "SR_B6", "SR_B7"), [3, 2, 1]),  # 6 since Landsat 8
+        ("HLS.L30.T10SEG.2021", ("B02", "B03", "B04", "B05"), [2, 1, 0]),
+        ("scene", ("SR_B4", "SR_B3", "SR_B2"), None),
+    ],
+)
+def test_the_numbers_of_landsat_mean_what_its_satellite_says(tmp_path, file_name, names, order):
+    bands = np.arange(len(names), dtype=np.uint16)[:, None, None] + np.full((len(names), 4, 5), 7000, np.uint16)
+    path = write_raster(tmp_path / f"{file_name}.tif", bands, descriptions=names)
+    if order is None:
+        with pytest.raises(
+            UserError, match="called SR_B4, SR_B3, SR_B2, which mean others on Landsat 8 and 9 than bef"
+        ):
+            open_scene([path], BANDS_RGB)
+        assert open_scene([path], BANDS_RGB, names).read(0, 4)[0][:, 0, 0].tolist() == [7000, 7001, 7002]
+        return
+    with open_scene([path], BANDS_RGB) as scene:
+        assert (scene.read(0, 4)[0][:, 0, 0] - 7000).tolist() == order and not scene.source.sentinel2
+    if "B5" in names[-1] or "B05" in names:
+        with open_scene([path], (*BANDS_RGB, "B8")) as scene:
+            assert scene.read(0, 4)[0][3, 0, 0] == 7000 + len(names) - 1
+        with pytest.raises(UserError, match="lacks B5"):
+            open_scene([path], (*BANDS_RGB, "B5"))
+
+
+def test_scene_bands_are_found_by_any_of_their_names(tmp_path):
+    bands = np.array([2, 3, 4, 8], np.uint16)[:, None, None] + np.zeros((4, 4, 5), np.uint16)
+    for file_names, asked in (
+        (("B2", "B3", "B4", "B8"), BANDS_RGB),
+        (("blue", "green", "red", "nir"), ("B4", "B03", "b2")),
+    ):
+        path = write_raster(tmp_path / "scene.tif", bands, descriptions=file_names)
+        assert open_scene([path], BANDS_RGB, asked).read(0, 4)[0][:, 0, 0].tolist() == [4, 3, 2]
 
 
 def test_a_band_that_is_missing_is_named(tmp_path):

@@ -19,7 +19,7 @@ from unet import build_unet
 def test_published_files_are_read_with_rows_along_y(tmp_path, order):
     """The event is not in the middle of the series and is read as bytes. Both orders of dimensions are published."""
     mask = write_published(tmp_path / "s2/italy_s2_6982.nc", 1, (3, 4), order=order)
-    image, read_mask = series.read_series(tmp_path / "s2/italy_s2_6982.nc", 2)
+    image, read_mask, _ = series.read_series(tmp_path / "s2/italy_s2_6982.nc", 2)
     np.testing.assert_array_equal(read_mask, mask)
     names = dated_names(2)
     assert image.shape == (SIZE, SIZE, len(names)) and image.dtype == np.float32
@@ -78,6 +78,34 @@ def test_a_folder_of_series_is_packed_and_again_for_other_dates(tmp_path):
     assert some.input_shape == (SIZE, SIZE, 3)
 
 
+def test_what_a_series_states_of_its_numbers_is_applied(tmp_path):
+    """Scene classes 0 and 1 of a chosen date, values of no data, scale and offset; netCDF4 writes the attributes."""
+    write_published(tmp_path / "a_1.nc", 1)
+    image, mask, gap = series.read_series(tmp_path / "a_1.nc", 2)
+    assert not gap.any()
+    with netCDF4.Dataset(tmp_path / "a_1.nc", "a") as file:
+        file.set_auto_maskandscale(False)
+        void = ("SCL", 0), ("SCL", 1), ("B03", -99), ("B08", -9999), ("DEM", -32768)
+        for column, (name, value) in enumerate(void):
+            file[name][:, column, :2] = value  # time, x, y
+        for name in BANDS_SEN12:
+            file[name].setncatts({"scale_factor": 1e-4, "add_offset": -0.1, "missing_value": np.int16(-99)})
+        file["DEM"].setncatts({"scale_factor": 0.001})
+    scaled, _, gap = series.read_series(tmp_path / "a_1.nc", 2)
+    expected = np.zeros((SIZE, SIZE), bool)  # y, x
+    expected[:2, :5] = True
+    np.testing.assert_array_equal(gap, expected)
+    np.testing.assert_allclose(scaled[~gap][:, :20], image[~gap][:, :20] - 1000, atol=1e-3)
+    np.testing.assert_allclose(scaled[~gap][:, 21], image[~gap][:, 21] / 1000, rtol=1e-5)
+    patch = reading.read_patch(tmp_path / "a_1.nc", tmp_path / "a_1.nc")
+    np.testing.assert_array_equal(patch.gap, expected)
+    assert (patch.labels.decided(True)[expected] == 255).all()
+    with netCDF4.Dataset(tmp_path / "a_1.nc", "a") as file:
+        file["B04"].setncatts({"scale_factor": "small"})
+    with pytest.raises(reading.Fault, match="has a variable B04 that states a scale_factor that is no number"):
+        reading.read_patch(tmp_path / "a_1.nc", None)
+
+
 def test_what_is_no_such_series_is_told(tmp_path):
     write_published(tmp_path / "d/a_1.nc", 1)
     write_published(tmp_path / "d/a_2.nc", 2, drop=("SCL",))
@@ -108,7 +136,7 @@ def test_our_own_files_are_read_by_the_netcdf_library(tmp_path):
         np.testing.assert_array_equal(file["B8A"][3].T, variables["B8A"][3])
         assert file.annotated == "True"
         assert netCDF4.num2date(file["time"][1], file["time"].units).isoformat() == "2023-01-17T00:00:00"
-    _, mask = series.read_series(tmp_path / "own.nc", 2)
+    _, mask, _ = series.read_series(tmp_path / "own.nc", 2)
     np.testing.assert_array_equal(mask, variables["MASK"][0])
 
 

@@ -10,8 +10,9 @@ import pytest
 import dataset
 from patches import landslide_free, split_table, splits
 from patches.cutting import cut
+from patches.patch_format import PatchFormat
 from patches.places import Places
-from patches.reading import PatchFormat, ReadOptions
+from patches.reading import ReadOptions
 from script import UserError
 from tests.patch_files import make_pair, write_h5, write_patches
 from tests.running import SMALL, assert_user_error, run_script
@@ -50,7 +51,7 @@ def test_two_folders_are_read_as_one(two):
 
 
 def test_folders_that_do_not_go_together_are_refused(two):
-    with pytest.raises(UserError, match="holds? red green blue and lack band4 of the other sources"):
+    with pytest.raises(UserError, match="holds red green blue and lacks band4 of the other sources"):
         opened(two, "uav", "s2")
     with pytest.raises(UserError, match="the same folder is named twice"):
         opened(two, "s2", "s2")

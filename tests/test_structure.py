@@ -37,7 +37,8 @@ FLOORS = (
 LAZY = {  # modules that import within functions: the number of places, and why they cannot import at their top
     "networks.architecture": (1, "train.py checks the constants before Keras, and only an encoder needs it for that"),
     "networks.model_files": (3, "all scripts import it before Keras, and TensorFlow is not there under other backends"),
-    "patches.image_files": (2, "all scripts import it, and rasterio takes 0.1 s"),
+    "patches.image_files": (1, "all scripts import it, and rasterio takes 0.1 s"),
+    "patches.resizing": (1, "all scripts import it, and rasterio takes 0.1 s"),
     "scenes.clouds": (1, "ukis-csmask may not be installed"),
     "scenes.dask_cluster": (1, "Dask may not be installed"),
     "networks.keras_start": (2, "it is the module that imports Keras, and PyTorch may not be installed"),

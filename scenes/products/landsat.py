@@ -9,7 +9,8 @@ import posixpath
 import re
 from xml.etree import ElementTree
 
-from scenes.products.product import REFLECTANCE, BandFile, Product
+from bands import REFLECTANCE
+from scenes.products.product import BandFile, Product
 from script import UserError
 
 # Landsat's bands by the Sentinel-2 bands nearest to them; both near infrared bands are Landsat's 5.

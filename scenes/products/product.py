@@ -17,8 +17,6 @@ from bands import sentinel2_band
 from scenes.opening import names_in_zip
 from script import UserError
 
-REFLECTANCE = 10000  # the unit of all products: reflectance x 10000
-
 
 @dataclass(frozen=True)
 class BandFile:
@@ -56,8 +54,8 @@ class Product:
     nodata: float | None = 0.0
     unknown_offset: str = ""
 
-    def band_file(self, name):
-        """Return the BandFile of a model's band.
+    def band_file(self, name, chosen=False):
+        """Return the BandFile of a model's band, or of one that a user has chosen for it.
 
         Raises:
             UserError: the product lacks it, or the name is not that of a Sentinel-2 band.
@@ -66,6 +64,8 @@ class Product:
         if band in self.bands:
             return self.bands[band]
         names = " ".join(self.bands)
+        if band is None and chosen:
+            raise UserError(f"{self.name}: --scene-bands {name} is none of its bands, which have names: {names}")
         if band is None:
             raise UserError(
                 f"{self.name}: band {name} of the run has no name of Sentinel-2: name the bands to take, in the run's "

@@ -8,8 +8,8 @@ import posixpath
 import re
 from xml.etree import ElementTree
 
-from bands import BANDS_SENTINEL2, sentinel2_band
-from scenes.products.product import REFLECTANCE, BandFile, Product
+from bands import BANDS_SENTINEL2, REFLECTANCE, sentinel2_band
+from scenes.products.product import BandFile, Product
 from script import UserError
 
 OFFSET_BASELINE = (4, 0)  # from this processing baseline on, values have an offset, which the metadata state

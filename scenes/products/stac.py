@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
-from bands import BANDS_SENTINEL2, sentinel2_band
-from scenes.products.product import REFLECTANCE, BandFile, Product
+from bands import BANDS_SENTINEL2, REFLECTANCE, sentinel2_band
+from scenes.products.product import BandFile, Product
 from script import UserError
 
 

@@ -1,0 +1,89 @@
+"""What files state of their numbers: scale, offset and values of no data; one rule for scenes and patches."""
+
+import numpy as np
+
+from bands import REFLECTANCE, TERRAIN
+
+LEAST_SCALE = 0.01  # a smaller scale turns whole numbers into reflectance
+
+
+def tagged_scaling(scales, offsets, reflectance=True):
+    """Return (factors, offsets, whether all bands become reflectance x 10000) of bands with these scale tags.
+
+    Args:
+        scales, offsets: of each band, as the file states them: value = scale * number + offset. A scale below
+            LEAST_SCALE makes reflectance, which is brought to reflectance x 10000, the unit of products.
+        reflectance: whether it does, for all bands or for each; not for elevation, see `light`.
+    """
+    scales, offsets = np.array(scales, float), np.array(offsets, float)
+    fractions = (scales < LEAST_SCALE) & reflectance
+    unit = np.where(fractions, REFLECTANCE, 1)
+    return tuple((scales * unit).tolist()), tuple((offsets * unit).tolist()), bool(fractions.all())
+
+
+def scaled(image, scales, offsets, reflectance=True):
+    """Apply scale tags to an image, height x width x bands: float32, or the image itself if they change nothing.
+
+    scales, offsets: one for all bands, or one for each. reflectance: see `tagged_scaling`.
+
+    Raises:
+        WrongTag: they are of another number.
+    """
+    for values in (scales, offsets):
+        if len(values) not in (1, image.shape[-1]):
+            raise WrongTag(f"states {len(values)} scales or offsets for {image.shape[-1]} bands")
+    scales, offsets = (np.broadcast_to(values, image.shape[-1]) for values in (scales, offsets))
+    factors, offsets, _ = tagged_scaling(scales, offsets, reflectance)
+    if set(factors) == {1.0} and not any(offsets):
+        return image
+    return (image * np.array(factors) + np.array(offsets)).astype(np.float32)
+
+
+def light(names):
+    """Return for each band of these names whether it holds light, and no terrain."""
+    return np.array([name not in TERRAIN for name in names])
+
+
+def without_data(hits, dtype):
+    """Return where a pixel has no data, from where its numbers are that of no data (height x width x bands, bool).
+
+    A pixel of 8 bits lacks data only if all its bands do, because 0 is an ordinary value of a dark pixel.
+    """
+    return hits.all(-1) if np.dtype(dtype) == np.uint8 else hits.any(-1)
+
+
+class WrongTag(Exception):
+    """An attribute that cannot be applied; the text describes it."""
+
+
+class StoredTags:
+    """Scale, offset and values of no data of an array of HDF5 or NetCDF, by the CF conventions.
+
+    Attributes:
+        scales, offsets: of its numbers, one for all bands or one for each; 1 and 0 if it states none.
+        fills: its numbers of no data.
+    """
+
+    def __init__(self, array):
+        """Read the attributes of an h5py.Dataset; raise WrongTag for what is no number."""
+        self.scales, self.offsets = numbers(array, "scale_factor", (1.0,)), numbers(array, "add_offset", (0.0,))
+        self.fills = np.append(numbers(array, "_FillValue", ()), numbers(array, "missing_value", ()))
+
+    @property
+    def changes(self):
+        """Whether the numbers become others."""
+        return bool((self.scales != 1).any() or self.offsets.any())
+
+    def lacking(self, stored):
+        """Return where numbers of the array, of any shape, are those of no data."""
+        fills = self.fills.astype(stored.dtype) if stored.dtype.kind == "f" else self.fills
+        lacking = np.isin(stored, fills)
+        return lacking | np.isnan(stored) if np.isnan(fills).any() else lacking
+
+
+def numbers(array, name, default):
+    """Return an attribute of an h5py.Dataset as an array of numbers, or a default where there is none."""
+    try:
+        return np.ravel(array.attrs[name]).astype(float) if name in array.attrs else np.array(default, float)
+    except (OSError, RuntimeError, TypeError, ValueError):
+        raise WrongTag(f"states a {name} that is no number") from None
