@@ -56,17 +56,19 @@ RECALL = None  # float: share of landslide pixels to find: the threshold for it 
 TTA = False  # average over the eight flips and turns, which takes eight times as long
 TILE = 512  # pixels a side of the tiles of a scene, at most; larger ones compute less twice, and take more memory
 OVERLAP = 48  # pixels that neighbouring tiles share
-MIN_AREA = 0.0  # smallest area of a polygon in m2 (in pixels, if the scene has no coordinate system)
+MIN_AREA = None  # float: smallest area of a polygon in m2 (in pixels, without a coordinate system); none: 5 pixels
+MIN_HOLE = None  # float: holes of polygons below this size are filled, in the same unit; none: 5 pixels; 0: all stay
 MIN_SLOPE = 0.0  # degrees: leave out polygons whose steepest tenth of pixels lies below it; needs --dem
 SIMPLIFY = 0.0  # metres by which outlines may move to become smooth; 0: along the sides of pixels
+FILTERED_MASK = False  # also write <scene>_filtered_mask.tif, the mask of the polygons that are left
 BATCH_SIZE = 32  # patches predicted at once; of larger tiles as many as have the same area
 SCHEDULER = None  # str: none: this process computes; local:2: two processes here; tcp://host:8786: a Dask cluster
 
 CHOICES = {"PROBABILITY_TYPE": ("uint8", "float32"), "SCALING": ("auto", "none", "l4s", "stretch")}
 RANGES = {
     **{"PIXEL_SIZE": (1e-3, 1e4), "BUFFER": (0, None), "THRESHOLD": (0, 1), "RECALL": (0, 1), "TILE": (1, None)},
-    **{"OVERLAP": (0, None), "MIN_AREA": (0, None), "MIN_SLOPE": (0, 90), "SIMPLIFY": (0, None)},
-    **{"BATCH_SIZE": (1, None)},
+    **{"OVERLAP": (0, None), "MIN_AREA": (0, None), "MIN_HOLE": (0, None), "MIN_SLOPE": (0, 90)},
+    **{"SIMPLIFY": (0, None), "BATCH_SIZE": (1, None)},
 }
 FORMER_NAMES = {"INPUTS": "MANY", "PROBABILITY": "PROBABILITY_TYPE", "PROBABILITIES": "PATCH_PROBABILITIES"}
 
@@ -121,16 +123,18 @@ def map_scenes(run, threshold, out_dir, metadata):
         tta=TTA,
         tile=TILE,
         overlap=OVERLAP,
-        min_area=MIN_AREA,
         batch_size=BATCH_SIZE,
         scheduler=SCHEDULER or "",
         percent=PROBABILITY_TYPE == "uint8",
         clouds=CLOUDS,
+        min_area=MIN_AREA,
+        min_hole=MIN_HOLE,
         min_slope=MIN_SLOPE,
         exclude=EXCLUDE or "",
         exclude_choice=Choice(EXCLUDE_LAYER, EXCLUDE_WHERE, "exclude-"),
         buffer=BUFFER,
         simplify=SIMPLIFY,
+        filtered_mask=FILTERED_MASK,
     )
 
     def scene_of(paths, dem):

@@ -1,9 +1,6 @@
 """Ground that the user takes out of a map: water, built-up land, roads, from any vector file or a mask raster."""
 
-import numpy as np
-import shapely
-from rasterio.features import rasterize
-
+from scenes.burning import BurntShapes
 from scenes.hiding_raster import HidingRaster
 from scenes.vectors import EVERYTHING, is_vector, shapes_over
 from script import UserError
@@ -22,16 +19,12 @@ class ExcludedShapes:
         Raises:
             UserError: it cannot be read, has no coordinate system, or none of its shapes lies over the scene.
         """
-        self.shapes, self.grid = shapes_over(path, grid, margin, choice=choice).geometry.to_numpy(), grid
-        self.tree = shapely.STRtree(self.shapes)
+        shapes = shapes_over(path, grid, margin, choice=choice).geometry.to_numpy()
+        self.burnt = BurntShapes(shapes, grid, all_touched=True)
 
     def hidden(self, top, bottom):
         """Return which pixels of some rows are excluded: H x W bool."""
-        rows = self.grid.window(top, 0, (bottom - top, self.grid.width))
-        shapes = self.shapes[self.tree.query(self.grid.box(top, bottom))]
-        if not len(shapes):
-            return np.zeros(rows.shape, bool)
-        return rasterize(shapes, rows.shape, transform=rows.transform, all_touched=True, dtype="uint8") > 0
+        return self.burnt.rows(top, bottom)
 
     def close(self):
         """Do nothing: all shapes are read."""

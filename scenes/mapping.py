@@ -14,11 +14,11 @@ from rasterio.windows import Window
 
 import records
 from bands import true_colour
-from map_files import FILES, check_targets, date_of, scene_name, side_files, strips_folder
+from map_files import FILES, FILTERED, check_targets, date_of, scene_name, side_files, strips_folder
 from mask_values import HIDDEN
 from networks.architecture import has_fixed_size, total_stride
 from records import atomic_write
-from scenes import geopackage, pipeline, polygons, quick_look, rasters, report, styles, tiling
+from scenes import geopackage, outlines, pipeline, polygons, quick_look, rasters, report, styles, tiling
 from scenes.distance import distance_text
 from scenes.preparation import open_covers, open_learnt, prepare
 from scenes.vectors import EVERYTHING, Choice
@@ -33,16 +33,18 @@ class MapSettings:
     tta: bool
     tile: int
     overlap: int
-    min_area: float
     batch_size: int
     scheduler: str
     percent: bool
     clouds: str = "auto"
+    min_area: float | None = None
+    min_hole: float | None = None
     min_slope: float = 0.0
     exclude: str = ""
     exclude_choice: Choice = EVERYTHING
     buffer: float = 0.0
     simplify: float = 0.0
+    filtered_mask: bool = False
 
 
 def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=None, taken=()):
@@ -74,8 +76,9 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         name = product.name if product else scene_name(scene.paths)
         if name in taken:
             raise UserError(f"{scene.paths[0]}: another scene has the name {name}, too: map it into another --out-dir")
-        targets = {kind: out_dir / f"{name}{ending}" for kind, ending in FILES.items()}
+        targets = {kind: out_dir / f"{name}{ending}" for kind, ending in (FILES | FILTERED).items()}
         check_targets(targets.values(), overwrite)
+        former = [] if settings.filtered_mask else [targets.pop(kind) for kind in FILTERED]
         stack.enter_context(rasterio.Env())
         cover_settings = settings.clouds, settings.exclude, settings.buffer, settings.exclude_choice
         covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), *cover_settings)
@@ -109,14 +112,13 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
                 path.unlink()
             counts = rasters.write(jobs, scenes, covers, settings, partial, metadata)
             # this reads both rasters back as a whole, and raises if the disk was full
-            table = polygons.landslides(
-                partial["mask"], partial["probability"], settings.min_area, terrain_of(opened), settings.min_slope
-            )
-            if settings.simplify:
-                table.geometry = polygons.simplified(table, settings.simplify, opened.grid)
+            table = outlined(partial, opened, settings)
             table = table.assign(new=1) if before else table
             about = metadata | counts.shares() | {"pixels_with_data": str(counts.with_data)}
             geopackage.write(partial["landslides"], table, polygons.seen_ground(partial["mask"]), about, date)
+            if settings.filtered_mask:
+                rasters.write_filtered(partial["filtered_mask"], partial["mask"], table.geometry.to_numpy(), metadata)
+                partial["filtered_mask_style"].write_text(styles.mask_style())
             partial["mask_style"].write_text(styles.mask_style())
             partial["probability_style"].write_text(styles.probability_style(settings.percent))
             seconds = time.monotonic() - began
@@ -130,8 +132,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             raise UserError(
                 f"{out_dir}/ cannot be written to: is the disk full? The same command continues where it stopped"
             ) from None
-    for path in side_files(targets.values()):
-        path.unlink()
+    for path in (*former, *side_files((*targets.values(), *former))):
+        path.unlink(missing_ok=True)
     shutil.rmtree(strips_folder(out_dir, name))
     megapixels = np.prod(opened.grid.shape) / 1e6
     print(f"{summary}\nin {seconds:.0f} s ({megapixels / seconds:.2f} MP/s)")
@@ -160,6 +162,19 @@ def terrain_of(opened):
     if not opened.dem:
         return None
     return lambda top, bottom: opened.read_terrain(Window(0, top, opened.grid.width, bottom - top))
+
+
+def outlined(paths, opened, settings):
+    """Return the table of the polygons of a map, with outlines as the settings ask for.
+
+    Args:
+        paths: {"mask", "probability"}. opened: open Scene. settings: MapSettings.
+    """
+    sizes = {"min_area": settings.min_area, "min_hole": settings.min_hole, "min_slope": settings.min_slope}
+    table = polygons.landslides(paths["mask"], paths["probability"], terrain=terrain_of(opened), **sizes)
+    if settings.simplify:
+        table.geometry = outlines.smoothed(table, settings.simplify, opened.grid)
+    return table
 
 
 def draw(scenes, table, paths, bands, threshold, about, remarks):

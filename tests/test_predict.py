@@ -10,6 +10,7 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import rasterio.features
 from PIL import Image
 from rasterio.transform import from_origin
 
@@ -25,7 +26,7 @@ def test_a_map_is_right_to_the_pixel_whatever_the_size(call, workdir, height, wi
     bands = make_bands(height, width)
     bands[:, : height // 3, : width // 2] = -1
     write_raster(workdir / "scene.tif", bands, nodata=-1)
-    call("scene.tif", PROBABILITY_TYPE=dtype, TILE=32, OVERLAP=12)
+    call("scene.tif", PROBABILITY_TYPE=dtype, TILE=32, OVERLAP=12, MIN_AREA=0.0, MIN_HOLE=0.0)
     assert written(workdir) == sorted(f"scene_{kind}" for kind in KINDS)
     expected, gone = sigmoid(bands[0]), bands[0] == -1
     with rasterio.open("maps/scene_probability.tif") as file, rasterio.open("scene.tif") as source:
@@ -75,6 +76,29 @@ def test_predict_as_from_a_shell(workdir):
         command = ["ogrinfo", maps / "scene_landslides.gpkg", "-sql", "SELECT HasSpatialIndex('landslides', 'geom')"]
         assert "(Integer) = 1" in subprocess.run(command, capture_output=True, text=True).stdout
     shutil.rmtree(maps)
+
+
+def test_the_filtered_mask_is_what_the_polygons_show(call, workdir):
+    bands = make_bands(150, 120)
+    bands[:, :40, :50] = -1
+    write_raster(workdir / "scene.tif", bands, nodata=-1)
+    write_raster(workdir / "water.tif", np.pad(np.ones((1, 30, 20), np.uint8), ((0, 0), (90, 30), (80, 20))))
+    flags = {"THRESHOLD": 0.5, "FILTERED_MASK": True, "EXCLUDE": "water.tif"}
+    call("scene.tif", **flags)
+    mask, filtered = read("maps/scene_mask.tif"), read("maps/scene_filtered_mask.tif")
+    table = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides")
+    assert table["pixels"].sum() == (filtered == 1).sum() < (mask == 1).sum()
+    assert np.array_equal(filtered > 1, mask > 1) and set(np.unique(filtered)) == {0, 1, 253, 255}
+    with rasterio.open("maps/scene_filtered_mask.tif") as file:
+        assert "1: landslide, in one of the polygons" in file.tags()["meaning"] and file.tags()["run"] == "pixel"
+        burnt = rasterio.features.rasterize(table.geometry, mask.shape, transform=file.transform)
+    assert np.array_equal(burnt[mask < 2], filtered[mask < 2])
+    assert (workdir / "maps/scene_filtered_mask.qml").exists()
+    call("scene.tif", **flags | {"SIMPLIFY": 10.0})
+    smooth = read("maps/scene_filtered_mask.tif")
+    assert 0 < (smooth != filtered).mean() < 0.01 and np.array_equal(smooth > 1, mask > 1)
+    call("scene.tif")
+    assert written(workdir) == sorted(f"scene_{kind}" for kind in KINDS)  # that of the former map is gone
 
 
 def test_rasters_are_cloud_optimized(call, workdir):
