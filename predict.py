@@ -46,7 +46,8 @@ NODATA = None  # float: value of no data in files without such a tag; none: 0 in
 DEM_NODATA = None  # float: value of no data in an elevation raster without such a tag; none: below -500 or above 9000 m
 PIXEL_SIZE = None  # float: metres a pixel: finer ones are averaged to it; needed for pictures without georeference
 CLOUDS = "auto"  # auto: the classes of a Level-2 product; none; ukis: compute them; or a raster, not 0 where hidden
-EXCLUDE = None  # str: ground to take out of the map: a vector file (water, buildings, roads), or a raster, not 0 there
+CLOUD_BUFFER = 0.0  # metres by which clouds and their shadows are widened
+EXCLUDE = ()  # ground to take out of the map: vector files (water, buildings, roads), or rasters, not 0 there
 EXCLUDE_LAYER = ()  # layers of a vector file to exclude; none: the only one
 EXCLUDE_WHERE = None  # str: condition on its columns in SQL, such as "building = 'yes'"; none: all rows
 BUFFER = 0.0  # metres by which the shapes to exclude are widened; for lines, such as roads
@@ -66,9 +67,9 @@ SCHEDULER = None  # str: none: this process computes; local:2: two processes her
 
 CHOICES = {"PROBABILITY_TYPE": ("uint8", "float32"), "SCALING": ("auto", "none", "l4s", "stretch")}
 RANGES = {
-    **{"PIXEL_SIZE": (1e-3, 1e4), "BUFFER": (0, None), "THRESHOLD": (0, 1), "RECALL": (0, 1), "TILE": (1, None)},
-    **{"OVERLAP": (0, None), "MIN_AREA": (0, None), "MIN_HOLE": (0, None), "MIN_SLOPE": (0, 90)},
-    **{"SIMPLIFY": (0, None), "BATCH_SIZE": (1, None)},
+    **{"PIXEL_SIZE": (1e-3, 1e4), "CLOUD_BUFFER": (0, None), "BUFFER": (0, None), "THRESHOLD": (0, 1)},
+    **{"RECALL": (0, 1), "TILE": (1, None), "OVERLAP": (0, None), "MIN_AREA": (0, None), "MIN_HOLE": (0, None)},
+    **{"MIN_SLOPE": (0, 90), "SIMPLIFY": (0, None), "BATCH_SIZE": (1, None)},
 }
 FORMER_NAMES = {"INPUTS": "MANY", "PROBABILITY": "PROBABILITY_TYPE", "PROBABILITIES": "PATCH_PROBABILITIES"}
 
@@ -115,6 +116,7 @@ def map_scenes(run, threshold, out_dir, metadata):
     """Map the scene of INPUT, or each of MANY; of several, those that fail are listed at the end."""
     from scenes.inputs import list_inputs
     from scenes.mapping import MapSettings, map_scene
+    from scenes.preparation import CoverSettings
     from scenes.source import SceneInput
     from scenes.vectors import Choice
 
@@ -126,13 +128,10 @@ def map_scenes(run, threshold, out_dir, metadata):
         batch_size=BATCH_SIZE,
         scheduler=SCHEDULER or "",
         percent=PROBABILITY_TYPE == "uint8",
-        clouds=CLOUDS,
+        covers=CoverSettings(CLOUDS, CLOUD_BUFFER, EXCLUDE, Choice(EXCLUDE_LAYER, EXCLUDE_WHERE, "exclude-"), BUFFER),
         min_area=MIN_AREA,
         min_hole=MIN_HOLE,
         min_slope=MIN_SLOPE,
-        exclude=EXCLUDE or "",
-        exclude_choice=Choice(EXCLUDE_LAYER, EXCLUDE_WHERE, "exclude-"),
-        buffer=BUFFER,
         simplify=SIMPLIFY,
         filtered_mask=FILTERED_MASK,
     )

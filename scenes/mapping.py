@@ -20,8 +20,7 @@ from networks.architecture import has_fixed_size, total_stride
 from records import atomic_write
 from scenes import geopackage, outlines, pipeline, polygons, quick_look, rasters, report, styles, tiling
 from scenes.distance import distance_text
-from scenes.preparation import open_covers, open_learnt, prepare
-from scenes.vectors import EVERYTHING, Choice
+from scenes.preparation import CoverSettings, open_covers, open_learnt, prepare
 from script import UserError, note, progress, warn
 
 
@@ -36,13 +35,10 @@ class MapSettings:
     batch_size: int
     scheduler: str
     percent: bool
-    clouds: str = "auto"
+    covers: CoverSettings = CoverSettings()
     min_area: float | None = None
     min_hole: float | None = None
     min_slope: float = 0.0
-    exclude: str = ""
-    exclude_choice: Choice = EVERYTHING
-    buffer: float = 0.0
     simplify: float = 0.0
     filtered_mask: bool = False
 
@@ -80,8 +76,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         check_targets(targets.values(), overwrite)
         former = [] if settings.filtered_mask else [targets.pop(kind) for kind in FILTERED]
         stack.enter_context(rasterio.Env())
-        cover_settings = settings.clouds, settings.exclude, settings.buffer, settings.exclude_choice
-        covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), *cover_settings)
+        covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), settings.covers)
         size_warned = any(text.startswith("pixels of") for text in warnings)
         hiding = [cover for code, cover in covers if code == HIDDEN]
         for each, scene_input in zip(scenes, (scene, before), strict=False):
@@ -122,7 +117,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             partial["mask_style"].write_text(styles.mask_style())
             partial["probability_style"].write_text(styles.probability_style(settings.percent))
             seconds = time.monotonic() - began
-            summary = summary_of(opened, table, counts, settings.threshold)
+            summary = summary_of(opened, table, counts, settings.threshold, bool(settings.covers.exclude))
             remarks = summary, warnings, landslide_free_shares(run)
             for _ in progress([0], "drawing the quick-look and the report"):
                 draw(scenes, table, partial, bands, settings.threshold, about, remarks)
@@ -189,13 +184,18 @@ def draw(scenes, table, paths, bands, threshold, about, remarks):
     report.write(paths["report"], scenes, colours, table, paths, about, *remarks)
 
 
-def summary_of(opened, table, counts, threshold):
-    """Return two sentences on the ground that was seen and its landslides; print a note if the map is empty."""
+def summary_of(opened, table, counts, threshold, excludes):
+    """Return two sentences on the ground that was seen and its landslides; print what is odd about it.
+
+    excludes: whether the user asked for ground to be excluded.
+    """
     height, width = opened.grid.shape
     if not counts.with_data:
         note("the scene holds no data at all; the maps are empty")
     elif not counts.judged:
         note("clouds hide the whole scene, or all of it is excluded; the maps are empty")
+    elif excludes and not counts.excluded:
+        warn("--exclude takes no pixel out of the map: nothing of it lies on ground that is seen")
     area = f"{table['area_m2'].sum() / 1e6:.3f} km2" if opened.grid.crs else f"{table['pixels'].sum()} pixels"
     shares = {name: float(share) for name, share in counts.shares().items()}
     seen = f", {shares['seen']:.0%} of them seen" if shares["seen"] < 1 and counts.with_data else ""

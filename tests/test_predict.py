@@ -83,7 +83,7 @@ def test_the_filtered_mask_is_what_the_polygons_show(call, workdir):
     bands[:, :40, :50] = -1
     write_raster(workdir / "scene.tif", bands, nodata=-1)
     write_raster(workdir / "water.tif", np.pad(np.ones((1, 30, 20), np.uint8), ((0, 0), (90, 30), (80, 20))))
-    flags = {"THRESHOLD": 0.5, "FILTERED_MASK": True, "EXCLUDE": "water.tif"}
+    flags = {"THRESHOLD": 0.5, "FILTERED_MASK": True, "EXCLUDE": ("water.tif",)}
     call("scene.tif", **flags)
     mask, filtered = read("maps/scene_mask.tif"), read("maps/scene_filtered_mask.tif")
     table = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides")
