@@ -85,6 +85,7 @@ def main():
     out_dir = Path(OUT_DIR) if OUT_DIR else run.folder / "maps"
     records.require(run.folder / "model.keras", f"python train.py --run {run.name}")
     metadata = {"run": run.name, "threshold": f"{threshold:.3f}", "revision": script.revision()}
+    metadata["settings"] = script.flags_text(globals(), without=NO_SETTINGS)
     if meaning:
         print(f"threshold {threshold:.3f}: {meaning}")
         metadata["threshold_chosen"] = meaning
@@ -92,6 +93,10 @@ def main():
         map_scenes(run, threshold, out_dir, metadata)
     else:
         map_patches(run, threshold, out_dir, metadata)
+
+
+# Constants that say where files lie and who computes: they do not shape a map, or stand in its metadata by themselves.
+NO_SETTINGS = ("RESULTS_DIR", "RUN", "INPUT", "MANY", "BEFORE", "OUT_DIR", "OVERWRITE", "SCHEDULER")
 
 
 def choose_threshold(run, tta, scenes):

@@ -18,7 +18,7 @@ from map_files import FILES, FILTERED, check_targets, date_of, scene_name, side_
 from mask_values import HIDDEN
 from networks.architecture import has_fixed_size, total_stride
 from records import atomic_write
-from scenes import geopackage, outlines, pipeline, polygons, quick_look, rasters, report, styles, tiling
+from scenes import geopackage, outlines, pipeline, polygons, provenance, quick_look, rasters, report, styles, tiling
 from scenes.distance import distance_text
 from scenes.preparation import CoverSettings, open_covers, open_learnt, prepare
 from script import UserError, note, progress, warn
@@ -100,6 +100,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         metadata |= {"dem": " ".join(map(str, scene.dem))} if scene.dem else {}
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind, "acquired": product.time} if product else {}
+        metadata["polygons"] = provenance.polygons_text(settings, opened.grid)
+        metadata["sha256"] = provenance.digests(provenance.inputs_of(run, scenes, (scene, before), settings.covers))
         try:
             partial = {kind: stack.enter_context(atomic_write(path)) for kind, path in targets.items()}
             for path in partial.values():

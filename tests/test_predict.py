@@ -1,10 +1,13 @@
 """predict.py on scenes, as a user calls it: what the files of a map hold. tests/maps.py has the runs."""
 
+import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 
 import geopandas
 import numpy as np
@@ -14,8 +17,9 @@ import rasterio.features
 from PIL import Image
 from rasterio.transform import from_origin
 
+from scenes import provenance
 from script import UserError
-from tests.maps import KINDS, make_bands, read, sigmoid, written
+from tests.maps import KINDS, assert_same_maps, make_bands, read, sigmoid, written
 from tests.rasters import UTM, write_raster
 from tests.running import assert_user_error, run_script
 
@@ -99,6 +103,37 @@ def test_the_filtered_mask_is_what_the_polygons_show(call, workdir):
     assert 0 < (smooth != filtered).mean() < 0.01 and np.array_equal(smooth > 1, mask > 1)
     call("scene.tif")
     assert written(workdir) == sorted(f"scene_{kind}" for kind in KINDS)  # that of the former map is gone
+
+
+def test_a_map_says_what_it_takes_to_make_it_again(workdir):
+    """Its settings, typed as they stand in its tags, give the same bytes; its digests are those of sha256sum."""
+    write_raster(workdir / "scene.tif", make_bands(60, 70), descriptions=("B4 red", "B3", "B2"))
+    write_raster(workdir / "roofs of all.tif", np.eye(70, dtype=np.uint8)[None, :60])
+    flags = "--scene-bands 'B4 red' 2 B2 --exclude 'roofs of all.tif' --min-area 600 --simplify 10 --threshold 0.6"
+    command = ["predict.py", "--run", "pixel", "--input", "scene.tif", "--out-dir"]
+    assert run_script(*command, "first", *shlex.split(flags), cwd=workdir).returncode == 0
+    with rasterio.open(workdir / "first/scene_mask.tif") as file:
+        tags = file.tags()
+    assert tags["polygons"] == "of 600 m2 or more, holes below 5 pixels filled, outlines smoothed by 10 m"
+    assert run_script(*command, "second", *shlex.split(tags["settings"]), cwd=workdir).returncode == 0
+    assert_same_maps(workdir / "first", workdir / "second")
+    lines = [line.split("  ", 1) for line in tags["sha256"].split("\n")]
+    assert [path for _, path in lines] == ["results/pixel/model.keras", "scene.tif", "roofs of all.tif"]
+    for digest, path in lines:
+        assert digest == hashlib.sha256((workdir / path).read_bytes()).hexdigest()
+    about = geopandas.read_file(workdir / "first/scene_landslides.gpkg", layer="scene").iloc[0]
+    assert all(about[name] == tags[name] for name in ("settings", "sha256", "polygons", "revision", "threshold"))
+    assert "--simplify 10.0" in (workdir / "first/scene_report.html").read_text()
+
+
+def test_digests_are_of_the_archive_that_holds_a_scene(workdir):
+    with zipfile.ZipFile("scene.zip", "w") as archive:
+        archive.writestr("inside/b4.tif", b"4")
+    archive = Path("scene.zip")
+    for path in ("scene.zip", "zip://scene.zip!inside/b4.tif", "/vsizip/scene.zip/inside/b4.tif", 'X:"scene.zip":red'):
+        assert provenance.file_of(path) == archive, path
+    for path in ("https://host/scene.tif", "s3://bucket/scene.tif", "auto", "", "maps"):
+        assert provenance.file_of(path) is None, path
 
 
 def test_rasters_are_cloud_optimized(call, workdir):
