@@ -6,7 +6,7 @@
     python predict.py --run rgb --input scene.tif --scene-bands 3 2 1 --scaling stretch --scheduler local:2
 
 Writes into results/<run>/maps/: mask_N.h5 of patches; of a scene <scene>_probability.tif, <scene>_mask.tif,
-<scene>_landslides.gpkg, <scene>_report.html and <scene>_quicklook.png.
+<scene>_landslides.gpkg, <scene>_report.html, <scene>_quicklook.png and <scene>_stac.json; of many catalog.json, too.
 """
 
 from pathlib import Path
@@ -119,6 +119,7 @@ def choose_threshold(run, tta, scenes):
 
 def map_scenes(run, threshold, out_dir, metadata):
     """Map the scene of INPUT, or each of MANY; of several, those that fail are listed at the end."""
+    from scenes import stac_items
     from scenes.inputs import list_inputs
     from scenes.mapping import MapSettings, map_scene
     from scenes.preparation import CoverSettings
@@ -145,6 +146,8 @@ def map_scenes(run, threshold, out_dir, metadata):
         return SceneInput(tuple(paths), tuple(SCENE_BANDS), tuple(dem), SCALING, OFFSET, NODATA, DEM_NODATA, PIXEL_SIZE)
 
     failed, made, pairs = [], set(), list_inputs(INPUT, MANY, BEFORE)
+    if MANY:
+        stac_items.check_catalogue(out_dir)
     for paths, before in pairs:
         if len(pairs) > 1:
             print(f"{' '.join(map(str, paths))}:")
@@ -160,6 +163,8 @@ def map_scenes(run, threshold, out_dir, metadata):
                 raise
             print(f"failed: {error}")
             failed.append(str(paths[0]))
+    if MANY and (catalogue := stac_items.write_catalogue(out_dir)):
+        print(f"catalogue of all maps: {catalogue}")
     if failed:
         raise script.UserError(f"{len(failed)} of {len(pairs)} scenes were not mapped: {', '.join(failed)}")
 

@@ -14,11 +14,23 @@ from rasterio.windows import Window
 
 import records
 from bands import true_colour
-from map_files import FILES, FILTERED, check_targets, date_of, scene_name, side_files, strips_folder
+from map_files import FILES, FILTERED, change_time, check_targets, date_of, scene_name, side_files, strips_folder
 from mask_values import HIDDEN
 from networks.architecture import has_fixed_size, total_stride
 from records import atomic_write
-from scenes import geopackage, outlines, pipeline, polygons, provenance, quick_look, rasters, report, styles, tiling
+from scenes import (
+    geopackage,
+    outlines,
+    pipeline,
+    polygons,
+    provenance,
+    quick_look,
+    rasters,
+    report,
+    stac_items,
+    styles,
+    tiling,
+)
 from scenes.distance import distance_text
 from scenes.preparation import CoverSettings, open_covers, open_learnt, prepare
 from script import UserError, note, progress, warn
@@ -123,6 +135,10 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             remarks = summary, warnings, landslide_free_shares(run)
             for _ in progress([0], "drawing the quick-look and the report"):
                 draw(scenes, table, partial, bands, settings.threshold, about, remarks)
+            names = {kind: target.name for kind, target in targets.items()}
+            file = provenance.file_of(scene.paths[0])
+            changed = change_time(file) if file else None
+            stac_items.write_item(partial["stac"], partial, names, opened.grid, about, summary, changed)
         except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *geopackage.ERRORS) as error:  # GDAL raises all
             if getattr(error, "filename", None):  # an error of the system, with the file and the fault
                 raise
