@@ -5,26 +5,19 @@
     python predict.py --run first --input scene.tif --dem dem.tif --scaling l4s
     python predict.py --run rgb --input scene.tif --scene-bands 3 2 1 --scaling stretch --scheduler local:2
 
-Writes into results/<run>/maps/: mask_N.h5 of patches; of a scene <scene>_probability.tif, <scene>_mask.tif,
-<scene>_landslides.gpkg, <scene>_report.html, <scene>_quicklook.png and <scene>_stac.json; of many catalog.json, too.
+Writes into results/<run>/maps/: mask_N.h5 of patches, and mask_N.png of pictures; of a scene <scene>_probability.tif,
+<scene>_mask.tif, <scene>_landslides.gpkg, <scene>_report.html, <scene>_quicklook.png and <scene>_stac.json; of many
+scenes catalog.json, too.
 """
 
 from pathlib import Path
 
-import numpy as np
-
 import records
 import runs
 import script
-from bands import band_columns, band_names
-from map_files import MapExists, check_targets
-from mask_values import UNLABELLED
-from networks.inference import probabilities
-from networks.model_files import load_model
-from networks.threads import BackgroundWriter, prefetch
-from patches import image_files, layouts, reading
-from patches.pixel_sizes import learnt_by, with_plane
-from patches.usual_values import MOST_COMPARED, distance_of_patches, mean_and_variance
+from map_files import MapExists
+from networks.patch_maps import PatchSettings, map_patches
+from patches import layouts
 from product_names import is_product_folder
 
 # ---------------------------------------------------------------------- input and output
@@ -92,7 +85,11 @@ def main():
     if scenes:
         map_scenes(run, threshold, out_dir, metadata)
     else:
-        map_patches(run, threshold, out_dir, metadata)
+        if DEM or BEFORE or MANY or SCENE_BANDS or SCALING not in ("auto", "none") or SCHEDULER:
+            raise script.UserError("patches are taken as they are: scene settings do not apply to them")
+        settings = PatchSettings(threshold, TTA, BATCH_SIZE, PATCH_PROBABILITIES, PIXEL_SIZE)
+        count = map_patches(run, [Path(path) for path in INPUT], settings, out_dir, metadata, OVERWRITE)
+        print(f"{count} patches mapped at threshold {threshold:.3f}: {out_dir}/")
 
 
 # Constants that say where files lie and who computes: they do not shape a map, or stand in its metadata by themselves.
@@ -184,105 +181,6 @@ def check_settings():
         raise script.UserError("give THRESHOLD or RECALL, not both")
     if MIN_SLOPE and not DEM:
         raise script.UserError("--min-slope needs an elevation raster, --dem")
-
-
-# ---------------------------------------------------------------------- patches
-
-
-def map_patches(run, threshold, out_dir, metadata):
-    """Write mask_N.h5 for every patch; a folder with splits gets a folder for each."""
-    if DEM or BEFORE or MANY or SCENE_BANDS or SCALING not in ("auto", "none") or SCHEDULER:
-        raise script.UserError("patches are taken as they are: scene settings do not apply to them")
-    entries = list_patches([Path(path) for path in INPUT])
-    targets = [out_dir / entry.split / f"mask_{entry.number}.h5" for entry in entries]
-    check_targets(targets, OVERWRITE)
-    if len(set(targets)) < len(targets):
-        twice = next(path for i, path in enumerate(targets) if path in targets[:i])
-        raise script.UserError(f"{twice} would hold the masks of two patches: map them in several calls")
-    options = reading.ReadOptions.of_constants(run.constants)
-    read_patch(entries[0], run, options)  # reports a mistake before Keras is loaded
-
-    if text := distance_of(entries, run, options):
-        script.warn(text)
-
-    model, told = load_model(run.folder), run.config.get("pixel_size_input")
-
-    def write(entry, probability, gap):
-        target = out_dir / entry.split
-        if options.of(entry.image).size:  # back to its own size
-            size = image_files.size(entry.image)
-            probability = image_files.resampled(probability[..., None], size)[..., 0]
-            gap = image_files.resampled(gap[..., None].astype(np.float32), size)[..., 0] > 0
-        mask = (probability >= np.float32(threshold)).astype(np.uint8)
-        outputs = {"mask": np.where(gap, np.uint8(UNLABELLED), mask)}
-        if PATCH_PROBABILITIES:
-            outputs["probability"] = np.where(gap, np.float32(np.nan), probability)
-        for key, array in outputs.items():
-            reading.write_array(target / f"{key}_{entry.number}.h5", key, array, metadata)
-
-    batches = [entries[i : i + BATCH_SIZE] for i in range(0, len(entries), BATCH_SIZE)]
-    read = prefetch(lambda batch: [read_patch(entry, run, options) for entry in batch], batches)
-    with BackgroundWriter(write) as writer:
-        for batch, patches in zip(script.progress(batches, "mapping"), read, strict=True):
-            images, gaps, sizes = zip(*patches, strict=True)
-            images = with_plane(np.stack(images), np.array(sizes)) if told else np.stack(images)
-            for each in zip(batch, probabilities(model, images, TTA), gaps, strict=True):
-                writer(*each)
-    print(f"{len(entries)} patches mapped at threshold {threshold:.3f}: {out_dir}/")
-
-
-def distance_of(entries, run, options):
-    """Return a warning if the values of a sample of the patches lie far from those of the run's training, or ""."""
-    some = (read_patch(entry, run, options) for entry in entries[:: -(-len(entries) // MOST_COMPARED)])
-    statistics = mean_and_variance((image[~gap] for image, gap, _ in some), np.array(run.config["band_mean"], float))
-    return distance_of_patches(*statistics, run.config)  # without any data, no band is unusual
-
-
-def list_patches(paths):
-    """List the entries of patches, of a folder of patches, or of a data folder in a known layout."""
-    for each in paths:
-        if not each.exists():
-            raise script.UserError(f"{each} does not exist")
-        if each.is_dir() and len(paths) > 1:
-            raise script.UserError(f"{each} is a folder: give it alone, or several patches")
-    path = paths[0]
-    if path.is_file():
-        return [layouts.Entry(each.name, each.stem.rsplit("_", 1)[-1], "", each, None) for each in paths]
-    try:
-        entries, faults = layouts.find_patches(path, with_masks=False)
-    except layouts.NoPatches:
-        faults = []
-        matched = layouts.pair(layouts.list_files(path, "."), [], path, faults)
-        entries = [layouts.Entry(file.name, key, "", file, None) for key, file, _ in matched]
-        if not entries and not faults:
-            raise
-    if faults:
-        raise script.UserError(f"{path}: {faults[0][0]} {faults[0][1]}")
-    return entries
-
-
-def read_patch(entry, run, options):
-    """Read the model's bands of a patch: (H x W x bands float32, H x W bool: without data, metres a pixel).
-
-    Where there is no data, the bands hold their mean in the run's training.
-    """
-    try:
-        patch = reading.read_patch(entry.image, None, options)
-    except reading.Fault as fault:
-        raise script.UserError(f"{entry.image}: {fault}") from None
-    image, size = patch.image, tuple(run.config["input_shape"][:2])
-    if image.shape[:2] != size:
-        raise script.UserError(
-            f"{entry.image}: {reading.size_text(image.shape[:2])} pixels, but run {run.name} was trained on "
-            f"{reading.size_text(size)}"
-        )
-    names = patch.stated.get("bands") or band_names(image.shape[2], options.of(entry.image).dates)
-    columns = band_columns(run.config["bands"], names, entry.image)
-    gap = np.zeros(size, bool) if patch.gap is None else patch.gap
-    mean = np.array(run.config["band_mean"], np.float32)
-    learnt = learnt_by(run.config)
-    pixel_size = patch.stated.get("pixel_size") or PIXEL_SIZE or (learnt and learnt.usual)
-    return np.where(gap[..., None], mean, image[..., columns].astype(np.float32)), gap, pixel_size
 
 
 if __name__ == "__main__":
