@@ -17,13 +17,13 @@ from map_files import check_targets, scene_name
 # ---------------------------------------------------------------------- input and output
 MAP = None  # str: mask, probabilities or polygons: GeoTIFF, GeoPackage, Shapefile, GeoJSON, any that GDAL reads
 REFERENCE = None  # str: what it is compared with: polygons or a mask
-AREA = None  # str: polygons in which the reference is complete; none: the whole map, if a raster or of predict.py
+AREA = ()  # polygons in which the reference is complete; none: the whole map, if a raster or of predict.py
 MAP_LAYER = ()  # layers of a vector file; none: landslides, as predict.py writes it, or the only one
 MAP_WHERE = None  # str: condition on its columns in SQL, such as "class = 'landslide'"; none: all rows
 REFERENCE_LAYER = ()  # the same for the reference
 REFERENCE_WHERE = None  # str: the same for the reference
-AREA_LAYER = ()  # layers of the area; none: seen, as predict.py writes it, or the only one
-AREA_WHERE = None  # str: condition on its columns; none: all rows
+AREA_LAYER = ()  # their layers; none: seen, as predict.py writes it, or the only one
+AREA_WHERE = None  # str: condition on their columns; none: all rows
 OUT_DIR = None  # str: folder for the files; none: <map>_against_<reference> beside the map
 OVERWRITE = False  # replace existing files
 # ---------------------------------------------------------------------- what counts

@@ -57,7 +57,8 @@ def open_sources(
     parts = [open_patches(first, cache_dir, () if of_run else bands, skip_bad, options)]
     if of_run:
         use_matching(parts[0], bands, "the run")
-    options, whose = replace(options, cut=parts[0].input_shape[:2]), "the other sources: name with --bands those of all"
+    options = replace(options, cut=parts[0].input_shape[:2], keep_smaller=False)
+    whose = "the other sources: name with --bands those of all"
     for data_dir in others:
         parts.append(open_patches(data_dir, cache_dir, (), skip_bad, options))
         use_matching(parts[-1], parts[0].bands, whose)
@@ -104,7 +105,7 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
     """
     entries, faults = find_patches(data_dir)
     options = (options or ReadOptions()).of(entries[0].image if entries else Path())
-    if options.cut and {shape[:2] for shape, _ in sampled_formats(entries, options)} == {tuple(options.cut)}:
+    if options.cut and fit_whole({shape[:2] for shape, _ in sampled_formats(entries, options)}, options):
         options = replace(options, cut=None)
     path_hash = hashlib.sha256(str(Path(data_dir).resolve()).encode()).hexdigest()[:12]
     variant = f"-{options.dates or options.size}" if options.dates or options.size else ""
@@ -121,6 +122,13 @@ def open_patches(data_dir, cache_dir="results/cache", bands=(), skip_bad=False, 
         patches = Patches(data_dir, folder, record, bands)
     patches.notes += [f"{data_dir}/{name}: not used, {n} files" for name, n in unused_folders(data_dir, entries)]
     return patches
+
+
+def fit_whole(sizes, options):
+    """Return whether patches of these (height, width) need not be cut. options: ReadOptions with `cut`."""
+    if len(sizes) == 1 and options.keep_smaller:
+        return all(side <= most for side, most in zip(*sizes, options.cut, strict=True))
+    return sizes == {tuple(options.cut)}
 
 
 def _fingerprint(entries, faults):
@@ -163,6 +171,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
 
     Returns:
         (patches, indices, own): indices of the labelled patches of the split; own: whether it is the run's data.
+        Larger patches of other data are cut to the size of the run's; where all are smaller, they stay as they are.
 
     Raises:
         UserError: as `open_patches`; or the run's data has changed, or other data does not fit the run.
@@ -171,6 +180,8 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
     own_folders = run.data_folders
     folders = own_folders if not data_dir else [data_dir] if isinstance(data_dir, str | Path) else list(data_dir)
     options = ReadOptions.of_constants(run.constants)
+    if folders != own_folders:
+        options = replace(options, cut=tuple(config["input_shape"][:2]), keep_smaller=True)
     try:
         # training left these files out, too; the digest shows whether the others are the same
         patches = open_sources(
@@ -178,7 +189,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
             cache_dir,
             config["bands"],
             skip_bad or bool(config["left_out"]),
-            options if folders == own_folders else replace(options, cut=tuple(config["input_shape"][:2])),
+            options,
             pixel_sizes or (run.constants.get("PIXEL_SIZES") if folders == own_folders else ()),
             of_run=True,
             places_of=run.constants.get("PLACES", "auto") if folders == own_folders else "auto",
@@ -202,7 +213,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
     check_numbers(config, len(patches.file_bands), patches.data_dir)
     for name, fault in patches.left_out:
         print(f"left out {name}: {fault}")
-    if patches.input_shape[:2] != tuple(config["input_shape"][:2]):
+    if any(side > most for side, most in zip(patches.input_shape[:2], config["input_shape"][:2], strict=True)):
         raise UserError(
             f"{patches.data_dir}: patches of {size_text(patches.input_shape[:2])} pixels, but run {run.name} was "
             f"trained on {size_text(config['input_shape'][:2])}"

@@ -20,7 +20,7 @@ import records
 import runs
 import script
 from networks.inference import predict
-from networks.model_files import load_model
+from networks.model_files import load_for
 from patches import layouts, split_table
 from patches.places import find_places
 from patches.sources import name_in_files
@@ -79,7 +79,7 @@ def main():
         raise script.UserError(
             f"{kept} also holds false alarms on landslide-free ground, which is not at hand now: --overwrite drops them"
         )
-    model = load_model(run.folder)
+    model = load_for(run, patches.input_shape[:2])
 
     import plots  # Matplotlib and Keras are slow to import
     from losses import BCEDice
@@ -100,7 +100,9 @@ def main():
     }
     alarms = []
     if ground:
-        alarms, record["landslide_free"] = count_alarms(model, ground, ground_indices, threshold)
+        ground_size = ground.input_shape[:2]
+        ground_model = model if ground_size == patches.input_shape[:2] else load_for(run, ground_size)
+        alarms, record["landslide_free"] = count_alarms(ground_model, ground, ground_indices, threshold)
         records.write_csv(folder / f"false_alarms{suffix}.csv", alarms[0], [row.values() for row in alarms])
     header = ("image", "tp", "fp", "fn", "tn", "dice", "iou", "precision", "recall")
     records.write_csv(folder / f"per_image{suffix}.csv", header, per_image)
@@ -129,7 +131,7 @@ def score_ground_alone(run, cache_dir):
     script.note(f"{', '.join(run.data_folders)} not found: false alarms alone are counted")
     ground, indices = false_alarms.open_for_run(run, SPLIT, cache_dir, LANDSLIDE_FREE_DIRS, PIXEL_SIZE)
     threshold = run.threshold(TTA) if THRESHOLD is None else THRESHOLD
-    alarms, totals = count_alarms(load_model(run.folder), ground, indices, threshold)
+    alarms, totals = count_alarms(load_for(run, ground.input_shape[:2]), ground, indices, threshold)
     folder, suffix = run.scores_folder, "".join(f"_{part}" for part in setting_parts())
     records.write_csv(folder / f"false_alarms{suffix}.csv", alarms[0], [row.values() for row in alarms])
     record = {"run": run.name, "threshold": threshold, "tta": TTA, "landslide_free": totals}

@@ -28,9 +28,9 @@ BEFORE = ()  # the same ground before the event, for a run of two dates
 LABELS = ()  # vector files or rasters of landslides; of two, the later one wins
 LAYER = ()  # layers of the vector files; none: landslides, as predict.py writes it, or the only one
 WHERE = None  # str: condition on their columns in SQL, such as "class = 'landslide'"; none: all rows
-AREA = None  # str: vector file of the ground in which the labels are complete; none: the whole scene
-AREA_LAYER = ()  # its layers; none: seen, as predict.py writes it, or the only one
-AREA_WHERE = None  # str: condition on its columns; none: all rows
+AREA = ()  # vector files of the ground in which the labels are complete; none: the whole scene
+AREA_LAYER = ()  # their layers; none: seen, as predict.py writes it, or the only one
+AREA_WHERE = None  # str: condition on their columns; none: all rows
 OUT_DIR = "data/event"  # folder of the patches
 OVERWRITE = False  # replace patches that are already in the folder
 # ---------------------------------------------------------------------- values
@@ -45,6 +45,7 @@ NODATA = None  # float: value of no data in files without such a tag; none: 0 in
 DEM_NODATA = None  # float: value of no data in an elevation raster without such a tag; none: below -500 or above 9000 m
 PIXEL_SIZES = ()  # float: metres a pixel of the patches, averaged from finer ones; none: as in the scene
 CLOUDS = "auto"  # auto: the classes of a Level-2 product; none; ukis: compute them; or a raster, not 0 where hidden
+CLOUD_BUFFER = 0.0  # metres by which clouds and their shadows are widened
 # ---------------------------------------------------------------------- patches
 SIZE = None  # int: pixels a side of a patch; none: as those of the run, or 128
 OVERLAP = 0  # pixels that neighbouring patches share, at least
@@ -62,9 +63,9 @@ SCHEDULER = None  # str: none: this process reads; local:2: two processes here; 
 
 CHOICES = {"SCALING": ("auto", "none", "l4s", "stretch")}
 RANGES = {
-    **{"PIXEL_SIZES": (1e-3, 1e4), "SIZE": (8, None), "OVERLAP": (0, None), "LEAST_LABELLED": (0, 1)},
-    **{"EMPTY_SHARE": (0, 1), "MIN_AREA": (0, None), "BUFFER": (0, None), "VALIDATION": (0, 0.9), "TEST": (0, 0.9)},
-    **{"BLOCK": (1, None), "SEED": (0, 2**32 - 1)},
+    **{"PIXEL_SIZES": (1e-3, 1e4), "CLOUD_BUFFER": (0, None), "SIZE": (8, None), "OVERLAP": (0, None)},
+    **{"LEAST_LABELLED": (0, 1), "EMPTY_SHARE": (0, 1), "MIN_AREA": (0, None), "BUFFER": (0, None)},
+    **{"VALIDATION": (0, 0.9), "TEST": (0, 0.9), "BLOCK": (1, None), "SEED": (0, 2**32 - 1)},
 }
 FORMER_NAMES = {"SCENES": "MANY"}
 
@@ -77,7 +78,8 @@ def main():
 
     from scenes.inputs import list_inputs
     from scenes.patch_cutter import CutSettings, open_cutters, write_patches
-    from scenes.patch_layout import split_rows  # GDAL and Matplotlib are slow to import
+    from scenes.patch_layout import split_rows
+    from scenes.preparation import CoverSettings  # GDAL and Matplotlib are slow to import
     from scenes.source import SceneInput
     from scenes.split_map import draw_splits
     from scenes.vectors import Choice
@@ -86,14 +88,14 @@ def main():
     config = patch_config(run)
     settings = CutSettings(
         labels=LABELS,
-        area=AREA or "",
+        area=AREA,
         size=SIZE or (run.config["input_shape"][0] if run else 128),
         overlap=OVERLAP,
         least_labelled=LEAST_LABELLED,
         min_area=MIN_AREA,
         buffer=BUFFER,
         all_touched=ALL_TOUCHED,
-        clouds=CLOUDS,
+        covers=CoverSettings(CLOUDS, CLOUD_BUFFER),
         scheduler=SCHEDULER or "",
         choice=Choice(LAYER, WHERE or ""),
         area_choice=Choice(AREA_LAYER, AREA_WHERE, "area-"),
@@ -167,13 +169,15 @@ def patch_config(run):
 
 def check_cover(cutters):
     """Raise UserError if a file of labels says nothing of any scene, or no patch is labelled well enough."""
-    for path in filter(None, (*LABELS, AREA)):
+    for path in (*LABELS, *AREA):
         if all(path in cutter.labels.silent for cutter in cutters):
             if not AREA and all(path in cutter.labels.empty_files for cutter in cutters):
                 raise script.UserError(f"{path} holds no shapes: with --area they would mean no landslide there")
             what = "the scene" if len(cutters) == 1 else "any of the scenes"
             raise script.UserError(f"{path}: none of its labels lies over {what}")
     for cutter in cutters:
+        if AREA and cutter.labels.area.is_empty:
+            script.note(f"{cutter.name}: no --area lies over it, so nothing in it is labelled as other ground")
         if not len(cutter):
             fault = f"no patch of {cutter.settings.size} pixels is labelled to {LEAST_LABELLED:.0%} or more"
             if not any(map(len, cutters)):

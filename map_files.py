@@ -15,7 +15,9 @@ FILES = {  # written for a scene: kind of the file, and what follows the name of
     "report": "_report.html",
     "probability_style": "_probability.qml",
     "mask_style": "_mask.qml",
+    "stac": "_stac.json",
 }
+FILTERED = {"filtered_mask": "_filtered_mask.tif", "filtered_mask_style": "_filtered_mask.qml"}  # on request
 # Files that other programs write for a map and that do not fit a new one: overviews, statistics, masks, journals.
 SIDE_FILES = (".ovr", ".aux.xml", ".msk", "-wal", "-shm", "-journal")
 

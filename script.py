@@ -11,6 +11,7 @@ import io
 import os
 import platform
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -164,6 +165,24 @@ def _optional(kind):
 def flag_of(name):
     """Return the flag of a constant: --batch-size of BATCH_SIZE."""
     return "--" + name.lower().replace("_", "-")
+
+
+def flags_text(script, without=()):
+    """Return the constants of a script (its globals) as they are now, as flags that can be typed.
+
+    without: names of constants that are left out.
+    """
+    words = []
+    for name, (value, kind, *_) in constants(script).items():
+        if name in without:
+            continue
+        if kind is bool:
+            words.append(flag_of(name) if value else flag_of(f"NO_{name}"))
+        else:
+            values = value if isinstance(value, tuple) else (value,)
+            words += [flag_of(name), *(shlex.quote(f"{each}") for each in values if each is not None)]
+            words += ["none"] if value in (None, ()) else []
+    return " ".join(words)
 
 
 def _constant_of(flag):

@@ -15,12 +15,12 @@ from map_files import FILES, change_time, check_targets
 
 # ---------------------------------------------------------------------- input and output
 MAP = None  # str: raster of probabilities that predict.py wrote
-AREA = None  # str: vector file of the ground that can be labelled; none: the whole map
-AREA_LAYER = ()  # its layers; none: seen, as predict.py writes it, or the only one
-AREA_WHERE = None  # str: condition on its columns in SQL; none: all rows
-LABELLED = None  # str: vector file of ground that is labelled already, which gets no box
-LABELLED_LAYER = ()  # its layers; none: the only one
-LABELLED_WHERE = None  # str: condition on its columns in SQL; none: all rows
+AREA = ()  # vector files of the ground that can be labelled; none: the whole map
+AREA_LAYER = ()  # their layers; none: seen, as predict.py writes it, or the only one
+AREA_WHERE = None  # str: condition on their columns in SQL; none: all rows
+LABELLED = ()  # vector files of ground that is labelled already, which gets no box
+LABELLED_LAYER = ()  # their layers; none: the only one
+LABELLED_WHERE = None  # str: condition on their columns in SQL; none: all rows
 OUT = None  # str: file to write; none: <scene>_boxes.gpkg beside the map
 OVERWRITE = False  # replace the file
 # ---------------------------------------------------------------------- boxes

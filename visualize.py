@@ -24,7 +24,7 @@ import runs
 import script
 from bands import optical_bands, true_colour
 from networks.inference import confusions, predict
-from networks.model_files import load_model
+from networks.model_files import load_for
 from patches import layouts
 from patches.places import find_places, surroundings
 from patches.sources import name_in_files
@@ -64,7 +64,7 @@ def main():
     cache_dir = Path(RESULTS_DIR, "cache")
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD, masks=False)
     ground, ground_indices = false_alarms.open_for_run(run, SPLIT, cache_dir) if own else (None, ())
-    model = load_model(run.folder)
+    model = load_for(run, patches.input_shape[:2])
 
     if history:
         plots.training_curves(history, folder / "training_curves.png", run.config.get("kept_epoch"))

@@ -83,6 +83,7 @@ def score(name, after, before, bands, flags, mask):
     """
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, str(ROOT / "predict.py"), "--run", RUN, "--out-dir", folder, "--input", str(after)]
+        command += "--min-area 0 --min-hole 0".split()  # pixel by pixel
         command += ["--before", *map(str, before)] if before else []
         subprocess.run(
             [*command, "--scene-bands", *bands.split(), *flags.split()], check=True, stdout=subprocess.DEVNULL

@@ -66,6 +66,7 @@ def score(event, scaling, threshold, folder):
         Path(SCENES_DIR, f"{event}_{name}") for name in ("scene.tif", "landslides.gpkg", "area.gpkg")
     )
     flags = ["--results-dir", RESULTS_DIR, "--run", RUN, "--input", scene, "--scaling", scaling, "--out-dir", folder]
+    flags += ["--min-area", 0, "--min-hole", 0]  # sizes are left out below
     runs.call_script("predict.py", *map(str, [*flags, "--threshold", threshold, "--overwrite"]))
     mapped = geopandas.read_file(folder / f"{event}_scene_landslides.gpkg", layer="landslides")
     for min_area in MIN_AREAS:

@@ -2,6 +2,7 @@
 
 from bands import date_groups, optical_bands
 from networks.keras_start import hardware_has_bfloat16, has_gpu, import_keras
+from patches.reading import size_text
 from script import UserError
 
 # Constants that decide which weights a network has.
@@ -73,6 +74,27 @@ def total_stride(constants, input_shape):
     if has_fixed_size(constants) or constants.get("MODEL") != "unet" or "DEPTH" not in constants:
         return max(input_shape[:2])
     return 32 if constants.get("ENCODER") else 2 ** constants["DEPTH"]
+
+
+def padded_size(constants, input_shape, size):
+    """Return the least (height, width) that the network of a run takes and that holds an image of a size.
+
+    constants, input_shape: see `check_fit`. It may be smaller or larger than the patches of the training.
+    """
+    if has_fixed_size(constants):
+        return tuple(input_shape[:2])
+    stride = total_stride(constants, input_shape)
+    return tuple(-(-side // stride) * stride for side in size)
+
+
+def check_size(constants, input_shape, size, where, run):
+    """Raise UserError if the network of a run has a fixed size, and an image of another size does not fit into it.
+
+    where: before the message, such as "image_2.h5: ". run: its name. For the others see `padded_size`.
+    """
+    if any(side > most for side, most in zip(size, padded_size(constants, input_shape, size), strict=True)):
+        most = size_text(input_shape[:2])
+        raise UserError(f"{where}{size_text(size)} pixels, but the network of run {run} takes {most} at most: cut them")
 
 
 def smaller_network(constants):

@@ -7,7 +7,15 @@ from patches.pixel_sizes import shown
 
 
 def probabilities(model, images, tta=False):
-    """Predict probabilities n x H x W float32 of images n x H x W x bands; with `tta` the mean over flips and turns."""
+    """Predict probabilities n x H x W float32 of images n x H x W x bands; with `tta` the mean over flips and turns.
+
+    Images that are smaller than those that the model takes are filled up at their right and lower sides by mirroring.
+    """
+    height, width = images.shape[1:3]
+    lacking = [(0, (full or side) - side) for full, side in zip(model.input.shape[1:3], (height, width), strict=True)]
+    if any(after for _, after in lacking):
+        filled = np.pad(images, [(0, 0), *lacking, (0, 0)], "reflect")
+        return probabilities(model, filled, tta)[:, :height, :width]
     if not tta:
         return np.asarray(model.predict_on_batch(images), np.float32)[..., 0]
     turns = range(4) if images.shape[1] == images.shape[2] else (0, 2)

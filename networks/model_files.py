@@ -7,6 +7,7 @@ import zipfile
 
 import ml_dtypes
 
+from networks.architecture import padded_size
 from networks.keras_start import hardware_has_bfloat16, import_keras
 from patches.pixel_sizes import octaves
 from records import atomic_write, require
@@ -99,6 +100,14 @@ def resized(model, size):
     copy = copied(model, [new and new / old for new, old in zip(size, model.input.shape[1:3], strict=True)])
     copy.set_weights(model.get_weights())
     return copy
+
+
+def load_for(run, size):
+    """Load the model of a run for patches of a (height, width), which `inference.probabilities` fills up by mirroring.
+
+    A network that was trained on larger or smaller patches is copied for the size; one of fixed size stays as it is.
+    """
+    return resized(load_model(run.folder), padded_size(run.constants, run.config["input_shape"], size))
 
 
 def at_pixel_size(model, metres):

@@ -25,11 +25,13 @@ class ReadOptions:
         size: pixels a side to which a picture and its mask are resampled; None: they keep their size.
         cut: (rows, columns) of the patches into which single pictures and arrays of other sizes are cut, see
             cutting.cut; None: they stay whole.
+        keep_smaller: whether patches stay whole if all of a folder have one size that is no larger than `cut`.
     """
 
     dates: int = 2
     size: int | None = None
     cut: tuple | None = None
+    keep_smaller: bool = False
 
     @classmethod
     def of_constants(cls, constants):
@@ -42,7 +44,7 @@ class ReadOptions:
         suffix = path.suffix.lower()
         series = suffix == SERIES
         size = self.size if suffix in PICTURES else None
-        return ReadOptions(self.dates if series else 0, size, None if series or size else self.cut)
+        return ReadOptions(self.dates if series else 0, size, None if series or size else self.cut, self.keep_smaller)
 
 
 class Fault(Exception):

@@ -19,14 +19,14 @@ UKIS_WINDOW, UKIS_MARGIN = 1024, 64  # pixels of UKIS_PIXEL computed together, a
 UKIS_SMALLEST = 256  # pixels a side of the smallest image that it takes
 
 
-def open_clouds(setting, product, grid, path):
+def open_clouds(setting, product, grid, path, margin=0.0):
     """Open the clouds of a scene: a HidingRaster, or None without a cloud mask.
 
     Args:
         setting: "auto" for the classes that come with a product, "none", "ukis" to compute clouds, or the path of a
             mask raster.
         product: product.Product that the scene is, or None. grid: PixelGrid to read the clouds on.
-        path: of the raster that is written for "ukis".
+        path: of the raster that is written for "ukis". margin: metres by which clouds are widened.
 
     Raises:
         UserError: the clouds cannot be computed, or the raster cannot be read or laid over the scene.
@@ -35,12 +35,12 @@ def open_clouds(setting, product, grid, path):
         return None
     if setting == "auto":
         if product and product.classes:
-            return HidingRaster(product.classes, product.coding, grid)
+            return HidingRaster(product.classes, product.coding, grid, margin=margin)
         note("no cloud mask was used: ground under clouds counts as seen (--clouds ukis, or a mask raster)")
         return None
     if setting == "ukis":
-        return HidingRaster(compute(product, path), "mask", grid, "computed by ukis-csmask")
-    clouds = HidingRaster(setting, "mask", grid)
+        return HidingRaster(compute(product, path), "mask", grid, "computed by ukis-csmask", margin)
+    clouds = HidingRaster(setting, "mask", grid, margin=margin)
     try:
         clouds.recognise()
         clouds.check_cover()

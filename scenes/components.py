@@ -24,18 +24,24 @@ class Numbering:
     after all strips.
     """
 
-    def __init__(self, width):
-        """width: of the mask."""
+    def __init__(self, width, corners=False):
+        """width: of the mask. corners: whether pixels that touch at a corner belong to one area, too."""
         self.count = 0  # numbers used so far
+        self.structure = np.ones((3, 3), bool) if corners else None
+        self.shifts = (-1, 0, 1) if corners else (0,)  # columns from a pixel to those below that belong to its area
         self.above = np.zeros(width, np.int32)  # numbers in the last row added
         self.touching = [np.zeros((2, 0), np.int32)]
 
     def add(self, inside):
         """Add a strip (rows x width, bool); returns the number of each pixel, from 1, and 0 outside of areas."""
-        numbers, count = ndimage.label(inside)
+        numbers, count = ndimage.label(inside, self.structure)
         numbers[inside] += self.count
-        both = (numbers[0] > 0) & (self.above > 0)
-        self.touching.append(np.unique(np.stack([self.above[both], numbers[0][both]]), axis=1))
+        for shift in self.shifts:
+            width = len(self.above)
+            above = self.above[max(-shift, 0) : width - max(shift, 0)]
+            below = numbers[0][max(shift, 0) : width + min(shift, 0)]
+            both = (below > 0) & (above > 0)
+            self.touching.append(np.unique(np.stack([above[both], below[both]]), axis=1))
         self.above, self.count = numbers[-1], self.count + count
         return numbers
 

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import scipy
 from rasterio.enums import Resampling
 from rasterio.env import ensure_env
 from rasterio.warp import transform
@@ -13,13 +14,13 @@ from scenes.opening import band_count, damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
 from script import UserError, note, warn
 
-# Classes of Sentinel-2's SCL in which the ground is not seen: no data, defective, cloud shadow, cloud of medium and of
-# high probability, thin cirrus.
-SCL_HIDDEN = (0, 1, 3, 8, 9, 10)
-# Bits of Landsat's QA_PIXEL: fill, dilated cloud, cirrus, cloud, cloud shadow.
-QA_HIDDEN = 0b11111
-# Classes of Fmask 4 (Qiu et al. 2019): cloud shadow, cloud, no data. Bits of HLS: cloud, beside a cloud, shadow.
-FMASK_HIDDEN, HLS_HIDDEN = (2, 4, 255), 0b1110
+# Of each coding, the clouds and their shadows, and what else hides ground, which is never widened.
+# Classes of Sentinel-2's SCL: cloud shadow, cloud of medium and of high probability, thin cirrus; no data, defective.
+SCL_CLOUDS, SCL_GAPS = (3, 8, 9, 10), (0, 1)
+# Bits of Landsat's QA_PIXEL: dilated cloud, cirrus, cloud, cloud shadow; fill.
+QA_CLOUDS, QA_GAPS = 0b11110, 0b1
+# Classes of Fmask 4 (Qiu et al. 2019): cloud shadow, cloud; no data. Bits of HLS: cloud, beside a cloud, shadow.
+FMASK_CLOUDS, HLS_CLOUDS, FMASK_GAP = (2, 4), 0b1110, 255
 MASK_VALUES = (0, 1, 2, 3, 255)  # of a mask, at most: clear, cloud, thin cloud, shadow
 ORIGINS = {"scl": "classes of the product (SCL)", "qa_pixel": "classes of the product (QA_PIXEL)"}
 
@@ -31,17 +32,21 @@ class HidingRaster:
         origin: where the raster comes from, for the metadata of a map.
     """
 
-    def __init__(self, path, coding, grid, origin=""):
+    def __init__(self, path, coding, grid, origin="", margin=0.0):
         """Open it.
 
         Args:
             path: of the raster. grid: PixelGrid to read it on.
             coding: of its values; "scl", "qa_pixel", "fmask", "hls", or "mask", in which all but 0 is hidden.
             origin: see above; "": the classes of the product, or the path of a mask.
+            margin: metres by which clouds and their shadows are widened, from the middles of their pixels.
 
         Raises:
-            UserError: it cannot be opened, or laid over the scene.
+            UserError: it cannot be opened, or laid over the scene; or there is a margin and no coordinate system.
         """
+        if margin and grid.crs is None:
+            raise UserError("--cloud-buffer is in metres, and the scene has no coordinate system to measure them in")
+        self.margin = margin
         self.path, self.coding, self.file = str(path), coding, open_raster(path)
         self.origin = origin or ORIGINS.get(coding, self.path)
         self.view, self.grid = self.file, grid
@@ -55,38 +60,56 @@ class HidingRaster:
             # what the file calls no data is known all the same: only ground beyond it is not
             self.view = grid.warped(self.file, resampling=Resampling.nearest, src_nodata=None, nodata=None)
 
-    def check_cover(self):
-        """Warn if the raster covers a part of the scene only; raise UserError if it covers none of it."""
+    def check_cover(self, may_miss=False):
+        """Warn if the raster covers a part of the scene only; raise UserError if it covers none, unless it `may_miss`.
+
+        Returns the share of the scene that it covers.
+        """
         if self.view is self.file:
-            return
+            return 1.0
         step = max(1, max(self.grid.shape) // 500)
         rows, columns = (np.arange(0, size, step) + 0.5 for size in self.grid.shape)
         x, y = self.grid.transform @ tuple(map(np.ravel, np.meshgrid(columns, rows)))
         x, y = transform(self.grid.crs, self.file.crs, x, y)
         column, row = ~self.file.transform @ (np.array(x), np.array(y))
         covered = ((column >= 0) & (column < self.file.width) & (row >= 0) & (row < self.file.height)).mean()
-        if not covered:
+        if not covered and not may_miss:
             self.close()
             raise UserError(f"{self.path} does not lie over the scene")
-        if covered < 0.999:
+        if 0 < covered < 0.999:
             warn(f"{self.path} covers {covered:.1%} of the scene; nothing is hidden in the rest")
+        return float(covered)
 
-    @ensure_env
     def hidden(self, top, bottom):
         """Return which pixels of some rows are hidden: H x W bool. Ground beyond the raster has value 0."""
+        if not self.margin:
+            return np.logical_or(*self._clouds_and_gaps(top, bottom))
+        across, down = (float(np.median(plane)) for plane in self.grid.pixel_size)
+        reach = int(self.margin / down) + 1
+        first, last = max(top - reach, 0), min(bottom + reach, self.grid.height)
+        clouds, gaps = self._clouds_and_gaps(first, last)
+        if clouds.any():
+            clouds = scipy.ndimage.distance_transform_edt(~clouds, (down, across)) <= self.margin
+        return (clouds | gaps)[top - first : bottom - first]
+
+    @ensure_env
+    def _clouds_and_gaps(self, top, bottom):
+        """Return which pixels of some rows are clouds or shadows, and which are hidden otherwise: H x W bool, each."""
         with damage_reported(self.path):
             values = self.view.read(1, window=Window(0, top, self.grid.width, bottom - top))
         if self.coding in ("qa_pixel", "hls"):  # bits, also if a program saved them as floats
             values = np.nan_to_num(values).astype(np.int64)
         if self.coding == "scl":
-            return np.isin(values, SCL_HIDDEN)
+            return np.isin(values, SCL_CLOUDS), np.isin(values, SCL_GAPS)
         if self.coding == "qa_pixel":
-            return (values & QA_HIDDEN) > 0
+            return (values & QA_CLOUDS) > 0, (values & QA_GAPS) > 0
+        gaps = values == FMASK_GAP
         if self.coding == "fmask":
-            return np.isin(values, FMASK_HIDDEN)
+            return np.isin(values, FMASK_CLOUDS), gaps
         if self.coding == "hls":
-            return ((values & HLS_HIDDEN) > 0) | (values == 255)
-        return (values != 0) & ~np.isnan(values) & (values != self.file.nodata)
+            return (values & HLS_CLOUDS > 0) & ~gaps, gaps
+        clouds = (values != 0) & ~np.isnan(values) & (values != self.file.nodata)
+        return clouds, np.zeros_like(clouds)
 
     def recognise(self):
         """Set the coding of a user's raster of clouds, by its name and its values; print a note if it holds classes.
@@ -100,7 +123,7 @@ class HidingRaster:
         values = np.unique(sample[(sample == sample) & (sample != self.file.nodata)]).tolist()  # without NaN
         words = re.split(r"[^a-z0-9]+", Path(self.path).name.lower())
         listed = " ".join(f"{value:g}" for value in values[:8]) + " ..." * (len(values) > 8)
-        whole = np.dtype(self.file.dtypes[0]).kind in "ui"
+        whole = all(float(value).is_integer() for value in values)  # a program may have saved classes as floats
         fmask = words[-2].startswith("fmask") if len(words) > 1 else False
         if len(values) <= 2 and 0 in values:
             other = max(values)

@@ -37,7 +37,7 @@ class Labels:
         self,
         paths,
         grid,
-        area="",
+        area=(),
         min_area=0.0,
         buffer=0.0,
         all_touched=False,
@@ -48,8 +48,8 @@ class Labels:
 
         Args:
             paths: of vector files and rasters of 0, 1 and 255. grid: PixelGrid of the scene.
-            area: path of a vector file of the ground in which the labels are complete; beyond it, no pixel is labelled
-                as other ground. Empty: the whole scene.
+            area: paths of vector files of the ground in which the labels are complete; beyond it, no pixel is labelled
+                as other ground. (): the whole scene.
             min_area: square metres; smaller polygons are not labelled.
             buffer: metres on both sides of a landslide's outline that are not labelled.
             all_touched: whether a polygon holds all pixels that it touches, or those whose centres lie in it.
@@ -60,13 +60,13 @@ class Labels:
         """
         self.grid, self.buffer, self.all_touched = grid, buffer, all_touched
         self.area = None
-        if area:
-            ground = shapes_over(area, grid, areas=True, may_miss=True, default_layer=SEEN, choice=area_choice)
-            self.area = ground.geometry.union_all()
         self.sources, self.silent, verdicts, unreviewed = [], [], [], False
         self.empty_files = []
-        if area and self.area.is_empty:
-            self.silent.append(area)
+        if area:
+            options = {"areas": True, "may_miss": True, "default_layer": SEEN, "choice": area_choice}
+            grounds = [shapes_over(path, grid, **options).geometry for path in area]
+            self.area = shapely.union_all(np.concatenate([ground.to_numpy() for ground in grounds]))
+            self.silent += [path for path, ground in zip(area, grounds, strict=True) if not len(ground)]
         for path in paths:
             if not is_vector(path):
                 if min_area:

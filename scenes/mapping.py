@@ -14,14 +14,25 @@ from rasterio.windows import Window
 
 import records
 from bands import true_colour
-from map_files import FILES, check_targets, date_of, scene_name, side_files, strips_folder
+from map_files import FILES, FILTERED, change_time, check_targets, date_of, scene_name, side_files, strips_folder
 from mask_values import HIDDEN
 from networks.architecture import has_fixed_size, total_stride
 from records import atomic_write
-from scenes import geopackage, pipeline, polygons, quick_look, rasters, report, styles, tiling
+from scenes import (
+    geopackage,
+    outlines,
+    pipeline,
+    polygons,
+    provenance,
+    quick_look,
+    rasters,
+    report,
+    stac_items,
+    styles,
+    tiling,
+)
 from scenes.distance import distance_text
-from scenes.preparation import open_covers, open_learnt, prepare
-from scenes.vectors import EVERYTHING, Choice
+from scenes.preparation import CoverSettings, open_covers, open_learnt, prepare
 from script import UserError, note, progress, warn
 
 
@@ -33,16 +44,15 @@ class MapSettings:
     tta: bool
     tile: int
     overlap: int
-    min_area: float
     batch_size: int
     scheduler: str
     percent: bool
-    clouds: str = "auto"
+    covers: CoverSettings = CoverSettings()
+    min_area: float | None = None
+    min_hole: float | None = None
     min_slope: float = 0.0
-    exclude: str = ""
-    exclude_choice: Choice = EVERYTHING
-    buffer: float = 0.0
     simplify: float = 0.0
+    filtered_mask: bool = False
 
 
 def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=None, taken=()):
@@ -74,11 +84,11 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         name = product.name if product else scene_name(scene.paths)
         if name in taken:
             raise UserError(f"{scene.paths[0]}: another scene has the name {name}, too: map it into another --out-dir")
-        targets = {kind: out_dir / f"{name}{ending}" for kind, ending in FILES.items()}
+        targets = {kind: out_dir / f"{name}{ending}" for kind, ending in (FILES | FILTERED).items()}
         check_targets(targets.values(), overwrite)
+        former = [] if settings.filtered_mask else [targets.pop(kind) for kind in FILTERED]
         stack.enter_context(rasterio.Env())
-        cover_settings = settings.clouds, settings.exclude, settings.buffer, settings.exclude_choice
-        covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), *cover_settings)
+        covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), settings.covers)
         size_warned = any(text.startswith("pixels of") for text in warnings)
         hiding = [cover for code, cover in covers if code == HIDDEN]
         for each, scene_input in zip(scenes, (scene, before), strict=False):
@@ -102,6 +112,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         metadata |= {"dem": " ".join(map(str, scene.dem))} if scene.dem else {}
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind, "acquired": product.time} if product else {}
+        metadata["polygons"] = provenance.polygons_text(settings, opened.grid)
+        metadata["sha256"] = provenance.digests(provenance.inputs_of(run, scenes, (scene, before), settings.covers))
         try:
             partial = {kind: stack.enter_context(atomic_write(path)) for kind, path in targets.items()}
             for path in partial.values():
@@ -109,29 +121,32 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
                 path.unlink()
             counts = rasters.write(jobs, scenes, covers, settings, partial, metadata)
             # this reads both rasters back as a whole, and raises if the disk was full
-            table = polygons.landslides(
-                partial["mask"], partial["probability"], settings.min_area, terrain_of(opened), settings.min_slope
-            )
-            if settings.simplify:
-                table.geometry = polygons.simplified(table, settings.simplify, opened.grid)
+            table = outlined(partial, opened, settings)
             table = table.assign(new=1) if before else table
             about = metadata | counts.shares() | {"pixels_with_data": str(counts.with_data)}
             geopackage.write(partial["landslides"], table, polygons.seen_ground(partial["mask"]), about, date)
+            if settings.filtered_mask:
+                rasters.write_filtered(partial["filtered_mask"], partial["mask"], table.geometry.to_numpy(), metadata)
+                partial["filtered_mask_style"].write_text(styles.mask_style(), encoding="utf-8")
             partial["mask_style"].write_text(styles.mask_style(), encoding="utf-8")
             partial["probability_style"].write_text(styles.probability_style(settings.percent), encoding="utf-8")
             seconds = time.monotonic() - began
-            summary = summary_of(opened, table, counts, settings.threshold)
+            summary = summary_of(opened, table, counts, settings.threshold, bool(settings.covers.exclude))
             remarks = summary, warnings, landslide_free_shares(run)
             for _ in progress([0], "drawing the quick-look and the report"):
                 draw(scenes, table, partial, bands, settings.threshold, about, remarks)
+            names = {kind: target.name for kind, target in targets.items()}
+            file = provenance.file_of(scene.paths[0])
+            changed = change_time(file) if file else None
+            stac_items.write_item(partial["stac"], partial, names, opened.grid, about, summary, changed)
         except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *geopackage.ERRORS) as error:  # GDAL raises all
             if getattr(error, "filename", None):  # an error of the system, with the file and the fault
                 raise
             raise UserError(
                 f"{out_dir}/ cannot be written to: is the disk full? The same command continues where it stopped"
             ) from None
-    for path in side_files(targets.values()):
-        path.unlink()
+    for path in (*former, *side_files((*targets.values(), *former))):
+        path.unlink(missing_ok=True)
     shutil.rmtree(strips_folder(out_dir, name))
     megapixels = np.prod(opened.grid.shape) / 1e6
     print(f"{summary}\nin {seconds:.0f} s ({megapixels / seconds:.2f} MP/s)")
@@ -162,6 +177,19 @@ def terrain_of(opened):
     return lambda top, bottom: opened.read_terrain(Window(0, top, opened.grid.width, bottom - top))
 
 
+def outlined(paths, opened, settings):
+    """Return the table of the polygons of a map, with outlines as the settings ask for.
+
+    Args:
+        paths: {"mask", "probability"}. opened: open Scene. settings: MapSettings.
+    """
+    sizes = {"min_area": settings.min_area, "min_hole": settings.min_hole, "min_slope": settings.min_slope}
+    table = polygons.landslides(paths["mask"], paths["probability"], terrain=terrain_of(opened), **sizes)
+    if settings.simplify:
+        table.geometry = outlines.smoothed(table, settings.simplify, opened.grid)
+    return table
+
+
 def draw(scenes, table, paths, bands, threshold, about, remarks):
     """Draw the quick-look and write the report.
 
@@ -174,13 +202,18 @@ def draw(scenes, table, paths, bands, threshold, about, remarks):
     report.write(paths["report"], scenes, colours, table, paths, about, *remarks)
 
 
-def summary_of(opened, table, counts, threshold):
-    """Return two sentences on the ground that was seen and its landslides; print a note if the map is empty."""
+def summary_of(opened, table, counts, threshold, excludes):
+    """Return two sentences on the ground that was seen and its landslides; print what is odd about it.
+
+    excludes: whether the user asked for ground to be excluded.
+    """
     height, width = opened.grid.shape
     if not counts.with_data:
         note("the scene holds no data at all; the maps are empty")
     elif not counts.judged:
         note("clouds hide the whole scene, or all of it is excluded; the maps are empty")
+    elif excludes and not counts.excluded:
+        warn("--exclude takes no pixel out of the map: nothing of it lies on ground that is seen")
     area = f"{table['area_m2'].sum() / 1e6:.3f} km2" if opened.grid.crs else f"{table['pixels'].sum()} pixels"
     shares = {name: float(share) for name, share in counts.shares().items()}
     seen = f", {shares['seen']:.0%} of them seen" if shares["seen"] < 1 and counts.with_data else ""

@@ -15,7 +15,7 @@ from scenes.dask_cluster import windows_on_cluster
 from scenes.labels import Labels
 from scenes.patch_layout import lay_patches
 from scenes.pixel_grid import PixelGrid
-from scenes.preparation import open_covers, open_scenes, prepare
+from scenes.preparation import CoverSettings, open_covers, open_scenes, prepare
 from scenes.vectors import Choice
 from script import UserError, progress
 
@@ -25,14 +25,14 @@ class CutSettings:
     """How a scene is cut; see the constants of make_patches.py."""
 
     labels: tuple
-    area: str
+    area: tuple
     size: int
     overlap: int
     least_labelled: float
     min_area: float
     buffer: float
     all_touched: bool
-    clouds: str
+    covers: CoverSettings
     scheduler: str
     choice: Choice
     area_choice: Choice
@@ -112,7 +112,7 @@ class PatchCutter(contextlib.ExitStack):
             if min(self.grid.shape) < settings.size:
                 shape = " x ".join(map(str, self.grid.shape))
                 raise UserError(f"{scene.paths[0]}: {shape} pixels, smaller than a patch of {settings.size}")
-            self.covers, _ = open_covers(stack, scenes, (scene, before), settings.clouds)
+            self.covers, _ = open_covers(stack, scenes, (scene, before), settings.covers)
             scaling, _ = prepare(self.scene, scene, config, [cover for _, cover in self.covers])
             self.values = {"stretch": "display", "l4s": config["values"]}.get(scaling, "")
             if scaling == "none" and self.scene.dtype == "uint8":

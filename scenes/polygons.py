@@ -8,18 +8,18 @@ from rasterio import features
 from rasterio.windows import Window
 from scipy.ndimage import map_coordinates
 
-from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, UNLABELLED
-from scenes.components import Components
+from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER, UNLABELLED
+from scenes.components import Components, Numbering
 from scenes.geodesy import LATTICE, interpolate
 from scenes.pixel_grid import PixelGrid
 from scenes.styles import CLASSES
 from script import progress
 
 STRIP = 512  # rows that are read together
-AREA_LOST = 0.02  # fraction of its area that a polygon may win or lose when its outline is smoothed
+FEW_PIXELS = 5  # polygons and holes of fewer are speckle, unless a size is named
 
 
-def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slope=0.0):
+def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slope=0.0, min_hole=0.0):
     """Return a table of the landslides of a mask: its polygons with their area, shape and terrain.
 
     The area of a polygon is the sum of its pixels, each measured on the ellipsoid of the CRS.
@@ -27,10 +27,12 @@ def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slop
     Args:
         mask_path: raster of a map's mask: LANDSLIDE, EXCLUDED, HIDDEN and UNLABELLED.
         probability_path: raster of probabilities or, if uint8, of percents.
-        min_area: smallest area in m2 (in pixels, without a CRS); smaller polygons are left out.
+        min_area: smallest area in m2 (in pixels, without a CRS); smaller polygons are left out. None: FEW_PIXELS.
         terrain: function (top, bottom) -> terrain of those rows, see Scene.read_terrain; or None.
         min_slope: degrees. Flat ground does not slide: a polygon is left out if less than a tenth of its pixels is as
             steep. A polygon whose slope is unknown stays.
+        min_hole: the same for holes, ground that is not landslide within landslide: smaller ones are filled, and their
+            pixels count as those of the polygon. A hole with ground that was not judged stays.
 
     Returns:
         geopandas.GeoDataFrame in the mask's CRS, largest first: id; confidence, the mean calibrated probability, and
@@ -42,10 +44,11 @@ def landslides(mask_path, probability_path, min_area=0.0, terrain=None, min_slop
     """
     with rasterio.open(mask_path) as mask:
         grid = PixelGrid.of(mask)
-    components = connected_areas(mask_path, probability_path, grid, terrain, min_slope)
+    holes = SmallHoles(mask_path, grid, min_hole)
+    components = connected_areas(mask_path, probability_path, grid, holes, terrain, min_slope)
     sums, highest = components.joined()
     areas = sums["area"] if grid.crs else sums["pixels"]
-    kept = areas >= min_area
+    kept = ~is_small(sums, min_area)
     if terrain:
         kept &= (sums["steep"] >= 0.1 * sums["slope_known"]) | (sums["slope_known"] == 0)
     corners, rings, parts, indices = components.rings(kept)
@@ -127,25 +130,81 @@ def terrain_columns(sums, highest, indices):
     }
 
 
-def connected_areas(mask_path, probability_path, grid, terrain=None, min_slope=0.0):
-    """Return the Components of a mask, with sums over their pixels; see `landslides` for the arguments."""
+def is_small(sums, least):
+    """Return which areas are smaller than `least` in m2 (in pixels, without a CRS); None: than FEW_PIXELS.
+
+    sums: {"pixels", with a CRS also "area"}, one value for each area.
+    """
+    if least is None:
+        return sums["pixels"] < FEW_PIXELS
+    return sums.get("area", sums["pixels"]) < least
+
+
+class SmallHoles:
+    """The small holes in the landslides of a mask. Pixels of a hole touch at sides or corners."""
+
+    def __init__(self, mask_path, grid, least):
+        """Measure all holes. mask_path, least: see `landslides`, least 0 for no holes. grid: PixelGrid of the mask."""
+        self.small, self.numbering = None, Numbering(grid.width, corners=True)
+        if least == 0:
+            return
+        sums = {"pixels": [], "area": [], "open": []}
+        with rasterio.open(mask_path) as mask:
+            for top, bottom in strips(grid):
+                codes = read_around(mask, top, bottom)
+                values = {"open": touching(codes >= EXCLUDED)}  # ground that was not judged, or the edge of the scene
+                values |= {"area": pixel_areas(grid, top, bottom)} if grid.crs else {}
+                before, other = self.numbering.count, codes[1:-1, 1:-1] == OTHER
+                members = self.numbering.add(other)[other] - before - 1
+                count = self.numbering.count - before
+                sums["pixels"].append(np.bincount(members, minlength=count))
+                for name, plane in values.items():
+                    sums[name].append(np.bincount(members, plane[other], count))
+        areas, area = self.numbering.joined()
+        totals = {name: np.bincount(area, np.concatenate(parts), areas) for name, parts in sums.items() if parts}
+        self.small = (is_small(totals, least) & (totals["open"] == 0))[area] if areas else np.zeros(0, bool)
+        self.numbering = Numbering(grid.width, corners=True)
+
+    def within(self, codes):
+        """Return which pixels of the next rows of the mask, H x W from the top, lie in small holes: H x W bool."""
+        inside = np.zeros(codes.shape, bool)
+        if self.small is not None:
+            other = codes == OTHER
+            inside[other] = self.small[self.numbering.add(other)[other] - 1]
+        return inside
+
+
+def strips(grid):
+    """Yield (first row, last row + 1) of the strips of a grid."""
+    for top in range(0, grid.height, STRIP):
+        yield top, min(top + STRIP, grid.height)
+
+
+def pixel_areas(grid, top, bottom):
+    """Return the areas of the pixels of some rows in m2, H x W."""
+    rows, columns = np.arange(top, bottom), np.arange(grid.width)
+    across, down = (interpolate(plane, grid.shape, rows, columns) for plane in grid.pixel_size)
+    return across * down
+
+
+def connected_areas(mask_path, probability_path, grid, holes, terrain=None, min_slope=0.0):
+    """Return the Components of a mask, with sums over their pixels.
+
+    holes: SmallHoles of the mask, which are filled. For the other arguments see `landslides`.
+    """
     components = Components(grid.shape)
     with rasterio.open(mask_path) as mask, rasterio.open(probability_path) as file:
         unit = np.float32(0.01 if file.dtypes[0] == "uint8" else 1)
-        for top in progress(range(0, grid.height, STRIP), "outlining", -(-grid.height // STRIP)):
-            bottom = min(top + STRIP, grid.height)
+        for top, bottom in progress(strips(grid), "outlining", -(-grid.height // STRIP)):
             window = Window(0, top, grid.width, bottom - top)
             # read where there is no landslide, too: a map that cannot be read back was not written whole
             around, probability = read_around(mask, top, bottom), file.read(1, window=window) * unit
-            inside = around[1:-1, 1:-1] == LANDSLIDE
+            codes = around[1:-1, 1:-1]
+            inside = (codes == LANDSLIDE) | holes.within(codes)
             sums = {"pixels": np.ones(inside.shape, np.uint8), "probability": probability}
             sums |= {"cut_by_cloud": touching(around == HIDDEN), "cut_by_edge": touching(around == UNLABELLED)}
             if grid.crs:
-                across, down = (
-                    interpolate(plane, grid.shape, np.arange(top, bottom), np.arange(grid.width))
-                    for plane in grid.pixel_size
-                )
-                sums["area"] = across * down
+                sums["area"] = pixel_areas(grid, top, bottom)
             highest = {"probability": probability}
             if terrain and inside.any():
                 ground = terrain(top, bottom)
@@ -179,29 +238,6 @@ def touching(marked):
         return np.zeros((marked.shape[0] - 2, marked.shape[1] - 2), bool)
     rows = marked[:-2] | marked[1:-1] | marked[2:]
     return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
-
-
-def simplified(table, tolerance, grid):
-    """Return smooth outlines of polygons, valid geometries: lines replace the stairs of pixels.
-
-    No point moves further than `tolerance`, and no area changes by more than AREA_LOST: for a polygon that would change
-    more, the tolerance is halved, up to five times.
-
-    Args:
-        table: of `landslides`. tolerance: metres (pixels, without a CRS). grid: PixelGrid of the map.
-    """
-    pixel = np.sqrt(abs(grid.transform.determinant))  # in units of the map
-    metres = float(np.sqrt(np.median(grid.pixel_size[0]) * np.median(grid.pixel_size[1]))) if grid.crs else 1.0
-    shapes = table.geometry.to_numpy().copy()
-    pending, area = np.arange(len(shapes)), shapely.area(shapes)
-    for _ in range(6):
-        if not len(pending) or tolerance < 0.1 * metres:
-            break
-        smooth = shapely.simplify(shapes[pending], tolerance * pixel / metres)
-        good = shapely.is_valid(smooth) & (np.abs(shapely.area(smooth) / area[pending] - 1) <= AREA_LOST)
-        shapes[pending[good]] = smooth[good]
-        pending, tolerance = pending[~good], tolerance / 2
-    return shapes
 
 
 def seen_ground(mask_path, longest=2000):

@@ -1,7 +1,7 @@
 """Scenes made ready for a run: opened, scaled as the run expects, with the ground that is hidden or excluded."""
 
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from scenes.exclusion import open_excluded
 from scenes.products.recognition import open_product
 from scenes.scaling import Known, choose_scaling, distance_from_training, holds_fractions, scaled
 from scenes.source import open_scene
-from scenes.vectors import EVERYTHING
+from scenes.vectors import EVERYTHING, Choice
 from script import UserError, note, warn
 
 
@@ -87,29 +87,41 @@ def open_learnt(scene, before, config):
     return scenes, usual, [f"the size of a pixel on the ground is unknown, and {so}: tell it with --pixel-size"]
 
 
-def open_covers(stack, scenes, inputs, clouds, exclude="", buffer=0.0, choice=EVERYTHING):
+@dataclass(frozen=True)
+class CoverSettings:
+    """What hides ground, and what is excluded; see the constants of predict.py."""
+
+    clouds: str = "auto"
+    cloud_buffer: float = 0.0
+    exclude: tuple = ()
+    exclude_choice: Choice = EVERYTHING
+    buffer: float = 0.0
+
+
+def open_covers(stack, scenes, inputs, settings):
     """Open the rasters and shapes that hide ground on either date, or exclude it.
 
     Args:
         stack: contextlib.ExitStack that closes them. scenes: of `open_scenes`. inputs: SceneInput of each date.
-        clouds, exclude, buffer: see the constants of predict.py. choice: vectors.Choice of shapes to exclude.
+        settings: CoverSettings.
 
     Returns:
         ([(code in the mask, HidingRaster or ExcludedShapes), ...], of which the last one decides; the origin of the
         clouds of the first date, "unknown" without a cloud mask).
     """
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="clouds-")))
-    covers = [(EXCLUDED, open_excluded(exclude, scenes[0].grid, buffer, choice))]
+    grid, margin = scenes[0].grid, settings.cloud_buffer
+    excluded = open_excluded(settings.exclude, grid, settings.buffer, settings.exclude_choice)
+    clouds = []
     for i, scene in enumerate(filter(None, inputs)):
         # a model of two dates has both in one scene, which knows the product of the later one
         product = scenes[i].source.product if i < len(scenes) else open_product(scene.paths)
-        setting = clouds if i == 0 or clouds in ("none", "ukis") else "auto"
-        covers.append((HIDDEN, open_clouds(setting, product, scenes[0].grid, folder / f"clouds{i}.tif")))
-    clouds_after = covers[1][1]
-    covers = [(code, cover) for code, cover in covers if cover]
+        setting = settings.clouds if i == 0 or settings.clouds in ("none", "ukis") else "auto"
+        clouds.append(open_clouds(setting, product, grid, folder / f"clouds{i}.tif", margin))
+    covers = [(EXCLUDED, cover) for cover in excluded] + [(HIDDEN, cover) for cover in clouds if cover]
     for _, cover in covers:
         stack.callback(cover.close)
-    return covers, clouds_after.origin if clouds_after else "unknown"
+    return covers, clouds[0].origin if clouds[0] else "unknown"
 
 
 def prepare(opened, scene, config, covers=(), size_warned=False):

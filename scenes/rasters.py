@@ -4,13 +4,21 @@ import contextlib
 from dataclasses import dataclass
 
 import numpy as np
+import rasterio
 from rasterio.env import ensure_env
+from rasterio.windows import Window
 
 from map_files import strips_folder
-from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, UNLABELLED
+from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER, UNLABELLED
 from networks.threads import BackgroundWriter
 from scenes import before_after, checkpoints, dask_cluster, pipeline, tiling
+from scenes.burning import BurntShapes
+from scenes.pixel_grid import PixelGrid
 from script import progress
+
+MASK_FORMAT = {"dtype": "uint8", "nodata": UNLABELLED, "description": "landslide"}
+NOT_JUDGED = f"{EXCLUDED}: excluded, {HIDDEN}: not seen, {UNLABELLED}: no data"
+ROWS = 512  # of a mask that are filtered together
 
 
 @dataclass(frozen=True)
@@ -33,8 +41,7 @@ def meanings(percent):
     scale, fill = ("0 to 100 percent", "255") if percent else ("0 to 1", "NaN")
     return (
         f"probability of landslide, {scale}; {fill}: no data, not seen or excluded",
-        "1: landslide, a probability of the threshold or more, 0: less; "
-        f"{EXCLUDED}: excluded, {HIDDEN}: not seen, {UNLABELLED}: no data",
+        f"1: landslide, a probability of the threshold or more, 0: less; {NOT_JUDGED}",
     )
 
 
@@ -64,12 +71,11 @@ def write(jobs, scenes, covers, settings, paths, metadata):
     else:
         probability_format = {"dtype": "float32", "nodata": np.nan, "unit": ""}
     probability_format["description"] = "probability of landslide"
-    mask_format = {"dtype": "uint8", "nodata": UNLABELLED, "description": "landslide"}
     probability_tags, mask_tags = (metadata | {"meaning": text} for text in meanings(settings.percent))
     with (
         contextlib.closing(strips),  # before the scene is closed, the thread that reads it has to end
         tiling.raster(paths["probability"], scenes[0].grid, probability_tags, **probability_format) as probabilities,
-        tiling.raster(paths["mask"], scenes[0].grid, mask_tags, **mask_format) as masks,
+        tiling.raster(paths["mask"], scenes[0].grid, mask_tags, **MASK_FORMAT) as masks,
     ):
 
         @ensure_env  # without it in the writing thread, GDAL prints messages of its own
@@ -101,3 +107,24 @@ def write(jobs, scenes, covers, settings, paths, metadata):
             for parts in progress(strips, "mapping", len(grid.strips)):
                 writer(parts)
     return Counts(*counts.tolist())
+
+
+def write_filtered(path, mask_path, shapes, metadata):
+    """Write the mask of polygons: 1 where the centre of a pixel lies in one; where it was not judged, its code.
+
+    Args:
+        path: of the raster. mask_path: of the whole mask. shapes: array of shapely Polygons in map coordinates.
+        metadata: {name: text} for its tags; what the values mean is added.
+    """
+    tags = metadata | {"meaning": f"1: landslide, in one of the polygons, 0: in none; {NOT_JUDGED}"}
+    with rasterio.open(mask_path) as mask:
+        grid = PixelGrid.of(mask)
+        burnt = BurntShapes(shapes, grid)
+        with tiling.raster(path, grid, tags, **MASK_FORMAT) as file:
+            for top in range(0, grid.height, ROWS):
+                window = Window(0, top, grid.width, min(ROWS, grid.height - top))
+                values = mask.read(1, window=window)
+                landslide = burnt.rows(top, top + window.height)
+                judged = values < EXCLUDED
+                values[judged] = np.where(landslide[judged], LANDSLIDE, OTHER)
+                file.write(values, 1, window=window)

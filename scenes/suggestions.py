@@ -12,7 +12,7 @@ from scenes.geopackage import reproducible
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.vectors import EVERYTHING, SEEN, shapes_over
-from script import UserError
+from script import UserError, warn
 
 LEAST_SEEN = 0.5  # share of the pixels of a tile that must have a probability
 
@@ -83,31 +83,45 @@ def choose_tiles(doubt, count, seed=None):
     return [tuple(map(int, tile)) for tile in tiles]
 
 
-def doubt_of_free_tiles(doubt, grid, size, area="", labelled="", area_choice=EVERYTHING, labelled_choice=EVERYTHING):
+def doubt_of_free_tiles(doubt, grid, size, area=(), labelled=(), area_choice=EVERYTHING, labelled_choice=EVERYTHING):
     """Return the doubt with NaN for tiles that are not wholly inside an area, or that hold labelled ground already.
 
     Args:
         doubt: rows x columns of tiles. grid: PixelGrid of the map. size: pixels a side of a tile.
-        area, labelled: paths of vector files; "" for none.
+        area, labelled: paths of vector files. Several have their ground together, and some of them may lie elsewhere.
         area_choice, labelled_choice: vectors.Choice of their shapes.
 
     Raises:
-        UserError: a file cannot be read, or the area does not lie over the map.
+        UserError: a file cannot be read, or no area lies over the map.
     """
     doubt, barred = doubt.copy(), []
     if area:
-        ground = shapes_over(area, grid, areas=True, default_layer=SEEN, choice=area_choice).geometry.union_all()
-        barred.append(grid.box() - ground)
-    if labelled:
-        barred.append(
-            shapes_over(labelled, grid, areas=True, may_miss=True, choice=labelled_choice).geometry.union_all()
-        )
+        barred.append(grid.box() - areas_over(area, grid, area_choice))
+    for path in labelled:
+        barred.append(shapes_over(path, grid, areas=True, may_miss=True, choice=labelled_choice).geometry.union_all())
     # a box that only touches another at its side is free
     barred = shapely.get_parts(shapely.buffer(barred, -1e-3 * abs(grid.transform.a)))
     if len(barred):
         coarse = grid.coarser(size).transform
         doubt[rasterize(barred, doubt.shape, transform=coarse, all_touched=True, dtype="uint8") > 0] = np.nan
     return doubt
+
+
+def areas_over(paths, grid, choice):
+    """Return the ground of several areas over a map, a shapely geometry; warn of those that lie elsewhere.
+
+    Raises UserError if no area lies over the map.
+    """
+    options = {"areas": True, "default_layer": SEEN, "choice": choice}
+    if len(paths) == 1:
+        return shapes_over(paths[0], grid, **options).geometry.union_all()
+    grounds = {path: shapes_over(path, grid, may_miss=True, **options).geometry.union_all() for path in paths}
+    missing = [path for path, ground in grounds.items() if ground.is_empty]
+    if len(missing) == len(grounds):
+        raise UserError(f"none of the areas lies over the map: {', '.join(paths)}")
+    for path in missing:
+        warn(f"{path} does not lie over the map")
+    return shapely.union_all(list(grounds.values()))
 
 
 def boxes(grid, size, tiles, doubt):

@@ -17,12 +17,17 @@ def compare(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(mapped, reference, area="", **constants):
-        settings = {"MAP": str(mapped), "REFERENCE": str(reference), "AREA": str(area), "OUT_DIR": "out"}
+        settings = {"MAP": str(mapped), "REFERENCE": str(reference), "AREA": areas_of(area), "OUT_DIR": "out"}
         settings |= {"OVERWRITE": True, "BOOTSTRAP": 200}
         call_main(compare_maps, monkeypatch, **settings | constants)
         return json.loads((tmp_path / "out" / "scores.json").read_text())
 
     return run
+
+
+def areas_of(area):
+    """Return the paths of areas, of one path, of several or of none."""
+    return tuple(map(str, area)) if isinstance(area, tuple) else (str(area),) if area else ()
 
 
 def blobs(height=90, width=110, number=30, seed=0):

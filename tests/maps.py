@@ -25,6 +25,7 @@ KINDS = (
     "report.html",
     "probability.qml",
     "mask.qml",
+    "stac.json",
 )
 
 
@@ -87,6 +88,7 @@ def workdir(tmp_path, results, monkeypatch):
     for run in results.iterdir():
         (tmp_path / "results" / run.name).symlink_to(run)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1600000000")  # STAC items hold the time at which a map was made
     return tmp_path
 
 

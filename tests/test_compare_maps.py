@@ -64,6 +64,19 @@ def test_probabilities_take_the_threshold_of_the_file(compare, tmp_path, dtype):
         assert scores["average_precision"] == pytest.approx(sk.average_precision_score(truth, probability), abs=1e-6)
 
 
+def test_areas_of_several_files_count_together(compare, tmp_path, capsys):
+    for name, mask in (("map", blobs(seed=1)), ("ref", blobs(seed=2))):
+        write_raster(tmp_path / f"{name}.tif", [mask])
+    write_shapes(tmp_path / "whole.gpkg", box(5, 8, 80, 92))
+    write_shapes(tmp_path / "west.gpkg", box(5, 8, 80, 40))
+    write_shapes(tmp_path / "east.gpkg", *in_degrees([box(5, 48, 80, 52)]), crs="EPSG:4326")
+    write_shapes(tmp_path / "far.gpkg", shapely.box(0, 0, 9, 9))
+    expected = compare("map.tif", "ref.tif", "whole.gpkg")
+    scores = compare("map.tif", "ref.tif", ("west.gpkg", "east.gpkg", "far.gpkg"))
+    assert scores["pixels"] == expected["pixels"] and scores["area"] == ["west.gpkg", "east.gpkg", "far.gpkg"]
+    assert "warning: far.gpkg does not lie over map.tif" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("tolerance", [0.0, 10.0, 25.0])
 def test_boundaries_agree_with_distance_transforms(compare, tmp_path, monkeypatch, tolerance):
     """On pixels of 10 x 20 m; the outline is where SciPy's erosion takes pixels away, but not at the raster's edge."""

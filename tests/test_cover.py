@@ -97,24 +97,57 @@ def test_excluded_ground_is_neither_landslide_nor_background(call, workdir, caps
     box = shapely.box(LEFT + 100, TOP - 200, LEFT + 300, TOP - 100)
     bow = shapely.Polygon([(LEFT, TOP), (LEFT + 50, TOP - 50), (LEFT + 50, TOP), (LEFT, TOP - 50)])  # crosses itself
     write_shapes(workdir / "lakes.gpkg", shapely.force_3d(box), bow)
-    call("scene.tif", EXCLUDE="lakes.gpkg", CLOUDS="none")
+    call("scene.tif", EXCLUDE=("lakes.gpkg",), CLOUDS="none")
     mask = read("maps/scene_mask.tif")
     assert (mask[11:19, 11:29] == 253).all() and mask[2, 1] == 253 and (mask[25:] != 253).all()
     assert "excluded" in capsys.readouterr().out
     in_degrees = geopandas.read_file("lakes.gpkg").to_crs(4326)
     in_degrees.to_file("lakes.geojson")
-    call("scene.tif", EXCLUDE="lakes.geojson", CLOUDS="none")
+    call("scene.tif", EXCLUDE=("lakes.geojson",), CLOUDS="none")
     assert (read("maps/scene_mask.tif")[11:19, 11:29] == 253).all()
 
 
 def test_lines_are_widened_by_a_buffer(workdir):
     path = write_raster(workdir / "scene.tif", make_bands(40, 60))
     road = write_shapes(workdir / "road.gpkg", shapely.LineString([(LEFT, TOP - 205), (LEFT + 600, TOP - 205)]))
-    plain = exclusion.open_excluded(road, grid_of(path)).hidden(0, 40)
+    plain = exclusion.open_excluded([road], grid_of(path))[0].hidden(0, 40)
     assert np.flatnonzero(plain.any(1)).tolist() == [20]
-    wide = exclusion.open_excluded(road, grid_of(path), 20.0)
+    wide = exclusion.open_excluded([road], grid_of(path), 20.0)[0]
     assert np.flatnonzero(wide.hidden(0, 40).any(1)).tolist() == [18, 19, 20, 21, 22]
     assert np.array_equal(wide.hidden(18, 22), wide.hidden(0, 40)[18:22])
+
+
+def test_a_line_that_is_not_widened_says_so(workdir, capsys):
+    grid = grid_of(write_raster(workdir / "scene.tif", make_bands(40, 60)))
+    road = write_shapes(workdir / "road.gpkg", shapely.LineString([(LEFT, TOP - 205), (LEFT + 600, TOP - 205)]))
+    exclusion.open_excluded([road], grid)
+    assert "road.gpkg holds lines or points: they take out the pixels that they touch" in capsys.readouterr().out
+    exclusion.open_excluded([road], grid, 5.0)
+    assert not capsys.readouterr().out
+
+
+def test_several_files_are_excluded_together(call, workdir, capsys):
+    write_raster(workdir / "scene.tif", make_bands(40, 60))
+    write_shapes(workdir / "lake.gpkg", shapely.box(LEFT + 100, TOP - 200, LEFT + 200, TOP - 100))
+    write_shapes(workdir / "far.gpkg", shapely.box(0, 0, 1, 1))
+    roofs = np.zeros((1, 40, 60), np.uint8)
+    roofs[0, 30:32, 40:45] = 1
+    write_raster(workdir / "roofs.tif", roofs)
+    call("scene.tif", EXCLUDE=("lake.gpkg", "far.gpkg", "roofs.tif"), BUFFER=10.0)
+    mask = read("maps/scene_mask.tif")
+    assert (mask[9:21, 11:19] == 253).all() and (mask[30:32, 40:45] == 253).all() and (mask[29, 40:45] != 253).all()
+    assert "warning: far.gpkg does not lie over the scene: it takes nothing out" in capsys.readouterr().out
+    with pytest.raises(UserError, match="none of the files of --exclude lies over the scene: far.gpkg, far.gpkg"):
+        call("scene.tif", EXCLUDE=("far.gpkg", "far.gpkg"))
+
+
+def test_what_is_excluded_where_nothing_is_seen_says_so(call, workdir, capsys):
+    bands = make_bands(40, 60)
+    bands[:, :20] = -1
+    write_raster(workdir / "scene.tif", bands, nodata=-1)
+    write_shapes(workdir / "lake.gpkg", shapely.box(LEFT + 100, TOP - 100, LEFT + 200, TOP - 50))
+    call("scene.tif", EXCLUDE=("lake.gpkg",))
+    assert "warning: --exclude takes no pixel out of the map" in capsys.readouterr().out
 
 
 def test_what_cannot_be_excluded_is_told_in_one_line(workdir):
@@ -127,13 +160,13 @@ def test_what_cannot_be_excluded_is_told_in_one_line(workdir):
         (workdir / "nowhere.gpkg", "does not exist"),
     ):
         with pytest.raises(UserError, match=message):
-            exclusion.open_excluded(path, grid)
+            exclusion.open_excluded([path], grid)
     write_shapes(workdir / "bare.shp", far)
     (workdir / "bare.prj").unlink()
     with pytest.raises(UserError, match="without a coordinate system"):
-        exclusion.open_excluded(workdir / "bare.shp", grid)
+        exclusion.open_excluded([workdir / "bare.shp"], grid)
     with pytest.raises(UserError, match="--buffer widens the shapes of a vector file"):
-        exclusion.open_excluded("scene.tif", grid, 5.0)
+        exclusion.open_excluded(["scene.tif"], grid, 5.0)
 
 
 # ---------------------------------------------------------------------- flat ground
@@ -178,11 +211,11 @@ def test_a_mask_without_clouds_lies_over_the_scene(call, workdir, options, capsy
     write_raster(workdir / "scene.tif", make_bands(40, 60))
     clear = np.zeros((1, 50, 70), np.uint8)
     write_raster(workdir / "clear.tif", clear, from_origin(LEFT - 50, TOP + 50, 10, 10), **options)
-    call("scene.tif", CLOUDS="clear.tif", EXCLUDE="clear.tif")
+    call("scene.tif", CLOUDS="clear.tif", EXCLUDE=("clear.tif",))
     assert "covers" not in capsys.readouterr().out
     write_raster(workdir / "far.tif", clear, from_origin(LEFT + 1e5, TOP, 10, 10))
     with pytest.raises(UserError, match="far.tif does not lie over the scene"):
-        call("scene.tif", EXCLUDE="far.tif")
+        call("scene.tif", EXCLUDE=("far.tif",))
 
 
 def test_shapes_of_the_whole_world_are_widened_by_metres_at_the_scene(workdir):
@@ -190,12 +223,12 @@ def test_shapes_of_the_whole_world_are_widened_by_metres_at_the_scene(workdir):
     point = geopandas.GeoSeries([shapely.Point(LEFT + 305, TOP - 205)], crs=UTM).to_crs(4326).iloc[0]
     world = [point, shapely.Point(-179, -90), shapely.Point(0, 90), shapely.Point(60, -60)]
     write_shapes(workdir / "world.gpkg", *world, crs=4326)
-    wide = exclusion.open_excluded(workdir / "world.gpkg", grid_of(path), 30.0).hidden(0, 40)
+    wide = exclusion.open_excluded([workdir / "world.gpkg"], grid_of(path), 30.0)[0].hidden(0, 40)
     assert np.flatnonzero(wide.any(1)).tolist() == list(range(17, 24))
-    assert exclusion.open_excluded(workdir / "world.gpkg", grid_of(path)).hidden(0, 40).sum() == 1
+    assert exclusion.open_excluded([workdir / "world.gpkg"], grid_of(path))[0].hidden(0, 40).sum() == 1
     write_shapes(workdir / "empty.gpkg")
     with pytest.raises(UserError, match="empty.gpkg holds no shapes: it is empty"):
-        exclusion.open_excluded(workdir / "empty.gpkg", grid_of(path), 30.0)
+        exclusion.open_excluded([workdir / "empty.gpkg"], grid_of(path), 30.0)
 
 
 @pytest.mark.parametrize("transform", ["north up", "south up", "turned"])
@@ -224,6 +257,7 @@ CLOUD_RASTERS = {  # name of a file: (values of a row of pixels, which of them a
     "T33_SCL.tif": ([0, 4, 4, 4, 4, 0, 4, 4], [1, 0, 0, 0, 0, 1, 0, 0]),
     "HLS.T43PFP.v2.0.Fmask.tif": ([0, 64, 64, 0, 0, 0, 0, 0], [0] * 8),
     "LC09_QA_PIXEL.TIF": ([21824, 22280, 1, 23888, 21824, 21824, 54596, 21824], [0, 1, 1, 1, 0, 0, 1, 0]),
+    "as_floats.tif": ([4.0, 4, 5, 8, 9, 3, 7, 6], [0, 0, 0, 1, 1, 1, 0, 0]),
     "clouds.tif": ([0, 1, 2, 3, 0, 0, 1, 1], [0, 1, 1, 1, 0, 0, 1, 1]),
     "S2A_SCL_cloudmask.tif": ([0, 1, 0, 1, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0, 0, 0]),
     "eights.tif": ([0, 8, 0, 8, 0, 0, 0, 0], [0, 1, 0, 1, 0, 0, 0, 0]),
@@ -234,11 +268,43 @@ CLOUD_RASTERS = {  # name of a file: (values of a row of pixels, which of them a
 @pytest.mark.parametrize("name", CLOUD_RASTERS)
 def test_rasters_of_clouds_are_known_by_their_names_and_values(tmp_path, name):
     values, hidden = CLOUD_RASTERS[name]
-    kind = np.uint16 if max(values) > 255 else np.uint8
+    kind = np.float32 if name == "as_floats.tif" else np.uint16 if max(values) > 255 else np.uint8
     path = write_raster(tmp_path / name, np.array(values, kind)[None, None])
     clouds = open_clouds(str(path), None, grid_of(path), tmp_path / "none.tif")
     assert clouds.hidden(0, 1)[0].tolist() == [bool(each) for each in hidden]
     clouds.close()
+
+
+@pytest.mark.parametrize("coding", ["scl", "mask"])
+def test_clouds_are_widened_and_gaps_are_not(tmp_path, coding):
+    """Against the distance to the nearest pixel of cloud, on pixels of 10 m, by strips of any height."""
+    values = np.full((60, 70), 4, np.uint8)
+    values[20:23, 30:34], values[50, 5], values[10, 60:] = 9, 3, 0
+    if coding == "mask":
+        values = np.isin(values, (9, 3)).astype(np.uint8)
+    path = write_raster(tmp_path / "scl.tif", values[None])
+    clouds = HidingRaster(path, coding, grid_of(path), margin=45.0)
+    rows, columns = np.nonzero(np.isin(values, (9, 3) if coding == "scl" else 1))
+    down, right = np.mgrid[:60, :70]
+    distance = np.hypot(down[..., None] - rows, right[..., None] - columns).min(-1)
+    expected = (distance <= 4.5) | (values == 0 if coding == "scl" else False)
+    for height in (60, 7, 1):
+        hidden = np.vstack([clouds.hidden(top, min(top + height, 60)) for top in range(0, 60, height)])
+        assert np.array_equal(hidden, expected)
+    clouds.close()
+
+
+def test_clouds_of_a_map_are_widened(call, workdir):
+    write_raster(workdir / "scene.tif", make_bands(40, 60))
+    hidden = np.zeros((1, 40, 60), np.uint8)
+    hidden[0, 20, 30] = 1
+    write_raster(workdir / "clouds.tif", hidden)
+    call("scene.tif", CLOUDS="clouds.tif", CLOUD_BUFFER=20.0)
+    assert np.flatnonzero((read("maps/scene_mask.tif") == 254)[20]).tolist() == [28, 29, 30, 31, 32]
+    write_raster(workdir / "picture.tif", make_bands(40, 60), crs=None)
+    write_raster(workdir / "flat.tif", hidden, crs=None)
+    with pytest.raises(UserError, match="--cloud-buffer is in metres, and the scene has no coordinate system"):
+        call("picture.tif", CLOUDS="flat.tif", CLOUD_BUFFER=20.0)
 
 
 def test_a_raster_of_clouds_with_unknown_values_is_refused(tmp_path):

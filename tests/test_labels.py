@@ -28,7 +28,7 @@ def test_verdicts_of_a_reviewer(event):
     expected = np.full((200, 100), 255)
     expected[10:30, 10:30], expected[50:70, 10:30] = 1, 0
     np.testing.assert_array_equal(values, expected)
-    values = labels.Labels(["reviewed.gpkg"], grid_of("scene.tif"), "area.gpkg").read(0, 200, 0, 100)
+    values = labels.Labels(["reviewed.gpkg"], grid_of("scene.tif"), ["area.gpkg"]).read(0, 200, 0, 100)
     expected[10:] = np.where(expected[10:] == 255, 0, expected[10:])
     expected[90:110, 10:30] = expected[130:150, 10:30] = 255
     np.testing.assert_array_equal(values, expected)
@@ -88,12 +88,12 @@ def test_polygons_without_a_verdict_leave_drawn_labels_alone(event, slides, caps
 def test_reviewed_polygons_beyond_the_area_get_patches(event):
     write_shapes("small.gpkg", box(0, 0, 150, 480))
     write_shapes("reviewed.gpkg", box(300, 300, 20, 20), verdict=["not landslide"])
-    known = labels.Labels(["slides.gpkg", "reviewed.gpkg"], grid_of("scene.tif"), "small.gpkg")
+    known = labels.Labels(["slides.gpkg", "reviewed.gpkg"], grid_of("scene.tif"), ["small.gpkg"])
     values = known.read(280, 340, 280, 340)
     assert (values[20:40, 20:40] == 0).all() and not (values == 0).sum() > 400
     patches = patch_layout.lay_patches((HEIGHT, WIDTH), 32, 0, known.parts)
     assert any(row <= 300 and row + 32 >= 320 and column <= 300 and column + 32 >= 320 for row, column in patches)
-    alone = labels.Labels(["slides.gpkg"], grid_of("scene.tif"), "small.gpkg")
+    alone = labels.Labels(["slides.gpkg"], grid_of("scene.tif"), ["small.gpkg"])
     assert set(patch_layout.lay_patches((HEIGHT, WIDTH), 32, 0, alone.parts)) < set(patches)
 
 
@@ -140,7 +140,7 @@ def test_255_in_masks_means_the_same_in_all_scenes_and_is_no_background(event):
     write_raster(Path("mask.tif"), mask)
     with rasterio.open("scene.tif") as file:
         right = PixelGrid.of(file).window(0, 240, (HEIGHT, 240))  # a scene with none of the 1
-    for area in ("", "area.gpkg"):
+    for area in ([], ["area.gpkg"]):
         values = labels.Labels(["mask.tif"], right, area).read(200, 300, 60, 160)
         assert (values == 255).all(), area
 
@@ -200,7 +200,7 @@ def test_a_zip_without_a_vector_file_is_told(event, names, message):
     with zipfile.ZipFile("bad.zip", "w") as archive:
         for name in names:
             archive.writestr(name, b"x")
-    for arguments in ((["bad.zip"], ""), (["slides.gpkg"], "bad.zip")):
+    for arguments in ((["bad.zip"], []), (["slides.gpkg"], ["bad.zip"])):
         with pytest.raises(script.UserError) as error:
             labels.Labels(arguments[0], grid_of("scene.tif"), arguments[1])
         assert str(error.value).startswith(message) and "\n" not in str(error.value)
@@ -264,7 +264,7 @@ def test_kinds_of_landslides_are_all_labels(event, slides, columns):
 def test_a_layer_without_rows_and_an_area_mean_no_landslide(event):
     write_shapes("corner.gpkg", box(0, 0, 32, 32))
     polygons_of_classes("none.gpkg", [], id=np.zeros(0, int))
-    empty = labels.Labels(["none.gpkg"], grid_of("scene.tif"), area="corner.gpkg")
+    empty = labels.Labels(["none.gpkg"], grid_of("scene.tif"), area=("corner.gpkg",))
     read = empty.read(0, HEIGHT, 0, WIDTH)
     assert not empty.silent
     assert (read[:32, :32] == 0).all() and (read[32:] == 255).all() and (read[:, 32:] == 255).all()

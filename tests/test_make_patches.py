@@ -10,6 +10,7 @@ import pytest
 import rasterio
 import shapely
 from rasterio.features import rasterize
+from rasterio.transform import from_origin
 
 import dataset
 import script
@@ -31,7 +32,7 @@ def content(folder):
 
 
 def test_patches_hold_the_scene_and_the_polygons_at_their_place(event, cut, slides):
-    cut("scene.tif", LABELS=["slides.gpkg"], AREA="area.gpkg")
+    cut("scene.tif", LABELS=["slides.gpkg"], AREA=("area.gpkg",))
     with rasterio.open("scene.tif") as file:
         scene, transform = file.read(), file.transform
     truth = rasterize(slides, (HEIGHT, WIDTH), transform=transform, dtype="uint8")
@@ -58,7 +59,7 @@ def test_patches_hold_the_scene_and_the_polygons_at_their_place(event, cut, slid
 
 
 def test_splits_lie_a_patch_apart_and_have_their_shares(event, cut):
-    cut("scene.tif", LABELS=["slides.gpkg"], AREA="area.gpkg")
+    cut("scene.tif", LABELS=["slides.gpkg"], AREA=("area.gpkg",))
     rows = listed(event / "event")
     shapes = {split: [] for split in ("train", "validation", "test")}
     for row in rows:
@@ -67,14 +68,14 @@ def test_splits_lie_a_patch_apart_and_have_their_shares(event, cut):
         assert shapely.union_all(shapes[first]).distance(shapely.union_all(shapes[second])) >= 320
     assert 0.05 < len(shapes["test"]) / len(rows) < 0.3 and 0.05 < len(shapes["validation"]) / len(rows) < 0.3
     first = content(event / "event")
-    cut("scene.tif", LABELS=["slides.gpkg"], AREA="area.gpkg", OVERWRITE=True)
+    cut("scene.tif", LABELS=["slides.gpkg"], AREA=("area.gpkg",), OVERWRITE=True)
     assert content(event / "event") == first
 
 
 def test_a_patch_has_the_same_number_in_every_split(event, cut):
     numbers = []
     for seed in (0, 1):
-        cut("scene.tif", LABELS=["slides.gpkg"], AREA="area.gpkg", SEED=seed, OVERWRITE=True)
+        cut("scene.tif", LABELS=["slides.gpkg"], AREA=("area.gpkg",), SEED=seed, OVERWRITE=True)
         rows = listed(event / "event")
         numbers.append({(row["row"], row["column"]): row["image"].rsplit("_", 1)[1] for row in rows})
     both = numbers[0].keys() & numbers[1].keys()
@@ -86,7 +87,7 @@ def test_a_patch_has_the_same_number_in_every_split(event, cut):
 def test_several_boxes_give_a_patch_each(event, cut):
     boxes = [box(r, c, 30, 31) for r in (5, 133, 261, 360) for c in (3, 100, 200, 300, 420)]
     write_shapes("boxes.gpkg", *boxes)
-    cut("scene.tif", LABELS=["slides.gpkg"], AREA="boxes.gpkg")
+    cut("scene.tif", LABELS=["slides.gpkg"], AREA=("boxes.gpkg",))
     rows = listed(event / "event")
     assert len(rows) == 20
     extents = [shapely.box(*(float(row[side]) for side in ("left", "bottom", "right", "top"))) for row in rows]
@@ -183,18 +184,31 @@ def test_bands_of_the_terrain_and_the_bytes_of_a_picture(event, cut):
 
 def test_scenes_of_one_place_are_split_together(event, cut):
     write_raster(Path("later.tif"), make_bands(HEIGHT, WIDTH, seed=1))
-    cut(MANY=["scene.tif", "later.tif"], LABELS=["slides.gpkg"], AREA="area.gpkg")
+    cut(MANY=["scene.tif", "later.tif"], LABELS=["slides.gpkg"], AREA=("area.gpkg",))
     splits = {}
     for row in listed(event / "event"):
         splits.setdefault((row["row"], row["column"]), set()).add(row["split"])
     assert all(len(each) == 1 for each in splits.values()) and len(listed(event / "event")) == 2 * len(splits)
 
 
+def test_areas_of_several_files_count_together_and_a_scene_without_any_says_so(event, cut, capsys):
+    write_shapes("west.gpkg", box(10, 0, 390, 200))
+    write_shapes("east.gpkg", box(10, 200, 390, 270))
+    cut("scene.tif", LABELS=["slides.gpkg"], AREA=("area.gpkg",))
+    whole = [row["labelled"] for row in listed(event / "event")]
+    cut("scene.tif", LABELS=["slides.gpkg"], AREA=("west.gpkg", "east.gpkg"), OVERWRITE=True)
+    assert [row["labelled"] for row in listed(event / "event")] == whole
+    assert "no --area" not in capsys.readouterr().out
+    write_raster(Path("elsewhere.tif"), make_bands(HEIGHT, WIDTH), from_origin(LEFT + 1e5, TOP, 10, 10))
+    cut(MANY=["scene.tif", "elsewhere.tif"], LABELS=["slides.gpkg"], AREA=("area.gpkg",), OVERWRITE=True)
+    assert "note: elsewhere: no --area lies over it" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_cluster_gives_the_same_bytes(event, cut):
-    cut("scene.tif", LABELS=["slides.gpkg"], AREA="area.gpkg")
+    cut("scene.tif", LABELS=["slides.gpkg"], AREA=("area.gpkg",))
     first = content(event / "event")
-    cut("scene.tif", LABELS=["slides.gpkg"], AREA="area.gpkg", SCHEDULER="local:2", OVERWRITE=True)
+    cut("scene.tif", LABELS=["slides.gpkg"], AREA=("area.gpkg",), SCHEDULER="local:2", OVERWRITE=True)
     assert content(event / "event") == first
 
 
@@ -234,10 +248,10 @@ def bad_labels(kind):
         return {"LABELS": [write_shapes("x.gpkg", square, verdict=["perhaps"])]}, "'perhaps' is none of"
     if kind == "small area":
         area = write_shapes("a.gpkg", box(50, 50, 4, 4))
-        return {"LABELS": ["slides.gpkg"], "AREA": str(area)}, "smaller than a patch"
+        return {"LABELS": ["slides.gpkg"], "AREA": (str(area),)}, "smaller than a patch"
     if kind == "no landslide in the area":
         area = write_shapes("a.gpkg", box(0, 0, 32, 32), box(0, 100, 32, 32))
-        return {"LABELS": [write_shapes("x.gpkg", box(300, 300, 5, 5))], "AREA": str(area)}, "no landslide lies"
+        return {"LABELS": [write_shapes("x.gpkg", box(300, 300, 5, 5))], "AREA": (str(area),)}, "no landslide lies"
     if kind == "too few":
         return {"LABELS": [write_shapes("x.gpkg", square)]}, "label more ground"
     if kind == "values":
@@ -307,5 +321,5 @@ def test_a_layer_without_shapes_and_an_area_make_patches_without_landslides(even
     table.to_file("none.gpkg")
     with pytest.raises(script.UserError, match="none.gpkg holds no shapes: with --area they would mean no landslide"):
         cut("scene.tif", LABELS=["none.gpkg"])
-    cut("scene.tif", LABELS=["none.gpkg"], AREA="area.gpkg")
+    cut("scene.tif", LABELS=["none.gpkg"], AREA=("area.gpkg",))
     assert {(row["split"], row["landslide"]) for row in listed(Path("event"))} == {("train", "0")}

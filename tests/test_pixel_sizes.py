@@ -172,7 +172,8 @@ def test_a_picture_without_georeference_is_told_to_be_of_unknown_size(call, work
 
 
 def test_patches_state_the_size_of_their_pixels(event, cut):
-    cut("scene.tif", LABELS=["slides.gpkg"], AREA="area.gpkg", PIXEL_SIZES=(10.0, 20.0), VALIDATION=0, TEST=0, SIZE=32)
+    sizes = {"PIXEL_SIZES": (10.0, 20.0), "SIZE": 32}
+    cut("scene.tif", LABELS=["slides.gpkg"], AREA=("area.gpkg",), VALIDATION=0, TEST=0, **sizes)
     patches = dataset.open_patches("event", event / "cache")
     assert {round(size, 1) for size in patches.pixel_sizes} == {10.0, 20.0} and set(patches.own_splits) == {"train"}
     with h5py.File(event / "event" / patches.names[-1]) as file:

@@ -12,7 +12,7 @@ import shapely
 from affine import Affine
 from rasterio.transform import from_origin
 
-from scenes import components, geopackage, polygons
+from scenes import components, geopackage, outlines, polygons
 from scenes.pixel_grid import PixelGrid
 from tests.rasters import UTM, write_raster
 
@@ -127,15 +127,73 @@ def test_specks_are_dropped_and_nothing_found_is_a_layer_without_polygons(tmp_pa
     assert len(read) == 0 and read.crs == UTM and {"area_m2", "confidence", "lon"} <= set(read.columns)
 
 
-def test_outlines_are_smoothed_without_losing_their_area(tmp_path):
+def test_small_holes_are_filled_however_the_mask_is_cut(tmp_path, monkeypatch):
+    """Holes are those of SciPy, of pixels that touch at sides or corners. One with a cloud in it stays."""
+    mask = random_mask((90, 70), seed=3)
+    mask[40:47, 30:37] = 1
+    mask[42:44, 32:34] = 0  # a hole of four pixels, of which one is not seen
+    mask[43, 33] = 254
+    label, count = scipy.ndimage.label(mask == 0, np.ones((3, 3)))
+    filled = mask.copy()
+    for number in range(1, count + 1):
+        part = label == number
+        grown = scipy.ndimage.binary_dilation(part, np.ones((3, 3)))
+        at_edge = part[[0, -1]].any() or part[:, [0, -1]].any()
+        if part.sum() < 5 and not at_edge and not (grown & (mask == 254)).any():
+            filled[part] = 1
+    assert (filled != mask).any() and not filled[42, 32]
+    paths = [write_raster(tmp_path / f"{name}.tif", [each], nodata=255) for name, each in (("a", mask), ("b", filled))]
+    expected = polygons.landslides(paths[1], paths[1])
+    for rows in (1, 16, 90):
+        monkeypatch.setattr(polygons, "STRIP", rows)
+        table = polygons.landslides(paths[0], paths[1], min_hole=None)
+        assert table.drop(columns="confidence").equals(expected.drop(columns="confidence"))
+        by_area = polygons.landslides(paths[0], paths[1], min_hole=401.0)  # pixels of 100 m2 and a little less
+        assert by_area["area_m2"].sum() == expected["area_m2"].sum()
+    assert polygons.landslides(paths[0], paths[1])["pixels"].sum() == (mask == 1).sum()
+
+
+def test_a_polygon_has_five_pixels_at_least_unless_its_area_is_named(tmp_path):
     path = write_raster(tmp_path / "mask.tif", [random_mask()])
-    table = polygons.landslides(path, path)
+    every = polygons.landslides(path, path)
+    some = polygons.landslides(path, path, min_area=None)
+    assert (every["pixels"] < 5).any() and len(some) == (every["pixels"] >= 5).sum()
+
+
+def test_outlines_are_smoothed_without_losing_their_area(tmp_path):
+    """Against the stairs: no point is far from them, areas stay, no two overlap, and there are far fewer corners."""
+    path = write_raster(tmp_path / "mask.tif", [random_mask((300, 260))])
+    table = polygons.landslides(path, path, min_area=None, min_hole=None)
     with rasterio.open(path) as file:
         grid = PixelGrid.of(file)
-    smooth = polygons.simplified(table, 10.0, grid)
-    assert shapely.is_valid(smooth).all() and not shapely.is_empty(smooth).any()
-    np.testing.assert_allclose(shapely.area(smooth), table.area, rtol=0.02)
-    assert shapely.get_num_coordinates(smooth).sum() < 0.6 * shapely.get_num_coordinates(table.geometry).sum()
+    for tolerance, least_dice in ((5.0, 0.99), (10.0, 0.99), (20.0, 0.9), (60.0, 0.8)):
+        smooth = outlines.smoothed(table, tolerance, grid)
+        assert shapely.is_valid(smooth).all() and (shapely.get_type_id(smooth) == 3).all()
+        np.testing.assert_allclose(shapely.area(smooth), table.area, rtol=0.02)
+        points, owner = shapely.get_coordinates(smooth, return_index=True)
+        far = shapely.distance(shapely.points(points), shapely.boundary(table.geometry.to_numpy())[owner])
+        assert far.max() <= tolerance
+        first, second = shapely.STRtree(smooth).query(smooth, predicate="overlaps")
+        assert not len(first) and not len(second)
+        burnt = rasterio.features.rasterize(smooth, grid.shape, transform=grid.transform)
+        stairs = rasterio.features.rasterize(table.geometry, grid.shape, transform=grid.transform)
+        dice = 2 * (burnt & stairs).sum() / (burnt.sum() + stairs.sum())
+        assert dice > least_dice
+    corners = [shapely.get_num_coordinates(shapes).sum() for shapes in (smooth, table.geometry)]
+    assert corners[0] < 0.7 * corners[1]
+    nothing = outlines.smoothed(table.iloc[:0], 10.0, grid)
+    assert len(nothing) == 0
+
+
+def test_a_round_landslide_is_drawn_round(tmp_path):
+    """A disc of 20 pixels: its smooth outline has the length of a circle, its stairs have that of the square."""
+    down, right = np.mgrid[:60, :60] - 29.5
+    path = write_raster(tmp_path / "mask.tif", [(down**2 + right**2 < 20**2).astype(np.uint8)])
+    table = polygons.landslides(path, path)
+    with rasterio.open(path) as file:
+        smooth = outlines.smoothed(table, 10.0, PixelGrid.of(file))
+    assert smooth[0].length == pytest.approx(2 * np.pi * 200, rel=0.02)
+    assert table.length[0] == pytest.approx(8 * 200, rel=0.02)
 
 
 def test_rotated_grids_are_followed(tmp_path):

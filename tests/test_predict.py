@@ -1,21 +1,26 @@
 """predict.py on scenes, as a user calls it: what the files of a map hold. tests/maps.py has the runs."""
 
+import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 
 import geopandas
 import numpy as np
 import pytest
 import rasterio
+import rasterio.features
 from PIL import Image
 from rasterio.transform import from_origin
 
 import runs
+from scenes import provenance
 from script import UserError
-from tests.maps import KINDS, make_bands, read, sigmoid, written
+from tests.maps import KINDS, assert_same_maps, make_bands, read, sigmoid, written
 from tests.rasters import UTM, write_raster
 from tests.running import assert_user_error, run_script
 
@@ -26,7 +31,7 @@ def test_a_map_is_right_to_the_pixel_whatever_the_size(call, workdir, height, wi
     bands = make_bands(height, width)
     bands[:, : height // 3, : width // 2] = -1
     write_raster(workdir / "scene.tif", bands, nodata=-1)
-    call("scene.tif", PROBABILITY_TYPE=dtype, TILE=32, OVERLAP=12)
+    call("scene.tif", PROBABILITY_TYPE=dtype, TILE=32, OVERLAP=12, MIN_AREA=0.0, MIN_HOLE=0.0)
     assert written(workdir) == sorted(f"scene_{kind}" for kind in KINDS)
     expected, gone = sigmoid(bands[0]), bands[0] == -1
     with rasterio.open("maps/scene_probability.tif") as file, rasterio.open("scene.tif") as source:
@@ -76,6 +81,60 @@ def test_predict_as_from_a_shell(workdir):
         command = ["ogrinfo", maps / "scene_landslides.gpkg", "-sql", "SELECT HasSpatialIndex('landslides', 'geom')"]
         assert "(Integer) = 1" in subprocess.run(command, capture_output=True, text=True).stdout
     shutil.rmtree(maps)
+
+
+def test_the_filtered_mask_is_what_the_polygons_show(call, workdir):
+    bands = make_bands(150, 120)
+    bands[:, :40, :50] = -1
+    write_raster(workdir / "scene.tif", bands, nodata=-1)
+    write_raster(workdir / "water.tif", np.pad(np.ones((1, 30, 20), np.uint8), ((0, 0), (90, 30), (80, 20))))
+    flags = {"THRESHOLD": 0.5, "FILTERED_MASK": True, "EXCLUDE": ("water.tif",)}
+    call("scene.tif", **flags)
+    mask, filtered = read("maps/scene_mask.tif"), read("maps/scene_filtered_mask.tif")
+    table = geopandas.read_file("maps/scene_landslides.gpkg", layer="landslides")
+    assert table["pixels"].sum() == (filtered == 1).sum() < (mask == 1).sum()
+    assert np.array_equal(filtered > 1, mask > 1) and set(np.unique(filtered)) == {0, 1, 253, 255}
+    with rasterio.open("maps/scene_filtered_mask.tif") as file:
+        assert "1: landslide, in one of the polygons" in file.tags()["meaning"] and file.tags()["run"] == "pixel"
+        burnt = rasterio.features.rasterize(table.geometry, mask.shape, transform=file.transform)
+    assert np.array_equal(burnt[mask < 2], filtered[mask < 2])
+    assert (workdir / "maps/scene_filtered_mask.qml").exists()
+    call("scene.tif", **flags | {"SIMPLIFY": 10.0})
+    smooth = read("maps/scene_filtered_mask.tif")
+    assert 0 < (smooth != filtered).mean() < 0.01 and np.array_equal(smooth > 1, mask > 1)
+    call("scene.tif")
+    assert written(workdir) == sorted(f"scene_{kind}" for kind in KINDS)  # that of the former map is gone
+
+
+def test_a_map_says_what_it_takes_to_make_it_again(workdir):
+    """Its settings, typed as they stand in its tags, give the same bytes; its digests are those of sha256sum."""
+    write_raster(workdir / "scene.tif", make_bands(60, 70), descriptions=("B4 red", "B3", "B2"))
+    write_raster(workdir / "roofs of all.tif", np.eye(70, dtype=np.uint8)[None, :60])
+    flags = "--scene-bands 'B4 red' 2 B2 --exclude 'roofs of all.tif' --min-area 600 --simplify 10 --threshold 0.6"
+    command = ["predict.py", "--run", "pixel", "--input", "scene.tif", "--out-dir"]
+    assert run_script(*command, "first", *shlex.split(flags), cwd=workdir).returncode == 0
+    with rasterio.open(workdir / "first/scene_mask.tif") as file:
+        tags = file.tags()
+    assert tags["polygons"] == "of 600 m2 or more, holes below 5 pixels filled, outlines smoothed by 10 m"
+    assert run_script(*command, "second", *shlex.split(tags["settings"]), cwd=workdir).returncode == 0
+    assert_same_maps(workdir / "first", workdir / "second")
+    lines = [line.split("  ", 1) for line in tags["sha256"].split("\n")]
+    assert [path for _, path in lines] == ["results/pixel/model.keras", "scene.tif", "roofs of all.tif"]
+    for digest, path in lines:
+        assert digest == hashlib.sha256((workdir / path).read_bytes()).hexdigest()
+    about = geopandas.read_file(workdir / "first/scene_landslides.gpkg", layer="scene").iloc[0]
+    assert all(about[name] == tags[name] for name in ("settings", "sha256", "polygons", "revision", "threshold"))
+    assert "--simplify 10.0" in (workdir / "first/scene_report.html").read_text()
+
+
+def test_digests_are_of_the_archive_that_holds_a_scene(workdir):
+    with zipfile.ZipFile("scene.zip", "w") as archive:
+        archive.writestr("inside/b4.tif", b"4")
+    archive = Path("scene.zip")
+    for path in ("scene.zip", "zip://scene.zip!inside/b4.tif", "/vsizip/scene.zip/inside/b4.tif", 'X:"scene.zip":red'):
+        assert provenance.file_of(path) == archive, path
+    for path in ("https://host/scene.tif", "s3://bucket/scene.tif", "auto", "", "maps"):
+        assert provenance.file_of(path) is None, path
 
 
 def test_rasters_are_cloud_optimized(call, workdir):
@@ -197,7 +256,7 @@ def test_a_dem_under_part_of_the_scene_leaves_the_rest_without_data(call, workdi
         ("--input twelve.tif --run pixel", "12 bands, but the run takes 3 (red green blue): choose them"),
         ("--input twelve.tif --scene-bands 1 2 13 --run pixel", "band 13 is not in the scene (it has bands 1 to 12"),
         ("--input none.tif --run pixel", "none.tif does not exist"),
-        ("--input short.tif --run pixel", "short.tif cannot be read at rows 0 to 200: cut short"),
+        ("--input short.tif --run pixel", "short.tif cannot be read: cut short"),
         ("--input stub.tif --run pixel", "stub.tif cannot be opened as a raster"),
         ("--input rgb.tif --run pixel --out-dir short.tif/maps", "short.tif"),
         ("--input rgb.tif --run pixel --overlap -1", "--overlap is -1: it must be at least 0"),

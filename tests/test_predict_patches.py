@@ -7,9 +7,12 @@ import h5py
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 
 import export
+import mask_values
 import runs
+from patches import image_files
 from script import UserError
 from tests.maps import TILE, make_bands, sigmoid, written
 from tests.patch_files import write_h5
@@ -20,6 +23,21 @@ def write_image(path, number=0):
     image = np.moveaxis(make_bands(TILE, TILE, number), 0, -1).astype(np.float64)
     write_h5(path, "img", image)
     return sigmoid(image[..., 0]) >= 0.7
+
+
+def copied_run(workdir, name, constants):
+    """Copy run `pixel` as one that was trained with some constants."""
+    folder = workdir / "results" / name
+    folder.mkdir()
+    for path in (workdir / "results" / "pixel").iterdir():
+        shutil.copy(path, folder)
+    config = json.loads((folder / "config.json").read_text()) | {"constants": constants}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def write_picture(path, image):
+    with rasterio.open(path, "w", height=image.shape[0], width=image.shape[1], count=3, dtype="uint8") as file:
+        file.write(np.moveaxis(image, -1, 0))
 
 
 def h5(path, key):
@@ -61,13 +79,19 @@ def test_data_folders_are_mapped_split_by_split(call, workdir):
 @pytest.mark.parametrize(
     ("shape", "constants", "message"),
     [
-        ((64, 64, 3), {}, "image_2.h5: 64 x 64 pixels, but run pixel was trained on 32 x 32"),
+        (
+            (64, 64, 3),
+            {"RUN": "fixed"},
+            "image_2.h5: 64 x 64 pixels, but the network of run fixed takes 32 x 32",
+        ),
+        ((9, 3000, 3), {}, "image_2.h5: 9 x 3000 pixels: map it as a scene"),
         ((TILE, TILE, 2), {}, "image_2.h5 holds band1 band2 and lacks red green blue of the run"),
         ((TILE, TILE), {}, "image_2.h5: 'img' has shape 32 x 32, not height x width x bands"),
         ((TILE, TILE, 3), {"SCALING": "l4s"}, "scene settings do not apply"),
     ],
 )
 def test_patches_that_do_not_fit_are_named(call, workdir, shape, constants, message):
+    copied_run(workdir, "fixed", {"MODEL": "segformer"})
     write_image(workdir / "patches" / "image_1.h5")
     write_h5(workdir / "patches" / "image_2.h5", "img", np.ones(shape))
     with pytest.raises(UserError, match=message):
@@ -103,20 +127,71 @@ def test_bands_of_patches_are_found_by_name_as_evaluate_finds_them(call, workdir
 
 
 def test_a_resampled_picture_gets_a_mask_of_its_own_size(call, workdir):
-    (workdir / "results" / "sized").mkdir()
-    for path in (workdir / "results" / "pixel").iterdir():
-        shutil.copy(path, workdir / "results" / "sized")
-    config = json.loads((workdir / "results/sized/config.json").read_text()) | {"constants": {"SIZE": TILE}}
-    (workdir / "results/sized/config.json").write_text(json.dumps(config))
+    copied_run(workdir, "sized", {"SIZE": TILE})
     picture = np.zeros((50, 64, 3), np.uint8)
     picture[10:30, 20:] = 9
     (workdir / "in").mkdir()
-    with rasterio.open("in/image_1.png", "w", height=50, width=64, count=3, dtype="uint8") as file:
-        file.write(np.moveaxis(picture, -1, 0))
+    write_picture("in/image_1.png", picture)
     call("in", RUN="sized")
     predicted = h5(workdir / "maps" / "mask_1.h5", "mask")
     assert predicted.shape == (50, 64)
     assert np.count_nonzero(predicted != (picture[..., 0] > 0)) <= 2 * (20 + 44)  # the edges are soft
+
+
+def test_patches_of_any_size_are_taken_also_in_one_folder(call, workdir):
+    """Run `pixel` judges each pixel by itself, so that every mask is known; its tiles have 32 pixels a side."""
+    expected = {}
+    for number, (height, width) in enumerate([(32, 32), (64, 96), (20, 20), (45, 70), (20, 20), (100, 9)]):
+        image = np.moveaxis(make_bands(height, width, number), 0, -1).astype(np.float64)
+        write_h5(workdir / "patches" / f"image_{number}.h5", "img", image)
+        expected[number] = sigmoid(image[..., 0]) >= 0.7
+    for tta in (False, True):
+        call("patches", TTA=tta, BATCH_SIZE=4)
+        for number, mask in expected.items():
+            np.testing.assert_array_equal(h5(workdir / "maps" / f"mask_{number}.h5", "mask"), mask)
+
+
+@pytest.mark.usefixtures("unet")
+def test_a_network_takes_smaller_and_larger_patches_than_it_was_trained_on(call, workdir):
+    """A U-Net of stride 4: by itself as in a model of that size, and filled up by mirroring where 4 does not divide."""
+    from networks.model_files import load_model, resized
+
+    copied_run(workdir, "free", {})
+    shutil.copy(workdir / "results/unet/model.keras", workdir / "results/free")
+    config = json.loads((workdir / "results/free/config.json").read_text())
+    config["constants"] = {"MODEL": "unet", "DEPTH": 2}
+    (workdir / "results/free/config.json").write_text(json.dumps(config))
+    model = load_model(workdir / "results/free")
+    for number, (height, width) in enumerate([(16, 24), (48, 40), (30, 31)]):
+        image = np.moveaxis(make_bands(height, width, number), 0, -1)
+        write_h5(workdir / "patches" / f"image_{number}.h5", "img", image)
+        filled = np.pad(image, ((0, -height % 4), (0, -width % 4), (0, 0)), "reflect")[None]
+        truth = np.asarray(resized(model, filled.shape[1:3]).predict_on_batch(filled))[0, :height, :width, 0]
+        call(f"patches/image_{number}.h5", RUN="free", PATCH_PROBABILITIES=True)
+        np.testing.assert_allclose(h5(f"maps/probability_{number}.h5", "probability"), truth, atol=1e-5)
+
+
+def test_a_picture_gets_a_picture_that_is_read_as_the_same_mask(call, workdir):
+    (workdir / "in").mkdir()
+    picture = np.zeros((TILE, TILE, 4), np.uint8)
+    picture[..., 3] = 255
+    picture[8:20, 4:30, 0], picture[2:5, :6, 3] = 9, 0  # landslide under run `pixel`; no data
+    for number, image in enumerate((picture, picture * (0, 1, 1, 1))):
+        Image.fromarray(image.astype(np.uint8)).save(f"in/image_{number}.png")
+    call("in")
+    rule = mask_values.MaskRule()
+    for number in (0, 1):  # the second has no landslide
+        stored = h5(f"maps/mask_{number}.h5", "mask")
+        values, unlabelled = image_files.read_mask(workdir / f"maps/mask_{number}.png")
+        labels = mask_values.as_labels(values, unlabelled)
+        rule.add(labels)
+        np.testing.assert_array_equal(labels.decided(high_is_landslide=True), stored)
+        assert set(np.unique(stored)) == ({0, 1, 255} if number == 0 else {0, 255})
+    assert rule.high_is_landslide
+    with Image.open("maps/mask_0.png") as drawn:
+        assert drawn.getpixel((10, 10)) == 255 and drawn.getpixel((0, 0)) == 0 and drawn.info["transparency"] == 128
+    with pytest.raises(UserError, match="maps/mask_0.h5 exists"):
+        call("in", OVERWRITE=False)
 
 
 def test_masks_of_patches_are_replaced_only_on_demand(call, workdir):

@@ -53,7 +53,7 @@ def test_pixels_of_centimetres_have_areas_and_a_report(call, workdir):
     bands = np.ones((3, 60, 60), np.float32)
     bands[0, ::4, ::4] = 3
     write_raster(workdir / "drone.tif", bands, from_origin(300000, 1500000, 0.2, 0.2))
-    call("drone.tif")
+    call("drone.tif", MIN_AREA=0.0)
     table = geopandas.read_file("maps/drone_landslides.gpkg", layer="landslides")
     assert len(table) == 225 and table["area_m2"].tolist() == pytest.approx([0.04] * 225, rel=0.01)
 

@@ -158,6 +158,14 @@ def test_patches_of_another_size_are_cut_and_their_mirror_image_is_not_scored(tw
     assert (masks[:, 32:] == 255).all() and (masks[:, :, 32:] == 255).all() and (masks[:, :32, :32] < 2).all()
 
 
+def test_smaller_patches_of_one_size_stay_whole_for_a_run(two):
+    options = ReadOptions(cut=(40, 48), keep_smaller=True)
+    assert dataset.open_patches(two / "s2", two / "cache", options=options).input_shape == (32, 32, 3)
+    write_h5(two / "s2/images/image_1.h5", "img", np.zeros((30, 32, 3)))
+    write_h5(two / "s2/masks/mask_1.h5", "mask", np.zeros((30, 32)))
+    assert dataset.open_patches(two / "s2", two / "cache", options=options).input_shape == (40, 48, 3)
+
+
 def test_patches_of_one_picture_stay_in_one_split(tmp_path):
     for number in range(1, 11):
         image, mask = make_pair(number, 64, 3)
@@ -195,6 +203,18 @@ def test_a_run_on_two_sources_goes_through_all_stages(two):
     new = ("evaluate.py", "--run", "both", "--data-dir", "new", "--split", "all")
     assert "size of a pixel is not known of 10 of 10 patches" in run_script(*new, cwd=two).stdout
     assert "size of a pixel" not in run_script(*new, "--pixel-size", 2, cwd=two).stdout
+    for size in (24, 30):  # the network's stride of 4 divides 24; 30 is filled up by mirroring
+        for number in (1, 2, 3):
+            image, mask = make_pair(number, size, 3)
+            write_h5(two / f"small{size}/images/image_{number}.h5", "img", image)
+            write_h5(two / f"small{size}/masks/mask_{number}.h5", "mask", mask)
+        other = ("--run", "both", "--data-dir", f"small{size}", "--split", "all")
+        for script in ("evaluate.py", "visualize.py"):
+            result = run_script(script, *other, cwd=two)
+            assert result.returncode == 0, result.stderr
+        (path,) = (two / "results/scores/both").glob(f"metrics_small{size}_*.json")
+        record = json.loads(path.read_text())
+        assert sum(record[name] for name in ("tp", "fp", "fn", "tn")) == 3 * size**2
     for script in ("visualize.py", "train.py"):
         flags = ("--start-from", "both", "--run", "next", "--data-dir", "new", "--epochs", 1, "--epoch-steps", 1)
         result = run_script(script, *(flags if script == "train.py" else ("--run", "both")), cwd=two)

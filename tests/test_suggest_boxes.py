@@ -65,10 +65,23 @@ def test_labelled_ground_and_ground_beyond_the_area_get_no_box(suggest):
     first.to_file("done.gpkg")
     area = shapely.box(300000, 1499200, 300640, 1500000)
     geopandas.GeoDataFrame(geometry=[area], crs=UTM).to_crs(4326).to_file("area.gpkg")
-    more = suggest(BOXES=100, LABELLED="done.gpkg", AREA="area.gpkg")
+    more = suggest(BOXES=100, LABELLED=("done.gpkg",), AREA=("area.gpkg",))
     inside = sum(area.buffer(1).contains(each) for each in first.geometry)
     assert len(more) == 4 * 5 - 1 - inside and area.buffer(1).contains(shapely.union_all(more.geometry))
     assert shapely.union_all(more.geometry).intersection(shapely.union_all(first.geometry)).area < 1
+
+
+def test_several_areas_count_together_and_one_elsewhere_is_told(suggest, capsys):
+    whole = shapely.box(300000, 1499200, 300640, 1500000)
+    parts = {"west": shapely.box(300000, 1499200, 300320, 1500000), "east": shapely.box(300320, 1499200, 300640, 15e5)}
+    for name, shape in (parts | {"whole": whole, "far": shapely.box(0, 0, 9, 9)}).items():
+        geopandas.GeoDataFrame(geometry=[shape], crs=UTM).to_file(f"{name}.gpkg")
+    expected = suggest(BOXES=100, AREA=("whole.gpkg",))
+    together = suggest(BOXES=100, AREA=("west.gpkg", "east.gpkg", "far.gpkg"))
+    assert together.geometry.equals(expected.geometry)
+    assert "warning: far.gpkg does not lie over the map" in capsys.readouterr().out
+    with pytest.raises(script.UserError, match="none of the areas lies over the map: far.gpkg, far.gpkg"):
+        suggest(AREA=("far.gpkg", "far.gpkg"))
 
 
 def test_a_map_that_is_cut_short_is_told(suggest, tmp_path):

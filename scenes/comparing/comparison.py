@@ -4,6 +4,7 @@ import contextlib
 from dataclasses import dataclass
 
 import numpy as np
+import pandas
 
 import metrics
 from scenes import vectors
@@ -11,8 +12,8 @@ from scenes.comparing import agreement, estimates
 from scenes.comparing.layers import PolygonLayer, RasterLayer, metric_grid, read_polygons
 from scenes.geodesy import to_geodetic
 from scenes.pixel_grid import PixelGrid
-from scenes.vectors import LANDSLIDES, SEEN, Choice, is_vector, read_layers, read_shapes
-from script import UserError
+from scenes.vectors import LANDSLIDES, SEEN, Choice, is_vector, on_grid, read_layers, read_shapes
+from script import UserError, warn
 
 FILES = ("scores.json", "objects.csv", "by_size.csv", "comparison.png")  # written by compare_maps.py
 
@@ -48,15 +49,20 @@ class Pair:
 
 
 @contextlib.contextmanager
-def open_pair(map_path, reference_path, area_path, settings):
+def open_pair(map_path, reference_path, area_paths, settings):
     """Open a map and a reference on one grid: that of the map, else that of the reference, else a metric one.
+
+    Args:
+        map_path, reference_path: of rasters or vector files. area_paths: of vector files, whose ground counts together.
+        settings: CompareSettings.
 
     Raises:
         UserError: a file cannot be read, or the two do not lie over each other.
     """
-    area = read_layers(area_path, map_path, settings.area_choice, default_layer=SEEN) if area_path else None
-    if area is not None and not len(area):
-        raise UserError(f"{area_path} holds no shapes: it is empty")
+    areas = [read_layers(path, map_path, settings.area_choice, default_layer=SEEN) for path in area_paths]
+    if empty := [path for path, table in zip(area_paths, areas, strict=True) if not len(table)]:
+        raise UserError(f"{empty[0]} holds no shapes: it is empty")
+    area, area_text = joined(areas), ", ".join(area_paths)
     rasters, tables, seen = {}, {}, {}
     sides = {
         "map": (map_path, reference_path, settings.map_choice, settings.threshold, settings.min_confidence),
@@ -88,7 +94,10 @@ def open_pair(map_path, reference_path, area_path, settings):
                     "false alarms are unknown"
                 )
             grid, over = metric_grid(frame, settings.resolution), map_path
-        area = PolygonLayer(area, grid, area_path, over, small=False) if area_path else None
+        for path, table in zip(area_paths, areas, strict=True) if len(areas) > 1 else ():
+            if not on_grid(table, grid).intersects(grid.box()).any():
+                warn(f"{path} does not lie over {over}")
+        area = PolygonLayer(area, grid, area_text, over, small=False) if area_paths else None
         layers = dict(rasters)
         for name, table in tables.items():
             path, judged = sides[name][0], seen[name]
@@ -99,8 +108,16 @@ def open_pair(map_path, reference_path, area_path, settings):
         yield Pair(layers["map"], layers["reference"], area, grid)
 
 
-def check_judged(tally, map_path, reference_path, area_path):
+def joined(tables):
+    """Return tables as one, in the coordinate system of the first; None without tables."""
+    if len(tables) < 2:
+        return tables[0] if tables else None
+    return pandas.concat([table.to_crs(tables[0].crs) for table in tables], ignore_index=True)
+
+
+def check_judged(tally, map_path, reference_path, area_paths):
     """Raise UserError, with the reason, if no pixel was judged on both sides."""
+    area_path = ", ".join(area_paths)
     known, within, judged = tally.known
     if judged:
         return

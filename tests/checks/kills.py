@@ -104,7 +104,7 @@ def run(workdir, arguments, limit=None, kill_after=None):
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_NUM_INTRAOP_THREADS": "2"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_NUM_INTRAOP_THREADS": "2", "SOURCE_DATE_EPOCH": "0"}
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=workdir,
