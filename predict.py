@@ -16,7 +16,7 @@ import numpy as np
 import records
 import runs
 import script
-from bands import check_numbers, matching_bands
+from bands import check_numbers, matching_bands, renamed
 from map_files import MapExists, check_targets
 from mask_values import UNLABELLED
 from networks.inference import probabilities
@@ -187,8 +187,7 @@ def map_patches(run, threshold, out_dir, metadata):
         twice = next(path for i, path in enumerate(targets) if path in targets[:i])
         raise script.UserError(f"{twice} would hold the masks of two patches: map them in several calls")
     options = reading.ReadOptions.of_constants(run.constants)
-    read_patch(entries[0], run, options)  # reports a mistake before Keras is loaded
-
+    read_patch(entries[0], run, options, report=True)  # reports a mistake before Keras is loaded
     if text := distance_of(entries, run, options):
         script.warn(text)
 
@@ -248,10 +247,10 @@ def list_patches(paths):
     return entries
 
 
-def read_patch(entry, run, options):
+def read_patch(entry, run, options, report=False):
     """Read the model's bands of a patch: (H x W x bands float32, H x W bool: without data, metres a pixel).
 
-    Where there is no data, the bands hold their mean in the run's training.
+    Where there is no data, the bands hold their mean in the run's training. report: print bands of other names.
     """
     try:
         patch = reading.read_patch(entry.image, None, options, bands=run.config["file_bands"])
@@ -266,6 +265,8 @@ def read_patch(entry, run, options):
     check_numbers(run.config, image.shape[2], entry.image)
     names = patch.band_names(options.of(entry.image).dates)
     columns = matching_bands(run.config["bands"], names, entry.image, "the run")
+    if report and (text := renamed(run.config["bands"], names, columns)):
+        script.note(f"bands are taken by their names: {text}")
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap
     mean = np.array(run.config["band_mean"], np.float32)
     learnt = learnt_by(run.config)
