@@ -3,6 +3,8 @@
 Files are written with rasterio and h5py; values are compared with what was written.
 """
 
+from types import SimpleNamespace
+
 import h5py
 import numpy as np
 import pytest
@@ -173,6 +175,24 @@ def test_bands_of_patches_are_called_as_the_files_say(tmp_path, capsys, descript
         said = f"bands are taken by their names: red {names[2]}, green {names[1]}" in capsys.readouterr().out
         assert said == (names[0] == "B2")
         assert (patches.read_pictures([0])[0, 0, 0] // 10).tolist() == [4, 3, 2]
+
+
+def test_a_run_that_took_named_bands_in_their_order_is_to_be_trained_again(tmp_path):
+    for number in range(3):
+        image = np.random.default_rng(number).integers(1, 99, (3, 32, 32)).astype(np.uint8)
+        write_raster(tmp_path / f"d/images/t_{number}.tif", image, descriptions=("B2", "B3", "B4"))
+        write_raster(tmp_path / f"d/masks/t_{number}.tif", scar(number)[None])
+    patches = open_folder(tmp_path / "d")
+    config = {"bands": list(BANDS_RGB), "file_band_names": list(BANDS_RGB), "file_bands": 3, "left_out": []}
+    config |= {"data_digest": patches.digest, "input_shape": [32, 32, 3]}
+    old = SimpleNamespace(name="old", config=config, constants={}, data_folders=[str(tmp_path / "d")])
+    with pytest.raises(
+        UserError, match="d holds the bands B2 B3 B4, and run old took them for red green blue, in this"
+    ):
+        dataset.open_for_run(old, "all", cache_dir=tmp_path / "cache")
+    config |= {"bands": ["B4", "B2"], "file_band_names": ["B2", "B3", "B4"]}
+    opened, _, own = dataset.open_for_run(old, "all", cache_dir=tmp_path / "cache")
+    assert own and opened.bands == ("B4", "B2")
 
 
 def test_a_folder_whose_files_name_their_bands_differently_is_refused(tmp_path):
