@@ -138,6 +138,15 @@ def matching_bands(bands, file_bands, files, whose):
     return positions
 
 
+def renamed(bands, file_bands, positions):
+    """Return the bands that files call by another name, as text: "red B4, green B3"; "" if there are none.
+
+    bands, file_bands, positions: see `matching_bands`.
+    """
+    pairs = [(band, file_bands[position]) for band, position in zip(bands, positions, strict=True)]
+    return ", ".join(f"{band} {called}" for band, called in pairs if band != called)
+
+
 def check_numbers(config, count, files):
     """Raise UserError if a run knows its bands by number alone, and files have another number of bands.
 

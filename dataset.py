@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from bands import check_numbers, matching_bands
+from bands import check_numbers, matching_bands, renamed
 from patches import places, split_table
 from patches.folder_packing import describe_faults, pack_folder
 from patches.layouts import NoPatches, find_patches, unused_folders
@@ -21,7 +21,7 @@ from patches.pixel_sizes import known_or_usual, learnt_by
 from patches.reading import ReadOptions, size_text
 from patches.sources import Sources
 from patches.usual_values import MOST_COMPARED, distance_of_patches
-from script import UserError, warn
+from script import UserError, note, warn
 
 
 def open_sources(
@@ -76,6 +76,8 @@ def use_matching(patches, bands, whose):
     """Read from now on those bands of packing.Patches that are some bands by name, see bands.matching_bands."""
     positions = matching_bands(bands, patches.file_bands, patches.data_dir, whose)
     patches.use([position + 1 for position in positions])
+    if text := renamed(bands, patches.file_bands, positions):
+        note(f"{patches.data_dir}: bands are taken by their names: {text}")
 
 
 def fill_pixel_sizes(patches, size=None, places_of="auto"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from bands import check_numbers, matching_bands
+from bands import check_numbers, matching_bands, renamed
 from map_files import check_targets
 from mask_values import UNLABELLED
 from networks import architecture
@@ -18,7 +18,7 @@ from patches import image_files, layouts, reading, resizing
 from patches.pixel_sizes import learnt_by, with_plane
 from patches.usual_values import MOST_COMPARED, distance_of_patches, mean_and_variance
 from records import write_bytes
-from script import UserError, progress, warn
+from script import UserError, note, progress, warn
 
 LARGEST = 2048  # pixels a side: larger pictures are mapped as scenes, in tiles
 GREYS = {0: 0, 1: 255, UNLABELLED: 128}  # values of a mask in a PNG; the last is transparent
@@ -58,7 +58,7 @@ def map_patches(run, paths, settings, out_dir, metadata, overwrite=False):
         raise UserError(f"{twice} would hold the masks of two patches: map them in several calls")
     options = reading.ReadOptions.of_constants(run.constants)
     read = functools.partial(read_patch, run=run, options=options, pixel_size=settings.pixel_size)
-    read(entries[0])  # reports a mistake before Keras is loaded
+    read(entries[0], report=True)  # reports a mistake before Keras is loaded
 
     if text := distance_of(entries, read, run.config):
         warn(text)
@@ -155,12 +155,13 @@ def list_patches(paths):
     return entries
 
 
-def read_patch(entry, run, options, pixel_size):
+def read_patch(entry, run, options, pixel_size, report=False):
     """Read the model's bands of a patch: (H x W x bands float32, H x W bool: without data, metres a pixel).
 
     Where there is no data, the bands hold their mean in the run's training.
 
-    pixel_size: metres, for files that do not state it; None: the usual one of the run.
+    pixel_size: metres, for files that do not state it; None: the usual one of the run. report: print bands of other
+    names.
     """
     try:
         patch = reading.read_patch(entry.image, None, options, bands=run.config["file_bands"])
@@ -173,6 +174,8 @@ def read_patch(entry, run, options, pixel_size):
     check_numbers(run.config, patch.image.shape[2], entry.image)
     names = patch.band_names(options.of(entry.image).dates)
     columns = matching_bands(run.config["bands"], names, entry.image, "the run")
+    if report and (text := renamed(run.config["bands"], names, columns)):
+        note(f"bands are taken by their names: {text}")
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap
     mean = np.array(run.config["band_mean"], np.float32)
     learnt = learnt_by(run.config)

@@ -65,6 +65,7 @@ class FolderPacking:
         self.kept, self.patches, self.faults, self.extremes, self.rule = [], [], [], [], MaskRule()
         self.types = []  # names of the types of the kept images, as they are in the files
         self.stated = None  # bands and values as the first readable file states them, see reading.Patch
+        self.scaled = 0  # number of files whose scale or offset was applied
         self.temporary = False  # whether a fault may be gone the next time
 
     def add_all(self, entries):
@@ -81,7 +82,7 @@ class FolderPacking:
     def add(self, entry):
         """Read, check and pack a patch; raises Fault."""
         patch = read_patch(entry.image, entry.mask, self.options, self.patch_format)
-        stated = {key: value for key, value in patch.stated.items() if key != "pixel_size"}
+        stated = {key: patch.stated[key] for key in ("bands", "values") if key in patch.stated}
         self.stated = stated if self.stated is None else self.stated
         if meaning(stated) != meaning(self.stated):
             own, first = stated_text(stated), stated_text(self.stated)
@@ -94,6 +95,7 @@ class FolderPacking:
         for name, arrays, extent in self.parts(entry, (patch.image, mask, patch.gap, undecided)):
             self.writer.add(name, *arrays)
             self.patches.append((name, entry, extent, patch.stated.get("pixel_size")))
+        self.scaled += "scaled" in patch.stated
         self.extremes.append(extremes(patch))
         self.types.append(patch.image.dtype.name)
         self.kept.append(entry)
@@ -123,7 +125,12 @@ class FolderPacking:
         names, entries, extents, pixel_sizes = zip(*self.patches, strict=True) if count else ((), (), (), ())
         if count:
             writer.settle(self.patch_format.shape, self.rule.high_is_landslide)
-        gaps = f"{len(writer.gaps)} of {count} patches have pixels without data"
+        notes = [f"scale and offset are applied, which {self.scaled} files state"] if self.scaled else []
+        if writer.gaps:
+            share = writer.missing / writer.pixels
+            notes.append(
+                f"{len(writer.gaps)} of {count} patches have pixels without data, {share:.1%} of all: not labelled"
+            )
         record = writer.record(
             key=None if self.temporary else key,  # a locked file is readable later, with the same size and time
             shape=self.patch_format.shape,
@@ -136,7 +143,7 @@ class FolderPacking:
             faults=faults,
             dates=self.options.dates,
             **(self.stated or {}),
-            notes=[f"{gaps}, {writer.missing / writer.pixels:.1%} of all: not labelled"] if writer.gaps else [],
+            notes=notes,
         )
         if count and (skip_bad or not faults):
             writer.finish(record)

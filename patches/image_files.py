@@ -54,8 +54,9 @@ def read(path, bands=0):
             return image, gap, {}
         count = image.shape[2]
         names = stated_bands(file, count)
-        image = scaled(image, file.scales[:count], file.offsets[:count], light(names or band_names(count)))
-        return image, gap, {"bands": list(names)} if names else {}
+        result = scaled(image, file.scales[:count], file.offsets[:count], light(names or band_names(count)))
+        stated = {"bands": list(names)} if names else {}
+        return result, gap, stated if result is image else stated | {"scaled": True}
 
 
 def is_alpha(driver, band):

@@ -68,7 +68,8 @@ class Patch:
         image: height x width x bands, in file units; 0 in pixels without data.
         labels: mask_values.Labels of the mask, or None without one.
         gap: height x width bool, pixels without data, or None if there are none.
-        stated: what the image file says, as far as it does: {"bands": names, "values": unit, "pixel_size": metres}.
+        stated: what the image file says, as far as it does: {"bands": names, "values": unit, "pixel_size": metres,
+            "scaled": True if a scale or offset was applied}.
     """
 
     image: np.ndarray
@@ -194,7 +195,8 @@ def read_stored(path):
         if image.ndim == 3 and image.dtype.kind in "uif":
             check_gap(gap, image.shape[:2])
             reflectance = light(stated.get("bands") or band_names(image.shape[2])) & ("values" not in stated)
-            image, hidden = with_tags_applied(image, file["img"], reflectance)
+            stored, (image, hidden) = image, with_tags_applied(image, file["img"], reflectance)
+            stated |= {} if image is stored else {"scaled": True}
             gap = hidden if gap is None else (gap != 0) | hidden
     return image, gap, stated
 

@@ -3,6 +3,8 @@
 Files are written with rasterio and h5py; values are compared with what was written.
 """
 
+from types import SimpleNamespace
+
 import h5py
 import numpy as np
 import pytest
@@ -128,7 +130,7 @@ def test_a_folder_of_scaled_hdf5_is_packed_in_its_unit(tmp_path):
             file["img"] = stored
             file["img"].attrs["scale_factor"] = 0.001
     patches = open_folder(tmp_path / "d")
-    assert patches.dtype == "float32"
+    assert patches.dtype == "float32" and patches.notes == ["scale and offset are applied, which 4 files state"]
     np.testing.assert_allclose(patches.read([3])[0][..., 3], 10 * stored_of(tmp_path, 4)[..., 3], rtol=1e-3)
     np.testing.assert_allclose(patches.read([3])[0][..., 12], 0.001 * stored_of(tmp_path, 4)[..., 12], rtol=1e-3)
     with h5py.File(tmp_path / "d/images/image_2.h5", "a") as file:
@@ -159,7 +161,7 @@ def stored_of(folder, number):
         (("B2", "cloud mask", ""), ("B2", "cloud_mask", "band3")),
     ],
 )
-def test_bands_of_patches_are_called_as_the_files_say(tmp_path, descriptions, names):
+def test_bands_of_patches_are_called_as_the_files_say(tmp_path, capsys, descriptions, names):
     for number in range(3):
         image = np.random.default_rng(number).integers(1, 9, (3, 32, 32)).astype(np.uint8)
         image[:] += np.array([[[20]], [[30]], [[40]]], np.uint8)
@@ -170,7 +172,27 @@ def test_bands_of_patches_are_called_as_the_files_say(tmp_path, descriptions, na
     if names[0] in ("B2", "blue") and names[2] in ("B4", "red"):
         run = dataset.open_sources([tmp_path / "d"], tmp_path / "cache", BANDS_RGB, of_run=True)
         np.testing.assert_array_equal(run.read([1])[0], patches.images[1][..., ::-1])
+        said = f"bands are taken by their names: red {names[2]}, green {names[1]}" in capsys.readouterr().out
+        assert said == (names[0] == "B2")
         assert (patches.read_pictures([0])[0, 0, 0] // 10).tolist() == [4, 3, 2]
+
+
+def test_a_run_that_took_named_bands_in_their_order_is_to_be_trained_again(tmp_path):
+    for number in range(3):
+        image = np.random.default_rng(number).integers(1, 99, (3, 32, 32)).astype(np.uint8)
+        write_raster(tmp_path / f"d/images/t_{number}.tif", image, descriptions=("B2", "B3", "B4"))
+        write_raster(tmp_path / f"d/masks/t_{number}.tif", scar(number)[None])
+    patches = open_folder(tmp_path / "d")
+    config = {"bands": list(BANDS_RGB), "file_band_names": list(BANDS_RGB), "file_bands": 3, "left_out": []}
+    config |= {"data_digest": patches.digest, "input_shape": [32, 32, 3]}
+    old = SimpleNamespace(name="old", config=config, constants={}, data_folders=[str(tmp_path / "d")])
+    with pytest.raises(
+        UserError, match="d holds the bands B2 B3 B4, and run old took them for red green blue, in this"
+    ):
+        dataset.open_for_run(old, "all", cache_dir=tmp_path / "cache")
+    config |= {"bands": ["B4", "B2"], "file_band_names": ["B2", "B3", "B4"]}
+    opened, _, own = dataset.open_for_run(old, "all", cache_dir=tmp_path / "cache")
+    assert own and opened.bands == ("B4", "B2")
 
 
 def test_a_folder_whose_files_name_their_bands_differently_is_refused(tmp_path):

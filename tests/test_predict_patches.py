@@ -103,7 +103,7 @@ def test_patches_that_do_not_fit_are_named(call, workdir, shape, constants, mess
         call("void")
 
 
-def test_bands_of_patches_are_found_by_name_as_evaluate_finds_them(call, workdir, monkeypatch):
+def test_bands_of_patches_are_found_by_name_as_evaluate_finds_them(call, workdir, monkeypatch, capsys):
     image = np.moveaxis(make_bands(TILE, TILE, 1), 0, -1).astype(np.float64)
     expected = sigmoid(image[..., 0]) >= 0.7
     other = np.zeros((TILE, TILE, 14))
@@ -121,6 +121,8 @@ def test_bands_of_patches_are_found_by_name_as_evaluate_finds_them(call, workdir
                 file.attrs.update({"bands": bands, "values": ""})
         call(name)
         assert np.array_equal(h5(workdir / "maps" / "mask_1.h5", "mask"), expected), name
+        said = capsys.readouterr().out
+        assert ("by their names: red B04, green B03, blue B02" in said) == (name == "stated")
         run = runs.open_run("results", "pixel")
         monkeypatch.setattr(export, "CHECK_ON", (f"{name}/image_1.h5",))
         np.testing.assert_allclose(export.read_patches(run)[0], image, rtol=1e-5)
