@@ -40,7 +40,7 @@ def probability(path):
     levels = np.linspace(0, 1, 64)
     palette = np.stack([np.interp(levels, stops, channel) for channel in zip(*colours, strict=True)], 1)
     index = np.where(np.ma.getmaskarray(values), 0, np.rint(probabilities * 63)).astype(np.uint8)
-    return encoded(paletted(index, palette), "png", optimize=True)
+    return encoded(paletted(index, palette), "png")
 
 
 def cover(codes):
@@ -54,7 +54,7 @@ def cover(codes):
     rows, columns = np.indices(index.shape, sparse=True)
     index[(index == 1) & ((rows + columns) % HATCH_PERIOD == 0)] = 3
     palette = np.array([(0,) * 4, *(MASK_CLASSES[code][1] for code in (HIDDEN, EXCLUDED)), (0, 0, 0, 255)], float)
-    return encoded(paletted(index, palette), "png", optimize=True)
+    return encoded(paletted(index, palette), "png")
 
 
 def paletted(index, palette):

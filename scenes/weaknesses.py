@@ -22,41 +22,41 @@ def list_weaknesses(about, warnings, learnt_here, min_slope):
     seen, excluded = float(about["seen"]), float(about["excluded"])
     listed = []
     if seen <= excluded:
-        listed.append(("Nothing was judged.", "The scene holds no data, clouds hide it, or all of it is excluded."))
-    listed += [(_title(text), text) for text in warnings]
+        listed.append(("Nothing was judged", "the scene holds no data, clouds hide it, or all of it is excluded."))
+    listed += [(_title(text), f"{text}.") for text in warnings]
     level, _, windows = about.get("distance_from_training", "at home").partition(": ")
     if not level.startswith("at home"):
-        title = "Far from training." if level.startswith("far") else "Not quite like the training data."
-        listed.append((title, f"{windows}: expect more errors."))
+        title = "Far from training" if level.startswith("far") else "Not quite like the training data"
+        listed.append((title, f"{windows}. Expect more errors."))
     if about["clouds"] == "unknown":
-        listed.append(("No cloud mask.", "Clouds can be mapped as landslides, and hide others (--clouds)."))
+        listed.append(("No cloud mask", "clouds can be mapped as landslides, and hide others (--clouds)."))
     if not learnt_here:
-        text = "The model is not known to have learnt from any, and can miss most landslides of another event."
+        text = "the model is not known to have learnt from any, and can miss most landslides of another event."
         if chosen := about.get("threshold_chosen"):
             text += f" Its threshold was chosen {chosen}: that may not hold here."
-        listed.append(("No labels of this ground.", f"{text} A few labels change that (suggest_boxes.py)."))
+        listed.append(("No labels of this ground", f"{text} A few labels change that (suggest_boxes.py)."))
     if excluded < seen < 0.9995:
-        listed.append(("Not all of it was seen.", f"{1 - seen:.1%} of the ground is hidden; landslides may lie there."))
-    flat = "Flat river beds, fields and roofs are not left out"
+        listed.append(("Not all of it was seen", f"{1 - seen:.1%} of the ground is hidden. Landslides may lie there."))
+    flat = "flat river beds, fields and roofs are not left out"
     if "dem" not in about:
-        listed.append(("No elevation.", f"{flat} (--dem, --min-slope)."))
+        listed.append(("No elevation", f"{flat} (--dem, --min-slope)."))
     elif not min_slope:
-        listed.append(("No smallest slope.", f"{flat} (--min-slope)."))
+        listed.append(("No smallest slope", f"{flat} (--min-slope)."))
     if "before" not in about:
-        listed.append(("One picture.", "Old scars, quarries and bare fields look like fresh landslides (--before)."))
+        listed.append(("One picture", "old scars, quarries and bare fields look like fresh landslides (--before)."))
     return listed
 
 
 def _title(warning):
     """Return the title of a warning of preparation.py."""
     titles = {
-        "far from": "Other values than in training.",
-        "pixels of": "Other pixels than in training.",
-        "the size of a pixel": "Pixels of unknown size.",
-        "scaling": "Two scalings.",
-        "the run learnt from Level-1C": "Another product than in training.",
+        "far from": "Other values than in training",
+        "pixels of": "Other pixels than in training",
+        "the size of a pixel": "Pixels of unknown size",
+        "scaling": "Two scalings",
+        "the run learnt from Level-1C": "Another product than in training",
     }
-    return next((title for start, title in titles.items() if warning.startswith(start)), "Elevation is missing.")
+    return next((title for start, title in titles.items() if warning.startswith(start)), "Elevation is missing")
 
 
 def has_learnt_here(run, name, grid):

@@ -55,7 +55,7 @@ def test_a_map_without_polygons_has_a_report(call, workdir):
     write_raster(workdir / "scene.tif", np.zeros((3, 40, 50), np.uint16), nodata=0)
     call("scene.tif")
     data, text = data_of(workdir / "maps" / "scene_report.html")
-    assert data["polygons"] == [] and "0 polygons" in text and "Nothing was judged." in text
+    assert data["polygons"] == [] and "0 polygons" in text and "Nothing was judged" in text
 
 
 def test_pixels_of_centimetres_have_areas_and_a_report(call, workdir):

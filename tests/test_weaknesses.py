@@ -29,17 +29,17 @@ def test_a_sound_map_has_none():
 @pytest.mark.parametrize(
     ("about", "flags", "title"),
     [
-        ({"clouds": "unknown"}, {}, "No cloud mask."),
-        ({"seen": "0.7100"}, {}, "Not all of it was seen."),
-        ({"seen": "0.0000"}, {}, "Nothing was judged."),
-        ({"seen": "0.4000", "excluded": "0.4000"}, {}, "Nothing was judged."),
-        ({"distance_from_training": "far: 80% of 36 windows look unlike"}, {}, "Far from training."),
-        ({"distance_from_training": "near: 20% of 36 windows look"}, {}, "Not quite like the training data."),
-        ({}, {"learnt_here": False}, "No labels of this ground."),
-        ({}, {"min_slope": 0.0}, "No smallest slope."),
-        ({}, {"warnings": ["far from what the run was trained on: red"]}, "Other values than in training."),
-        ({}, {"warnings": ["pixels of 60 m, and the run learnt"]}, "Other pixels than in training."),
-        ({}, {"warnings": ["dem.tif covers 80.0% of the scene"]}, "Elevation is missing."),
+        ({"clouds": "unknown"}, {}, "No cloud mask"),
+        ({"seen": "0.7100"}, {}, "Not all of it was seen"),
+        ({"seen": "0.0000"}, {}, "Nothing was judged"),
+        ({"seen": "0.4000", "excluded": "0.4000"}, {}, "Nothing was judged"),
+        ({"distance_from_training": "far: 80% of 36 windows look unlike"}, {}, "Far from training"),
+        ({"distance_from_training": "near: 20% of 36 windows look"}, {}, "Not quite like the training data"),
+        ({}, {"learnt_here": False}, "No labels of this ground"),
+        ({}, {"min_slope": 0.0}, "No smallest slope"),
+        ({}, {"warnings": ["far from what the run was trained on: red"]}, "Other values than in training"),
+        ({}, {"warnings": ["pixels of 60 m, and the run learnt"]}, "Other pixels than in training"),
+        ({}, {"warnings": ["dem.tif covers 80.0% of the scene"]}, "Elevation is missing"),
     ],
 )
 def test_each_is_listed(about, flags, title):
@@ -50,8 +50,8 @@ def test_what_is_lacking_is_listed_and_the_threshold_says_where_it_was_chosen():
     bare = {key: value for key, value in SOUND.items() if key not in ("dem", "before")}
     chosen = "on ground that the model had not seen, precision 0.54 and recall 0.62"
     listed = dict(list_weaknesses(bare | {"threshold_chosen": chosen}, [], False, 0.0))
-    assert list(listed) == ["No labels of this ground.", "No elevation.", "One picture."]
-    assert f"Its threshold was chosen {chosen}: that may not hold here." in listed["No labels of this ground."]
+    assert list(listed) == ["No labels of this ground", "No elevation", "One picture"]
+    assert f"Its threshold was chosen {chosen}: that may not hold here." in listed["No labels of this ground"]
 
 
 def test_a_run_has_learnt_from_the_ground_of_its_patches(event, cut):
@@ -79,6 +79,6 @@ def test_the_report_shows_them_at_its_top(call, workdir):
     call("scene.tif")
     text = (workdir / "maps/scene_report.html").read_text()
     top = text[: text.index("<main>")]
-    for title in ("No cloud mask.", "No labels of this ground.", "No elevation.", "One picture."):
-        assert f"<li><b>{title}</b>" in top
+    for title in ("No cloud mask", "No labels of this ground", "No elevation", "One picture"):
+        assert f"<li><b>{title}:</b>" in top
     assert "<code>--clouds</code>" in top

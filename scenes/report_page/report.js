@@ -59,9 +59,11 @@ function showPosition({latlng}) {
     id("position").value = "";
     return;
   }
-  if (grid.crs) {
+  if (grid.crs && grid.crs != "EPSG:4326") {
     const [a, b, c, d, e, f] = grid.transform, digits = Math.max(0, Math.ceil(-Math.log10(Math.hypot(a, d))));
     parts.push(`${(a * column + b * row + c).toFixed(digits)} ${(d * column + e * row + f).toFixed(digits)} (${grid.crs})`);
+  }
+  if (grid.crs) {
     const [lon, lat] = lonLat(column, row), east = (lon + 540) % 360 - 180;
     parts.push(`${Math.abs(lat).toFixed(5)}° ${lat < 0 ? "S" : "N"}, ${Math.abs(east).toFixed(5)}° ${east < 0 ? "W" : "E"}`);
   }
@@ -85,11 +87,11 @@ if (layers.before) { id("split").addEventListener("input", split); map.on("move 
 
 // ---------------------------------------------------------------------- polygons
 
-const PAGE = 200;  // rows that the table shows at first, and more of at a click
+const PAGE = matchMedia("(min-width: 1000px)").matches ? 200 : 50;  // rows that the table shows at first
 const SELECTED = {color: "#00d0ff", weight: 4, fillOpacity: 0};
 let order = polygons.map((_, i) => i), kept = [], limit = PAGE, selected = null, sorting = null;
 
-const plain = row => ({color: data.colours[row.class], weight: 1.5, fillOpacity: 0.25});
+const plain = row => ({color: data.colours[row.class], weight: 1.5, fillOpacity: 0.15});
 const shapes = polygons.map((row, i) => {
   const shape = L.polygon(row.rings.map(ring => ring.map(([column, line]) => [-line, column])), plain(row));
   shape.bindPopup(() => columns.map(column => `${column.label}: ${text(column, row[column.key])}`).join("<br>"), {autoPan: false});

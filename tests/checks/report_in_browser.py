@@ -1,6 +1,6 @@
 """Open the report of a map in headless Chromium and use it as a reader does; stop at the first thing that fails.
 
-    python tests/checks/report_in_browser.py --report results/rgb/maps/scene_report.html --out-dir /tmp/pictures
+    python tests/checks/report_in_browser.py results/rgb/maps/scene_report.html --out-dir /tmp/pictures
 
 Needs Chromium (Debian: apt-get install chromium) and playwright (pip install playwright). Writes screenshots, on a wide
 screen and on a phone, and what the page saves: selection.csv and selection.geojson.
@@ -19,7 +19,7 @@ DRAWN = "shapes.filter(shape => map.hasLayer(shape)).length"
 def main():
     """Load, filter, sort, click rows and polygons, save, and compare with what the page should show."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--report", required=True, type=Path, help="the HTML file")
+    parser.add_argument("report", type=Path, help="the HTML file")
     parser.add_argument("--out-dir", default=Path(), type=Path, help="folder of the screenshots")
     parser.add_argument("--browser", default=shutil.which("chromium"), help="path of Chromium")
     flags = parser.parse_args()
@@ -40,7 +40,9 @@ def check(report, out_dir, browser):
             page.on("request", lambda request: requests.append(request.url))
             page.goto(report.resolve().as_uri())
             page.wait_for_selector("#map .leaflet-image-layer")
-            page.screenshot(path=out_dir / f"report_{screen}_top.png")
+            end = page.evaluate("document.querySelector('main').getBoundingClientRect().bottom")
+            part = {"x": 0, "y": 0, "width": options["viewport"]["width"], "height": end}
+            page.screenshot(path=out_dir / f"report_{screen}_top.png", full_page=True, clip=part)
             text = use(page, out_dir)
             page.screenshot(path=out_dir / f"report_{screen}_used.png")
             width = page.evaluate("document.documentElement.scrollWidth")
@@ -56,7 +58,9 @@ def check(report, out_dir, browser):
 def use(page, out_dir):
     """Use an open page; returns what it shows as text."""
     total = page.evaluate("polygons.length")
-    assert page.evaluate(DRAWN) == total and page.evaluate(ROWS) == min(total, 200), "all polygons are shown at first"
+    assert page.evaluate(DRAWN) == total and page.evaluate(f"{ROWS} == Math.min({total}, PAGE)"), (
+        "all polygons are shown at first"
+    )
     middle = page.evaluate("polygons.map(row => row.confidence).sort()[Math.floor(polygons.length / 2)]") or 0.5
     page.fill("#confidence", str(round(100 * middle)))
     expected = page.evaluate(f"polygons.filter(row => row.confidence >= {round(100 * middle)} / 100).length")
