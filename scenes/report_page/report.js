@@ -88,7 +88,7 @@ if (layers.before) { id("split").addEventListener("input", split); map.on("move 
 // ---------------------------------------------------------------------- polygons
 
 const PAGE = matchMedia("(min-width: 1000px)").matches ? 200 : 50;  // rows that the table shows at first
-const SELECTED = {color: "#00d0ff", weight: 4, fillOpacity: 0};
+const SELECTED = {color: "#00d0ff", weight: 3, fillOpacity: 0};
 let order = polygons.map((_, i) => i), kept = [], limit = PAGE, selected = null, sorting = null;
 
 const plain = row => ({color: data.colours[row.class], weight: 1.5, fillOpacity: 0.15});
