@@ -25,7 +25,7 @@ def list_weaknesses(about, warnings, learnt_here, min_slope):
         listed.append(("Nothing was judged", "the scene holds no data, clouds hide it, or all of it is excluded."))
     listed += [(_title(text), f"{text}.") for text in warnings]
     level, _, windows = about.get("distance_from_training", "at home").partition(": ")
-    if not level.startswith("at home"):
+    if not (level.startswith("at home") or "see the warnings" in level):  # these are listed already
         title = "Far from training" if level.startswith("far") else "Not quite like the training data"
         listed.append((title, f"{windows}. Expect more errors."))
     if about["clouds"] == "unknown":

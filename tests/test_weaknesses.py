@@ -35,6 +35,11 @@ def test_a_sound_map_has_none():
         ({"seen": "0.4000", "excluded": "0.4000"}, {}, "Nothing was judged"),
         ({"distance_from_training": "far: 80% of 36 windows look unlike"}, {}, "Far from training"),
         ({"distance_from_training": "near: 20% of 36 windows look"}, {}, "Not quite like the training data"),
+        (
+            {"distance_from_training": "far (see the warnings): 2% of 36 windows look unlike"},
+            {"warnings": ["pixels of 60 m, and the run learnt"]},
+            "Other pixels than in training",
+        ),
         ({}, {"learnt_here": False}, "No labels of this ground"),
         ({}, {"min_slope": 0.0}, "No smallest slope"),
         ({}, {"warnings": ["far from what the run was trained on: red"]}, "Other values than in training"),
