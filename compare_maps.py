@@ -5,7 +5,8 @@
     python compare_maps.py --map of_one.gpkg --reference of_another.gpkg --area drawn.gpkg --resolution 5
 
 A map is a mask, a raster of probabilities, or polygons; so is a reference, but for probabilities. Writes
-<map>_against_<reference>/ beside the map: scores.json, objects.csv, by_size.csv, comparison.png.
+<map>_against_<reference>/ beside the map: scores.json, objects.csv, by_size.csv, comparison.png. Of a map of predict.py
+that is compared as it is, the report beside it then states the area of landslides, which was unknown.
 """
 
 from pathlib import Path
@@ -52,6 +53,7 @@ def main():
     """Compare, write the files and print a table."""
     check_settings()
     from scenes.comparing import comparison, picture, tally  # GDAL and Matplotlib are slow to import
+    from scenes.report_area import report_of, state_area
     from scenes.vectors import Choice
 
     name = f"{scene_name([MAP])}_against_{scene_name([REFERENCE])}"
@@ -96,6 +98,9 @@ def main():
     records.write_json(folder / "scores.json", record)
     print(table(record, sizes))
     print(f"written: {folder}/: {', '.join(comparison.FILES)}")
+    as_it_is = THRESHOLD is None and not (MIN_CONFIDENCE or MAP_LAYER or MAP_WHERE)
+    if as_it_is and (report := report_of(MAP)):
+        state_area(report, record)
 
 
 def check_settings():

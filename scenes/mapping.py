@@ -33,6 +33,8 @@ from scenes import (
 )
 from scenes.distance import distance_text
 from scenes.preparation import CoverSettings, open_covers, open_learnt, prepare
+from scenes.titles import acquisition_time, scene_title
+from scenes.weaknesses import has_learnt_here, list_weaknesses
 from script import UserError, note, progress, warn
 
 
@@ -111,7 +113,9 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         metadata |= {"pixel_size": f"{metres:.4g} m"} if metres else {}
         metadata |= {"dem": " ".join(map(str, scene.dem))} if scene.dem else {}
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
-        metadata |= {"product": product.kind, "acquired": product.time} if product else {}
+        metadata |= {"product": product.kind} if product else {}
+        times = zip(("acquired", "acquired_before"), map(acquisition_time, scenes), strict=False)
+        metadata |= {name: time for name, time in times if time}
         metadata["polygons"] = provenance.polygons_text(settings, opened.grid)
         metadata["sha256"] = provenance.digests(provenance.inputs_of(run, scenes, (scene, before), settings.covers))
         try:
@@ -132,7 +136,9 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             partial["probability_style"].write_text(styles.probability_style(settings.percent), encoding="utf-8")
             seconds = time.monotonic() - began
             summary = summary_of(opened, table, counts, settings.threshold, bool(settings.covers.exclude))
-            remarks = summary, warnings, landslide_free_shares(run)
+            learnt_here = has_learnt_here(run, name, opened.grid)
+            weaknesses = list_weaknesses(about, warnings, learnt_here, settings.min_slope)
+            remarks = report.Remarks(summary, weaknesses, landslide_free_shares(run))
             for _ in progress([0], "drawing the quick-look and the report"):
                 draw(scenes, table, partial, bands, settings.threshold, about, remarks)
             names = {kind: target.name for kind, target in targets.items()}
@@ -193,13 +199,14 @@ def outlined(paths, opened, settings):
 def draw(scenes, table, paths, bands, threshold, about, remarks):
     """Draw the quick-look and write the report.
 
-    about: {name: text} of how the map was made. remarks: summary, warnings and alarms, see report.write.
+    about: {name: text} of how the map was made. remarks: report.Remarks.
     """
-    title = f"{about['scene']}: run {about['run']}, probability ≥ {threshold:.3f}"
+    title = scene_title(about, scenes[0].grid)
     notes = [f"source {about['revision']}; bands stretched for the eye, each from its 2nd to 98th percentile"]
     colours, shapes = true_colour(bands), table.geometry.to_numpy()
-    quick_look.draw(paths["quicklook"], scenes[0], paths["mask"], colours, shapes, title, notes, about)
-    report.write(paths["report"], scenes, colours, table, paths, about, *remarks)
+    titles = f"{title}\nrun {about['run']}, probability ≥ {threshold:.3f}"
+    quick_look.draw(paths["quicklook"], scenes[0], paths["mask"], colours, shapes, titles, notes, about)
+    report.write(paths["report"], scenes, colours, table, paths, about, title, remarks)
 
 
 def summary_of(opened, table, counts, threshold, excludes):
@@ -220,7 +227,7 @@ def summary_of(opened, table, counts, threshold, excludes):
     seen += f", {shares['excluded']:.0%} excluded" if shares["excluded"] else ""
     return (
         f"{height} x {width} pixels, {counts.with_data / (height * width):.0%} with data{seen}. "
-        f"Landslide at threshold {threshold:.3f}: {counts.landslide / max(counts.judged, 1):.2%} of the pixels judged; "
+        f"Mapped at threshold {threshold:.3f}: {counts.landslide / max(counts.judged, 1):.2%} of the pixels judged; "
         f"{len(table)} polygons, {area}"
     )
 

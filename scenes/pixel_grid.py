@@ -4,6 +4,7 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+import pyproj
 import shapely
 from affine import Affine
 from rasterio.crs import CRS
@@ -93,6 +94,14 @@ class PixelGrid:
         columns = left, self.width if right is None else right
         corners = [self.transform @ (column, row) for column in columns for row in rows]
         return shapely.box(*np.min(corners, 0), *np.max(corners, 0))
+
+    def lon_lat(self, columns, rows):
+        """Return longitude and latitude (WGS 84) of positions in pixels, which lie between columns and rows.
+
+        columns, rows: numbers or arrays of one shape. For a grid with a CRS alone.
+        """
+        transformer = pyproj.Transformer.from_crs(self.crs.to_wkt(), "EPSG:4326", always_xy=True)
+        return transformer.transform(*(self.transform @ (columns, rows)))
 
     def in_pixels(self, shapes):
         """Return an array of shapes, which are in map coordinates, in pixels (column, row)."""

@@ -172,11 +172,6 @@ def apply_scaling(opened, scene, bands, unit, pixels):
         offsets = {round(offset / factor) for factor, offset in zip(source.factors, source.offsets, strict=True)}
         offset_text = " or ".join(f"{offset:+d}" for offset in sorted(offsets))
         print(f"{source.product.name}: {source.product.kind}, offset {offset_text}, scaling {scaling}")
-        if source.product.surface and unit == "l4s":
-            note(
-                "the run learnt from Level-1C. Level-2A has no haze, its blue is about a third darker: expect "
-                "more errors, or take the Level-1C product"
-            )
     elif source.reflectance and scene.offset is None and np.dtype(opened.dtype).kind != "f":
         note(f"the scale and offset that the files state are applied: {source.factors[0]:g}")
     if scene.scaling == "auto" and scaling != "none" and not source.product:
@@ -193,8 +188,13 @@ def usual_of_scene(config, pixels):
 
 
 def scene_warnings(opened, scene, config, pixels, dem_share, covered, size_warned):
-    """Print notes and warnings on a scene before the work; return the warnings: little elevation, unusual values."""
+    """Print notes and warnings on a scene before the work; return the warnings: its level, elevation and values."""
     warnings = []
+    if opened.source.product and opened.source.product.surface and config["values"] == "l4s":
+        warnings.append(
+            "the run learnt from Level-1C. Level-2A has no haze, its blue is about a third darker: expect more errors, "
+            "or take the Level-1C product"
+        )
     if opened.grid.crs is None:
         where = "those of its world file" if opened.grid.transform != Affine.identity() else "in pixels, too"
         note(f"the scene has no coordinate system: areas and --min-area are in pixels, positions are {where}")

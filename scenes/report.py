@@ -1,32 +1,37 @@
-"""The report of a map: one HTML file that opens in any browser, without a network."""
+"""The report of a map: one HTML file that opens in any browser, without a network.
 
-import base64
-import io
+report_page/ holds its template, style and script. What it says of the area of landslides is in report_area.py, because
+a comparison changes it.
+"""
+
 import json
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 import jinja2
 import numpy as np
-import rasterio
 import shapely
-from markupsafe import Markup
-from matplotlib.figure import Figure
-from PIL import Image
+from markupsafe import Markup, escape
 from rasterio.enums import Resampling
 
 from mask_values import EXCLUDED, HIDDEN, UNLABELLED
-from scenes.pixel_grid import reduced_shape
-from scenes.quick_look import as_seen
-from scenes.styles import CLASSES, COLOURS, MASK_CLASSES, PROBABILITY_RAMP, class_ranges, hex_colour
+from scenes.page_grid import page_grid
+from scenes.quick_look import extent
+from scenes.report_area import area_part
+from scenes.report_pictures import cover, picture, probability, reduced, sizes
+from scenes.styles import CLASSES, COLOURS, MASK_CLASSES, hex_colour
+from scenes.titles import date_text, resolution_text
 
 FOLDER = Path(__file__).parent / "report_page"
-LONGEST = 2000  # pixels of the longer side of its pictures
-LISTED = 2000  # number of polygons that it lists, the largest ones
+LISTED = 5000  # number of polygons that it lists, the largest ones
+CORNERS = 200_000  # corners of their outlines that it holds, at most; outlines of more are simplified
 LEAST_ALARMS = 1e-4  # below this share of false alarms, the share is not shown, because it would read 0.00 %
-COLUMNS = {  # columns of the table: label and decimal places
+PARTS = {f"{name}_{kind}": f"{name}.{kind}" for name in ("leaflet", "report") for kind in ("css", "js")}  # in the page
+COLUMNS = {  # columns of the table: label and decimal places shown
     "id": ("number", 0),
     "class": ("class", 0),
-    "confidence": ("confidence", 2),
+    "confidence": ("mean probability", 2),
     "area_m2": ("area, m²", 0),
     "pixels": ("pixels", 0),
     "length_m": ("length, m", 0),
@@ -37,18 +42,33 @@ COLUMNS = {  # columns of the table: label and decimal places
     "cut_by_edge": ("cut by edge", 0),
     "lon": ("longitude", 5),
     "lat": ("latitude", 5),
+    "centroid_column": ("column", 1),
+    "centroid_row": ("row", 1),
 }
+FINE = {"area_m2": 4, "length_m": 2, "width_m": 2, "lon": 7, "lat": 7}  # where areas are below a square metre
 
 
-def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms):
+class Remarks(NamedTuple):
+    """What a report says of a map in words.
+
+    Attributes:
+        summary: one sentence. weaknesses: of weaknesses.list_weaknesses.
+        alarms: [(name of landslide-free ground, share of its pixels predicted as landslide), ...], by evaluate.py.
+    """
+
+    summary: str
+    weaknesses: list
+    alarms: list
+
+
+def write(path, scenes, bands, table, rasters, about, title, remarks):
     """Write the report.
 
     Args:
         path: of the HTML file. scenes: open Scenes: after the event, and before it if there is one.
         bands: indices of red, green and blue among the model's bands. table: of polygons.landslides.
-        rasters: paths {"probability", "mask"}. about: {name: text} of how the map was made.
-        summary: one sentence. warnings: texts. alarms: [(name of landslide-free ground, share of its pixels predicted
-            as landslide), ...], as evaluate.py measured them for the run.
+        rasters: paths {"probability", "mask"}. about: {name: text} of how the map was made. title: of the page.
+        remarks: Remarks.
     """
     grid = scenes[0].grid
     names = ("scene", "before")[: len(scenes)]
@@ -56,158 +76,145 @@ def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms)
     layers = {name: picture(scene, bands, codes) for name, scene in zip(names, scenes, strict=True)}
     layers |= {"cover": cover(codes), "probability": probability(rasters["probability"])}
     area = "area_m2" if grid.crs else "pixels"
-    columns = [{"key": key, "label": label} for key, (label, _) in COLUMNS.items() if key in table]
+    columns = listed_columns(table)
+    polygons, tolerance = polygon_entries(table.iloc[:LISTED], columns, area, grid)
     data = {
-        "height": grid.height,
-        "width": grid.width,
+        "name": about["scene"],
+        "made": {key: about[key] for key in ("scene", "acquired", "run", "threshold", "revision") if about.get(key)},
+        "grid": page_grid(grid),
+        "view": ground_with_data(codes, grid),
         "layers": layers,
-        "polygons": polygon_entries(table.iloc[:LISTED], columns, area, grid),
+        "polygons": polygons,
         "columns": columns,
         "colours": {name: hex_colour(colour) for name, colour in COLOURS.items()},
         "unit": "m²" if grid.crs else "pixels",
     }
-    rest = f", {len(table)} in all: the GeoPackage has them" if len(table) > LISTED else ""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["flags_as_code"] = flags_as_code
+    page = environment.from_string((FOLDER / "report.html").read_text(encoding="utf-8"))
     content = {
-        "name": about["scene"],
-        "summary": summary,
-        "warnings": warnings,
+        "title": title,
+        "subtitle": subtitle(about, grid),
+        "summary": remarks.summary,
+        "weaknesses": remarks.weaknesses,
+        "area": Markup(area_part()),
         "layers": layers,
-        "classes": [
-            {"name": name, "range": confidence, "colour": hex_colour(COLOURS[name])}
-            for name, confidence in class_ranges().items()
-        ],
+        "crs": grid.crs,
+        "classes": [(name, hex_colour(COLOURS[name])) for name in CLASSES],
         "covers": [(label, hex_colour(colour)) for label, colour in map(MASK_CLASSES.get, (HIDDEN, EXCLUDED))],
         "totals": totals(table, area),
         "area_unit": "km²" if grid.crs else "pixels",
         "seen_text": seen_text(about),
-        "columns": columns,
-        "listed": f"{min(len(table), LISTED)} polygons{', the largest' if rest else ''}{rest}.",
+        "listed": listed_text(len(table), tolerance),
         "sizes": sizes(table[area].to_numpy(), data["unit"]),
+        "name": about["scene"],
         "about": about.items(),
-        "caveats": caveats(about, alarms, len(scenes) > 1),
+        "caveats": caveats(remarks.alarms),
         # "</" would end the script
-        "data": Markup(json.dumps(data, allow_nan=False).replace("</", "<\\/")),
-        "leaflet_css": Markup((FOLDER / "leaflet.css").read_text(encoding="utf-8")),
-        "leaflet_js": Markup((FOLDER / "leaflet.js").read_text(encoding="utf-8")),
+        "data": Markup(json.dumps(data, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")),
+        **{name: Markup((FOLDER / file).read_text(encoding="utf-8")) for name, file in PARTS.items()},
     }
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    page = environment.from_string((FOLDER / "report.html").read_text(encoding="utf-8"))
     Path(path).write_text(page.render(content), encoding="utf-8")
 
 
-# ---------------------------------------------------------------------- pictures
+def ground_with_data(codes, grid):
+    """Return the box of a map in which there is data: {"top", "bottom", "left", "right"}, in rows and columns.
 
-
-def picture(scene, bands, codes):
-    """Draw a scene as a JPEG, in a data address. codes: its mask, reduced to LONGEST pixels."""
-    image, valid, _ = scene.thumbnail(bands, LONGEST)
-    colours = as_seen(image, valid, codes)
-    return encoded(Image.fromarray(np.rint(255 * np.clip(colours, 0, 1)).astype(np.uint8)), "jpeg", quality=80)
-
-
-def reduced(path, resampling):
-    """Read a raster of a map, reduced to LONGEST pixels; return (H x W, masked where it has no data; its data type)."""
-    with rasterio.open(path) as file:
-        shape, _ = reduced_shape(file.shape, LONGEST)
-        return file.read(1, out_shape=shape, masked=True, resampling=resampling), file.dtypes[0]
-
-
-def probability(path):
-    """Draw the probabilities as a PNG with the colours of their style, in a data address."""
-    values, dtype = reduced(path, Resampling.average)
-    probabilities = np.clip(values.filled(0).astype(np.float32) / (100 if dtype == "uint8" else 1), 0, 1)
-    stops, colours = zip(*PROBABILITY_RAMP, strict=True)
-    levels = np.linspace(0, 1, 64)
-    palette = np.stack([np.interp(levels, stops, channel) for channel in zip(*colours, strict=True)], 1)
-    index = np.where(np.ma.getmaskarray(values), 0, np.rint(probabilities * 63)).astype(np.uint8)
-    return encoded(paletted(index, palette), "png", optimize=True)
-
-
-def cover(codes):
-    """Draw the ground that is hidden or excluded as a PNG, in a data address. codes: the mask, reduced."""
-    index = np.select([codes == HIDDEN, codes == EXCLUDED], [1, 2], 0).astype(np.uint8)
-    palette = np.array([(0, 0, 0, 0), *(MASK_CLASSES[code][1] for code in (HIDDEN, EXCLUDED))], float)
-    return encoded(paletted(index, palette), "png", optimize=True)
-
-
-def paletted(index, palette):
-    """Return a picture of palette indices (H x W uint8) with colours (n x 4: red, green, blue, opacity)."""
-    image = Image.fromarray(index, "P")
-    image.putpalette(np.rint(palette[:, :3]).astype(np.uint8).tobytes(), "RGB")
-    image.info["transparency"] = bytes(np.rint(palette[:, 3]).astype(np.uint8).tolist())
-    return image
-
-
-def encoded(image, file_format, **options):
-    """Return a picture as a data address. file_format: "jpeg" or "png"."""
-    file = io.BytesIO()
-    image.save(file, file_format, **options)
-    return data_address(file, file_format)
-
-
-def data_address(file, file_format):
-    """Return the content of a file in memory as a data address."""
-    return f"data:image/{file_format};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def sizes(areas, unit):
-    """Draw the density of the areas of polygons, on logarithmic axes, as a PNG in a data address.
-
-    Returns "" for fewer than ten polygons, and if all have the same area.
+    codes: its mask, reduced. grid: PixelGrid of the map. Of a map without data it is the whole map.
     """
-    areas = areas[areas > 0]
-    if len(areas) < 10 or areas.min() == areas.max():
-        return ""
-    edges = np.geomspace(areas.min(), areas.max() * 1.0001, max(5, min(25, round(np.sqrt(len(areas))))))
-    counts, _ = np.histogram(areas, edges)
-    density = counts / np.diff(edges) / len(areas)
-    figure = Figure(figsize=(6, 3.6), layout="constrained", dpi=90)
-    axis = figure.add_subplot()
-    axis.loglog(np.sqrt(edges[1:] * edges[:-1])[counts > 0], density[counts > 0], "o-", color="#b2182b", markersize=4)
-    axis.set(xlabel=f"area, {unit}", ylabel=f"share of polygons per {unit}")
-    axis.grid(alpha=0.3)
-    file = io.BytesIO()
-    figure.savefig(file, metadata={"Software": None})
-    return data_address(file, "png")
+    left, right, top, bottom = extent(codes != UNLABELLED)
+    down, across = grid.height / codes.shape[0], grid.width / codes.shape[1]
+    sides = {"top": top * down, "bottom": bottom * down, "left": left * across, "right": right * across}
+    return {name: float(side) for name, side in sides.items()}
+
+
+# ---------------------------------------------------------------------- polygons
+
+
+def listed_columns(table):
+    """Return the columns of the page's table: [{"key", "label", "digits"}, ...]."""
+    fine = FINE if "area_m2" in table and len(table) and table["area_m2"].min() < 1 else {}
+    return [
+        {"key": key, "label": label, "digits": fine.get(key, digits)}
+        for key, (label, digits) in COLUMNS.items()
+        if key in table
+    ]
+
+
+def polygon_entries(table, columns, area, grid):
+    """Return the polygons of a table for the page, and the pixels by which their outlines are simplified.
+
+    Each has {key of a column: value, None where it is unknown}, "area", by the column of that name, and "rings" in
+    columns and rows of the grid.
+    """
+    shapes, tolerance = few_corners(grid.in_pixels(table.geometry.to_numpy()))
+    values = {column["key"]: plain_values(table[column["key"]]) for column in columns}
+    values["area"] = table[area].tolist()
+    outlines = ([ring_points(ring) for ring in (shape.exterior, *shape.interiors)] for shape in shapes)
+    rows = (dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True))
+    return [row | {"rings": rings} for row, rings in zip(rows, outlines, strict=True)], tolerance
+
+
+def few_corners(shapes):
+    """Simplify polygons until they have CORNERS corners or fewer; returns (shapes, the tolerance, 0 if they have)."""
+    tolerance, few = 0, shapes
+    while shapely.get_num_coordinates(few).sum() > CORNERS and tolerance < 64:
+        tolerance = tolerance * 2 or 0.5
+        few = shapely.simplify(shapes, tolerance)
+    return few, tolerance
+
+
+def ring_points(ring):
+    """Return the points of a ring as [[column, row], ...]; along the sides of pixels they are whole numbers."""
+    points = np.round(ring.coords, 2)
+    whole = np.rint(points)
+    return (whole.astype(int) if np.array_equal(points, whole) else points).tolist()
+
+
+def plain_values(column):
+    """Return a column of a table as a list of texts or numbers, None where a number is unknown."""
+    if column.dtype.kind != "f":
+        return column.tolist()
+    return [None if np.isnan(value) else round(value, 7) for value in column.tolist()]
 
 
 # ---------------------------------------------------------------------- words and numbers
 
 
-def polygon_entries(table, columns, area, grid):
-    """Return the entry of each polygon for the page: {key of a column: value} and its rings, in columns and rows."""
-    shapes = table.geometry.to_numpy()
-    shapes = grid.in_pixels(shapes)
-    pixel = max(1.0, max(grid.shape) / LONGEST)
-    shapes = shapely.simplify(shapes, 0.5 * pixel)
-    entries = []
-    for shape, (_, row) in zip(shapes, table.iterrows(), strict=True):
-        entry = {"area": float(row[area])}
-        for column in columns:
-            value, digits = row[column["key"]], COLUMNS[column["key"]][1]
-            if isinstance(value, str):
-                entry[column["key"]] = value
-            elif np.isnan(value):
-                entry[column["key"]] = "unknown"
-            else:
-                entry[column["key"]] = round(float(value), digits) if digits else round(float(value))
-        entry["confidence"] = round(float(row["confidence"]), 2)
-        entry["class"] = row["class"]
-        outlines = (shape.exterior, *shape.interiors)
-        entry["rings"] = [np.round(ring.coords, 1).tolist() for ring in outlines]
-        entries.append(entry)
-    return entries
+def subtitle(about, grid):
+    """Return what names the scene in full: its file or product, when it was acquired, its pixels."""
+    acquired = about.get("acquired", "")
+    clock = f", {acquired[11:16]} UTC" if acquired.endswith("Z") and len(acquired) > 16 else ""
+    date = f"acquired {date_text(acquired)}{clock}" if date_text(acquired) else "date of acquisition unknown"
+    parts = [about["scene"], about.get("product", ""), date, resolution_text(grid)]
+    if earlier := date_text(about.get("acquired_before", "")):
+        parts.append(f"compared with a picture of {earlier}")
+    return " · ".join(filter(None, parts))
+
+
+def flags_as_code(text):
+    """Return a text as HTML in which a flag is code, which does not break between lines."""
+    return Markup(re.sub(r"(--[a-z][a-z-]+)", r"<code>\1</code>", str(escape(text))))
 
 
 def totals(table, area):
-    """Return number and area of the certain polygons, of the certain and probable ones, and of all."""
+    """Return number and mapped area of the polygons from each class on: [{"name", "count", "area"}, ...]."""
     unit, digits = (1e6, 3) if area == "area_m2" else (1, 0)
-    sets = {"certain": ["certain"], "certain and probable": ["certain", "probable"], "all": list(CLASSES)}
-    rows = []
-    for name, classes in sets.items():
-        part = table[table["class"].isin(classes)]
+    rows, names = [], list(CLASSES)
+    for i, least in enumerate(CLASSES.values(), 1):
+        part = table[table["class"].isin(names[:i])]
+        name = f"mean probability at least {least:g}" if least else "all polygons"
         rows.append({"name": name, "count": len(part), "area": f"{part[area].sum() / unit:.{digits}f}"})
     return rows
+
+
+def listed_text(number, tolerance):
+    """Return sentences on which polygons the page lists, and how exact their outlines are."""
+    text = f"{number} polygons." if number <= LISTED else f"The {LISTED} largest of {number} polygons."
+    lacks = ["has them all"] * (number > LISTED) + ["has their exact outlines"] * bool(tolerance)
+    if tolerance:
+        text += f" Outlines are simplified by up to {tolerance:g} pixels."
+    return text + (f" The GeoPackage {' and '.join(lacks)}." if lacks else "")
 
 
 def seen_text(about):
@@ -220,8 +227,8 @@ def seen_text(about):
     return text + (f", and {excluded:.0%} was excluded" if excluded else "") + hidden + "."
 
 
-def caveats(about, alarms, compared):
-    """Return the limits of the map, as sentences. compared: whether there is a scene before the event."""
+def caveats(alarms):
+    """Return what holds for every map of a run, as sentences. alarms: see Remarks."""
     sentences = [
         f"Of landslide-free ground ({name}), the model calls "
         + (f"{share:.2%} of the pixels landslide." if share >= LEAST_ALARMS else "less than 0.01 % landslide.")
@@ -229,15 +236,9 @@ def caveats(about, alarms, compared):
     ]
     if not alarms:
         sentences.append("How much landslide-free ground this model calls landslide was not measured.")
-    if not compared:
-        sentences.append(
-            "One picture does not show when a landslide happened. Old scars, quarries, river beds and bare fields look "
-            "alike; a picture from before (--before) separates them."
-        )
-    if "dem" not in about:
-        sentences.append("No elevation was used, so flat ground was not left out (--dem, --min-slope).")
     sentences.append(
-        "Confidence is calibrated on the validation patches of the training data. In other regions it can be too high "
-        "or too low. Check polygons before you act on them; the GeoPackage has the columns verdict and note for it."
+        "Probabilities are calibrated on the validation patches of the training data. On other ground they can be too "
+        "high or too low: clouds and bare soil can have high ones, and a real landslide a low one."
     )
+    sentences.append("Check polygons before you act on them; the GeoPackage has the columns verdict and note for it.")
     return sentences

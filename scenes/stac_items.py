@@ -75,6 +75,8 @@ def write_item(path, files, names, grid, about, summary, changed):
         title, media_type, role = ASSETS[kind]
         asset = pystac.Asset(f"./{names[kind]}", title, media_type=media_type, roles=[role])
         item.add_asset(kind, asset)
+        if kind == "report":
+            continue  # compare_maps.py writes the area into it later
         with open(files[kind], "rb") as file:
             digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.seek(0, os.SEEK_END)
         described = FileExtension.ext(asset, add_if_missing=True)

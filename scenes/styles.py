@@ -10,10 +10,10 @@ import pyogrio
 
 from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER
 
-# Least confidence of each class; confidence is the mean calibrated probability of a polygon. Above one half, landslide
-# is more likely than not; above three quarters, three of four such pixels are landslide on validation patches.
-CLASSES = {"certain": 0.75, "probable": 0.5, "doubtful": 0.0}
-COLOURS = {"certain": (178, 24, 43), "probable": (239, 138, 98), "doubtful": (253, 219, 199)}
+# Classes of polygons, from the highest, by their confidence: the mean calibrated probability of their pixels. They are
+# called by what they are, because a probability is calibrated on validation patches, and means less on other ground.
+CLASSES = {"at least 0.75": 0.75, "0.5 to 0.75": 0.5, "below 0.5": 0.0}
+COLOURS = {"at least 0.75": (178, 24, 43), "0.5 to 0.75": (239, 138, 98), "below 0.5": (253, 219, 199)}
 VERDICTS = ("landslide", "not landslide", "unsure")  # choices of a reviewer; labels.py reads them
 MASK_CLASSES = {
     LANDSLIDE: ("landslide", (178, 24, 43, 255)),
@@ -27,18 +27,11 @@ PROBABILITY_RAMP = ((0.0, (255, 255, 255, 0)), (0.25, (253, 219, 199, 140)), (0.
 )
 
 
-def class_ranges():
-    """Return {class: its range of confidence, in words}, from the highest."""
-    names, least = list(CLASSES), list(CLASSES.values())
-    ranges = (f"{low:g} to {high:g}" for high, low in zip(least, least[1:], strict=False))
-    return dict(zip(names, (f"{least[0]:g} and more", *ranges), strict=True))
-
-
 def polygon_style():
     """Return the QML of the polygons: a colour for each class, an outline, no labels, and a list of verdicts."""
     categories, symbols = "", ""
-    for i, (name, confidence) in enumerate(class_ranges().items()):
-        label = quoteattr(f"{name} (confidence {confidence})")
+    for i, name in enumerate(CLASSES):
+        label = quoteattr(f"mean probability {name}")
         categories += f'<category render="true" value="{name}" symbol="{i}" label={label}/>'
         fill, outline = (",".join(map(str, (*COLOURS[name], alpha))) for alpha in (120, 255))
         options = {"color": fill, "outline_color": outline, "outline_width": "0.4", "outline_width_unit": "MM"}

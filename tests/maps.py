@@ -4,7 +4,9 @@ The runs are tiny. `pixel` gives sigmoid(4 (red - 1)) of each pixel by itself, s
 `unet` is a U-Net, shortly trained, which sees its neighbourhood and the edges of its tile.
 """
 
+import html
 import json
+import re
 
 import numpy as np
 import pytest
@@ -132,6 +134,11 @@ def read(path):
 
 def written(workdir):
     return sorted(path.name for path in (workdir / "maps").iterdir())
+
+
+def report_text(path):
+    """Return the text of a report, without tags."""
+    return html.unescape(re.sub("<[^>]*>", "", path.read_text(encoding="utf-8")))
 
 
 def assert_same_maps(folder, other, scene="scene", kinds=KINDS):

@@ -14,7 +14,7 @@ from bands import BANDS_RGB
 from scenes import before_after, source
 from scenes.before_after import open_before
 from script import UserError
-from tests.maps import assert_same_maps, ground, read, sigmoid, write_run
+from tests.maps import assert_same_maps, ground, read, report_text, sigmoid, write_run
 from tests.product_files import SIDE, make_safe
 from tests.rasters import LEFT, TOP, centres, open_scene, write_raster
 
@@ -228,4 +228,4 @@ def test_scenes_that_are_scaled_in_different_ways_are_reported(call, workdir, ca
     call("after.tif", BEFORE=("before.tif",), RUN="pictures")
     text = "scaling stretch before the event, l4s after: --scaling sets one for both"
     assert f"warning: {text}" in capsys.readouterr().out
-    assert text in (workdir / "maps" / "after_report.html").read_text()
+    assert text in report_text(workdir / "maps" / "after_report.html")

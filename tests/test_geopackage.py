@@ -33,7 +33,8 @@ def path(tmp_path):
 def test_layers_and_columns(path):
     assert geopandas.list_layers(path)["name"].tolist() == ["landslides", "seen", "scene", "layer_styles"]
     table = geopandas.read_file(path, layer="landslides")
-    assert table["id"].tolist() == [1, 2, 3] and table["class"].tolist() == ["certain", "probable", "doubtful"]
+    assert table["id"].tolist() == [1, 2, 3]
+    assert table["class"].tolist() == ["at least 0.75", "0.5 to 0.75", "below 0.5"]
     assert table["confidence"].tolist() == pytest.approx([0.9, 0.6, 0.4])
     assert table["perimeter_m"].tolist() == pytest.approx(
         [200, 160, 120], rel=2e-3

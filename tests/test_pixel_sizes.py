@@ -16,7 +16,7 @@ from networks import model_files
 from networks.inference import predict
 from patches import pixel_sizes
 from script import UserError
-from tests.maps import TILE, assert_same_maps, make_bands, write_run
+from tests.maps import TILE, assert_same_maps, make_bands, report_text, write_run
 from tests.patch_files import write_patches
 from tests.rasters import UTM, open_scene, write_raster
 from training.feed import PatchFeed
@@ -164,7 +164,7 @@ def test_a_picture_without_georeference_is_told_to_be_of_unknown_size(call, work
     write_raster(workdir / "photo.tif", make_bands(), crs=None)
     call("photo.tif", RUN="told", PROBABILITY_TYPE="float32")
     words = "the size of a pixel on the ground is unknown, and it is taken for 10 m: tell it with --pixel-size"
-    assert words in capsys.readouterr().out and words in (workdir / "maps/photo_report.html").read_text()
+    assert words in capsys.readouterr().out and words in report_text(workdir / "maps/photo_report.html")
     call("photo.tif", RUN="told", PROBABILITY_TYPE="float32", PIXEL_SIZE=5.0)
     with rasterio.open("maps/photo_probability.tif") as file:
         np.testing.assert_allclose(file.read(1), 1 / (1 + np.exp(-1)), atol=1e-4)

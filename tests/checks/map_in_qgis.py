@@ -18,7 +18,7 @@ from qgis.core import (
 )
 from qgis.PyQt.QtCore import QSize
 
-CLASSES = ["certain", "probable", "doubtful"]
+CLASSES = ["at least 0.75", "0.5 to 0.75", "below 0.5"]
 
 
 def main(package, picture):
