@@ -169,6 +169,8 @@ def check_cover(cutters):
     """Raise UserError if a file of labels says nothing of any scene, or no patch is labelled well enough."""
     for path in filter(None, (*LABELS, AREA)):
         if all(path in cutter.labels.silent for cutter in cutters):
+            if name := cutters[0].labels.other_scenes.get(path):
+                raise script.UserError(f"{path} holds labels of another scene, {name}: give that one with --scene")
             if not AREA and all(path in cutter.labels.empty_files for cutter in cutters):
                 raise script.UserError(f"{path} holds no shapes: with --area they would mean no landslide there")
             what = "the scene" if len(cutters) == 1 else "any of the scenes"

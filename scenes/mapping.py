@@ -18,9 +18,10 @@ from map_files import FILES, check_targets, date_of, scene_name, side_files, str
 from mask_values import HIDDEN
 from networks.architecture import has_fixed_size, total_stride
 from records import atomic_write
-from scenes import geopackage, pipeline, polygons, quick_look, rasters, report, styles, tiling
+from scenes import desk, geopackage, pipeline, polygons, quick_look, rasters, report, styles, suggestions, tiling
 from scenes.distance import distance_text
 from scenes.preparation import open_covers, open_learnt, prepare
+from scenes.scene_digest import scene_digests
 from scenes.vectors import EVERYTHING, Choice
 from script import UserError, note, progress, warn
 
@@ -43,6 +44,7 @@ class MapSettings:
     exclude_choice: Choice = EVERYTHING
     buffer: float = 0.0
     simplify: float = 0.0
+    desk: bool = True
 
 
 def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=None, taken=()):
@@ -97,12 +99,14 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         fill = tuple(run.config["band_mean"])
         told = metres if run.config.get("pixel_size_input") else None
         jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, settings.tta, told) for each in scenes]
-        metadata |= {"scene": name, "source": " ".join(map(str, scene.paths))}
+        metadata |= {"scene": name, "source": " ".join(map(str, scene.paths)), "bands": ", ".join(bands)}
+        metadata |= {"scene_bands": " ".join(scene.bands)} if scene.bands else {}
         metadata |= {"pixel_size": f"{metres:.4g} m"} if metres else {}
         metadata |= {"dem": " ".join(map(str, scene.dem))} if scene.dem else {}
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind, "acquired": product.time} if product else {}
         try:
+            desk_path = targets.pop("desk")
             partial = {kind: stack.enter_context(atomic_write(path)) for kind, path in targets.items()}
             for path in partial.values():
                 path.touch()  # raises before the work if the folder cannot be written to
@@ -124,6 +128,14 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             remarks = summary, warnings, landslide_free_shares(run)
             for _ in progress([0], "drawing the quick-look and the report"):
                 draw(scenes, table, partial, bands, settings.threshold, about, remarks)
+            boxes = suggested_boxes(partial["probability"], run) if settings.desk else []
+            if boxes:
+                targets["desk"] = desk_path
+                page = stack.enter_context(atomic_write(desk_path))
+                for _ in progress([0], "drawing the desk"):
+                    desk.write(page, scenes, bands, table, partial, boxes, name, scene_digests(scene.paths))
+            else:
+                desk_path.unlink(missing_ok=True)  # of the map that this one replaces
         except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *geopackage.ERRORS) as error:  # GDAL raises all
             if getattr(error, "filename", None):  # an error of the system, with the file and the fault
                 raise
@@ -172,6 +184,19 @@ def draw(scenes, table, paths, bands, threshold, about, remarks):
     colours, shapes = true_colour(bands), table.geometry.to_numpy()
     quick_look.draw(paths["quicklook"], scenes[0], paths["mask"], colours, shapes, title, notes, about)
     report.write(paths["report"], scenes, colours, table, paths, about, *remarks)
+
+
+def suggested_boxes(probability, run):
+    """Return the boxes of the desk, [(row, column, pixels a side), ...]; [] if the scene is smaller than one.
+
+    probability: path of the raster. run: runs.Run, whose patches have the size of a box.
+    """
+    size = int(np.clip(run.config["input_shape"][0], *suggestions.SIZES))
+    with rasterio.open(probability) as file:
+        if min(file.shape) < size:
+            return []
+    _, doubt = suggestions.tile_doubt(probability, size)
+    return [(row * size, column * size, size) for row, column in suggestions.choose_tiles(doubt, suggestions.BOXES)]
 
 
 def summary_of(opened, table, counts, threshold):

@@ -54,7 +54,7 @@ def write(path, scenes, bands, table, rasters, about, summary, warnings, alarms)
     names = ("scene", "before")[: len(scenes)]
     codes = reduced(rasters["mask"], Resampling.nearest)[0].filled(UNLABELLED)
     layers = {name: picture(scene, bands, codes) for name, scene in zip(names, scenes, strict=True)}
-    layers |= {"cover": cover(codes), "probability": probability(rasters["probability"])}
+    layers |= {"cover": cover(codes), "probability": probability(*reduced(rasters["probability"], Resampling.average))}
     area = "area_m2" if grid.crs else "pixels"
     columns = [{"key": key, "label": label} for key, (label, _) in COLUMNS.items() if key in table]
     data = {
@@ -112,9 +112,11 @@ def reduced(path, resampling):
         return file.read(1, out_shape=shape, masked=True, resampling=resampling), file.dtypes[0]
 
 
-def probability(path):
-    """Draw the probabilities as a PNG with the colours of their style, in a data address."""
-    values, dtype = reduced(path, Resampling.average)
+def probability(values, dtype):
+    """Draw probabilities as a PNG with the colours of their style, in a data address.
+
+    values: H x W, masked where there is none. dtype: of their file, "uint8" for percent.
+    """
     probabilities = np.clip(values.filled(0).astype(np.float32) / (100 if dtype == "uint8" else 1), 0, 1)
     stops, colours = zip(*PROBABILITY_RAMP, strict=True)
     levels = np.linspace(0, 1, 64)

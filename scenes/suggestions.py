@@ -8,12 +8,14 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from records import atomic_write
+from scenes.box_labels import is_box_labels, read_content
 from scenes.geopackage import reproducible
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.vectors import EVERYTHING, SEEN, shapes_over
 from script import UserError
 
+BOXES, SIZES = 20, (128, 512)  # of the page that predict.py writes: number of boxes, range of their pixels a side
 LEAST_SEEN = 0.5  # share of the pixels of a tile that must have a probability
 
 
@@ -38,8 +40,8 @@ def tile_doubt(path, size):
     """
     with open_raster(path) as file:
         grid, unit = PixelGrid.of(file), 0.01 if file.dtypes[0] == "uint8" else 1.0
-        if file.count != 1 or grid.crs is None:
-            raise UserError(f"{path} is no raster of probabilities with a coordinate system, as predict.py writes it")
+        if file.count != 1:
+            raise UserError(f"{path} is no raster of probabilities, as predict.py writes it")
         rows, columns = grid.height // size, grid.width // size
         if not rows or not columns:
             raise UserError(f"{path}: {grid.height} x {grid.width} pixels, smaller than a box of {size}")
@@ -87,7 +89,7 @@ def doubt_of_free_tiles(doubt, grid, size, area="", labelled="", area_choice=EVE
 
     Args:
         doubt: rows x columns of tiles. grid: PixelGrid of the map. size: pixels a side of a tile.
-        area, labelled: paths of vector files; "" for none.
+        area, labelled: paths of vector files; "" for none. Of a file of box_labels.py, finished boxes are labelled.
         area_choice, labelled_choice: vectors.Choice of their shapes.
 
     Raises:
@@ -97,7 +99,10 @@ def doubt_of_free_tiles(doubt, grid, size, area="", labelled="", area_choice=EVE
     if area:
         ground = shapes_over(area, grid, areas=True, default_layer=SEEN, choice=area_choice).geometry.union_all()
         barred.append(grid.box() - ground)
-    if labelled:
+    if labelled and is_box_labels(labelled):
+        outlines = [shapely.Polygon(box["outline"]) for box in read_content(labelled)["boxes"] if box["finished"]]
+        barred.append(geopandas.GeoSeries(outlines, crs=4326).to_crs(grid.crs).union_all())
+    elif labelled:
         barred.append(
             shapes_over(labelled, grid, areas=True, may_miss=True, choice=labelled_choice).geometry.union_all()
         )
