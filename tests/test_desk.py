@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import rasterio
+import scipy
 import shapely
 from affine import Affine
 
@@ -316,9 +317,19 @@ def test_what_a_person_draws_is_what_make_patches_cuts(mapped, call, cut, browse
 
 @pytest.mark.slow
 def test_two_hundred_boxes_open_at_once_and_twenty_large_ones_are_light(call, workdir, monkeypatch, browser):
-    rng = np.random.default_rng(0)
-    write_raster("after.tif", rng.integers(0, 255, (3, 2100, 2600)).astype(np.uint8))  # noise, the worst for JPEG
-    call("after.tif", DESK=False)
-    call_main(suggest_boxes, monkeypatch, MAP="maps/after_probability.tif", BOXES=200)
-    assert len(data_of("maps/after_desk.html")["boxes"]) == 200
-    assert desk_in_browser.seconds_to_open("maps/after_desk.html", browser) < 5
+    """Ground as rough as a picture by drone, two dates and elevation."""
+    for seed, name in enumerate(("after", "before")):
+        rng = np.random.default_rng(seed)
+        rough = scipy.ndimage.gaussian_filter(rng.normal(size=(3, 2100, 2600)), (0, 1, 1)) * 100
+        smooth = scipy.ndimage.gaussian_filter(rng.normal(size=(2100, 2600)), 12) * 1500
+        write_raster(f"{name}.tif", np.clip(rough + smooth + 128, 1, 255).astype(np.uint8))
+    dem = scipy.ndimage.gaussian_filter(rng.normal(size=(1, 750, 920)), (0, 3, 3)) * 300
+    write_raster("dem.tif", dem.astype(np.float32), Affine(30, 0, 299700, 0, -30, 1500600))
+    call("after.tif", BEFORE=("before.tif",), DEM=("dem.tif",), SCALING="none", DESK=False)
+    for count, size in ((200, 128), (20, 512)):
+        call_main(suggest_boxes, monkeypatch, MAP="maps/after_probability.tif", BOXES=count, SIZE=size, OVERWRITE=True)
+        page = Path("maps/after_desk.html")
+        boxes = data_of(page)["boxes"]
+        assert len(boxes) == count and len(boxes[0]["pictures"]) == 4
+        assert desk_in_browser.seconds_to_open(page, browser) < 5
+    assert page.stat().st_size < 10 * 2**20

@@ -2,7 +2,10 @@
 // state = {boxes: {id: {finished, when, by, features: [{id, verdict, source, rings}]}}, others: boxes of other pages}
 const KEY = `landslide-desk ${data.scene.digests.join(" ")}`;
 const NAME_KEY = "landslide-desk name";
-let state = emptyState(), saved = state, undoable = [], storageFails = false;
+let state = emptyState(),
+  saved = state,
+  undoable = [],
+  storageFails = false;
 
 function emptyState() {
   const untouched = {finished: false, when: null, by: "", features: []};
@@ -10,11 +13,21 @@ function emptyState() {
 }
 
 function stored(key) {
-  try { return localStorage.getItem(key); } catch { storageFails = true; return null; }
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    storageFails = true;
+    return null;
+  }
 }
 
 function store(key, text) {
-  try { localStorage.setItem(key, text); storageFails = false; } catch { storageFails = true; }
+  try {
+    localStorage.setItem(key, text);
+    storageFails = false;
+  } catch {
+    storageFails = true;
+  }
 }
 
 function keepInBrowser() {
@@ -23,7 +36,7 @@ function keepInBrowser() {
 
 function restoreFromBrowser() {
   const text = stored(KEY);
-  if (!text) return store(NAME_KEY, stored(NAME_KEY) || "");  // shows whether the browser keeps anything
+  if (!text) return store(NAME_KEY, stored(NAME_KEY) || ""); // shows whether the browser keeps anything
   const {unsaved, file} = JSON.parse(text);
   state = joined(state, fromFile(file)).state;
   saved = unsaved ? null : state;

@@ -123,7 +123,11 @@ def check(desk, out_dir, browser):
             page.screenshot(path=out_dir / "desk_refused.png")
             person.press("f")
         assert person.work()["finished"] and all(each["verdict"] for each in person.work()["features"])
-        assert page.evaluate("state !== saved"), "leaving would ask"
+        asked = []
+        page.once("dialog", lambda dialog: (asked.append(dialog.type), dialog.dismiss()))
+        page.close(run_before_unload=True)
+        page.wait_for_timeout(500)
+        assert asked == ["beforeunload"], "leaving asks"
         for key in ("b", "s", "m"):
             person.press(key)
             page.wait_for_timeout(200)
@@ -168,11 +172,27 @@ def check(desk, out_dir, browser):
         person.open(theirs)
         person.page.screenshot(path=out_dir / "desk_joined.png")
         assert number == person.page.evaluate("Object.values(state.boxes).filter(box => box.finished).length")
+        later = json.loads(saved.read_text())
+        later["boxes"][0]["when"], later["features"] = "2999-01-01T00:00:00.000Z", []
+        (out_dir / "later.geojson").write_text(json.dumps(later))
+        person.open(out_dir / "later.geojson")
+        assert "differ from yours: 1, of which 1 are taken" in person.page.locator("#message").inner_text()
+        assert not finished_boxes(person.page)[later["boxes"][0]["id"]], "the later one counts"
+        person.open(saved)
+        assert "differ from yours: 1, of which 0 are taken" in person.page.locator("#message").inner_text()
+        person.press("Control+z")
+        person.press("Control+z")
+        assert finished_boxes(person.page)[later["boxes"][0]["id"]], "undo takes back what was opened"
         other = json.loads(saved.read_text())
         other["scene"]["digests"] = ["0" * 16]
         (out_dir / "other.geojson").write_text(json.dumps(other))
         person.open(out_dir / "other.geojson")
         assert "another scene" in person.page.locator("#message").inner_text()
+    refusing = "Object.defineProperty(window, 'localStorage', {get() { throw new Error('not allowed'); }})"
+    with open_desk(desk, browser, first=refusing) as person:
+        assert person.page.locator("#storage").is_visible(), "a browser that keeps nothing says so"
+        person.press("a")
+        assert person.work()["features"][0]["verdict"] == LANDSLIDE
     return saved, features
 
 

@@ -27,6 +27,7 @@ INVENTORY = None  # str: vector file of the landslides to draw
 AREA = None  # str: vector file; boxes that do not lie within are left out; none: all boxes
 BOXES = None  # int: number of boxes to label, the first ones; none: all
 OUT = None  # str: file to write
+PICTURES = None  # str: folder for pictures of the steps in the first box; none: no pictures
 BROWSER = None  # str: path of Chromium; none: the one on the path
 LEAST = 4  # pixels that a landslide must have in a box to be drawn
 ACCEPTED = 0.8  # share of a predicted polygon in a box that must lie within the inventory to be accepted
@@ -49,13 +50,14 @@ def main():
     if AREA:
         ground = shapely.union_all(grid.in_pixels(shapes_over(AREA, grid, areas=True).geometry.to_numpy())).buffer(0.01)
     with open_desk(DESK, BROWSER or shutil.which("chromium")) as person:
-        finished = 0
+        person.pictures, finished = PICTURES, 0
+        person.picture("page")
         for number, sides in enumerate(person.page.evaluate("data.boxes.map(box => box.box)")):
             if number:
                 person.press("n")
             if finished != BOXES and ground.contains(of_sides(sides)):
                 person.label(slides, of_sides(sides))
-                finished += 1
+                finished, person.pictures = finished + 1, None
         person.save(OUT)
         drawn = person.page.evaluate("Object.values(state.boxes).map(count)")
     totals = {name: sum(each[name] for each in drawn) for name in ("landslides", "others")}
@@ -69,11 +71,14 @@ def of_sides(sides):
 
 
 @contextlib.contextmanager
-def open_desk(path, browser, touch=False, **options):
+def open_desk(path, browser, touch=False, first="", **options):
     """Open a page in a fresh browser; a context manager that yields a Person.
 
-    At its end it raises AssertionError if the page reported an error or asked the network for something. options: of
-    the browser's context, such as viewport.
+    At its end it raises AssertionError if the page reported an error or asked the network for something.
+
+    Args:
+        path: of the page. browser: path of Chromium. touch: whether there is a finger instead of a mouse.
+        first: JavaScript that runs before the page. options: of the browser's context, such as viewport.
     """
     from playwright.sync_api import sync_playwright
 
@@ -83,6 +88,7 @@ def open_desk(path, browser, touch=False, **options):
         options = {"viewport": {"width": 1280, "height": 860}, "accept_downloads": True} | options
         context = opened.new_context(has_touch=touch, is_mobile=touch, **options)
         page = context.new_page()
+        page.add_init_script(first)
         page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda request: requests.append(request.url))
@@ -98,7 +104,12 @@ class Person:
     """Somebody at the page, with mouse and keys or a finger. Positions are pixels of the scene, (column, row)."""
 
     def __init__(self, page, touch=False):
-        self.page, self.touch = page, touch
+        self.page, self.touch, self.pictures = page, touch, None
+
+    def picture(self, name):
+        """Write a picture of the page, if there is a folder for it."""
+        if self.pictures:
+            self.page.screenshot(path=Path(self.pictures) / f"desk_{name}.png")
 
     def on_screen(self, points):
         """Return where positions are on the screen: N x 2."""
@@ -136,6 +147,7 @@ class Person:
         self.push(mode)
         for point in ring:
             self.click(point)
+        self.picture(mode)
         assert self.page.evaluate("mode") == mode, "the outline is open until it is done"
         self.push("done")
         assert self.page.evaluate("mode") is None, "and closed then"
@@ -150,6 +162,7 @@ class Person:
         download.value.save_as(path)
 
     def open(self, path):
+        self.page.evaluate("say('')")
         self.page.locator("#file").set_input_files(path)
         self.page.wait_for_function("document.getElementById('message').textContent.includes('.geojson')")
 
@@ -163,6 +176,7 @@ class Person:
                 polygon = shapely.make_valid(shapely.Polygon(feature["rings"][0], feature["rings"][1:])) & box
                 self.page.evaluate("id => select(id)", feature["id"])
                 self.press("a" if (polygon & slides).area >= ACCEPTED * polygon.area else "x")
+            self.picture("judge")  # each replaces the one before
         for part in shapely.get_parts((slides & box.buffer(OVER, join_style="mitre")).simplify(1)):
             outline = self.outline(part.exterior) if (part & box).area >= LEAST else []
             if outline:
@@ -171,6 +185,7 @@ class Person:
                     self.draw(hole, "hole")
         self.press("f")
         assert self.work()["finished"]
+        self.picture("finished")
 
     def outline(self, ring):
         """Return the corners of a ring that lie apart on the screen, [] if they span no area or cross themselves."""
