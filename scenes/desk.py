@@ -99,8 +99,8 @@ def write(path, scenes, bands, table, rasters, boxes, name, digests):
     content = {
         "name": name,
         "layers": {kind for entry in entries for kind in entry["pictures"]},
-        # "</" would end the script
-        "data": Markup(json.dumps(data, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")),
+        # a name with "</script" in it would end the script
+        "data": Markup(json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")),
         "styles": Markup("\n".join([*library["css"], own["desk.css"]])),
         "libraries": [Markup(text) for text in library["js"]],
         "scripts": [Markup(own[file]) for file in SCRIPTS],

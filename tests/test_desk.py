@@ -23,6 +23,7 @@ from scenes.scene_digest import scene_digests
 from tests.checks import desk_in_browser
 from tests.labelled_scene import HEIGHT, WIDTH
 from tests.maps import make_bands
+from tests.product_files import SIDE, make_safe
 from tests.rasters import GRID, UTM, grid_of, write_raster, write_shapes
 from tests.rasters import box as ground_box
 from tests.running import call_main, rows
@@ -33,7 +34,7 @@ BOXES = ((0, 128), (128, 256))  # row and column of two boxes of 128 pixels
 def data_of(path):
     """The data in the page's script."""
     text = Path(path).read_text(encoding="utf-8")
-    return json.loads(re.search(r"<script>const data = (\{.*?\});</script>", text)[1].replace("<\\/", "</"))
+    return json.loads(re.search(r"<script>const data = (\{.*?\});</script>", text)[1])
 
 
 def rectangle(top, left, height, width):
@@ -251,6 +252,27 @@ def test_a_map_has_a_page_and_suggested_boxes_have_theirs(mapped, monkeypatch, c
     with pytest.raises(script.UserError, match="other.tif covers other ground than maps/after_probability.tif"):
         write_raster("other.tif", make_bands(200, 200))
         call_main(suggest_boxes, monkeypatch, MAP="maps/after_probability.tif", OVERWRITE=True, SCENE=("other.tif",))
+
+
+def test_a_product_with_clouds_has_a_page_and_its_name_is_its_digest(call, workdir, monkeypatch):
+    scl = np.full((SIDE // 2, SIDE // 2), 4, np.uint8)
+    scl[10:30] = 8
+    product = make_safe(workdir, scl=scl)
+    call(product, SCALING="none")
+    (page,) = (workdir / "maps").glob("*_desk.html")
+    data = data_of(page)
+    assert "cover" in data["boxes"][0]["pictures"]
+    assert data["scene"]["digests"] == list(scene_digests([str(product)]))
+    (probability,) = (workdir / "maps").glob("*_probability.tif")
+    call_main(suggest_boxes, monkeypatch, MAP=str(probability))
+    assert data_of(page) == data
+
+
+def test_names_of_files_cannot_break_the_page(call, workdir):
+    write_raster(workdir / "a<script>'b&.tif", make_bands(128, 128))
+    call("a<script>'b&.tif")
+    (page,) = (workdir / "maps").glob("*_desk.html")
+    assert data_of(page)["scene"]["name"] == "a<script>'b&" and "a<script>" not in page.read_text(encoding="utf-8")
 
 
 def test_finished_boxes_are_not_suggested_again(mapped, monkeypatch):
