@@ -4,8 +4,8 @@
         --out scene_labels.geojson --boxes 10
 
 In each box, predicted polygons that lie within the inventory to four fifths are accepted, the others rejected, and the
-outlines of the inventory are drawn, simplified to a pixel; then the box is finished. Needs Chromium (Debian: apt-get
-install chromium) and playwright (pip install playwright). Writes the file that the page saves.
+outlines of the inventory are drawn, simplified, after zooming to them; then the box is finished. Needs Chromium
+(Debian: apt-get install chromium) and playwright (pip install playwright). Writes the file that the page saves.
 """
 
 import contextlib
@@ -32,6 +32,7 @@ BROWSER = None  # str: path of Chromium; none: the one on the path
 LEAST = 4  # pixels that a landslide must have in a box to be drawn
 ACCEPTED = 0.8  # share of a predicted polygon in a box that must lie within the inventory to be accepted
 OVER = 2.0  # pixels by which landslides are drawn over the frame of a box
+TOLERANCES = (0.5, 1.0, 2.0, 4.0)  # pixels by which an outline is simplified; the first that can be drawn is taken
 APART = 14  # pixels of the screen between the corners of an outline, at least: they can be told apart then
 
 RANGES = {"BOXES": (1, None), "LEAST": (1, None), "ACCEPTED": (0, 1), "OVER": (0, None), "APART": (1, None)}
@@ -177,26 +178,36 @@ class Person:
                 self.page.evaluate("id => select(id)", feature["id"])
                 self.press("a" if (polygon & slides).area >= ACCEPTED * polygon.area else "x")
             self.picture("judge")  # each replaces the one before
-        for part in shapely.get_parts((slides & box.buffer(OVER, join_style="mitre")).simplify(1)):
-            outline = self.outline(part.exterior) if (part & box).area >= LEAST else []
-            if outline:
+        for part in shapely.get_parts(slides & box.buffer(OVER, join_style="mitre")):
+            if (part & box).area < LEAST:
+                continue
+            self.zoom_to(part)
+            if outline := self.outline(part.exterior):
                 self.draw(outline)
                 for hole in filter(None, map(self.outline, part.interiors)):
                     self.draw(hole, "hole")
+        self.press("0")
         self.press("f")
         assert self.work()["finished"]
         self.picture("finished")
 
+    def zoom_to(self, shape):
+        """Show a shape as large as the map allows, with ground around it, as with the wheel."""
+        left, top, right, bottom = shape.buffer(4).bounds
+        code = "sides => map.fitBounds(boundsOf(sides), {animate: false, padding: [70, 40]})"  # beside the buttons
+        self.page.evaluate(code, [top, left, bottom, right])
+
     def outline(self, ring):
-        """Return the corners of a ring that lie apart on the screen, [] if they span no area or cross themselves."""
-        points = np.array(ring.coords[:-1])
-        places, kept = self.on_screen(points), [0]
-        for i in range(1, len(points)):
-            if np.linalg.norm(places[i] - places[kept], axis=1).min() >= APART:
-                kept.append(i)
-        if len(kept) < 3 or not shapely.Polygon(points[kept]).is_valid:
-            return []
-        return points[kept].tolist()
+        """Return the corners of a ring, simplified until they lie apart on the screen; [] if too few are left."""
+        for tolerance in TOLERANCES:
+            points = np.array(shapely.Polygon(ring).simplify(tolerance).exterior.coords[:-1])
+            places, kept = self.on_screen(points), [0]
+            for i in range(1, len(points)):
+                if np.linalg.norm(places[i] - places[kept], axis=1).min() >= APART:
+                    kept.append(i)
+            if len(kept) > 2 and shapely.Polygon(points[kept]).is_valid:
+                return points[kept].tolist()
+        return []
 
 
 if __name__ == "__main__":
