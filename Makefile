@@ -1,5 +1,5 @@
 # make demo   synthetic patches -> training -> threshold -> scores -> pictures, on two cores
-# make demo-event   an invented event: patches cut from a scene and polygons, the RGB run adapted to them, maps compared
+# make demo-event   an invented event: boxes labelled in a browser, the RGB run adapted to them, maps compared
 # make test   lint and all tests but the slow ones; make test-all runs those, too
 # make bench  speed and memory, beside PyTorch and OpenVINO (benchmarks/README.md), an hour
 # They make .venv on the first call and leave it alone afterwards.
@@ -24,18 +24,23 @@ SCENE = data/sample_event
 MAP_EVENT = $(PY) predict.py --input $(SCENE)/after.tif --scene-bands B4 B3 B2 --dem $(SCENE)/dem.tif --overwrite
 COMPARE = $(PY) compare_maps.py --reference $(SCENE)/landslides.gpkg --area $(SCENE)/test_area.gpkg --overwrite
 
+BEFORE = results/event_before/maps
+
+# A person would label the boxes of after_desk.html; synthetic/event_labels.geojson is what the page saved.
 demo-event: .venv/installed
 	$(PY) make_sample_data.py --scene --out-dir $(SCENE) --overwrite
-	$(PY) make_patches.py --scene $(SCENE)/after.tif --scene-bands B4 B3 B2 --labels $(SCENE)/landslides.gpkg \
-		--area $(SCENE)/label_area.gpkg --out-dir data/event --overwrite
+	$(MAP_EVENT) --run rgb --out-dir $(BEFORE)
+	$(PY) suggest_boxes.py --map $(BEFORE)/after_probability.tif --area $(SCENE)/label_area.gpkg --overwrite
+	$(PY) make_patches.py --scene $(SCENE)/after.tif --scene-bands B4 B3 B2 --labels synthetic/event_labels.geojson \
+		--out-dir data/event --overwrite
 	$(PY) train.py --data-dir data/event --start-from rgb --run event --overwrite
 	$(PY) optimize_threshold.py --run event
 	$(PY) evaluate.py --run event
-	$(MAP_EVENT) --run rgb --out-dir results/event/maps_before
 	$(MAP_EVENT) --run event --out-dir results/event/maps
-	$(COMPARE) --map results/event/maps_before/after_mask.tif
+	$(COMPARE) --map $(BEFORE)/after_mask.tif
 	$(COMPARE) --map results/event/maps/after_mask.tif
-	@echo; echo "before adapting: results/event/maps_before/, after: results/event/maps/ (comparison.png below each)"
+	@echo; echo "the page to label on: $(BEFORE)/after_desk.html"
+	@echo "before adapting: $(BEFORE)/, after: results/event/maps/ (comparison.png below each)"
 
 # A file is one worker's, because its tests share what its fixtures train; conftest.py puts the long files first.
 PYTEST = $(PY) -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder

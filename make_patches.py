@@ -1,12 +1,14 @@
 """Cut a scene and landslides drawn on it into patches to train on.
 
-    python make_patches.py --scene S2B_MSIL2A_20230701.SAFE --labels slides.gpkg --area drawn.gpkg --out-dir data/event
+    python make_patches.py --scene S2B_MSIL2A_20230701.SAFE --labels scene_labels.geojson --out-dir data/event
+    python make_patches.py --scene scene.tif --labels slides.gpkg --area drawn.gpkg
     python make_patches.py --scene scene.tif --scene-bands B4 B3 B2 --labels results/rgb/maps/scene_landslides.gpkg
     python make_patches.py --scene uav.tif --dem dem.tif --bands red green blue dem --labels slides.gpkg
 
 Labels are polygons of landslides, and AREA is the ground in which none is missing: nothing beyond it counts as
-background. A GeoPackage of predict.py whose column verdict was filled in QGIS is read as it was reviewed. Clouds and
-ground without data are not labelled either. Training, validation and test lie apart, in blocks of ground.
+background. A file that was saved on the page <scene>_desk.html says itself which boxes are complete. A GeoPackage of
+predict.py whose column verdict was filled in QGIS is read as it was reviewed. Clouds and ground without data are not
+labelled either. Training, validation and test lie apart, in blocks of ground.
 
 Writes OUT_DIR/images/<split>/image_N.h5 and OUT_DIR/masks/<split>/mask_N.h5 with their place in the attributes,
 patches.csv and split_<scene>.png. Next: python train.py --data-dir OUT_DIR --start-from RUN --run event
@@ -25,10 +27,10 @@ from patches.layouts import SPLITS
 SCENE = ()  # a product (.SAFE or zip), a GeoTIFF, or files of one band each, in order
 MANY = ()  # several scenes or products; or a CSV table with columns input and before
 BEFORE = ()  # the same ground before the event, for a run of two dates
-LABELS = ()  # vector files or rasters of landslides; of two, the later one wins
+LABELS = ()  # <scene>_labels.geojson of the page, vector files or rasters of landslides; the later one wins
 LAYER = ()  # layers of the vector files; none: landslides, as predict.py writes it, or the only one
 WHERE = None  # str: condition on their columns in SQL, such as "class = 'landslide'"; none: all rows
-AREA = ()  # vector files of the ground in which the labels are complete; none: the whole scene
+AREA = ()  # vector files of the ground in which the labels are complete; none: the whole scene, or finished boxes
 AREA_LAYER = ()  # their layers; none: seen, as predict.py writes it, or the only one
 AREA_WHERE = None  # str: condition on their columns; none: all rows
 OUT_DIR = "data/event"  # folder of the patches
@@ -135,7 +137,7 @@ def check_settings():
     if not SCENE and not MANY:
         raise script.UserError("nothing to cut: give a product, a GeoTIFF or files of one band each with --scene")
     if not LABELS:
-        raise script.UserError("give the landslides, a vector file or a raster, with --labels")
+        raise script.UserError("give the landslides, a saved file, a vector file or a raster, with --labels")
     if VALIDATION + TEST > 0.9:
         raise script.UserError("VALIDATION and TEST leave less than a tenth of the patches for training")
     if bool(VALIDATION) != bool(TEST):
@@ -171,6 +173,8 @@ def check_cover(cutters):
     """Raise UserError if a file of labels says nothing of any scene, or no patch is labelled well enough."""
     for path in (*LABELS, *AREA):
         if all(path in cutter.labels.silent for cutter in cutters):
+            if name := cutters[0].labels.other_scenes.get(path):
+                raise script.UserError(f"{path} holds labels of another scene, {name}: give that one with --scene")
             if not AREA and all(path in cutter.labels.empty_files for cutter in cutters):
                 raise script.UserError(f"{path} holds no shapes: with --area they would mean no landslide there")
             what = "the scene" if len(cutters) == 1 else "any of the scenes"

@@ -13,6 +13,7 @@ FILES = {  # written for a scene: kind of the file, and what follows the name of
     "landslides": "_landslides.gpkg",
     "quicklook": "_quicklook.png",
     "report": "_report.html",
+    "desk": "_desk.html",
     "probability_style": "_probability.qml",
     "mask_style": "_mask.qml",
     "stac": "_stac.json",

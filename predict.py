@@ -6,8 +6,8 @@
     python predict.py --run rgb --input scene.tif --scene-bands 3 2 1 --scaling stretch --scheduler local:2
 
 Writes into results/<run>/maps/: mask_N.h5 of patches, and mask_N.png of pictures; of a scene <scene>_probability.tif,
-<scene>_mask.tif, <scene>_landslides.gpkg, <scene>_report.html, <scene>_quicklook.png and <scene>_stac.json; of many
-scenes catalog.json, too.
+<scene>_mask.tif, <scene>_landslides.gpkg, <scene>_report.html, <scene>_quicklook.png, <scene>_stac.json, and
+<scene>_desk.html, to label and judge on; of many scenes catalog.json, too.
 """
 
 from pathlib import Path
@@ -29,6 +29,7 @@ BEFORE = ()  # the same ground before the event, in the same forms: only what is
 OUT_DIR = None  # str: folder for the maps; none: maps/ in the run's folder
 OVERWRITE = False  # replace maps of the same name
 PROBABILITY_TYPE = "uint8"  # number type of a scene's probabilities; uint8: percent, float32: 0 to 1
+DESK = True  # write <scene>_desk.html: boxes of the scene to label and to judge in a browser
 PATCH_PROBABILITIES = False  # of patches, write probability_N.h5 beside the masks
 # ---------------------------------------------------------------------- what the model is shown
 SCENE_BANDS = ()  # bands of the scene in the model's order, by number from 1 or name; none: by name, or all in order
@@ -137,6 +138,7 @@ def map_scenes(run, threshold, out_dir, metadata):
         min_slope=MIN_SLOPE,
         simplify=SIMPLIFY,
         filtered_mask=FILTERED_MASK,
+        desk=DESK,
     )
 
     def scene_of(paths, dem):

@@ -10,25 +10,28 @@ from rasterio.windows import Window
 from scipy.ndimage import distance_transform_edt
 
 from mask_values import EXCLUDED, LANDSLIDE, OTHER, UNLABELLED, MaskRule, WrongValues, as_labels
+from scenes.box_labels import BoxLabels, is_box_labels
 from scenes.opening import damage_reported, open_mask
 from scenes.pixel_grid import PixelGrid
 from scenes.styles import VERDICTS
-from scenes.vector_faults import verdict_labels
 from scenes.vectors import EVERYTHING, SEEN, is_vector, shapes_over
+from scenes.verdicts import DRAWING_ORDER, verdict_labels
 from script import UserError, note
 
 STRIP = 1024  # rows of a raster read together
 
 
 class Labels:
-    """Labels of a scene, from vector files and mask rasters. Where two files label a pixel, the later one wins.
+    """Labels of a scene, from vector files, rasters and BoxLabels. Where two files label a pixel, the later one wins.
 
     Polygons of a vector file are landslides, and the file is complete: the ground between them, within the area, is
     not landslide. In a reviewed file, which has the column `verdict`, a polygon has the label of its verdict. Polygons
-    without a verdict are ignored if there is a raster or an unreviewed file, too; otherwise they are not labelled.
+    without a verdict are ignored if there is a file of another kind, too; otherwise they are not labelled. BoxLabels
+    have an area of their own, their finished boxes, in which they decide alone.
 
     Attributes:
         silent: paths of the files that hold shapes, but none over this scene; of rasters, that label none of it.
+        other_scenes: {path of BoxLabels of another scene: its name}; they are silent, too.
         empty_files: paths of the vector files without a single shape. empty: whether all are, and there is an area.
         parts: polygons in pixels (column, row) of the ground that is labelled, largest first; None: the whole scene.
     """
@@ -43,31 +46,45 @@ class Labels:
         all_touched=False,
         choice=EVERYTHING,
         area_choice=EVERYTHING,
+        scene_paths=(),
     ):
         """Open the files.
 
         Args:
-            paths: of vector files and rasters of 0, 1 and 255. grid: PixelGrid of the scene.
+            paths: of vector files, rasters of 0, 1 and 255, and files of BoxLabels. grid: PixelGrid of the scene.
             area: paths of vector files of the ground in which the labels are complete; beyond it, no pixel is labelled
                 as other ground. (): the whole scene.
             min_area: square metres; smaller polygons are not labelled.
             buffer: metres on both sides of a landslide's outline that are not labelled.
             all_touched: whether a polygon holds all pixels that it touches, or those whose centres lie in it.
             choice, area_choice: vectors.Choice of the shapes of vector files with labels, and of the area.
+            scene_paths: of the scene, by which BoxLabels recognise it.
 
         Raises:
             UserError: a file cannot be read or laid over the scene, or a verdict is unknown.
         """
         self.grid, self.buffer, self.all_touched = grid, buffer, all_touched
         self.area = None
+        if area and paths and all(map(is_box_labels, paths)):
+            raise UserError(f"{paths[0]} says itself which boxes are finished: leave --area out")
         self.sources, self.silent, verdicts, unreviewed = [], [], [], False
-        self.empty_files = []
+        self.empty_files, self.other_scenes, outlines = [], {}, []
         if area:
             options = {"areas": True, "may_miss": True, "default_layer": SEEN, "choice": area_choice}
             grounds = [shapes_over(path, grid, **options).geometry for path in area]
             self.area = shapely.union_all(np.concatenate([ground.to_numpy() for ground in grounds]))
             self.silent += [path for path, ground in zip(area, grounds, strict=True) if not len(ground)]
         for path in paths:
+            if is_box_labels(path):
+                boxes = BoxLabels(path, grid, scene_paths, min_area, all_touched)
+                self.sources.append(boxes)
+                outlines += boxes.outlines
+                if not boxes.has_landslides:
+                    self.empty_files.append(path)
+                if boxes.other_scene:
+                    self.other_scenes[path] = boxes.other_scene
+                    self.silent.append(path)
+                continue
             if not is_vector(path):
                 if min_area:
                     raise UserError(f"{path} is a raster: --min-area is for polygons")
@@ -84,21 +101,24 @@ class Labels:
                 self.silent.append(path)
             if reviewed:
                 verdicts += list(table.geometry[~table["blank"]])
-        self.empty = bool(area) and len(self.empty_files) == len(paths)
+        has_boxes = any(isinstance(source, BoxLabels) for source in self.sources)
+        self.empty = (bool(area) or has_boxes) and len(self.empty_files) == len(paths)
         rasters = any(isinstance(source, MaskRaster) for source in self.sources)
         self.complete = unreviewed or bool(area and not rasters)
-        if unreviewed or rasters:
+        if unreviewed or rasters or has_boxes:
             self.sources = [
-                source if isinstance(source, MaskRaster) else source[~source["blank"]] for source in self.sources
+                source[~source["blank"]] if isinstance(source, geopandas.GeoDataFrame) else source
+                for source in self.sources
             ]
         self.parts = None
         if area or not (unreviewed or rasters):
-            self.parts = self._largest_first(shapely.get_parts(self.area) if area else [])
-            self.parts += self._largest_first(verdicts)
+            in_pixels = [grid.in_pixels(np.array(shapes, object)) for shapes in (self._area_parts(), verdicts)]
+            groups = (in_pixels[0], outlines, in_pixels[1])
+            self.parts = [shape for group in groups for shape in sorted(group, key=lambda shape: -shape.area)]
 
-    def _largest_first(self, shapes):
-        """Return shapes in pixels (column, row), the largest first."""
-        return sorted(self.grid.in_pixels(np.array(shapes, object)), key=lambda shape: -shape.area)
+    def _area_parts(self):
+        """Return the polygons of the area."""
+        return [] if self.area is None else shapely.get_parts(self.area)
 
     def read(self, top, bottom, left, right):
         """Read the labels of a window: H x W, uint8, 0, 1 or 255."""
@@ -119,7 +139,10 @@ class Labels:
             inside = rasterize([self.area], shape, transform=transform, dtype="uint8") > 0 if self.area else ~inside
         labels = np.where(inside & self.complete, np.uint8(OTHER), np.uint8(UNLABELLED))
         for source in self.sources:
-            if isinstance(source, MaskRaster):
+            if isinstance(source, BoxLabels):
+                values, finished = source.read(top, bottom, left, right)
+                labels[finished] = values[finished]
+            elif isinstance(source, MaskRaster):
                 values = source.read(top, bottom, left, right)
                 known = (values == LANDSLIDE) | ((values == OTHER) & inside)
                 labels[known] = values[known]
@@ -178,7 +201,7 @@ def read_polygons(path, grid, min_area, choice=EVERYTHING):
     if min_area and len(table):
         metres = table.to_crs(table.estimate_utm_crs()).area.to_numpy()
         labels[(metres < min_area) & (labels == LANDSLIDE)] = UNLABELLED
-    order = np.argsort([(UNLABELLED, OTHER, LANDSLIDE).index(label) for label in labels], kind="stable").astype(int)
+    order = np.argsort([DRAWING_ORDER.index(label) for label in labels], kind="stable").astype(int)
     columns = {"label": labels, "blank": blank}
     table = geopandas.GeoDataFrame(columns, geometry=table.geometry.to_numpy(), crs=grid.crs)
     table = table.iloc[order]

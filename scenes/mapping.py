@@ -19,6 +19,7 @@ from mask_values import HIDDEN
 from networks.architecture import has_fixed_size, total_stride
 from records import atomic_write
 from scenes import (
+    desk,
     geopackage,
     outlines,
     pipeline,
@@ -29,10 +30,12 @@ from scenes import (
     report,
     stac_items,
     styles,
+    suggestions,
     tiling,
 )
 from scenes.distance import distance_text
 from scenes.preparation import CoverSettings, open_covers, open_learnt, prepare
+from scenes.scene_digest import scene_digests
 from scenes.titles import acquisition_time, scene_title
 from scenes.weaknesses import has_learnt_here, list_weaknesses
 from script import UserError, note, progress, warn
@@ -55,6 +58,7 @@ class MapSettings:
     min_slope: float = 0.0
     simplify: float = 0.0
     filtered_mask: bool = False
+    desk: bool = True
 
 
 def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=None, taken=()):
@@ -109,7 +113,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         fill = tuple(run.config["band_mean"])
         told = metres if run.config.get("pixel_size_input") else None
         jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, settings.tta, told) for each in scenes]
-        metadata |= {"scene": name, "source": " ".join(map(str, scene.paths))}
+        metadata |= {"scene": name, "source": " ".join(map(str, scene.paths)), "bands": ", ".join(bands)}
+        metadata |= {"scene_bands": " ".join(scene.bands)} if scene.bands else {}
         metadata |= {"pixel_size": f"{metres:.4g} m"} if metres else {}
         metadata |= {"dem": " ".join(map(str, scene.dem))} if scene.dem else {}
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
@@ -119,6 +124,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         metadata["polygons"] = provenance.polygons_text(settings, opened.grid)
         metadata["sha256"] = provenance.digests(provenance.inputs_of(run, scenes, (scene, before), settings.covers))
         try:
+            desk_path = targets.pop("desk")
             partial = {kind: stack.enter_context(atomic_write(path)) for kind, path in targets.items()}
             for path in partial.values():
                 path.touch()  # raises before the work if the folder cannot be written to
@@ -141,6 +147,14 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             remarks = report.Remarks(summary, weaknesses, landslide_free_shares(run))
             for _ in progress([0], "drawing the quick-look and the report"):
                 draw(scenes, table, partial, bands, settings.threshold, about, remarks)
+            boxes = suggested_boxes(partial["probability"], run) if settings.desk else []
+            if boxes:
+                targets["desk"] = desk_path
+                page = stack.enter_context(atomic_write(desk_path))
+                for _ in progress([0], "drawing the desk"):
+                    desk.write(page, scenes, bands, table, partial, boxes, name, scene_digests(scene.paths))
+            else:
+                desk_path.unlink(missing_ok=True)  # of the map that this one replaces
             names = {kind: target.name for kind, target in targets.items()}
             file = provenance.file_of(scene.paths[0])
             changed = change_time(file) if file else None
@@ -207,6 +221,19 @@ def draw(scenes, table, paths, bands, threshold, about, remarks):
     titles = f"{title}\nrun {about['run']}, probability ≥ {threshold:.3f}"
     quick_look.draw(paths["quicklook"], scenes[0], paths["mask"], colours, shapes, titles, notes, about)
     report.write(paths["report"], scenes, colours, table, paths, about, title, remarks)
+
+
+def suggested_boxes(probability, run):
+    """Return the boxes of the desk, [(row, column, pixels a side), ...]; [] if the scene is smaller than one.
+
+    probability: path of the raster. run: runs.Run, whose patches have the size of a box.
+    """
+    size = int(np.clip(run.config["input_shape"][0], *suggestions.SIZES))
+    with rasterio.open(probability) as file:
+        if min(file.shape) < size:
+            return []
+    _, doubt = suggestions.tile_doubt(probability, size)
+    return [(row * size, column * size, size) for row, column in suggestions.choose_tiles(doubt, suggestions.BOXES)]
 
 
 def summary_of(opened, table, counts, threshold, excludes):

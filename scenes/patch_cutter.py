@@ -125,6 +125,7 @@ class PatchCutter(contextlib.ExitStack):
                 *polygon_settings,
                 choice=settings.choice,
                 area_choice=settings.area_choice,
+                scene_paths=scene.paths,
             )
             stack.callback(self.labels.close)
             self.masks = self._read_masks()

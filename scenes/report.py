@@ -74,7 +74,7 @@ def write(path, scenes, bands, table, rasters, about, title, remarks):
     names = ("scene", "before")[: len(scenes)]
     codes = reduced(rasters["mask"], Resampling.nearest)[0].filled(UNLABELLED)
     layers = {name: picture(scene, bands, codes) for name, scene in zip(names, scenes, strict=True)}
-    layers |= {"cover": cover(codes), "probability": probability(rasters["probability"])}
+    layers |= {"cover": cover(codes), "probability": probability(*reduced(rasters["probability"], Resampling.average))}
     area = "area_m2" if grid.crs else "pixels"
     columns = listed_columns(table)
     polygons, tolerance = polygon_entries(table.iloc[:LISTED], columns, area, grid)

@@ -7,7 +7,6 @@ import numpy as np
 import rasterio
 from matplotlib.figure import Figure
 from PIL import Image
-from rasterio.enums import Resampling
 
 from mask_values import EXCLUDED, HIDDEN
 from scenes.pixel_grid import reduced_shape
@@ -32,9 +31,11 @@ def reduced(path, resampling):
         return file.read(1, out_shape=shape, masked=True, resampling=resampling), file.dtypes[0]
 
 
-def probability(path):
-    """Draw the probabilities as a PNG with the colours of their style."""
-    values, dtype = reduced(path, Resampling.average)
+def probability(values, dtype):
+    """Draw probabilities as a PNG with the colours of their style.
+
+    values: H x W, masked where there is none. dtype: of their file, "uint8" for percent.
+    """
     probabilities = np.clip(values.filled(0).astype(np.float32) / (100 if dtype == "uint8" else 1), 0, 1)
     stops, colours = zip(*PROBABILITY_RAMP, strict=True)
     levels = np.linspace(0, 1, 64)

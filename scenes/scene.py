@@ -243,9 +243,16 @@ class Scene:
         Returns (H x W x bands, valid H x W, factor of the reduction).
         """
         shape, factor = reduced_shape(self.grid.shape, longest)
+        return *self.picture(bands, Window(0, 0, self.grid.width, self.grid.height), shape), factor
+
+    def picture(self, bands, window, shape=None):
+        """Read bands, by their positions among the model's, in a window: (H x W x bands, valid H x W), not scaled.
+
+        shape: see `read_files`.
+        """
         positions = [self.source.columns.index(band) if band in self.source.columns else 0 for band in bands]
-        values, valid = self.read_files(Window(0, 0, self.grid.width, self.grid.height), positions, shape)
-        return np.moveaxis(values, 0, -1), valid, factor
+        values, valid = self.read_files(window, positions, shape)
+        return np.moveaxis(values, 0, -1), valid
 
     def sample(self, covers=()):
         """Read pixels that stand for the scene.

@@ -8,12 +8,14 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from records import atomic_write
+from scenes.box_labels import is_box_labels, read_content
 from scenes.geopackage import reproducible
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid
 from scenes.vectors import EVERYTHING, SEEN, shapes_over
 from script import UserError, warn
 
+BOXES, SIZES = 20, (128, 512)  # of the page that predict.py writes: number of boxes, range of their pixels a side
 LEAST_SEEN = 0.5  # share of the pixels of a tile that must have a probability
 
 
@@ -38,8 +40,8 @@ def tile_doubt(path, size):
     """
     with open_raster(path) as file:
         grid, unit = PixelGrid.of(file), 1.0 if np.dtype(file.dtypes[0]).kind == "f" else 0.01
-        if file.count != 1 or grid.crs is None:
-            raise UserError(f"{path} is no raster of probabilities with a coordinate system, as predict.py writes it")
+        if file.count != 1:
+            raise UserError(f"{path} is no raster of probabilities, as predict.py writes it")
         rows, columns = grid.height // size, grid.width // size
         if not rows or not columns:
             raise UserError(f"{path}: {grid.height} x {grid.width} pixels, smaller than a box of {size}")
@@ -83,12 +85,21 @@ def choose_tiles(doubt, count, seed=None):
     return [tuple(map(int, tile)) for tile in tiles]
 
 
+def labelled_ground(path, grid, choice):
+    """Return the ground that a file calls labelled: its shapes, or of a file of box_labels.py its finished boxes."""
+    if not is_box_labels(path):
+        return shapes_over(path, grid, areas=True, may_miss=True, choice=choice).geometry.union_all()
+    outlines = [shapely.Polygon(box["outline"]) for box in read_content(path)["boxes"] if box["finished"]]
+    return geopandas.GeoSeries(outlines, crs=4326).to_crs(grid.crs).union_all()
+
+
 def doubt_of_free_tiles(doubt, grid, size, area=(), labelled=(), area_choice=EVERYTHING, labelled_choice=EVERYTHING):
     """Return the doubt with NaN for tiles that are not wholly inside an area, or that hold labelled ground already.
 
     Args:
         doubt: rows x columns of tiles. grid: PixelGrid of the map. size: pixels a side of a tile.
         area, labelled: paths of vector files. Several have their ground together, and some of them may lie elsewhere.
+            Of a file of box_labels.py, finished boxes are labelled.
         area_choice, labelled_choice: vectors.Choice of their shapes.
 
     Raises:
@@ -98,7 +109,7 @@ def doubt_of_free_tiles(doubt, grid, size, area=(), labelled=(), area_choice=EVE
     if area:
         barred.append(grid.box() - areas_over(area, grid, area_choice))
     for path in labelled:
-        barred.append(shapes_over(path, grid, areas=True, may_miss=True, choice=labelled_choice).geometry.union_all())
+        barred.append(labelled_ground(path, grid, labelled_choice))
     # a box that only touches another at its side is free
     barred = shapely.get_parts(shapely.buffer(barred, -1e-3 * abs(grid.transform.a)))
     if len(barred):

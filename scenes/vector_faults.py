@@ -8,8 +8,8 @@ import numpy as np
 import pandas
 import shapely
 
-from mask_values import LANDSLIDE, OTHER, UNLABELLED
-from scenes.styles import VERDICTS
+from mask_values import OTHER
+from scenes.verdicts import verdict_labels
 from script import UserError, note
 
 # Columns that say what a polygon is. The second list may also hold kinds of landslides or numbers of polygons, as
@@ -17,11 +17,6 @@ from script import UserError, note
 CLASSES = ("class", "classes", "classname", "class_name", "label", "labels", "category", "landcover", "land_cover")
 KINDS = ("type", "kind", "fclass", "landslide", "landslides", "is_landslide", "dn", "gridcode", "value")
 CLASS_COLUMNS = CLASSES + KINDS
-VERDICT_LABELS = {  # what a reviewer may write into the column verdict, and the label that it means
-    **dict.fromkeys((VERDICTS[0], "yes", "y", "true", "1"), LANDSLIDE),
-    **dict.fromkeys((VERDICTS[1], "no landslide", "no", "n", "false", "0"), OTHER),
-    **dict.fromkeys((VERDICTS[2], "unknown", "?", ""), UNLABELLED),
-}
 MOST_CLASSES = 20  # a column of more values holds names or numbers of single polygons
 OTHER_GROUND = (
     r"\b(non? ?landslide|no|not|non|none|stable|background|other|neg|negative|false|0+|forest|water|river|lake|road|"
@@ -110,24 +105,6 @@ def elsewhere_text(parts, grid):
         return ": they would, were latitude and longitude not in each other's place"
     (x, y), (own_x, own_y) = ((bounds[:2] + bounds[2:]) / 2 for bounds in (theirs, own))
     return f": they lie near {y:.2f} N {x:.2f} E, the scene near {own_y:.2f} N {own_x:.2f} E"
-
-
-def verdict_labels(path, table):
-    """Return what the verdicts of a table mean: LANDSLIDE, OTHER or UNLABELLED of mask_values, and which are blank.
-
-    Returns:
-        (N uint8, N bool); None without a column `verdict`.
-
-    Raises:
-        UserError: a verdict is unknown.
-    """
-    if "verdict" not in table:
-        return None
-    words = table["verdict"].astype("string").fillna("")
-    words = [str(word).strip().lower().replace("_", " ").removesuffix(".0") for word in words]
-    if unknown := sorted({word for word in words if word not in VERDICT_LABELS}):
-        raise UserError(f"{path}: the verdict {unknown[0]!r} is none of {', '.join(VERDICTS)}")
-    return np.array([VERDICT_LABELS[word] for word in words], np.uint8), np.array([not word for word in words], bool)
 
 
 def without_refuted(path, table):

@@ -29,6 +29,7 @@ KINDS = (
     "mask.qml",
     "stac.json",
 )
+DESK = "desk.html"  # of scenes that are as large as a box
 
 
 def write_run(results, name, model, bands, threshold):
@@ -142,7 +143,8 @@ def report_text(path):
 
 
 def assert_same_maps(folder, other, scene="scene", kinds=KINDS):
-    """Two folders hold the same bytes for each kind of file of a scene."""
-    for kind in kinds:
-        name = f"{scene}_{kind}"
+    """Two folders hold the same bytes for each kind of file of a scene, and for its desk if it has one."""
+    names = [f"{scene}_{kind}" for kind in kinds]
+    assert (folder / f"{scene}_{DESK}").exists() == (other / f"{scene}_{DESK}").exists()
+    for name in (*names, f"{scene}_{DESK}") if (folder / f"{scene}_{DESK}").exists() else names:
         assert (folder / name).read_bytes() == (other / name).read_bytes(), name

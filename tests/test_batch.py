@@ -12,7 +12,7 @@ import pytest
 
 from scenes import checkpoints, inputs, pipeline
 from script import UserError
-from tests.maps import KINDS, TILE, assert_same_maps, ground, make_bands, read, written
+from tests.maps import DESK, KINDS, TILE, assert_same_maps, ground, make_bands, read, written
 from tests.patch_files import write_h5
 from tests.rasters import write_raster
 from tests.running import ROOT, assert_user_error, run_script
@@ -30,7 +30,7 @@ def test_one_scene_that_fails_does_not_stop_the_others(call, scenes, capsys):
     with pytest.raises(UserError, match="1 of 3 scenes were not mapped: b.tif"):
         call(MANY=("a.tif", "b.tif", "c.tif"))
     assert "failed: b.tif cannot be opened" in capsys.readouterr().out
-    assert {path.name for path in (scenes / "maps").iterdir()} == {f"{s}_{kind}" for s in "ac" for kind in KINDS}
+    assert {path.name for path in (scenes / "maps").iterdir()} == {"catalog.json", *(f"{s}_{kind}" for s in "ac" for kind in KINDS)}
     (scenes / "b.tif").unlink()
     write_raster(scenes / "b.tif", make_bands(seed=1))
     before = (scenes / "maps" / "a_mask.tif").stat().st_mtime_ns
@@ -49,7 +49,7 @@ def test_a_disk_that_fills_during_a_batch_is_told_and_leaves_what_was_done(scene
     (failure,) = [line for line in result.stdout.splitlines() if line.startswith("failed: ")]
     assert "maps/ cannot be written to: is the disk full?" in failure
     finished = {name for name in written(scenes) if not name.startswith(".partial-")}
-    assert finished == {f"{scene}_{kind}" for scene in "ac" for kind in KINDS}
+    assert finished == {"catalog.json", *(f"{scene}_{kind}" for scene in "ac" for kind in KINDS)}
 
 
 def test_a_full_disk_is_told_and_leaves_nothing_that_looks_finished(workdir):
@@ -124,7 +124,7 @@ def test_a_map_goes_on_at_the_strip_where_it_stopped(call, workdir, monkeypatch,
     call("scene.tif", **settings)
     assert computed[:4] == [0, 1, 2, 3] and computed == list(range(len(computed)))
     assert "3 strips of an earlier run" in capsys.readouterr().out
-    assert {path.name for path in (workdir / "maps").iterdir()} == {f"scene_{kind}" for kind in KINDS}
+    assert {path.name for path in (workdir / "maps").iterdir()} == {f"scene_{kind}" for kind in (*KINDS, DESK)}
     assert_same_maps(workdir / "maps", workdir / "whole")
 
 
@@ -145,7 +145,7 @@ def test_kill_9_leaves_no_file_that_looks_finished(call, workdir):
     process.wait()
     assert all(name.startswith(".partial-") for name in written(workdir))
     call("scene.tif", TILE=32, OVERLAP=0)
-    assert written(workdir) == sorted(f"scene_{kind}" for kind in KINDS)
+    assert written(workdir) == sorted(f"scene_{kind}" for kind in (*KINDS, DESK))
 
 
 def test_strips_of_another_job_or_cut_short_are_not_taken(tmp_path):

@@ -4,12 +4,15 @@ import geopandas
 import numpy as np
 import pytest
 import rasterio
+import shapely
 from rasterio import features, warp
 from scipy import ndimage
 
 from patches.slope import horn_slope
+from scenes.box_labels import BoxLabels
+from scenes.pixel_grid import PixelGrid
 from synthetic import landscape, scene
-from tests.running import assert_user_error, run_script
+from tests.running import ROOT, assert_user_error, run_script
 
 SIZE = 256
 FILES = ("after.tif", "before.tif", "dem.tif", "label_area.gpkg", "landslides.gpkg", "test_area.gpkg")
@@ -119,6 +122,18 @@ def test_same_seed_same_bytes(folder, tmp_path):
     for name in FILES:
         assert (tmp_path / "same" / name).read_bytes() == (folder / name).read_bytes(), name
     assert (tmp_path / "other" / "after.tif").read_bytes() != (folder / "after.tif").read_bytes()
+
+
+@pytest.mark.slow
+def test_the_labels_of_the_demo_are_of_its_scene(tmp_path):
+    """`make demo-event` takes a file that the page saved; it is refused if the scene is made differently."""
+    assert run_script("make_sample_data.py", "--scene", "--out-dir", tmp_path).returncode == 0
+    with rasterio.open(tmp_path / "after.tif") as file:
+        grid = PixelGrid.of(file)
+    boxes = BoxLabels(ROOT / "synthetic" / "event_labels.geojson", grid, [tmp_path / "after.tif"])
+    assert len(boxes.outlines) == 20 and boxes.has_landslides
+    part = geopandas.read_file(tmp_path / "label_area.gpkg").geometry
+    assert grid.in_pixels(part.to_numpy())[0].buffer(0.01).contains(shapely.union_all(boxes.outlines))
 
 
 def test_scenes_are_replaced_on_request_only(tmp_path):

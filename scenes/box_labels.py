@@ -1,0 +1,151 @@
+"""Labels of boxes of a scene, as the page <scene>_desk.html saves them in <scene>_labels.geojson.
+
+The file is GeoJSON (RFC 7946) with three members of its own: `landslide_labels`, the version of this format; `scene`,
+with the name and digests of the scene (scene_digest.py) and what its coordinates are; and `boxes`, each with its
+outline, whether it is finished, when it changed last and, if the person gave a name, by whom. Each feature has its
+verdict, the id of its box, and its source: drawn, or the number of a predicted polygon. Without a coordinate system the
+coordinates are pixels, and the file is no RFC 7946.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import shapely
+from affine import Affine
+from rasterio.features import rasterize
+
+from mask_values import LANDSLIDE, OTHER, UNLABELLED
+from scenes.lon_lat import LonLat
+from scenes.scene_digest import scene_digests
+from scenes.vectors import ground_areas
+from scenes.verdicts import DRAWING_ORDER, VERDICT_LABELS, check_verdicts, normalised
+from script import UserError, note
+
+VERSION = 1
+DEGREES, PIXELS = "longitude, latitude", "column, row"  # what the coordinates of a file are
+STEP = 100  # positions are kept to the hundredth of a pixel, on the page as in the file
+MARK = re.compile(rb'"landslide_labels"\s*:')
+
+
+def is_box_labels(path):
+    """Return whether a file is one that the page has saved."""
+    if not str(path).lower().endswith((".geojson", ".json")) or not Path(path).is_file():
+        return False
+    with open(path, "rb") as file:
+        return bool(MARK.search(file.read(2000)))
+
+
+class BoxLabels:
+    """Labels of the finished boxes of a scene: within them every pixel is labelled or unsure, beyond them none is.
+
+    A polygon counts within its box alone.
+
+    Attributes:
+        other_scene: name of the scene that the file belongs to, if that is another one; then it has no boxes. "": it
+            belongs to this one.
+        outlines: polygons of the finished boxes in pixels (column, row). has_landslides: whether one lies in them.
+    """
+
+    def __init__(self, path, grid, scene_paths, min_area=0.0, all_touched=False):
+        """Read the file.
+
+        Args:
+            path: of the file. grid: PixelGrid of the scene. scene_paths: of the scene, see `scene_digests`.
+            min_area: square metres (pixels, without a coordinate system); smaller landslides are not labelled.
+            all_touched: whether a polygon holds all pixels that it touches, or those whose centres lie in it.
+
+        Raises:
+            UserError: the file is damaged or of a later version, or no box is finished.
+        """
+        self.path, self.all_touched = path, all_touched
+        self.other_scene, self.outlines, self.has_landslides, self._boxes = "", [], False, []
+        content = read_content(path)
+        scene = content["scene"]
+        if not set(scene["digests"]) & set(scene_digests(scene_paths)):
+            self.other_scene = scene["name"] or "unknown"
+            return
+        if (scene["coordinates"] == DEGREES) != bool(grid.crs):
+            raise UserError(f"{path} holds {scene['coordinates']}, which do not fit a scene with other coordinates")
+        finished = sorted((box for box in content["boxes"] if box["finished"]), key=lambda box: box["when"] or "")
+        if not finished:
+            raise UserError(f"{path}: no box is finished, so nothing is labelled: finish boxes on the page, and save")
+        ids = {box["id"] for box in finished}
+        inside = [feature for feature in content["features"] if feature["properties"]["box"] in ids]
+        if rest := len(content["boxes"]) - len(finished):
+            note(f"{path}: {rest} of {len(content['boxes'])} boxes are not finished: what is drawn in them is left out")
+        self.outlines = [self._in_pixels(shapely.Polygon(box["outline"]), grid) for box in finished]
+        tables = {box_id: [] for box_id in ids}
+        for feature, (shape, label) in zip(inside, self._labelled(inside, grid, min_area), strict=True):
+            tables[feature["properties"]["box"]].append((shape, label))
+        for box, outline in zip(finished, self.outlines, strict=True):
+            shapes = sorted(tables[box["id"]], key=lambda pair: DRAWING_ORDER.index(pair[1]))
+            self._boxes.append((outline, shapes))
+            self.has_landslides |= any(label == LANDSLIDE and shape.intersects(outline) for shape, label in shapes)
+
+    def _labelled(self, features, grid, min_area):
+        """Return [(polygon in pixels, label), ...] of features."""
+        words = [normalised(feature["properties"]["verdict"]) for feature in features]
+        check_verdicts(self.path, words)
+        labels = np.array([VERDICT_LABELS[word] for word in words], np.uint8)
+        shapes = [shapely.make_valid(shapely.geometry.shape(feature["geometry"])) for feature in features]
+        if min_area and shapes:
+            table = geopandas.GeoDataFrame(geometry=shapes, crs=4326)
+            areas = ground_areas(table) if grid.crs else shapely.area(shapes)
+            labels[(areas < min_area) & (labels == LANDSLIDE)] = UNLABELLED
+        return [(self._in_pixels(shape, grid), label) for shape, label in zip(shapes, labels, strict=True)]
+
+    @staticmethod
+    def _in_pixels(shape, grid):
+        """Return a shape of the file in pixels (column, row), to the hundredth that the page works in."""
+        convert = LonLat(grid).in_pixels if grid.crs else np.asarray
+        return shapely.make_valid(shapely.transform(shape, lambda points: np.round(convert(points) * STEP) / STEP))
+
+    def read(self, top, bottom, left, right):
+        """Read a window: (labels H x W uint8, 0, 1 or 255; H x W bool: in a finished box)."""
+        shape, window = (bottom - top, right - left), shapely.box(left, top, right, bottom)
+        options = {"out_shape": shape, "transform": Affine.translation(left, top), "dtype": "uint8"}
+        labels, finished = np.full(shape, UNLABELLED, np.uint8), np.zeros(shape, bool)
+        for outline, shapes in self._boxes:
+            if not outline.intersects(window):
+                continue
+            inside = rasterize([outline], **options) > 0
+            labels[inside], finished[inside] = OTHER, True
+            if near := [(shape, int(label)) for shape, label in shapes if shape.intersects(window)]:
+                of_box = rasterize(near, fill=OTHER, all_touched=self.all_touched, **options)
+                labels[inside] = of_box[inside]
+        return labels, finished
+
+
+def read_content(path):
+    """Read the file of a page as a dict of JSON.
+
+    Raises:
+        UserError: it is damaged, or a later version of the project has written it.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        complete = is_complete(content)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        complete = False
+    if not complete:
+        raise UserError(f"{path} is damaged: save it again on the page")
+    if content["landslide_labels"] > VERSION:
+        raise UserError(f"{path} was saved by a later version of the page: update the project")
+    return content
+
+
+def is_complete(content):
+    """Return whether the content of a file holds what is read of it."""
+    scene = content["scene"]
+    return (
+        isinstance(content["landslide_labels"], int)
+        and scene["coordinates"] in (DEGREES, PIXELS)
+        and isinstance(scene["name"], str)
+        and bool(scene["digests"])
+        and all({"id", "outline", "finished", "when"} <= box.keys() for box in content["boxes"])
+        and all(each["geometry"]["type"] in ("Polygon", "MultiPolygon") for each in content["features"])
+        and all({"box", "verdict"} <= each["properties"].keys() for each in content["features"])
+    )
