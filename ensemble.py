@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import records
 import runs
 import script
-from networks import architecture, model_files
+from networks import image_sizes, model_files
 from networks.keras_start import import_keras
 from patches import split_table
 
@@ -52,7 +52,7 @@ def main():
     )
     config = {"run": folder.name, "members": names, **{key: first.config[key] for key in kept if key in first.config}}
     # those of the member that allows fewest sizes of images, by which tiles of scenes are laid
-    strictest = max(opened, key=lambda member: architecture.total_stride(member.constants, config["input_shape"]))
+    strictest = max(opened, key=lambda member: image_sizes.total_stride(member.constants, config["input_shape"]))
     config["constants"] = strictest.config.get("constants", {})
     config["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     config["parameters"] = sum(model.count_params() for model in models)

@@ -20,7 +20,7 @@ import records
 import runs
 import script
 from bands import TERRAIN, check_numbers, l4s_gains, matching_bands
-from networks import architecture, model_files
+from networks import image_sizes, model_files
 from networks.inference import probabilities
 from networks.keras_start import import_keras
 from patches import reading
@@ -157,7 +157,7 @@ def image_size(model, run):
             raise script.UserError(f"SIZE is {SIZE}, but the network of run {run.name} takes {only} pixels only")
         return trained
     side = 512 if SIZE is None else SIZE
-    stride = architecture.total_stride(run.constants, trained)
+    stride = image_sizes.total_stride(run.constants, trained)
     if side % stride:
         raise script.UserError(f"SIZE is {side}: run {run.name} needs a multiple of {stride}")
     return (side, side) if side else (None, None)

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import records
 import runs
 import script
-from networks.architecture import total_stride
+from networks.image_sizes import total_stride
 
 RESULTS_DIR = "results"  # folder of all runs
 RUN = "rgb"  # name of the run

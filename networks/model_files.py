@@ -7,7 +7,7 @@ import zipfile
 
 import ml_dtypes
 
-from networks.architecture import padded_size
+from networks.image_sizes import padded_size
 from networks.keras_start import hardware_has_bfloat16, import_keras
 from patches.pixel_sizes import octaves
 from records import atomic_write, require
@@ -79,7 +79,7 @@ def faster_layers():
 def resized(model, size):
     """Copy a fully convolutional model for images of another (height, width), with its weights.
 
-    Both must be multiples of the model's total stride (architecture.total_stride). Under TensorFlow they may be None:
+    Both must be multiples of the model's total stride (image_sizes.total_stride). Under TensorFlow they may be None:
     the copy then takes images of any such size.
     """
     if tuple(model.input.shape[1:3]) == tuple(size):

@@ -10,7 +10,7 @@ from PIL import Image
 from bands import check_numbers, matching_bands, renamed
 from map_files import check_targets
 from mask_values import UNLABELLED
-from networks import architecture
+from networks import image_sizes
 from networks.inference import probabilities
 from networks.model_files import load_model, resized
 from networks.threads import BackgroundWriter, prefetch
@@ -88,7 +88,7 @@ def map_patches(run, paths, settings, out_dir, metadata, overwrite=False):
                 images, gaps, sizes = zip(*(read_batch[i] for i in members), strict=True)
                 images = np.stack(images)
                 images = with_plane(images, np.array(sizes)) if told else images
-                model = copy_for(architecture.padded_size(run.constants, shape, images.shape[1:3]))
+                model = copy_for(image_sizes.padded_size(run.constants, shape, images.shape[1:3]))
                 predicted = probabilities(model, images, settings.tta)
                 for i, *each in zip(members, predicted, gaps, strict=True):
                     writer(batch[i], *each)
@@ -170,7 +170,7 @@ def read_patch(entry, run, options, pixel_size, report=False):
     size = patch.image.shape[:2]
     if max(size) > LARGEST:
         raise UserError(f"{entry.image}: {reading.size_text(size)} pixels: map it as a scene, as a file of --input")
-    architecture.check_size(run.constants, run.config["input_shape"], size, f"{entry.image}: ", run.name)
+    image_sizes.check_size(run.constants, run.config["input_shape"], size, f"{entry.image}: ", run.name)
     check_numbers(run.config, patch.image.shape[2], entry.image)
     names = patch.band_names(options.of(entry.image).dates)
     columns = matching_bands(run.config["bands"], names, entry.image, "the run")

@@ -16,7 +16,7 @@ import records
 from bands import true_colour
 from map_files import FILES, FILTERED, change_time, check_targets, date_of, scene_name, side_files, strips_folder
 from mask_values import HIDDEN
-from networks.architecture import has_fixed_size, total_stride
+from networks.image_sizes import has_fixed_size, total_stride
 from records import atomic_write
 from scenes import (
     desk,
