@@ -45,8 +45,8 @@ function showSelection(feature) {
   if (feature) {
     const polygon = boxes.get(current).predicted.find(each => each.id == feature.id);
     const source = feature.source[0].toUpperCase() + feature.source.slice(1);
-    const confidence = polygon ? `, confidence ${polygon.confidence.toFixed(2)}` : "";
-    text = `${source}${confidence}: ${feature.verdict || "not judged yet"}`;
+    const probability = polygon ? `, mean probability ${polygon.confidence.toFixed(2)}` : "";
+    text = `${source}${probability}: ${feature.verdict || "not judged yet"}`;
   }
   element("selection").textContent = text;
   for (const button of document.querySelectorAll("[data-needs=polygon]")) button.disabled = !feature;
