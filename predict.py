@@ -19,8 +19,8 @@ import script
 from bands import band_columns, band_names
 from map_files import MapExists, check_targets
 from mask_values import UNLABELLED
+from networks import engines
 from networks.inference import probabilities
-from networks.model_files import load_model
 from networks.threads import BackgroundWriter, prefetch
 from patches import image_files, layouts, reading
 from patches.pixel_sizes import learnt_by, with_plane
@@ -60,9 +60,11 @@ MIN_AREA = 0.0  # smallest area of a polygon in m2 (in pixels, if the scene has 
 MIN_SLOPE = 0.0  # degrees: leave out polygons whose steepest tenth of pixels lies below it; needs --dem
 SIMPLIFY = 0.0  # metres by which outlines may move to become smooth; 0: along the sides of pixels
 BATCH_SIZE = 32  # patches predicted at once; of larger tiles as many as have the same area
+ENGINE = "keras"  # what computes the network; openvino: the copy that export.py --format openvino wrote, faster
 SCHEDULER = None  # str: none: this process computes; local:2: two processes here; tcp://host:8786: a Dask cluster
 
 CHOICES = {"PROBABILITY_TYPE": ("uint8", "float32"), "SCALING": ("auto", "none", "l4s", "stretch")}
+CHOICES["ENGINE"] = engines.ENGINES
 RANGES = {
     **{"PIXEL_SIZE": (1e-3, 1e4), "BUFFER": (0, None), "THRESHOLD": (0, 1), "RECALL": (0, 1), "TILE": (1, None)},
     **{"OVERLAP": (0, None), "MIN_AREA": (0, None), "MIN_SLOPE": (0, 90), "SIMPLIFY": (0, None)},
@@ -82,6 +84,7 @@ def main():
     out_dir = Path(OUT_DIR) if OUT_DIR else run.folder / "maps"
     records.require(run.folder / "model.keras", f"python train.py --run {run.name}")
     metadata = {"run": run.name, "threshold": f"{threshold:.3f}", "revision": script.revision()}
+    metadata["engine"] = engines.describe(run.folder, ENGINE)
     if meaning:
         print(f"threshold {threshold:.3f}: {meaning}")
         metadata["threshold_chosen"] = meaning
@@ -125,6 +128,7 @@ def map_scenes(run, threshold, out_dir, metadata):
         batch_size=BATCH_SIZE,
         scheduler=SCHEDULER or "",
         percent=PROBABILITY_TYPE == "uint8",
+        engine=ENGINE,
         clouds=CLOUDS,
         min_slope=MIN_SLOPE,
         exclude=EXCLUDE or "",
@@ -192,7 +196,7 @@ def map_patches(run, threshold, out_dir, metadata):
     if text := distance_of(entries, run, options):
         script.warn(text)
 
-    model, told = load_model(run.folder), run.config.get("pixel_size_input")
+    model, told = engines.load(run.folder, ENGINE), run.config.get("pixel_size_input")
 
     def write(entry, probability, gap):
         target = out_dir / entry.split

@@ -130,10 +130,9 @@ def onnxruntime_float32(folder, config, work_dir):
     """Predict with ONNX Runtime on the graph that export.py writes."""
     import keras
 
-    import export
-    from networks import onnx_files
+    from networks import exported_graph, onnx_files
 
-    model = export.convertible(model_files.fused(model_files.load_model(folder), "float32"))
+    model = exported_graph.convertible(model_files.fused(model_files.load_model(folder), "float32"))
     image = keras.Input(model.input.shape[1:], name="image")
     onnx_files.write_model(keras.Model(image, model(image)), work_dir / "model.onnx", {})
     return work_of(onnx_files.open_model(work_dir / "model.onnx"), config, work_dir, "onnxruntime_float32")
