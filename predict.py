@@ -196,7 +196,7 @@ def map_patches(run, threshold, out_dir, metadata):
     if text := distance_of(entries, run, options):
         script.warn(text)
 
-    model, told = engines.load(run.folder, ENGINE), run.config.get("pixel_size_input")
+    model, told = engines.load(run.folder, ENGINE, run.config["input_shape"][:2]), run.config.get("pixel_size_input")
 
     def write(entry, probability, gap):
         target = out_dir / entry.split

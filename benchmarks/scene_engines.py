@@ -33,7 +33,7 @@ RUN = "rgb"  # name of the run
 SCENE = "data/sample_event/after.tif"  # scene to repeat
 SCENE_BANDS = ("B4", "B3", "B2")  # its bands, as the run takes them
 SIDE = 4096  # pixels a side of the scene that is timed
-SEAM_SIDE = 1536  # pixels a side of the scene whose seams are measured
+SEAM_SIDE = 2048  # pixels a side of the scene whose seams are measured
 ROUNDS = 3  # timed commands of each way
 INT8 = True  # also OpenVINO in 8-bit integers
 DEEPNESS = True  # also Deepness's way
@@ -43,6 +43,7 @@ ISA = "all"  # instructions that the libraries may use: all, or avx2, as on a pr
 CHOICES = {"ISA": ISAS}
 RANGES = {"SIDE": (1024, None), "SEAM_SIDE": (1024, None), "ROUNDS": (1, None)}
 TILE, OVERLAP = 512, 48  # of Deepness's file, as export.py writes it and predict.py lays its tiles
+MARGIN = 256  # pixels along the edges of the scene that do not count for seams, because each way mirrors or fills them
 
 
 def main():
@@ -59,7 +60,7 @@ def main():
         ways = prepare(run, folder)
         for way, map_with in ways.items():
             each = [map_with(path, folder / way, True)[0] for path in parts]
-            near, far = slice(TILE // 3 + OVERLAP, -OVERLAP), slice(OVERLAP, -(TILE // 3) - OVERLAP)
+            near, far = slice(MARGIN + TILE // 3, -MARGIN), slice(MARGIN, -MARGIN - TILE // 3)
             seams[way] = float(np.nanmean(np.abs(each[0][near, near] - each[1][far, far])))
             maps[way] = each[0]
         for _ in range(ROUNDS):

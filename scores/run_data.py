@@ -1,5 +1,6 @@
 """What a run was trained and validated on, opened together: its patches and its landslide-free ground."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 import dataset
@@ -22,18 +23,16 @@ def open_data(run, data_dirs, ground_dirs, cache_dir):
     data_dirs, ground_dirs: folders if they have moved since training, otherwise empty.
     """
     advice = "give the folders with --data-dir and --landslide-free-dirs, or export without --int8"
-    needed = "INT8 is quantised on training patches and checked on validation"
+    needed = f"INT8 needs the data that run {run.name} was trained on, to set scales and to check what they cost"
+    folders = *(data_dirs or run.data_folders), *(ground_dirs or run.constants.get("LANDSLIDE_FREE_DIRS", ()))
+    if missing := [str(folder) for folder in folders if not Path(folder).is_dir()]:
+        raise UserError(f"{needed}: {', '.join(missing)} not found: {advice}")
     opened = {}
     for split in ("train", "validation"):
-        try:
-            patches, indices, own = dataset.open_for_run(run, split, list(data_dirs), cache_dir)
-        except UserError as error:
-            raise UserError(f"{needed}, and they are not at hand ({error}): {advice}") from None
-        if not own:
-            raise UserError(f"{patches.data_dir}: not all of the data of run {run.name}; {needed}: {advice}")
-        ground, ground_indices = false_alarms.open_for_run(run, split, cache_dir, ground_dirs)
-        if ground is None and run.constants.get("LANDSLIDE_FREE_DIRS"):
-            raise UserError(f"{needed}, also of landslide-free ground, which is not at hand: {advice}")
-        opened[split] = indices, ground_indices
-    indices, ground_indices = ({split: pair[i] for split, pair in opened.items()} for i in (0, 1))
+        patches, indices, own = dataset.open_for_run(run, split, list(data_dirs), cache_dir)
+        if not own or len(patches.sources) < len(run.config.get("sources", [None])):
+            raise UserError(f"{needed}, and {patches.data_dir} is not all of it: {advice}")
+        opened[split] = indices, *false_alarms.open_for_run(run, split, cache_dir, ground_dirs)
+    _, ground, _ = opened["train"]
+    indices, ground_indices = ({split: part[i] for split, part in opened.items()} for i in (0, 2))
     return RunData(patches, indices, ground, ground_indices)

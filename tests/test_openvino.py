@@ -103,7 +103,10 @@ def test_a_network_that_cannot_be_converted_is_told_and_leaves_nothing(own_resul
     [
         ({"FORMAT": "openvino", "SIZE": 64}, "not for FORMAT openvino: predict.py has them"),
         ({"INT8": True}, "INT8 belongs to FORMAT openvino"),
-        ({"FORMAT": "openvino", "INT8": True}, "not at hand .*export without --int8"),
+        (
+            {"FORMAT": "openvino", "INT8": True},
+            "INT8 needs the data .*gone not found: give .*--data-dir",
+        ),
     ],
 )
 def test_mistakes_of_export_are_told(own_results, monkeypatch, tmp_path, constants, message):
