@@ -1,13 +1,14 @@
-"""Export the model of a run for other programs: as ONNX, for QGIS and onnxruntime, or as a TensorFlow SavedModel.
+"""Export the model of a run: as ONNX for QGIS and others, as a TensorFlow SavedModel, or for OpenVINO in predict.py.
 
     python export.py --run rgb                                  # for QGIS's plugin Deepness, 8-bit pictures
     python export.py --run rgb --scaling l4s --offset -1000     # the same for digital numbers of Sentinel-2
     python export.py --run rgb --format onnx --size 0           # values as the patches hold them, images of any size
     python export.py --run rgb --format savedmodel
+    python export.py --run rgb --format openvino --int8         # for predict.py --engine openvino
 
 Scaling, normalisation, calibration and sigmoid are inside. The file is compared with Keras in float32 and is kept only
-if both agree. Writes into results/<run>/export/: <run>.onnx, <run>_plain.onnx or <run>_savedmodel/, and <run>_l4s… with
-the scaling l4s. Next: load it in QGIS (docs/qgis.md).
+if both agree. Writes into results/<run>/export/: <run>.onnx, <run>_plain.onnx, <run>_savedmodel/ or <run>_openvino/,
+and <run>_l4s… with the scaling l4s. Next: load it in QGIS (docs/qgis.md), or map with it (docs/mapping.md).
 """
 
 import importlib.util
@@ -20,11 +21,13 @@ import records
 import runs
 import script
 from bands import TERRAIN, check_numbers, l4s_gains, matching_bands
-from networks import image_sizes, model_files
+from networks import exported_graph, image_sizes, model_files
+from networks.engines import model_digest
 from networks.inference import probabilities
 from networks.keras_start import import_keras
 from patches import reading
-from patches.pixel_sizes import REFERENCE, learnt_by
+from patches.pixel_sizes import REFERENCE, learnt_by, network_bands, with_plane
+from scores.run_data import open_data
 
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -32,11 +35,16 @@ RUN = "unet"  # name of the run
 OUT_DIR = None  # str: folder for the file; none: export/ in the run's folder
 OVERWRITE = False  # replace a file of the same name
 # ---------------------------------------------------------------------- the file
-FORMAT = "deepness"  # deepness: ONNX as this plugin reads it; onnx, savedmodel: images in and out as for model.keras
+FORMAT = "deepness"  # deepness: ONNX as this plugin reads it; the others: images in and out as for model.keras
 SCALING = "none"  # none: values as the run's patches hold them; l4s: reflectance x 10000, which is scaled inside
 OFFSET = 0.0  # added to bands of light before the scaling l4s; -1000 for digital numbers of baseline 04.00 or later
 SIZE = None  # int: pixels a side of the images; 0: any size; none: 512, or the only size that the network takes
 TTA = False  # average over the eight flips and turns, which takes eight times as long
+# ---------------------------------------------------------------------- for predict.py --engine openvino
+INT8 = False  # compute in 8-bit integers, if Dice and false alarms on the run's validation stay nearly the same
+DATA_DIR = ()  # folders of the run's data, if they have moved since training; INT8 needs them
+LANDSLIDE_FREE_DIRS = ()  # folders of its landslide-free ground, if they have moved
+SEED = 0  # of the draw of training patches that set the scales of INT8
 # ---------------------------------------------------------------------- what the file says about itself
 THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one of optimize_threshold.py
 PIXEL_SIZE = None  # float: metres a pixel of the images that the file is for; none: the usual one of the run's training
@@ -45,8 +53,8 @@ OVERLAP = 48  # pixels that neighbouring tiles share
 CHECK_ON = ()  # patches to compare on; none given: random values with the mean and variance of the training
 TOLERANCE = 1e-4  # largest difference of a probability
 
-CHOICES = {"FORMAT": ("deepness", "onnx", "savedmodel"), "SCALING": ("none", "l4s")}
-RANGES = {"SIZE": (0, None), "THRESHOLD": (0, 1), "PIXEL_SIZE": (1e-3, 1e4), "OVERLAP": (0, None)}
+CHOICES = {"FORMAT": ("deepness", "onnx", "savedmodel", "openvino"), "SCALING": ("none", "l4s")}
+RANGES = {"SIZE": (0, None), "THRESHOLD": (0, 1), "PIXEL_SIZE": (1e-3, 1e4), "OVERLAP": (0, None), "SEED": (0, None)}
 FORMER_NAMES = {"RESOLUTION": "PIXEL_SIZE"}
 
 
@@ -62,7 +70,7 @@ class Scaling(NamedTuple):
     most: np.ndarray
 
 
-PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
+PACKAGES = {"export": ("onnx", "tf2onnx", "onnxruntime"), "openvino": ("openvino",)}  # of requirements-<name>.txt
 
 
 def main():
@@ -75,30 +83,42 @@ def main():
     threshold = run.threshold(own_of_tta) if THRESHOLD is None else THRESHOLD
     scaling = scaling_of(run)
     patches = read_patches(run) if CHECK_ON else draw_patches(run)
+    told = pixel_size(run) if run.config.get("pixel_size_input") else None
+    data = open_data(run, DATA_DIR, LANDSLIDE_FREE_DIRS, Path(RESULTS_DIR, "cache")) if INT8 else None
     if import_keras().backend.backend() != "tensorflow":
         raise script.UserError("only TensorFlow exports: unset the environment variable KERAS_BACKEND")
     if FORMAT == "savedmodel":
         from networks.tensorflow_parts import open_model, write_model
+    elif FORMAT == "openvino":
+        from networks.openvino_files import open_model, write_model
+        from scores import int8_bound
     else:
         from networks.onnx_files import open_model, write_model
 
     model = model_files.fused(model_files.load_model(run.folder, to_store=True), "float32")
-    model = model_files.at_pixel_size(model, pixel_size(run) if run.config.get("pixel_size_input") else None)
-    graph = build_graph(model, image_size(model, run), scaling)
-    atomic_target = records.atomic_folder if FORMAT == "savedmodel" else records.atomic_write
+    if FORMAT == "openvino":  # predict.py tells the network the pixel size of each scene
+        patches = with_plane(patches, np.full(len(patches), told)) if told else patches
+        graph = model_files.resized(model, image_size(model, run))
+    else:
+        model = model_files.at_pixel_size(model, told)
+        graph = build_graph(model, image_size(model, run), scaling)
+    atomic_target = records.atomic_folder if FORMAT in ("savedmodel", "openvino") else records.atomic_write
     with atomic_target(path) as partial:
         write_model(graph, partial, metadata(run, threshold, graph))
         largest = largest_difference(open_model(partial), graph, model, patches, scaling)
         if not largest <= TOLERANCE:  # not a number fails, too
             raise script.UserError(f"{path} is not written: its probabilities differ from Keras by {largest:.1e}")
+        if INT8:
+            int8_bound.quantise(partial, run, data, threshold, SEED)
     print(f"{path}: image {shape_text(graph.input_shape)} -> probability {shape_text(graph.output_shape)}")
     print(f"threshold {threshold:.3f}; largest difference from Keras in float32: {largest:.1e}")
 
 
 def target(run):
     """Return the path of the file; raise UserError if it is there already."""
-    ending = {"deepness": ".onnx", "onnx": "_plain.onnx", "savedmodel": "_savedmodel"}[FORMAT]
-    folder = Path(OUT_DIR) if OUT_DIR else run.output / "export"
+    ending = {"deepness": ".onnx", "onnx": "_plain.onnx", "savedmodel": "_savedmodel", "openvino": "_openvino"}[FORMAT]
+    own = run.folder if FORMAT == "openvino" else run.output  # predict.py looks for the copy beside the model
+    folder = Path(OUT_DIR) if OUT_DIR else own / "export"
     path = folder / f"{run.name}{'_l4s' if SCALING == 'l4s' else ''}{ending}"
     if path.exists() and not OVERWRITE:
         raise script.UserError(f"{path} exists: replace it with --overwrite, or choose another --out-dir")
@@ -113,9 +133,14 @@ def check_settings(run):
         raise script.UserError(f"OFFSET {OFFSET:g} belongs to SCALING l4s")
     if SIZE == 0 and (TTA or FORMAT == "deepness"):
         raise script.UserError(f"SIZE is 0, but {'TTA' if TTA else 'Deepness'} needs images of one size")
-    missing = [name for name in PACKAGES if not importlib.util.find_spec(name)]
-    if missing and FORMAT != "savedmodel":
-        raise script.UserError(f"FORMAT {FORMAT} needs {', '.join(missing)}: pip install -r requirements-export.txt")
+    if FORMAT == "openvino" and (TTA or SIZE is not None or PIXEL_SIZE or SCALING != "none"):
+        raise script.UserError("TTA, SIZE, PIXEL_SIZE and SCALING are not for FORMAT openvino: predict.py has them")
+    if INT8 and FORMAT != "openvino":
+        raise script.UserError("INT8 belongs to FORMAT openvino")
+    kind = {"openvino": "openvino", "savedmodel": ""}.get(FORMAT, "export")
+    packages = (*PACKAGES.get(kind, ()), *(("nncf",) if INT8 else ()))
+    if missing := [name for name in packages if not importlib.util.find_spec(name)]:
+        raise script.UserError(f"FORMAT {FORMAT} needs {', '.join(missing)}: pip install -r requirements-{kind}.txt")
 
 
 def shape_text(shape):
@@ -128,7 +153,7 @@ def shape_text(shape):
 
 def scaling_of(run):
     """Return the Scaling inside the graph, in the run's order of bands."""
-    bands = run.config["bands"]
+    bands = network_bands(run.config) if FORMAT == "openvino" else run.config["bands"]
     free = np.full(len(bands), np.inf)
     if SCALING == "none":
         return Scaling(np.ones(len(bands)), np.zeros(len(bands)), -free, free)
@@ -156,7 +181,7 @@ def image_size(model, run):
             only = reading.size_text(trained)
             raise script.UserError(f"SIZE is {SIZE}, but the network of run {run.name} takes {only} pixels only")
         return trained
-    side = 512 if SIZE is None else SIZE
+    side = (0 if FORMAT == "openvino" else 512) if SIZE is None else SIZE
     stride = image_sizes.total_stride(run.constants, trained)
     if side % stride:
         raise script.UserError(f"SIZE is {side}: run {run.name} needs a multiple of {stride}")
@@ -175,40 +200,15 @@ def build_graph(model, size, scaling):
     """
     keras = import_keras()
     layers, deepness = keras.layers, FORMAT == "deepness"
-    model = convertible(model_files.resized(model, size))
+    model = exported_graph.convertible(model_files.resized(model, size))
     bands = len(scaling.gain)
     image = keras.Input((bands, *size) if deepness else (*size, bands), name="image")
     x = layers.Permute((2, 3, 1))(image) if deepness else image
     x = layers.Rescaling((scaling.gain * (255 if deepness else 1)).tolist(), scaling.bias.tolist())(x)
     if np.isfinite(scaling.most).any():
         x = keras.ops.minimum(keras.ops.maximum(x, np.float32(scaling.least)), np.float32(scaling.most))
-    x = mean_over_turns(model, x) if TTA else model(x)
+    x = exported_graph.mean_over_turns(model, x) if TTA else model(x)
     return keras.Model(image, layers.Permute((3, 1, 2))(x) if deepness else x)
-
-
-def convertible(model):
-    """Copy a model without what tf2onnx cannot convert; predictions stay the same."""
-    keras, copy = import_keras(), model_files.fused(model)
-    for layer in model_files.all_layers(copy):
-        if isinstance(layer, keras.layers.Normalization):  # it takes tensors that are no variables for inputs
-            layer.mean, layer.variance = np.asarray(layer.mean), np.asarray(layer.variance)
-        if getattr(layer, "activation", None) is keras.activations.gelu:  # Keras's is made of erfc
-            layer.activation = lambda x: x / 2 * (1 + keras.ops.erf(x / np.float32(np.sqrt(2))))
-    return copy
-
-
-def mean_over_turns(model, x):
-    """Return the mean of a model over the flips and turns of x that keep its shape, as inference.probabilities."""
-    keras = import_keras()
-    results = []
-    for swapped in (False, True) if x.shape[1] == x.shape[2] else (False,):
-        for down in (1, -1):
-            for right in (1, -1):
-                turned = x[:, ::down, ::right]
-                probability = model(keras.ops.swapaxes(turned, 1, 2) if swapped else turned)
-                probability = keras.ops.swapaxes(probability, 1, 2) if swapped else probability
-                results.append(probability[:, ::down, ::right])
-    return keras.layers.Average()(results)
 
 
 # ---------------------------------------------------------------------- the file
@@ -219,6 +219,8 @@ def metadata(run, threshold, graph):
     bands = run.config["bands"]
     about = {"run": run.name, "bands": bands, "scaling": SCALING, "offset": OFFSET, "revision": script.revision()}
     about["pixel_size"] = pixel_size(run)
+    if FORMAT == "openvino":
+        return {name: about[name] for name in ("run", "bands", "revision")} | {"model": model_digest(run.folder)}
     if FORMAT == "onnx":
         return about | {"threshold": threshold}
     side = graph.input_shape[-1]

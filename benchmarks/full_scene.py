@@ -24,6 +24,7 @@ import script
 SCENE = "data/sample_event/after.tif"  # scene to copy
 SCENE_BANDS = ("B4", "B3", "B2")  # its bands, as the run takes them
 RUN = "event"  # run to map with
+ENGINE = "keras"  # as predict.py's
 SIDE = 10980  # pixels a side
 OUT = "results/figures/full_scene.json"
 
@@ -33,9 +34,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         scene = Path(folder, "tile.tif")
         write_tile(scene)
-        flags = ("--run", RUN, "--input", scene, "--out-dir", folder)
+        flags = ("--run", RUN, "--engine", ENGINE, "--input", scene, "--out-dir", folder)
         seconds, memory, _ = run_script("predict.py", *flags, cwd=Path.cwd())
-        record = {"side": SIDE, "seconds": round(seconds), "peak_gb": round(memory / 1e6, 2)}
+        record = {"engine": ENGINE, "side": SIDE, "seconds": round(seconds), "peak_gb": round(memory / 1e6, 2)}
         record["polygons"] = pyogrio.read_info(Path(folder, "tile_landslides.gpkg"), layer="landslides")["features"]
         record["report_mb"] = round(Path(folder, "tile_report.html").stat().st_size / 1e6, 1)
         record["mp_per_s"] = round(SIDE**2 / 1e6 / record["seconds"], 2)

@@ -3,6 +3,7 @@
     pip install -r benchmarks/requirements.txt
     python benchmarks/prediction_speed.py --run rgb
     python benchmarks/prediction_speed.py --isa avx2    # as without bfloat16
+    python export.py --run rgb --format openvino --int8  # first, for the engine of predict.py in 8-bit integers
 
 Batches are in memory. Each way has its own process, and the ways take turns. The difference is the largest of any
 probability from Keras in float32 with the same weights. ONNX Runtime computes in float32 alone, and cannot be held to
@@ -22,7 +23,8 @@ from turns import ISAS, hold_to, in_turn, processor, write_table
 
 import runs
 import script
-from networks import keras_start, model_files
+from networks import engines, keras_start, model_files
+from patches.pixel_sizes import with_plane
 
 RUN = "rgb"  # name of the run
 RESULTS_DIR = "results"  # folder of all runs; the table goes to figures/ in it
@@ -52,6 +54,8 @@ def main():
         ways += [onnxruntime_float32] if ISA == "all" else []
         if keras_start.hardware_has_bfloat16():  # emulation takes minutes
             ways += [openvino_bfloat16] + ([torch_tuned_bfloat16] if in_torch else [])
+        if (engines.openvino_folder(folder) / "model.xml").exists():
+            ways.append(predict_with_engine)
         seconds = in_turn(ways, arguments, ROUNDS, settings)
         reference = np.load(work_dir / "keras_float32.npy")
         differences = {path.stem: float(np.abs(np.load(path) - reference).max()) for path in work_dir.glob("*.npy")}
@@ -82,6 +86,8 @@ def batches(config):
     rng = np.random.default_rng(0)
     mean, deviation = np.array(config["band_mean"]), np.sqrt(config["band_variance"])
     images = (rng.normal(size=(PATCHES, *config["input_shape"])) * deviation + mean).astype(np.float32)
+    if config.get("pixel_size_input"):
+        images = with_plane(images, np.full(PATCHES, config["pixel_size"]["usual"]))
     return [images[start : start + BATCH_SIZE] for start in range(0, PATCHES, BATCH_SIZE)]
 
 
@@ -130,13 +136,18 @@ def onnxruntime_float32(folder, config, work_dir):
     """Predict with ONNX Runtime on the graph that export.py writes."""
     import keras
 
-    import export
-    from networks import onnx_files
+    from networks import exported_graph, onnx_files
 
-    model = export.convertible(model_files.fused(model_files.load_model(folder), "float32"))
+    model = exported_graph.convertible(model_files.fused(model_files.load_model(folder), "float32"))
     image = keras.Input(model.input.shape[1:], name="image")
     onnx_files.write_model(keras.Model(image, model(image)), work_dir / "model.onnx", {})
     return work_of(onnx_files.open_model(work_dir / "model.onnx"), config, work_dir, "onnxruntime_float32")
+
+
+def predict_with_engine(folder, config, work_dir):
+    """Predict as predict.py --engine openvino does, in the precision of the export: 8-bit integers, perhaps."""
+    predict = engines.load(folder, "openvino", config["input_shape"][:2]).predict_on_batch
+    return work_of(predict, config, work_dir, "predict_with_engine")
 
 
 def torch_way(config, channels_last, bfloat16=False):

@@ -31,10 +31,12 @@ def hold_to(isa):
 
 
 def processor(isa="all"):
-    """Return columns with the processor and the best instructions in use: amx_bf16, avx512_bf16, avx2 or older."""
+    """Return columns with the processor and the best instructions in use, such as amx_bf16, avx512_vnni or avx2."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    has = next((name for name in ("amx_bf16", "avx512_bf16", "avx2") if name in facts.get("flags", "")), "older")
+    has = next(
+        (name for name in ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx2") if name in facts.get("flags", "")), "older"
+    )
     used = has if isa in ("all", has) else f"{isa} (it has {has})"
     return {"processor": facts.get("model name", platform.processor()), "instructions": used}
 

@@ -87,13 +87,18 @@ def hardware_has_bfloat16():
     A GPU under JAX is an exception: the pre-trained network diverged within five steps (H100, JAX 0.11, Keras 3.15),
     but learnt in float32. The environment variable LANDSLIDE_BFLOAT16 overrides this: 0 for no, 1 for yes.
     """
+    if not os.environ.get("LANDSLIDE_BFLOAT16") and has_gpu():
+        return import_keras().backend.backend() != "jax"
+    return processor_has_bfloat16()
+
+
+def processor_has_bfloat16():
+    """Return whether the processor computes in bfloat16, or what LANDSLIDE_BFLOAT16 says instead."""
     answer = os.environ.get("LANDSLIDE_BFLOAT16", "")
     if answer:
         if answer not in ("0", "1"):
             raise UserError(f"the environment variable LANDSLIDE_BFLOAT16 is {answer!r}: it must be 0 or 1")
         return answer == "1"
-    if has_gpu():
-        return import_keras().backend.backend() != "jax"
     flags = Path("/proc/cpuinfo")  # Linux; elsewhere the safe answer is no
     flags = flags.read_text() if flags.exists() else ""
     return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -10,9 +10,8 @@ from PIL import Image
 from bands import check_numbers, matching_bands, renamed
 from map_files import check_targets
 from mask_values import UNLABELLED
-from networks import image_sizes
+from networks import engines, image_sizes
 from networks.inference import probabilities
-from networks.model_files import load_model, resized
 from networks.threads import BackgroundWriter, prefetch
 from patches import image_files, layouts, reading, resizing
 from patches.pixel_sizes import learnt_by, with_plane
@@ -33,6 +32,7 @@ class PatchSettings:
     batch_size: int
     probabilities: bool
     pixel_size: float | None
+    engine: str
 
 
 def map_patches(run, paths, settings, out_dir, metadata, overwrite=False):
@@ -64,7 +64,7 @@ def map_patches(run, paths, settings, out_dir, metadata, overwrite=False):
         warn(text)
 
     shape, told = run.config["input_shape"], run.config.get("pixel_size_input")
-    copy_for = functools.lru_cache(maxsize=8)(functools.partial(resized, load_model(run.folder)))
+    copy_for = functools.lru_cache(maxsize=8)(functools.partial(engines.load, run.folder, settings.engine))
 
     def write(entry, probability, gap):
         if options.of(entry.image).size:  # back to its own size

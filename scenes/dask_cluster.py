@@ -13,6 +13,7 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from networks import engines
 from scenes.elevation import elevation_files
 from scenes.opening import rasterio_path
 from scenes.pipeline import model_of
@@ -117,7 +118,7 @@ def on_cluster(tasks, scheduler, group_size=1):
 def portable_job(job):
     """Return the job with paths that any process can open, and with the times at which its files changed."""
     source = portable_source(job.source)
-    times = change_times((Path(job.run, "model.keras"), *files_of(source)))
+    times = change_times((*engines.files(job.run, job.engine), *files_of(source)))
     return replace(job, run=str(Path(job.run).resolve()), source=source, stamps=times)
 
 

@@ -52,6 +52,7 @@ class MapSettings:
     batch_size: int
     scheduler: str
     percent: bool
+    engine: str = "keras"
     covers: CoverSettings = CoverSettings()
     min_area: float | None = None
     min_hole: float | None = None
@@ -112,7 +113,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         grid, size = lay_tiles(run, opened.grid.shape, settings)
         fill = tuple(run.config["band_mean"])
         told = metres if run.config.get("pixel_size_input") else None
-        jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, settings.tta, told) for each in scenes]
+        same = {"tta": settings.tta, "pixel_size": told, "engine": settings.engine}
+        jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, **same) for each in scenes]
         metadata |= {"scene": name, "source": " ".join(map(str, scene.paths)), "bands": ", ".join(bands)}
         metadata |= {"scene_bands": " ".join(scene.bands)} if scene.bands else {}
         metadata |= {"pixel_size": f"{metres:.4g} m"} if metres else {}

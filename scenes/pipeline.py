@@ -2,9 +2,8 @@
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 
-from networks.model_files import at_pixel_size, load_model, resized
+from networks import engines
 from networks.threads import prefetch
 from scenes.source import SceneSource
 from scenes.tiling import TileGrid, predict_strip, read_strip
@@ -21,18 +20,19 @@ class Job:
     batch_size: int
     tta: bool = False
     pixel_size: float | None = None  # metres, for a network that is told the size of a pixel
+    engine: str = "keras"  # one of engines.ENGINES
     stamps: tuple = ()  # times at which the files changed: a worker keeps files open while these stay the same
 
 
 def model_of(job):
     """Load the model of a job, made for the size of its tiles. The last loaded model is kept for the next job."""
-    changed = Path(job.run, "model.keras").stat().st_mtime_ns
-    return _model(job.run, tuple(job.grid.tile), job.pixel_size, changed)
+    changed = tuple(path.stat().st_mtime_ns for path in engines.files(job.run, job.engine))
+    return _model(job.run, job.engine, tuple(job.grid.tile), job.pixel_size, changed)
 
 
 @functools.lru_cache(maxsize=1)
-def _model(run, tile, pixel_size, changed):
-    return resized(at_pixel_size(load_model(Path(run)), pixel_size), tile)
+def _model(run, engine, tile, pixel_size, changed):
+    return engines.load(run, engine, tile, pixel_size)
 
 
 def local_strips(jobs, scenes, model=None, first=0):

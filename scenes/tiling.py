@@ -15,6 +15,7 @@ import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning
 
 from networks.inference import probabilities
+from networks.threads import prefetch
 
 BLOCK = 256  # pixels a side of the blocks of written rasters; whole rows of blocks are written, each block once
 
@@ -153,22 +154,32 @@ def predict_strip(model, grid, strip, batch_size, tta=False):
     tile_height, tile_width = grid.tile
     weights = grid.weights
     sums = np.zeros((len(strip.rows), len(strip.columns)), np.float32)
-    for corners, size in batches(strip.corners, batch_size):
+
+    def gathered(batch):
+        corners, size = batch
         tiles = np.zeros((size, *grid.tile, len(strip.values)), np.float32)
         for tile, (top, left) in zip(tiles, corners, strict=False):
             rows, columns = strip.rows[top : top + tile_height], strip.columns[left : left + tile_width]
             tile[:] = np.moveaxis(strip.values[:, rows[:, None], columns], 0, -1)
-        for (top, left), probability in zip(corners, probabilities(model, tiles, tta), strict=False):
+        return tiles
+
+    at_once = getattr(model, "at_once", None)  # of OpenVINO, which takes each tile by itself
+    parts = list(batches(strip.corners, at_once, 1) if at_once else batches(strip.corners, batch_size))
+    # one thread predicts while this one adds up the batch before and gathers the next
+    predicted = prefetch(lambda tiles: probabilities(model, tiles, tta), map(gathered, parts))
+    for (corners, _), batch in zip(parts, predicted, strict=True):
+        for (top, left), probability in zip(corners, batch, strict=False):
             sums[top : top + tile_height, left : left + tile_width] += weights * probability
     return sums[:, -grid.lefts[0] :][:, : grid.width]
 
 
-def batches(items, batch_size):
+def batches(items, batch_size, unit=None):
     """Yield (items, size) of batches; the caller fills the last one up to `size`.
 
-    `size` is a multiple of a quarter of `batch_size`: some backends compile for each size, and small ones are slow.
+    `size` is a multiple of `unit`, by default a quarter of `batch_size`: some backends compile for each size, and small
+    ones are slow.
     """
-    unit = max(batch_size // 4, 1)
+    unit = unit or max(batch_size // 4, 1)
     for start in range(0, len(items), batch_size):
         batch = items[start : start + batch_size]
         yield batch, min(-(-len(batch) // unit) * unit, batch_size)

@@ -15,7 +15,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as keras_start has it; he
 
 # Files that take longest, in order: started last, one of them would go on alone.
 LONG = "families devices cross_dataset resume ablate pipeline make_patches start series model_files teacher".split()
-LONG += "before_after export predict sample inventory tiling batch_norm_folding batch encoders".split()
+LONG += "before_after openvino export predict sample inventory tiling batch_norm_folding batch encoders".split()
 
 
 def pytest_collection_modifyitems(items):

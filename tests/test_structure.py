@@ -41,6 +41,7 @@ LAZY = {  # modules that import within functions: the number of places, and why 
     "patches.resizing": (1, "all scripts import it, and rasterio takes 0.1 s"),
     "scenes.clouds": (1, "ukis-csmask may not be installed"),
     "scenes.dask_cluster": (1, "Dask may not be installed"),
+    "networks.engines": (1, "OpenVINO may not be installed"),
     "networks.keras_start": (2, "it is the module that imports Keras, and PyTorch may not be installed"),
     "training.devices": (2, "it is imported before Keras, and JAX may not be installed"),
 }
