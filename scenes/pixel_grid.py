@@ -14,6 +14,7 @@ from scenes.geodesy import ground_lattice
 from script import UserError
 
 SAME_SIZE = 0.1  # relative difference up to which two sizes of pixels count as one
+MOST_ENLARGED = 4  # times that the pixels of a scene may be larger than those that it is read at
 
 
 @dataclass(frozen=True)
@@ -120,17 +121,18 @@ class PixelGrid:
         return WarpedVRT(file, **(own | options))
 
 
-def coarser_grid(grid, metres):
-    """Return a PixelGrid with pixels of a size in metres for a scene of finer ones; None where they are as large.
+def resized_grid(grid, metres):
+    """Return a PixelGrid with pixels of a size in metres for a scene of others; None where they are as large.
 
     Raises:
-        UserError: the pixels of the scene are larger.
+        UserError: the pixels of the scene are more than MOST_ENLARGED times larger.
     """
     if metres is None or grid.metres is None or abs(metres / grid.metres - 1) < SAME_SIZE:
         return None
-    if metres < grid.metres:
+    if metres * MOST_ENLARGED < grid.metres * (1 - SAME_SIZE):
         raise UserError(
-            f"pixels of {metres:g} m cannot be made of those of the scene, which are larger: {grid.metres:.3g} m"
+            f"pixels of {metres:g} m cannot be made of those of the scene, which are more than {MOST_ENLARGED} times "
+            f"larger: {grid.metres:.3g} m"
         )
     return grid.with_pixels(metres / grid.metres)
 

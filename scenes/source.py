@@ -11,7 +11,7 @@ from patches.image_files import FILLS, is_alpha
 from patches.scale_tags import tagged_scaling
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
-from scenes.pixel_grid import PixelGrid, coarser_grid
+from scenes.pixel_grid import PixelGrid, resized_grid
 from scenes.products import recognition
 from scenes.products.product import Product
 from scenes.raster_bands import raster_bands, sentinel2_positions
@@ -151,7 +151,7 @@ def open_scene(scene, model_bands, product=None):
             reflectance=reflectance,
             sentinel2=sentinel2,
             product=product,
-            grid=coarser_grid(PixelGrid.of(files[finest(files)]), scene.pixel_size),
+            grid=resized_grid(PixelGrid.of(files[finest(files)]), scene.pixel_size),
         )
         opened = Scene(source, files)
         if opened.grid.crs and not has_ellipsoid(opened.grid.crs):

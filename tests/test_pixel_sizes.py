@@ -112,8 +112,14 @@ def test_a_scene_of_finer_pixels_is_averaged(tmp_path):
         expected = file.read(out_shape=(3, 16, 24), resampling=Resampling.average)
     np.testing.assert_allclose(values, expected, atol=2e-3)
     assert valid.all()
-    with pytest.raises(UserError, match="pixels of 4 m cannot be made of those of the scene, which are larger: 10 m"):
-        open_scene([path], ("red", "green", "blue"), pixel_size=4.0)
+    opened = open_scene([path], ("red", "green", "blue"), pixel_size=10 * 0.5 * opened.grid.metres / 40)
+    assert opened.grid.shape == (128, 192)
+    with rasterio.open(path) as file:
+        expected = file.read(out_shape=(3, 128, 192), resampling=Resampling.bilinear)
+    inner = np.s_[:, 4:-4, 4:-4]
+    np.testing.assert_allclose(opened.read(0, 128)[0][inner], expected[inner], atol=0.02)
+    with pytest.raises(UserError, match="pixels of 2 m cannot be made of .* more than 4 times larger: 10 m"):
+        open_scene([path], ("red", "green", "blue"), pixel_size=2.0)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 
 import records
 from dataset import open_sources
+from experiments.bands_on_few import folds_by_place
 from patches import blocks, splits
 from patches.places import (
     RGB_SUBSET,
@@ -297,3 +298,16 @@ def test_a_part_of_a_set_that_is_named_has_its_pixel_size(tmp_path):
         write_h5(tmp_path / f"d/masks/mask_{number}.h5", "mask", np.eye(32, dtype=np.uint8))
     sizes = {of: open_sources([tmp_path / "d"], tmp_path / "cache", places_of=of).pixel_sizes for of in SETS}
     assert (sizes["landslide4sense"] == 10).all() and np.isnan(sizes["auto"]).all()
+
+
+def test_folds_are_strips_of_ground_with_an_empty_row_between_them():
+    numbers = [1, 2, 3, 16, 27, 40, 41, 42, 45, 72, 150, 168, 253, 300, 461, 512, 525, 700, 800, 902, 1002]
+    numbers += [3520, 3597, 3645]
+    places = find_places(Listed(numbers, ["train"] * 24, 14), "landslide4sense")
+    folds = folds_by_place(places, np.arange(24), 3)
+    assert sorted(np.concatenate(folds).tolist()) == list(range(24)) and len(folds) == 5
+    kodagu, *taiwan = folds
+    assert set(places.events[kodagu]) == {"kodagu"} and set(places.events[np.concatenate(taiwan)]) == {"taiwan"}
+    rows = [-places.boxes[fold, 3] for fold in taiwan]
+    assert all(below.min() - above.max() >= 2 for above, below in zip(rows, rows[1:], strict=False))
+    assert min(map(len, folds)) == 3
