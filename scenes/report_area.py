@@ -43,7 +43,7 @@ def _comparison_text(record):
     """Return sentences on a comparison: with what, on how much ground, and how well the map did there."""
     area, pixels, share = record["area_m2"], record["pixels"], record["covered_share"]
     reference = Path(record["reference"]).name
-    reference += f" inside {Path(record['area']).name}" if record["area"] else ""
+    reference += f" inside {', '.join(Path(path).name for path in record['area'])}" if record["area"] else ""
     known = _known_area(record)
     start = f"By comparison with {reference}." if known else f"Compared with {reference}: {area['reason']}."
     part = "all" if share == 1 else f"{share:.0%}" if share >= 0.005 else "less than 1 %"
