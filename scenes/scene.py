@@ -22,6 +22,7 @@ from script import UserError
 ANY_CRS = "EPSG:3857"  # stands for no coordinate system where GDAL needs one to move pixels
 ROWS = 32  # rows of the files read at once: on the way to the model their values are copied several times
 SAMPLE_PIXELS = 4_000_000  # of a scene with more pixels, windows spread over it are the sample
+THUMBNAIL_ROWS = 64  # rows of a reduced picture read at once: read whole, a large scene's blocks are decoded many times
 
 
 def bytes_of_two_block_rows(files):
@@ -231,7 +232,12 @@ class Scene:
         """
         shape, factor = reduced_shape(self.grid.shape, longest)
         positions = [self.source.columns.index(band) if band in self.source.columns else 0 for band in bands]
-        values, valid = self.read_files(Window(0, 0, self.grid.width, self.grid.height), positions, shape)
+        ratio, parts = self.grid.height / shape[0], []
+        for top in range(0, shape[0], THUMBNAIL_ROWS):
+            rows = min(THUMBNAIL_ROWS, shape[0] - top)
+            window = Window(0, top * ratio, self.grid.width, rows * ratio)
+            parts.append(self.read_files(window, positions, (rows, shape[1])))
+        values, valid = (np.concatenate(each, axis=-2) for each in zip(*parts, strict=True))
         return np.moveaxis(values, 0, -1), valid, factor
 
     def sample(self, covers=()):
