@@ -52,7 +52,8 @@ def draw(path, scene, mask, bands, polygons, title, notes, metadata):
     polygons = scene.grid.in_pixels(polygons)
     if len(polygons):
         style = {"facecolor": to_rgba(ORANGE, 0.2), "edgecolor": ORANGE, "linewidth": 0.6}
-        axis.add_patch(PathPatch(compound_path(polygons, factor), **style))
+        # add_patch would look for the curve of each line in Python to set limits, which are set below: 20 s of a tile
+        axis.add_artist(PathPatch(compound_path(polygons, factor), **style))
     add_scale_bar(axis, (right - left) * dx, dx, "m" if scene.grid.crs else "px")
     axis.set(xticks=[], yticks=[], xlim=(left, right), ylim=(bottom, top))
     axis.spines[:].set_visible(False)

@@ -21,6 +21,7 @@ from script import UserError
 
 ROWS = 32  # rows of the files read at once: on the way to the model their values are copied several times
 SAMPLE_PIXELS = 4_000_000  # of a scene with more pixels, windows spread over it are the sample
+THUMBNAIL_ROWS = 64  # rows of a reduced picture read at once: read whole, a large scene's blocks are decoded many times
 
 
 def bytes_of_two_block_rows(files):
@@ -243,7 +244,13 @@ class Scene:
         Returns (H x W x bands, valid H x W, factor of the reduction).
         """
         shape, factor = reduced_shape(self.grid.shape, longest)
-        return *self.picture(bands, Window(0, 0, self.grid.width, self.grid.height), shape), factor
+        ratio, parts = self.grid.height / shape[0], []
+        for top in range(0, shape[0], THUMBNAIL_ROWS):
+            rows = min(THUMBNAIL_ROWS, shape[0] - top)
+            window = Window(0, top * ratio, self.grid.width, rows * ratio)
+            parts.append(self.picture(bands, window, (rows, shape[1])))
+        image, valid = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return image, valid, factor
 
     def picture(self, bands, window, shape=None):
         """Read bands, by their positions among the model's, in a window: (H x W x bands, valid H x W), not scaled.

@@ -316,3 +316,16 @@ def test_a_large_scene_is_judged_by_windows_spread_over_it(tmp_path, monkeypatch
     part, _ = opened.sample()
     assert part.shape[1] < whole.shape[1] == 350_000
     assert part.mean() == pytest.approx(whole.mean(), abs=0.1) and part.std() == pytest.approx(whole.std(), abs=0.1)
+
+
+def test_a_thumbnail_read_in_strips_is_that_of_the_whole(tmp_path, monkeypatch):
+    bands = np.random.default_rng(0).integers(0, 3000, (3, 211, 157), np.uint16)  # 0 is no data
+    opened = open_scene([write_raster(tmp_path / "scene.tif", bands, nodata=0)], BANDS_RGB)
+    pictures = []
+    for rows in (7, 1000):
+        monkeypatch.setattr(scene, "THUMBNAIL_ROWS", rows)
+        pictures.append(opened.thumbnail((2, 1, 0), 90))
+    (image, valid, factor), (whole, known, _) = pictures
+    assert image.shape == (90, 67, 3) and factor == pytest.approx(211 / 90)
+    np.testing.assert_array_equal(valid, known)
+    np.testing.assert_array_equal(image[valid], whole[valid])
