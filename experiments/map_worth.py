@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import records
 import script
 from mask_values import UNLABELLED
-from scenes.hiding_raster import SCL_HIDDEN
+from scenes.hiding_raster import SCL_CLOUDS, SCL_GAPS
 from scenes.labels import MaskRaster
 from scenes.pixel_grid import PixelGrid
 
@@ -118,7 +118,7 @@ def rasterized(path, shape, transform):
 def hidden_by_classes(classes, path):
     """Write a mask of the ground that the classes of a Level-2A product hide; returns its path."""
     with rasterio.open(classes) as file:
-        hidden = np.isin(file.read(1), SCL_HIDDEN).astype(np.uint8)
+        hidden = np.isin(file.read(1), (*SCL_CLOUDS, *SCL_GAPS)).astype(np.uint8)
         profile = file.profile | {"driver": "GTiff", "nodata": None}
     with rasterio.open(path, "w", **profile) as file:
         file.write(hidden, 1)

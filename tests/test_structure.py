@@ -4,6 +4,7 @@ Each test lists what breaks a rule.
 """
 
 import ast
+import functools
 import itertools
 import re
 import subprocess
@@ -115,6 +116,48 @@ def test_imports_go_downwards():
         if name.partition(".")[0] not in ("experiments", "benchmarks")
     ]
     assert not upwards
+
+
+@functools.cache
+def names_in(name):
+    """The names at the top of a module: what it defines, assigns and imports."""
+    names = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+def test_what_is_imported_is_there():
+    """Experiments and benchmarks have few tests, so that a name which moved would break them unseen."""
+    missing = {
+        (name, node.module, alias.name)
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in TREES
+        for alias in node.names
+        if alias.name not in names_in(node.module)
+    }
+    for name, tree in TREES.items():
+        modules = {
+            alias.asname or alias.name: f"{node.module}.{alias.name}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        modules |= {alias.name: alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
+        stored = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        stored |= {argument.arg for argument in ast.walk(tree) if isinstance(argument, ast.arg)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id not in stored:
+                module = modules.get(node.value.id)
+                if module in TREES and node.attr not in names_in(module) and not node.attr.startswith("__"):
+                    missing.add((name, module, node.attr))
+    assert not missing
 
 
 def test_no_stage_is_imported():
