@@ -24,6 +24,9 @@ def keep_freed_memory():
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: the heap keeps up to 2 GB of free memory
 
 
+BACKENDS = ("tensorflow", "jax", "torch")  # that can train; OpenVINO computes maps (engines.py), not under Keras
+
+
 def import_keras():
     """Import Keras with the settings that the project needs, and without TensorFlow's start-up messages.
 
@@ -36,7 +39,7 @@ def import_keras():
     train and predict 1.4 times as fast as the others, so they are switched on unless TF_ENABLE_ONEDNN_OPTS is set.
 
     Raises:
-        UserError: the backend that KERAS_BACKEND or keras.json names is not installed.
+        UserError: the backend that KERAS_BACKEND or keras.json names is not installed, or cannot train.
     """
     keep_freed_memory()
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -60,6 +63,9 @@ def _configured():
     """Import Keras, and set what the project needs."""
     try:
         import keras
+
+        if keras.backend.backend() not in BACKENDS:
+            raise ValueError(f"it is none of {', '.join(BACKENDS)}")
     except (ImportError, ValueError) as error:  # ValueError: a backend that Keras does not know
         named = os.environ.get("KERAS_BACKEND") or "that keras.json names"
         raise UserError(
