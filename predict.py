@@ -61,8 +61,10 @@ BATCH_SIZE = 32  # patches predicted at once; of larger tiles as many as have th
 ENGINE = "keras"  # what computes the network; openvino: the copy that export.py --format openvino wrote, faster
 SCHEDULER = None  # str: none: this process computes; local:2: two processes here; tcp://host:8786: a Dask cluster
 
-CHOICES = {"PROBABILITY_TYPE": ("uint8", "float32"), "SCALING": ("auto", "none", "l4s", "stretch")}
-CHOICES["ENGINE"] = engines.ENGINES
+CHOICES = {
+    **{"PROBABILITY_TYPE": ("uint8", "float32"), "SCALING": ("auto", "none", "l4s", "stretch")},
+    "ENGINE": engines.ENGINES,
+}
 RANGES = {
     **{"PIXEL_SIZE": (1e-3, 1e4), "CLOUD_BUFFER": (0, None), "BUFFER": (0, None), "THRESHOLD": (0, 1)},
     **{"RECALL": (0, 1), "TILE": (1, None), "OVERLAP": (0, None), "MIN_AREA": (0, None), "MIN_HOLE": (0, None)},

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import glob
+import hashlib
 import io
 import json
 import os
@@ -169,6 +170,12 @@ def read_rows(path):
         return []
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def file_digest(path):
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_table(path):

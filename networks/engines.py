@@ -3,12 +3,11 @@
 Light to import; functions import the engines when they are called.
 """
 
-import hashlib
 import importlib.util
 from pathlib import Path
 
 from networks.model_files import at_pixel_size, load_model, resized
-from records import read_json, require
+from records import file_digest, read_json, require
 from script import UserError, versions
 
 ENGINES = ("keras", "openvino")
@@ -26,8 +25,7 @@ def files(folder, engine):
 
 def model_digest(folder):
     """Return the SHA-256 of the model of a run, by which an exported copy is recognised as being of it."""
-    with open(Path(folder, "model.keras"), "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_digest(Path(folder, "model.keras"))
 
 
 def describe(folder, engine):

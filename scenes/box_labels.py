@@ -76,7 +76,8 @@ class BoxLabels:
         inside = [feature for feature in content["features"] if feature["properties"]["box"] in ids]
         if rest := len(content["boxes"]) - len(finished):
             note(f"{path}: {rest} of {len(content['boxes'])} boxes are not finished: what is drawn in them is left out")
-        self.outlines = [self._in_pixels(shapely.Polygon(box["outline"]), grid) for box in finished]
+        self._convert = LonLat(grid).in_pixels if grid.crs else np.asarray
+        self.outlines = [self._in_pixels(shapely.Polygon(box["outline"])) for box in finished]
         tables = {box_id: [] for box_id in ids}
         for feature, (shape, label) in zip(inside, self._labelled(inside, grid, min_area), strict=True):
             tables[feature["properties"]["box"]].append((shape, label))
@@ -95,13 +96,12 @@ class BoxLabels:
             table = geopandas.GeoDataFrame(geometry=shapes, crs=4326)
             areas = ground_areas(table) if grid.crs else shapely.area(shapes)
             labels[(areas < min_area) & (labels == LANDSLIDE)] = UNLABELLED
-        return [(self._in_pixels(shape, grid), label) for shape, label in zip(shapes, labels, strict=True)]
+        return [(self._in_pixels(shape), label) for shape, label in zip(shapes, labels, strict=True)]
 
-    @staticmethod
-    def _in_pixels(shape, grid):
+    def _in_pixels(self, shape):
         """Return a shape of the file in pixels (column, row), to the hundredth that the page works in."""
-        convert = LonLat(grid).in_pixels if grid.crs else np.asarray
-        return shapely.make_valid(shapely.transform(shape, lambda points: np.round(convert(points) * STEP) / STEP))
+        in_pixels = shapely.transform(shape, lambda points: np.round(self._convert(points) * STEP) / STEP)
+        return shapely.make_valid(in_pixels)
 
     def read(self, top, bottom, left, right):
         """Read a window: (labels H x W uint8, 0, 1 or 255; H x W bool: in a finished box)."""

@@ -1,9 +1,9 @@
 """What a map was made from, and how its polygons were chosen, as text for its metadata."""
 
-import hashlib
 import re
 from pathlib import Path
 
+from records import file_digest
 from scenes.polygons import FEW_PIXELS
 
 
@@ -12,11 +12,7 @@ def digests(paths):
 
     paths: of files, also of members of an archive, for which the archive is taken. Of a folder there is no digest.
     """
-    lines = []
-    for path in dict.fromkeys(filter(None, map(file_of, paths))):
-        with open(path, "rb") as file:
-            lines.append(f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {path}")
-    return "\n".join(lines)
+    return "\n".join(f"{file_digest(path)}  {path}" for path in dict.fromkeys(filter(None, map(file_of, paths))))
 
 
 def file_of(path):

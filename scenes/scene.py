@@ -12,6 +12,7 @@ from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import ensure_env
 from rasterio.windows import Window
 
+from patches.scale_tags import without_data
 from patches.slope import horn_gradient
 from scenes.elevation import Elevation
 from scenes.geodesy import interpolate
@@ -193,10 +194,7 @@ class Scene:
         return values, valid
 
     def _read_file(self, index, file, numbers, window, shape):
-        """Read bands of one file: (bands x H x W, H x W bool: with data).
-
-        A pixel of 8 bits lacks data only if all bands do: 0 is an ordinary value of a dark pixel.
-        """
+        """Read bands of one file: (bands x H x W, H x W bool: with data)."""
         out_shape = (len(numbers), *shape)
         part = file.read(numbers, masked=True, window=window, out_shape=out_shape, resampling=Resampling.average)
         data, gaps = part.data, np.ma.getmaskarray(part)
@@ -205,7 +203,7 @@ class Scene:
             gaps = np.zeros(data.shape, bool) if file.nodata is None else data == file.nodata
         if self.source.nodata[index] is not None:
             gaps = gaps | (data == self.source.nodata[index])
-        known = ~(gaps.all(0) if data.dtype == np.uint8 else gaps.any(0))
+        known = ~without_data(np.moveaxis(gaps, 0, -1), data.dtype)
         return data, known & np.isfinite(data).all(0) if data.dtype.kind == "f" else known
 
     @ensure_env

@@ -1,6 +1,5 @@
 """STAC items of maps, and a catalogue of all maps in a folder, for catalogues of imagery (stacspec.org)."""
 
-import hashlib
 import json
 import os
 import time
@@ -77,10 +76,9 @@ def write_item(path, files, names, grid, about, summary, changed):
         item.add_asset(kind, asset)
         if kind == "report":
             continue  # compare_maps.py writes the area into it later
-        with open(files[kind], "rb") as file:
-            digest, size = hashlib.file_digest(file, "sha256").hexdigest(), file.seek(0, os.SEEK_END)
         described = FileExtension.ext(asset, add_if_missing=True)
-        described.apply(size=size, checksum=f"1220{digest}")  # a multihash: SHA-256, of 32 bytes
+        checksum = f"1220{records.file_digest(files[kind])}"  # a multihash: SHA-256, of 32 bytes
+        described.apply(size=Path(files[kind]).stat().st_size, checksum=checksum)
         if kind.endswith("mask"):
             described.values = [MappingObject.create([value], text) for value, text in MASK_VALUES.items()]
         if media_type == COG:

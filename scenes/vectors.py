@@ -142,9 +142,14 @@ def read_layers(path, over="the Earth", choice=EVERYTHING, default_layer=LANDSLI
     tables = [read_shapes(path, over, name, columns, choice, landslides) for name in names]
     if len(tables) == 1:
         return tables[0]
-    joined = pandas.concat([table.to_crs(tables[0].crs) for table in tables], ignore_index=True)
-    joined.attrs = {name: sum(table.attrs[name] for table in tables) for name in tables[0].attrs}
-    return joined
+    table = joined(tables)
+    table.attrs = {name: sum(each.attrs[name] for each in tables) for name in tables[0].attrs}
+    return table
+
+
+def joined(tables):
+    """Return tables of shapes as one, in the coordinate system of the first."""
+    return pandas.concat([table.to_crs(tables[0].crs) for table in tables], ignore_index=True)
 
 
 def read_shapes(path, over="the Earth", layer=None, columns=(), choice=EVERYTHING, landslides=False):

@@ -1,11 +1,12 @@
 """What weakens a map, in sentences for the top of its report."""
 
-import csv
 from pathlib import Path
 
 import geopandas
 import h5py
 import numpy as np
+
+from records import read_rows
 
 SIDES = ("left", "bottom", "right", "top")
 
@@ -74,10 +75,7 @@ def has_learnt_here(run, name, grid):
 def _lies_in(folder, name, grid):
     """Return whether patches of a folder, but those of the test, lie on a grid, or come from the scene of that name."""
     table = folder / "patches.csv"
-    if not table.exists():
-        return False
-    with open(table, newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("split") != "test"]
+    rows = [row for row in read_rows(table) if row.get("split") != "test"]
     if not rows or not {"image", "scene", *SIDES} <= set(rows[0]):  # another table of that name
         return False
     if grid.crs is None:

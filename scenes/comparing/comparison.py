@@ -4,7 +4,6 @@ import contextlib
 from dataclasses import dataclass
 
 import numpy as np
-import pandas
 
 import metrics
 from scenes import vectors
@@ -12,7 +11,7 @@ from scenes.comparing import agreement, estimates
 from scenes.comparing.layers import PolygonLayer, RasterLayer, metric_grid, read_polygons
 from scenes.geodesy import to_geodetic
 from scenes.pixel_grid import PixelGrid
-from scenes.vectors import LANDSLIDES, SEEN, Choice, is_vector, on_grid, read_layers, read_shapes
+from scenes.vectors import LANDSLIDES, SEEN, Choice, is_vector, joined, on_grid, read_layers, read_shapes
 from script import UserError, warn
 
 FILES = ("scores.json", "objects.csv", "by_size.csv", "comparison.png")  # written by compare_maps.py
@@ -62,7 +61,7 @@ def open_pair(map_path, reference_path, area_paths, settings):
     areas = [read_layers(path, map_path, settings.area_choice, default_layer=SEEN) for path in area_paths]
     if empty := [path for path, table in zip(area_paths, areas, strict=True) if not len(table)]:
         raise UserError(f"{empty[0]} holds no shapes: it is empty")
-    area, area_text = joined(areas), ", ".join(area_paths)
+    area, area_text = joined(areas) if areas else None, ", ".join(area_paths)
     rasters, tables, seen = {}, {}, {}
     sides = {
         "map": (map_path, reference_path, settings.map_choice, settings.threshold, settings.min_confidence),
@@ -106,13 +105,6 @@ def open_pair(map_path, reference_path, area_paths, settings):
                 ground = area  # beyond it nothing is known of the map
             layers[name] = PolygonLayer(table, grid, path, over, ground, may_be_empty=judged is not None)
         yield Pair(layers["map"], layers["reference"], area, grid)
-
-
-def joined(tables):
-    """Return tables as one, in the coordinate system of the first; None without tables."""
-    if len(tables) < 2:
-        return tables[0] if tables else None
-    return pandas.concat([table.to_crs(tables[0].crs) for table in tables], ignore_index=True)
 
 
 def check_judged(tally, map_path, reference_path, area_paths):
