@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 import numpy as np
 import rasterio
 import shapely
@@ -26,6 +25,7 @@ from scenes.lon_lat import LonLat
 from scenes.quick_look import NODATA, as_seen
 from scenes.scene import Scene
 from scenes.styles import VERDICTS
+from scenes.web_page import embedded, render
 
 FOLDER = Path(__file__).parent / "desk_page"
 LIBRARIES = (report.FOLDER / "leaflet", FOLDER / "leaflet-geoman")
@@ -92,21 +92,19 @@ def write(path, scenes, bands, table, rasters, boxes, name, digests):
         "overview": views[0].overview,
         "boxes": entries,
     }
-    own = {file: (FOLDER / file).read_text(encoding="utf-8") for file in ("desk.html", "desk.css", *SCRIPTS)}
+    own = {file: (FOLDER / file).read_text(encoding="utf-8") for file in ("desk.css", *SCRIPTS)}
     library = {
         kind: [file.with_suffix(f".{kind}").read_text(encoding="utf-8") for file in LIBRARIES] for kind in ("css", "js")
     }
     content = {
         "name": name,
         "layers": {kind for entry in entries for kind in entry["pictures"]},
-        # a name with "</script" in it would end the script
-        "data": Markup(json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")),
+        "data": embedded(data),
         "styles": Markup("\n".join([*library["css"], own["desk.css"]])),
         "libraries": [Markup(text) for text in library["js"]],
         "scripts": [Markup(own[file]) for file in SCRIPTS],
     }
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    Path(path).write_text(environment.from_string(own["desk.html"]).render(content), encoding="utf-8")
+    Path(path).write_text(render(FOLDER / "desk.html", content), encoding="utf-8")
 
 
 def dates(scenes, bands, mask):

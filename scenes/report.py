@@ -4,12 +4,10 @@ report_page/ holds its template, style and script. What it says of the area of l
 a comparison changes it.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import NamedTuple
 
-import jinja2
 import numpy as np
 import shapely
 from markupsafe import Markup, escape
@@ -22,6 +20,7 @@ from scenes.report_area import area_part
 from scenes.report_pictures import cover, picture, probability, reduced, sizes
 from scenes.styles import CLASSES, COLOURS, MASK_CLASSES, hex_colour
 from scenes.titles import date_text, resolution_text
+from scenes.web_page import embedded, render
 
 FOLDER = Path(__file__).parent / "report_page"
 LISTED = 5000  # number of polygons that it lists, the largest ones
@@ -89,9 +88,6 @@ def write(path, scenes, bands, table, rasters, about, title, remarks):
         "colours": {name: hex_colour(colour) for name, colour in COLOURS.items()},
         "unit": "m²" if grid.crs else "pixels",
     }
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.filters["flags_as_code"] = flags_as_code
-    page = environment.from_string((FOLDER / "report.html").read_text(encoding="utf-8"))
     content = {
         "title": title,
         "subtitle": subtitle(about, grid),
@@ -110,11 +106,11 @@ def write(path, scenes, bands, table, rasters, about, title, remarks):
         "name": about["scene"],
         "about": about.items(),
         "caveats": caveats(remarks.alarms),
-        # "</" would end the script
-        "data": Markup(json.dumps(data, allow_nan=False, separators=(",", ":")).replace("</", "<\\/")),
+        "data": embedded(data),
         **{name: Markup((FOLDER / file).read_text(encoding="utf-8")) for name, file in PARTS.items()},
     }
-    Path(path).write_text(page.render(content), encoding="utf-8")
+    page = render(FOLDER / "report.html", content, flags_as_code=flags_as_code)
+    Path(path).write_text(page, encoding="utf-8")
 
 
 def ground_with_data(codes, grid):

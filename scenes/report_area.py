@@ -6,10 +6,9 @@ A comparison replaces that part of the report's page, so the report is made anew
 import re
 from pathlib import Path
 
-import jinja2
-
 from map_files import FILES
 from records import atomic_write
+from scenes.web_page import render
 from script import note
 
 TEMPLATE = Path(__file__).parent / "report_page" / "area.html"
@@ -24,8 +23,7 @@ def area_part(record=None):
     known, text = "", "What is mapped is no measure of it: a model misses landslides, and takes other ground for them."
     if record:
         known, text = _known_area(record), _comparison_text(record)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8").strip()).render(known=known, text=text)
+    return render(TEMPLATE, {"known": known, "text": text}).strip()
 
 
 def _known_area(record):
