@@ -21,7 +21,7 @@ import records
 import runs
 import script
 from bands import TERRAIN, check_numbers, l4s_gains, matching_bands
-from networks import exported_graph, image_sizes, model_files
+from networks import exported_graph, features, image_sizes, model_files
 from networks.engines import model_digest
 from networks.inference import probabilities
 from networks.keras_start import import_keras
@@ -99,12 +99,13 @@ def main():
     if FORMAT == "openvino":  # predict.py tells the network the pixel size of each scene
         patches = with_plane(patches, np.full(len(patches), told)) if told else patches
         graph = model_files.resized(model, image_size(model, run))
+        written = features.with_features(graph, model) if (run.folder / features.FILE).exists() else graph
     else:
         model = model_files.at_pixel_size(model, told)
-        graph = build_graph(model, image_size(model, run), scaling)
+        written = graph = build_graph(model, image_size(model, run), scaling)
     atomic_target = records.atomic_folder if FORMAT in ("savedmodel", "openvino") else records.atomic_write
     with atomic_target(path) as partial:
-        write_model(graph, partial, metadata(run, threshold, graph))
+        write_model(written, partial, metadata(run, threshold, graph))
         largest = largest_difference(open_model(partial), graph, model, patches, scaling)
         if not largest <= TOLERANCE:  # not a number fails, too
             raise script.UserError(f"{path} is not written: its probabilities differ from Keras by {largest:.1e}")

@@ -6,6 +6,7 @@ Light to import; functions import the engines when they are called.
 import importlib.util
 from pathlib import Path
 
+from networks.features import feature_model
 from networks.model_files import at_pixel_size, load_model, resized
 from records import file_digest, read_json, require
 from script import UserError, versions
@@ -66,3 +67,15 @@ def load(folder, engine, size=None, pixel_size=None):
 
     model_file = require(openvino_folder(folder) / "model.xml", "python export.py --format openvino")
     return Engine(model_file.parent, size, pixel_size)
+
+
+def load_features(folder, engine, size):
+    """Load what computes the features of features.py: a function n x H x W x inputs -> n x channels.
+
+    folder: of the run. engine: one of ENGINES. size: (height, width) of the images, those of the run's patches. The
+    function of OpenVINO returns None if the run has no record of the features of its own data.
+    """
+    if engine == "openvino":
+        return load(folder, engine, size).features
+    model = feature_model(load_model(Path(folder)))
+    return lambda images: model.predict(images, verbose=0)

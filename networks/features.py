@@ -18,11 +18,28 @@ BATCH_SIZE = 32
 
 def feature_model(model):
     """Return a model of the means of the channels at the coarsest level: B x H x W x bands -> B x channels."""
-    keras = import_keras()
-    inputs = [layer.input for layer in model.layers if len(getattr(getattr(layer, "input", None), "shape", ())) == 4]
-    sides = [each.shape[1] for each in inputs]
-    coarsest = [each for each, side in zip(inputs, sides, strict=True) if side == min(sides)][-1]
-    return keras.Model(model.input, keras.ops.mean(keras.ops.cast(coarsest, "float32"), (1, 2)))
+    return import_keras().Model(model.input, _means(_coarsest_layer(model)))
+
+
+def with_features(graph, model):
+    """Return a model of both, {"probability", "features"}, for images of the size of a graph.
+
+    graph: model_files.resized(model, size); it may be for any size.
+    """
+    layer = graph.get_layer(_coarsest_layer(model).name)
+    return import_keras().Model(graph.input, {"probability": graph.output, "features": _means(layer)})
+
+
+def _coarsest_layer(model):
+    """Return the last layer whose input has the fewest pixels."""
+    layers = [layer for layer in model.layers if len(getattr(getattr(layer, "input", None), "shape", ())) == 4]
+    fewest = min(layer.input.shape[1] for layer in layers)
+    return [layer for layer in layers if layer.input.shape[1] == fewest][-1]
+
+
+def _means(layer):
+    ops = import_keras().ops
+    return ops.mean(ops.cast(layer.input, "float32"), (1, 2))
 
 
 def patch_features(model, patches, indices):

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-import keras
 import numpy as np
 
 # Without this package, OpenVINO and NNCF send nothing. With it, they report each use to Google, and do not ask.
@@ -14,7 +13,7 @@ sys.modules["openvino_telemetry"] = None
 
 import openvino  # noqa: E402
 
-from networks.keras_start import processor_has_bfloat16  # noqa: E402
+from networks.keras_start import import_keras, processor_has_bfloat16  # noqa: E402
 from patches.pixel_sizes import octaves  # noqa: E402
 from records import write_json  # noqa: E402
 from script import UserError  # noqa: E402
@@ -23,13 +22,18 @@ MODEL, RECORD = "model.xml", "record.json"  # model.bin lies beside model.xml
 
 
 def write_model(graph, path, about):
-    """Write a graph, a keras.Model in float32, into a new folder: model.xml, model.bin and record.json.
+    """Write a graph into a new folder: model.xml, model.bin and record.json.
 
-    about: {key: value} for record.json.
+    Args:
+        graph: keras.Model in float32: images -> probabilities, or {"probability", "features"} of features.py.
+        path: of the folder. about: {key: value} for record.json.
 
     Raises:
         UserError: OpenVINO cannot convert the graph.
     """
+    keras = import_keras()
+    if not isinstance(graph.output, dict):
+        graph = keras.Model(graph.input, {"probability": graph.output})
     signature = [keras.InputSpec(shape=graph.input_shape, dtype="float32", name="image")]
     with tempfile.TemporaryDirectory() as folder:
         try:
@@ -66,7 +70,7 @@ def read_model(folder):
 def open_model(folder):
     """Open an OpenVINO model as a function image -> probability in float32, for images of any size that it takes."""
     compiled = openvino.Core().compile_model(read_model(folder), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda image: compiled(image)[0]
+    return lambda image: compiled(image)["probability"]
 
 
 class Input(NamedTuple):
@@ -114,14 +118,24 @@ class Engine:
 
     def predict_on_batch(self, images):
         """Predict probabilities n x H x W x 1 float32 of images n x H x W x bands."""
-        results = np.empty((*np.shape(images)[:3], 1), np.float32)
+        return self._computed("probability", images)
+
+    def features(self, images):
+        """Compute the features of features.py: n x channels; None if the file has none."""
+        if not any("features" in output.names for output in self._queue[0].model_outputs):
+            return None
+        return self._computed("features", images)
+
+    def _computed(self, output, images):
+        """Compute an output of images n x H x W x bands: n x ..."""
+        results = [None] * len(images)
 
         def keep(request, index):
-            results[index] = request.get_output_tensor().data[0]
+            results[index] = request.get_tensor(output).data[0].copy()
 
         self._queue.set_callback(keep)
         for index, image in enumerate(np.asarray(images, np.float32)):
             image = image if self._plane is None else np.concatenate([image, self._plane], -1)
             self._queue.start_async({0: image[None]}, index)
         self._queue.wait_all()
-        return results
+        return np.stack(results)

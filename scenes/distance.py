@@ -4,8 +4,7 @@ import functools
 
 import numpy as np
 
-from networks import features
-from networks.model_files import load_model
+from networks import engines, features
 from patches.pixel_sizes import with_plane
 from scenes.tiling import mirrored_indices
 
@@ -13,7 +12,7 @@ WINDOWS = 6  # along each side of the scene, at most, that are looked at
 NEAR, FAR = 0.15, 0.5  # shares of unlike windows from which a scene is not at home, and from which it is far
 
 
-def distance_text(run, scene, metres, warned):
+def distance_text(run, scene, metres, warned, engine="keras"):
     """Say how far a scene lies from what a run learnt from; "" if the run has no record of that.
 
     Windows of the scene are compared with the validation patches by what the network makes of them (features.py). This
@@ -21,7 +20,7 @@ def distance_text(run, scene, metres, warned):
 
     Args:
         run: runs.Run. scene: open Scene, scaled. metres: side of a pixel. warned: whether values or pixel size are
-            known to lie far from training.
+            known to lie far from training. engine: one of engines.ENGINES.
     """
     if not (run.folder / features.FILE).exists():
         return ""
@@ -30,8 +29,11 @@ def distance_text(run, scene, metres, warned):
         return ""
     if run.config.get("pixel_size_input"):
         windows = with_plane(windows, np.full(len(windows), metres))
-    model = _feature_model(run.folder, (run.folder / "model.keras").stat().st_mtime_ns)
-    far = features.distances(run.folder, np.asarray(model.predict(windows, verbose=0)))
+    changed = tuple(path.stat().st_mtime_ns for path in engines.files(run.folder, engine))
+    found = _features_of(run.folder, engine, windows.shape[1:3], changed)(windows)
+    if found is None:
+        return ""
+    far = features.distances(run.folder, np.asarray(found))
     share = float((far > 1).mean())
     level = "far" if warned or share > FAR else "near" if share > NEAR else "at home"
     reason = " (see the warnings)" if warned and share <= FAR else ""
@@ -39,8 +41,8 @@ def distance_text(run, scene, metres, warned):
 
 
 @functools.lru_cache(maxsize=1)  # of many scenes, all have the same run
-def _feature_model(folder, changed):
-    return features.feature_model(load_model(folder))
+def _features_of(folder, engine, size, changed):
+    return engines.load_features(folder, engine, size)
 
 
 def sampled_windows(scene, side, fill):

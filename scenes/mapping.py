@@ -106,7 +106,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
                 warnings.append(text)
             warnings += scene_warnings
         warned = size_warned or any(text.startswith("far from") for text in warnings)
-        if far := distance_text(run, opened, metres, warned):
+        if far := distance_text(run, opened, metres, warned, settings.engine):
             print(f"distance from training: {far}")
             metadata["distance_from_training"] = far
         date = date_of(opened.source.paths[opened.source.reference], run)

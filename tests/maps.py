@@ -7,6 +7,7 @@ The runs are tiny. `pixel` gives sigmoid(4 (red - 1)) of each pixel by itself, s
 import html
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -86,10 +87,8 @@ def unet(results):
 
 @pytest.fixture
 def workdir(tmp_path, results, monkeypatch):
-    """An empty folder to work in, from which the runs can be reached."""
-    (tmp_path / "results").mkdir()
-    for run in results.iterdir():
-        (tmp_path / "results" / run.name).symlink_to(run)
+    """An empty folder to work in, with the runs: its own, because scripts write into them."""
+    shutil.copytree(results, tmp_path / "results")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1600000000")  # STAC items hold the time at which a map was made
     return tmp_path

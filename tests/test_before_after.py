@@ -218,10 +218,9 @@ def test_a_run_with_terrain_takes_it_on_both_dates(call, workdir):
 
 def test_scenes_that_are_scaled_in_different_ways_are_reported(call, workdir, capsys):
     run = workdir / "results" / "pictures"
-    if not run.exists():
-        shutil.copytree(workdir / "results" / "pixel", run)
-        config = json.loads((run / "config.json").read_text())
-        (run / "config.json").write_text(json.dumps(config | {"values": "display"}))
+    shutil.copytree(workdir / "results" / "pixel", run)
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | {"values": "display"}))
     values = (1000 * ground()).astype(np.uint16)
     write_raster(workdir / "after.tif", values, descriptions=("B4", "B3", "B2"))
     write_raster(workdir / "before.tif", values)

@@ -1,6 +1,8 @@
 """Maps by OpenVINO: exported, quantised within bounds, and the same bytes however they are computed."""
 
 import os
+import subprocess
+import sys
 
 import h5py
 import keras
@@ -9,7 +11,7 @@ import pytest
 
 import export
 import records
-from networks import engines, model_files, openvino_files, quantisation
+from networks import engines, features, model_files, openvino_files, quantisation
 from networks.inference import probabilities
 from patches import landslide_free, split_table
 from patches.patch_format import PatchFormat
@@ -22,7 +24,7 @@ from tests.maps import KINDS, assert_same_maps, make_bands, read
 from tests.patch_files import make_pair, open_folder, write_h5, write_patches
 from tests.random_runs import FAMILIES, SMALL, write_random_run
 from tests.rasters import write_raster
-from tests.running import call_main
+from tests.running import ROOT, call_main
 
 LEARNT = {"least": 0.5, "most": 20.0, "usual": 3.0, "shares": {}}
 
@@ -84,6 +86,25 @@ def test_families_are_exported(monkeypatch, tmp_path, family):
     write_random_run(tmp_path, family, FAMILIES.get(family, SMALL), bands, model=model)
     exported(tmp_path, monkeypatch, family)
     assert engines.load(tmp_path / family, "openvino", (32, 32)).input.shape[3] == len(bands)
+
+
+def test_a_map_by_openvino_needs_no_tensorflow_and_tells_the_distance_from_training(workdir, monkeypatch):
+    scene = make_bands(200, 200)
+    run = workdir / "results" / "own"
+    about = {"band_mean": scene.mean((1, 2)).tolist(), "band_variance": scene.var((1, 2)).tolist(), "values": "l4s"}
+    write_random_run(workdir / "results", "own", SMALL, **about)
+    model = model_files.load_model(run)
+    tiles = np.moveaxis(np.stack([scene[:, r : r + 32, r : r + 32] for r in range(0, 160, 4)]), 1, -1)
+    home = features.feature_model(model).predict(tiles, verbose=0)
+    features.write_home(run, home)
+    exported(workdir / "results", monkeypatch, "own")
+    np.testing.assert_allclose(engines.load_features(run, "openvino", (32, 32))(tiles), home, rtol=1e-3, atol=1e-4)
+    write_raster(workdir / "scene.tif", scene)
+    command = "import sys, predict, script; sys.argv[1:] = '--run own --input scene.tif --engine openvino'.split()"
+    command += "; predict.THRESHOLD = 0.5; script.start(predict.main); print({'tensorflow', 'keras'} & {*sys.modules})"
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, env=environment)
+    assert result.stdout.endswith("set()\n") and "distance from training: at home" in result.stdout, result.stderr
 
 
 # ---------------------------------------------------------------------- what is told

@@ -281,7 +281,7 @@ def test_what_cannot_be_mapped_is_told_in_one_line(workdir, flags, message):
 
 
 def test_a_scene_is_mapped_at_the_threshold_for_elsewhere_and_at_the_one_of_a_recall(call, workdir, capsys):
-    shutil.copytree((workdir / "results/pixel").resolve(), workdir / "results/own")
+    shutil.copytree(workdir / "results/pixel", workdir / "results/own")
     elsewhere = {"threshold": 0.2, "precision": 0.55, "recall": 0.4, "runs": ["without"]}
     chosen = {"threshold": 0.7, "precision": 0.8, "recall": 0.6}
     path = workdir / "results/own/threshold.json"
@@ -310,8 +310,7 @@ def test_a_scene_is_mapped_at_the_threshold_for_elsewhere_and_at_the_one_of_a_re
 
 def test_the_run_that_comes_with_the_project_is_only_read(call, workdir, monkeypatch):
     """It may lie where the user may not write: maps go into the user's own results folder."""
-    shipped = shutil.copytree((workdir / "results/pixel").resolve(), workdir / "installed/pixel")
-    (workdir / "results/pixel").unlink()
+    shipped = shutil.move(workdir / "results/pixel", workdir / "installed/pixel")
     monkeypatch.setitem(runs.SHIPPED, "pixel", shipped)
     before = {path: path.read_bytes() for path in shipped.rglob("*") if path.is_file()}
     call(write_raster(workdir / "scene.tif", make_bands()), OUT_DIR=None)
