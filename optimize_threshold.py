@@ -3,6 +3,7 @@
     python optimize_threshold.py                 # run results/unet/
     python optimize_threshold.py --run first
     python optimize_threshold.py --run all --elsewhere without_iburi without_uav    # and one for ground it never saw
+    python optimize_threshold.py --run event --cross-fit event_1 event_2            # on more than its few patches
 
 If the run was trained with landslide-free ground, false alarms on its validation part count, too.
 
@@ -10,6 +11,9 @@ On ground that it has not seen, a network is less certain, and the threshold of 
 of the same recipe that left events or sources out (train.py --hold-out, --leave-out) show by how much: ELSEWHERE pools
 their predictions on what they left out. predict.py takes the threshold chosen there for scenes, evaluate.py for other
 folders.
+
+A few validation patches choose a threshold by chance. CROSS_FIT takes runs of the same recipe and data with another
+SPLIT_SEED: each predicts its own validation patches, which it has not learnt from, and all of these patches choose.
 
 Writes threshold.json, threshold_curve.csv and .png into the run's folder (with --tta threshold_tta.json and so on), and
 with --elsewhere threshold_curve_elsewhere and reliability_elsewhere. Next: python evaluate.py --run <run>
@@ -24,7 +28,7 @@ import script
 from metrics import THRESHOLDS
 from networks.inference import threshold_curve
 from networks.model_files import load_model
-from patches import layouts, splits
+from patches import layouts, split_table, splits
 from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
@@ -32,6 +36,7 @@ RUN = "unet"  # name of the run
 DATA_DIR = ()  # folders of the run's data, if they have moved since training
 SPLIT = "validation"  # split to choose on; a threshold chosen on test makes the test scores too optimistic
 ELSEWHERE = ()  # runs of this recipe that left ground out: a second threshold is chosen on what they left out
+CROSS_FIT = ()  # runs of this recipe and data with another --split-seed: their validation patches choose, too
 TTA = False  # average over the eight flips and turns: the threshold for --tta of evaluate.py and predict.py
 LANDSLIDE_FREE_WEIGHT = 1.0  # landslide-free ground counts as this many times the pixels of the split; 0: not at all
 BATCH_SIZE = 32  # patches in a batch
@@ -54,6 +59,7 @@ def main():
             f"no landslide in the {SPLIT} split of {patches.data_dir}: no threshold can be chosen on it"
         )
     left_out = [open_left_out(name, run, cache_dir) for name in ELSEWHERE]
+    folds = open_folds(run, patches, indices, cache_dir) if CROSS_FIT else []
     ground, ground_indices = None, ()
     if LANDSLIDE_FREE_WEIGHT:
         ground, ground_indices = false_alarms.open_for_run(run, SPLIT, cache_dir)
@@ -63,15 +69,20 @@ def main():
 
     suffix = "_tta" if TTA else ""
     curve = threshold_curve(model, patches, indices, BATCH_SIZE, TTA)
+    for fold, fold_patches, fold_indices in folds:
+        curve = threshold_curve(load_model(fold.folder), fold_patches, fold_indices, BATCH_SIZE, TTA, curve)
+    count = len(indices) + sum(len(fold_indices) for *_, fold_indices in folds)
     on_ground = threshold_curve(model, ground, ground_indices, BATCH_SIZE, TTA) if ground else None
     title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
-    best, text = choose(curve, on_ground, len(indices), title, folder / f"threshold_curve{suffix}", plots)
+    title += f", and {count - len(indices)} of {', '.join(CROSS_FIT)}" if folds else ""
+    best, text = choose(curve, on_ground, count, title, folder / f"threshold_curve{suffix}", plots)
     record = {
         "threshold": best["threshold"],
         "split": SPLIT,
         "data_digest": patches.digest,
         "tta": TTA,
-        "images": len(indices),
+        "images": count,
+        "cross_fit": list(CROSS_FIT),
         "average": "pooled over pixels",
         **best,
         "dice_at_0.5": float(curve.scores()["dice"][list(THRESHOLDS).index(0.5)]),
@@ -80,11 +91,12 @@ def main():
         "average_precision": curve.average_precision(),
         "revision": script.revision(),
     }
-    if len(indices) < FEW:
+    if count < FEW:
         low, high = best["plateau"]
         script.warn(
-            f"the threshold comes from few patches ({len(indices)}): any from {low:.3f} to {high:.3f} is within {EVEN} "
-            "of the best Dice on them, and their middle is taken; label more patches for a better choice"
+            f"the threshold comes from few patches ({count}): any from {low:.3f} to {high:.3f} is within {EVEN} "
+            "of the best Dice on them, and their middle is taken; for a better choice, label more patches, or give "
+            "runs with other validation patches to CROSS_FIT"
         )
     print(f"{title}\n{text}; at 0.5 Dice {record['dice_at_0.5']:.3f}")
     if left_out:
@@ -112,6 +124,29 @@ def open_left_out(name, run, cache_dir):
         raise script.UserError(f"run {name} has other bands than run {run.name}: ELSEWHERE takes runs of one recipe")
     patches, indices, _ = dataset.open_for_run(other, "test", (), cache_dir)
     return other, patches, indices
+
+
+def open_folds(run, patches, indices, cache_dir):
+    """Open the runs of CROSS_FIT, [(Run, patches, indices of its validation split), ...].
+
+    Patches that are the test of `run` are left out. patches: of `run`. indices: of its validation split.
+
+    Raises:
+        UserError: a run has other data or bands, or the same validation patches.
+    """
+    if SPLIT != "validation":
+        raise script.UserError(f"CROSS_FIT chooses on validation patches, and SPLIT is {SPLIT}")
+    folds, stage = [], f"python train.py --run {run.name}"
+    test = split_table.read_split(run.path_of("split.csv"), patches, stage) == "test"
+    for name in CROSS_FIT:
+        other = runs.open_run(RESULTS_DIR, name, "CROSS_FIT")
+        if any(other.config[key] != run.config[key] for key in ("data_digest", "bands")):
+            raise script.UserError(f"run {name} has other data or bands than run {run.name}: train it on the same")
+        its_patches, its_indices, _ = dataset.open_for_run(other, SPLIT, DATA_DIR, cache_dir)
+        if set(its_indices) == set(indices):
+            raise script.UserError(f"run {name} has the validation patches of run {run.name}: use another --split-seed")
+        folds.append((other, its_patches, its_indices[~test[its_indices]]))
+    return folds
 
 
 def choose_elsewhere(left_out, on_ground, folder, suffix, plots):

@@ -114,11 +114,18 @@ def colours_of(file):
     return {code_of(colour): colours.index(colour) + 1 for colour in BANDS_RGB}
 
 
+class SameNames(Exception):
+    """Names of bands that cannot tell them apart; the text describes them."""
+
+
 def stated_bands(file, count):
     """Return the names of the first `count` bands of an open raster, or () where it names none that is known.
 
     Colours count only where they stand in another order than red, green, blue, and only for pictures of 3 or 4 bands:
     GDAL calls the first three bands of any such picture so.
+
+    Raises:
+        SameNames: some of the bands have one name. Where all have it, it says nothing.
     """
     (labels,) = labels_of([file])
     names = [name_of(label, number) for number, label in enumerate(labels[:count], 1)]
@@ -128,7 +135,11 @@ def stated_bands(file, count):
             return ()
         named = {number: colour for colour, number in zip(BANDS_RGB, order.values(), strict=True)}
         names = [named.get(number, f"band{number}") for number in range(1, count + 1)]
-    return tuple(names) if len(set(names)) == len(names) else ()
+    if len(set(names)) == 1 < count:
+        return ()
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise SameNames(f"calls several bands {repeated[0]}: name each once, or none of them")
+    return tuple(names)
 
 
 def name_of(label, number):

@@ -7,7 +7,7 @@ import numpy as np
 
 from bands import band_names
 from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER, UNLABELLED
-from patches.band_labels import stated_bands
+from patches.band_labels import SameNames, stated_bands
 from patches.picture_damage import damage
 from patches.scale_tags import light, scaled, without_data
 
@@ -53,7 +53,10 @@ def read(path, bands=0):
         if _has_palette(file):
             return image, gap, {}
         count = image.shape[2]
-        names = stated_bands(file, count)
+        try:
+            names = stated_bands(file, count)
+        except SameNames as fault:
+            raise NotAPicture(str(fault)) from None
         result = scaled(image, file.scales[:count], file.offsets[:count], light(names or band_names(count)))
         stated = {"bands": list(names)} if names else {}
         return result, gap, stated if result is image else stated | {"scaled": True}

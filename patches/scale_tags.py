@@ -65,7 +65,11 @@ class StoredTags:
     """
 
     def __init__(self, array):
-        """Read the attributes of an h5py.Dataset; raise WrongTag for what is no number."""
+        """Read the attributes of an h5py.Dataset; raise WrongTag for what is no number, and for `_Unsigned`."""
+        unsigned = array.attrs.get("_Unsigned", b"")
+        if array.dtype.kind == "i" and np.bytes_(unsigned).lower() == b"true":
+            stored = array.dtype.name
+            raise WrongTag(f"holds unsigned numbers as {stored} (_Unsigned is true): write them as u{stored}")
         self.scales, self.offsets = numbers(array, "scale_factor", (1.0,)), numbers(array, "add_offset", (0.0,))
         self.fills = np.append(numbers(array, "_FillValue", ()), numbers(array, "missing_value", ()))
 

@@ -124,7 +124,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         times = zip(("acquired", "acquired_before"), map(acquisition_time, scenes), strict=False)
         metadata |= {name: time for name, time in times if time}
         metadata["polygons"] = provenance.polygons_text(settings, opened.grid)
-        metadata["sha256"] = provenance.digests(provenance.inputs_of(run, scenes, (scene, before), settings.covers))
+        inputs = provenance.inputs_of(run, scenes, (scene, before), settings.covers, settings.engine)
+        metadata["sha256"] = provenance.digests(inputs)
         try:
             desk_path = targets.pop("desk")
             partial = {kind: stack.enter_context(atomic_write(path)) for kind, path in targets.items()}
@@ -142,7 +143,6 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
                 partial["filtered_mask_style"].write_text(styles.mask_style(), encoding="utf-8")
             partial["mask_style"].write_text(styles.mask_style(), encoding="utf-8")
             partial["probability_style"].write_text(styles.probability_style(settings.percent), encoding="utf-8")
-            seconds = time.monotonic() - began
             summary = summary_of(opened, table, counts, settings.threshold, bool(settings.covers.exclude))
             learnt_here = has_learnt_here(run, name, opened.grid)
             weaknesses = list_weaknesses(about, warnings, learnt_here, settings.min_slope)
@@ -171,6 +171,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         path.unlink(missing_ok=True)
     shutil.rmtree(strips_folder(out_dir, name))
     megapixels = np.prod(opened.grid.shape) / 1e6
+    seconds = time.monotonic() - began
     print(f"{summary}\nin {seconds:.0f} s ({megapixels / seconds:.2f} MP/s)")
     print("written: " + ", ".join(map(str, targets.values())))
     return name

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from networks import engines
 from records import file_digest
 from scenes.polygons import FEW_PIXELS
 
@@ -27,13 +28,14 @@ def file_of(path):
     return None
 
 
-def inputs_of(run, scenes, inputs, covers):
+def inputs_of(run, scenes, inputs, covers, engine="keras"):
     """List the paths of all files that a map is made from, the model first.
 
     Args:
         run: runs.Run. scenes: open Scenes. inputs: SceneInput of each date. covers: preparation.CoverSettings.
+        engine: one of engines.ENGINES.
     """
-    paths = [run.folder / "model.keras"]
+    paths = [*engines.files(run.folder, engine)]
     for scene in filter(None, inputs):
         paths += scene.paths
     for opened in scenes:

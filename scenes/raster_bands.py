@@ -82,11 +82,11 @@ def named_bands(names, entries, path):
             + hint.format(f"as {' '.join(names)}")
         )
     found = [positions_of(name, labels) for name in names]
-    if any(len(each) > 1 for each in found):
-        return None  # a name that several bands have says nothing
+    if len({label.text for label in labels}) == 1 < len(labels):
+        return None
     lacking = [name for name, each in zip(names, found, strict=True) if not each]
-    if not lacking:
-        return [entries[i] for (i,) in found]
+    if not lacking:  # a name that several bands have says nothing
+        return [entries[i] for (i,) in found] if all(len(each) == 1 for each in found) else None
     if len(lacking) == len(names) or set(lacking) <= set(TERRAIN):
         return None
     raise UserError(

@@ -121,6 +121,15 @@ def test_scale_and_offset_mean_the_same_in_patches_and_scenes(tmp_path, scale, o
         assert (patch.image.dtype == np.int16) == (scale == 1e-4 and not offset)
 
 
+def test_unsigned_numbers_of_a_signed_type_are_refused(tmp_path):
+    """As older NetCDF files hold them: 40000 stands there as -25536. GDAL applies this in scenes."""
+    with h5py.File(tmp_path / "a_1.h5", "w") as file:
+        file["img"] = np.full((32, 32, 3), -25536, np.int16)
+        file["img"].attrs["_Unsigned"] = "true"
+    with pytest.raises(reading.Fault, match="'img' holds unsigned numbers as int16 .*: write them as uint16"):
+        reading.read_patch(tmp_path / "a_1.h5", None)
+
+
 def test_a_folder_of_scaled_hdf5_is_packed_in_its_unit(tmp_path):
     write_patches(tmp_path / "d/images", tmp_path / "d/masks", range(1, 5), bands=14)
     for path in (tmp_path / "d/images").iterdir():
@@ -156,7 +165,7 @@ def stored_of(folder, number):
         (("Band 1", "Band 2", "Band 3"), BANDS_RGB),
         (("", "", ""), BANDS_RGB),
         (("blue", "green", "Red edge"), ("blue", "green", "rededge")),
-        (("B4", "B4", "B3"), BANDS_RGB),  # a name that two bands have says nothing
+        (("B4", "B4", "B4"), BANDS_RGB),  # a name that all bands have says nothing
         (("SR_B4", "SR_B3", "SR_B2"), ("sr_b4", "sr_b3", "sr_b2")),  # of Landsat 8 or of Landsat 7
         (("B2", "cloud mask", ""), ("B2", "cloud_mask", "band3")),
     ],
@@ -206,6 +215,18 @@ def test_a_folder_whose_files_name_their_bands_differently_is_refused(tmp_path):
         "  images/t_2.tif: states the bands and values B4 B3 B2, the first file B2 B3 B4: bring all to one",
         "  images/t_3.tif: states the bands and values none, the first file B2 B3 B4: bring all to one",
     ]
+
+
+def test_bands_of_one_name_are_refused(tmp_path):
+    """As a slip of the pen makes them: by their order, green would be taken for blue."""
+    image = np.random.default_rng(0).integers(1, 99, (3, 32, 32)).astype(np.uint8)
+    path = write_raster(tmp_path / "t_1.tif", image, descriptions=("B2", "B3", "B3"))
+    with pytest.raises(reading.Fault, match="calls several bands B3: name each once, or none of them"):
+        reading.read_patch(path, None)
+    with pytest.raises(UserError, match="lacks red: its bands are called B2, B3, B3"):
+        open_scene([path], BANDS_RGB)
+    unknown = write_raster(tmp_path / "t_2.tif", image, descriptions=("reflectance",) * 3)
+    assert "bands" not in reading.read_patch(unknown, None).stated
 
 
 def test_colours_of_bands_count_where_nothing_names_them(tmp_path):

@@ -8,6 +8,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import rasterio
 
 import export
 import records
@@ -193,6 +194,8 @@ def test_a_map_that_was_stopped_goes_on_with_its_own_engine(call, workdir, monke
     assert_same_maps(workdir / "maps", workdir / "whole", kinds=KINDS)
     maps = [probability_of(workdir / folder) for folder in ("keras", "maps")]
     assert 0 < np.nanmax(np.abs(maps[0] - maps[1])) < 1e-3 or np.array_equal(*maps, equal_nan=True)
+    with rasterio.open(workdir / "maps" / "scene_mask.tif") as file:
+        assert "  results/unet/export/unet_openvino/model.bin\n" in file.tags()["sha256"]
     report = (workdir / "maps" / "scene_report.html").read_text()
     assert "OpenVINO 20" in report and "Keras 3" in (workdir / "keras" / "scene_report.html").read_text()
 
