@@ -116,12 +116,19 @@ def parse_flags(script, arguments):
             groups[constant.group] = parser.add_argument_group(constant.group)
         _add_flag(groups[constant.group], name, constant, script)
     flags = vars(parser.parse_args(_with_exponents(arguments)))
-    return {name: _values(value) if isinstance(value, list) else value for name, value in flags.items()}
+    choices = script.get("CHOICES", {})
+    return {
+        name: _values(value, choices.get(name, ())) if isinstance(value, list) else value
+        for name, value in flags.items()
+    }
 
 
-def _values(listed):
-    """Return the values of a flag that takes several as a tuple; the single word none stands for none of them."""
-    return () if len(listed) == 1 and str(listed[0]).lower() == "none" else tuple(listed)
+def _values(listed, choices):
+    """Return the values of a flag that takes several as a tuple; the single word none stands for none of them.
+
+    choices: of the flag, where none may be one of them.
+    """
+    return () if [str(value).lower() for value in listed] == ["none"] and "none" not in choices else tuple(listed)
 
 
 def _add_flag(group, name, constant, script):

@@ -1,12 +1,13 @@
-"""Compare the engines of predict.py on one scene, and ONNX Runtime tile by tile, as QGIS's plugin Deepness maps.
+"""Compare the engines of predict.py on one scene, with ONNX Runtime as QGIS's plugin Deepness and as geoai use it.
 
     pip install -r requirements-export.txt -r requirements-openvino.txt
     python make_sample_data.py --scene --out-dir data/sample_event
     python benchmarks/scene_engines.py --scene data/sample_event/after.tif --scene-bands B4 B3 B2
     python benchmarks/scene_engines.py --isa avx2 ...           # as without AVX-512, VNNI and bfloat16
+    python benchmarks/scene_engines.py --geoai-python geoai/bin/python ...  # with geoai-py, onnxruntime
 
 The scene is repeated to SIDE pixels. Each way is a whole command in its own process, with start-up, and the ways take
-turns; predict.py also writes polygons and a report, and Deepness's way only a raster of probabilities. INT8 needs the
+turns; predict.py also writes polygons and a report, and the other ways only a raster of probabilities. INT8 needs the
 data that the run was trained on. The seam is the mean change of the probability where the same ground lies elsewhere in
 the tiles: of a part of SEAM_SIDE pixels and of the same part that begins a third of a tile later. Writes
 results/figures/scene_engines_<instructions>.csv.
@@ -37,12 +38,13 @@ SEAM_SIDE = 2048  # pixels a side of the scene whose seams are measured
 ROUNDS = 3  # timed commands of each way
 INT8 = True  # also OpenVINO in 8-bit integers
 DEEPNESS = True  # also Deepness's way
-PIXEL_SIZE = 10.0  # metres a pixel of the scene, for Deepness's file
+GEOAI_PYTHON = None  # str: Python of an environment with geoai-py and onnxruntime; none: geoai's way is left out
+PIXEL_SIZE = 10.0  # metres a pixel of the scene, for the ONNX file
 ISA = "all"  # instructions that the libraries may use: all, or avx2, as on a processor without bfloat16
 
 CHOICES = {"ISA": ISAS}
 RANGES = {"SIDE": (1024, None), "SEAM_SIDE": (1024, None), "ROUNDS": (1, None)}
-TILE, OVERLAP = 512, 48  # of Deepness's file, as export.py writes it and predict.py lays its tiles
+TILE, OVERLAP = 512, 48  # of the ONNX file, as export.py writes it and predict.py lays its tiles
 MARGIN = 256  # pixels along the edges of the scene that do not count for seams, because each way mirrors or fills them
 
 
@@ -120,11 +122,22 @@ def prepare(run, folder):
         out_dir = openvino_folder(results_dir / run.name).parent
         run_script("export.py", "--run", run.name, "--format", "openvino", *flags, "--out-dir", out_dir, cwd=Path.cwd())
         ways[way] = with_engine("openvino", results_dir)
-    if DEEPNESS:
+    if DEEPNESS or GEOAI_PYTHON:
         flags = ("--run", run.name, "--pixel-size", PIXEL_SIZE, "--size", TILE, "--scaling", "l4s", "--out-dir", folder)
         run_script("export.py", *flags, cwd=Path.cwd())
         file = folder / f"{run.name}_l4s.onnx"
+    if DEEPNESS:
         ways["deepness"] = lambda scene, out_dir, as_float: alone(map_by_tiles, file, scene, out_dir, as_float)
+    if GEOAI_PYTHON:
+
+        def with_geoai(scene, out_dir, as_float):
+            out_dir.mkdir(exist_ok=True)
+            out = out_dir / f"{scene.stem}_probability.tif"
+            command = ("benchmarks/geoai_map.py", file, scene, out)
+            _, memory, _ = run_script(*command, cwd=Path.cwd(), python=GEOAI_PYTHON)
+            return read(out) if as_float else None, memory
+
+        ways["geoai"] = with_geoai
     return ways
 
 

@@ -122,7 +122,7 @@ def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
 
 
-def run_script(name, *arguments, cwd, until="\n"):
+def run_script(name, *arguments, cwd, until="\n", python=sys.executable):
     """Run a script of the project in a folder; return (seconds, peak resident memory in kB, seconds `until`).
 
     Args:
@@ -130,11 +130,12 @@ def run_script(name, *arguments, cwd, until="\n"):
         arguments: its command line.
         cwd: folder to run it in.
         until: text whose first appearance in the output is timed; None is returned if it does not appear.
+        python: that runs it.
 
     Raises:
         UserError: the script fails; with its error output.
     """
-    command = [sys.executable, "-u", str(Path(__file__).parent.parent / name), *map(str, arguments)]
+    command = [python, "-u", str(Path(__file__).parent.parent / name), *map(str, arguments)]
     began, seen = time.perf_counter(), None
     with tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=errors, text=True) as process:

@@ -37,7 +37,7 @@ from scenes.distance import distance_text
 from scenes.preparation import CoverSettings, open_covers, open_learnt, prepare
 from scenes.scene_digest import scene_digests
 from scenes.titles import acquisition_time, scene_title
-from scenes.weaknesses import has_learnt_here, list_weaknesses
+from scenes.weaknesses import OTHER_PIXELS, OTHER_VALUES, Weakness, has_learnt_here, list_weaknesses
 from script import UserError, note, progress, warn
 
 
@@ -82,11 +82,11 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
     began = time.monotonic()
     bands = tuple(run.config["bands"])
     with contextlib.ExitStack() as stack:
-        scenes, metres, warnings = open_learnt(scene, before, run.config)
+        scenes, metres, found = open_learnt(scene, before, run.config)
         for each in scenes:
             stack.enter_context(each)
-        for text in warnings:
-            warn(text)
+        for weakness in found:
+            warn(weakness.text)
         opened, product = scenes[0], scenes[0].source.product
         name = product.name if product else scene_name(scene.paths)
         if name in taken:
@@ -96,16 +96,16 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         former = [] if settings.filtered_mask else [targets.pop(kind) for kind in FILTERED]
         stack.enter_context(rasterio.Env())
         covers, metadata["clouds"] = open_covers(stack, scenes, (scene, before), settings.covers)
-        size_warned = any(text.startswith("pixels of") for text in warnings)
+        size_warned = any(weakness.title == OTHER_PIXELS for weakness in found)
         hiding = [cover for code, cover in covers if code == HIDDEN]
         for each, scene_input in zip(scenes, (scene, before), strict=False):
-            scaling, scene_warnings = prepare(each, scene_input, run.config, hiding, size_warned)
+            scaling, of_scene = prepare(each, scene_input, run.config, hiding, size_warned)
             if metadata.setdefault("scaling", scaling) != scaling:
                 text = f"scaling {scaling} before the event, {metadata['scaling']} after: --scaling sets one for both"
                 warn(text)
-                warnings.append(text)
-            warnings += scene_warnings
-        warned = size_warned or any(text.startswith("far from") for text in warnings)
+                found.append(Weakness("Two scalings", text))
+            found += of_scene
+        warned = size_warned or any(weakness.title == OTHER_VALUES for weakness in found)
         if far := distance_text(run, opened, metres, warned, settings.engine):
             print(f"distance from training: {far}")
             metadata["distance_from_training"] = far
@@ -145,7 +145,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             partial["probability_style"].write_text(styles.probability_style(settings.percent), encoding="utf-8")
             summary = summary_of(opened, table, counts, settings.threshold, bool(settings.covers.exclude))
             learnt_here = has_learnt_here(run, name, opened.grid)
-            weaknesses = list_weaknesses(about, warnings, learnt_here, settings.min_slope)
+            weaknesses = list_weaknesses(about, found, learnt_here, settings.min_slope)
             remarks = report.Remarks(summary, weaknesses, landslide_free_shares(run))
             for _ in progress([0], "drawing the quick-look and the report"):
                 draw(scenes, table, partial, bands, settings.threshold, about, remarks)

@@ -18,6 +18,7 @@ from scenes.products.recognition import open_product
 from scenes.scaling import Known, choose_scaling, distance_from_training, holds_fractions, scaled
 from scenes.source import open_scene
 from scenes.vectors import EVERYTHING, Choice
+from scenes.weaknesses import OTHER_PIXELS, OTHER_VALUES, Weakness
 from script import UserError, note, warn
 
 
@@ -58,7 +59,7 @@ def open_learnt(scene, before, config):
         scene, before: see `open_scenes`. config: of the run.
 
     Returns:
-        ([Scene, ...], side of a pixel in metres or None, [warning, ...]). Without a coordinate system the size is that
+        ([Scene, ...], side of a pixel in metres or None, [Weakness, ...]). Without a coordinate system the size is that
         of scene.pixel_size; if none is given, it is the usual one of the run.
     """
     bands, learnt = tuple(config["bands"]), learnt_by(config)
@@ -78,13 +79,14 @@ def open_learnt(scene, before, config):
         metres = scenes[0].grid.metres
     if metres:
         text = outside(metres, learnt)
-        return scenes, metres, [f"{text}: expect more errors"] if text else []
+        return scenes, metres, [Weakness(OTHER_PIXELS, f"{text}: expect more errors")] if text else []
     so = (
         f"it is taken for {usual:.3g} m"
         if config.get("pixel_size_input")
         else f"the run learnt {least:.3g} to {most:.3g} m"
     )
-    return scenes, usual, [f"the size of a pixel on the ground is unknown, and {so}: tell it with --pixel-size"]
+    text = f"the size of a pixel on the ground is unknown, and {so}: tell it with --pixel-size"
+    return scenes, usual, [Weakness("Pixels of unknown size", text)]
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def prepare(opened, scene, config, covers=(), size_warned=False):
         size_warned: whether the size of the pixels was found to be another than in training.
 
     Returns:
-        (name of the scaling, [warning, ...]).
+        (name of the scaling, [Weakness, ...]).
     """
     pixels, dem_share = opened.sample(covers)
     scene = apply_scaling(opened, scene, config["bands"], config["values"], pixels)
@@ -188,13 +190,14 @@ def usual_of_scene(config, pixels):
 
 
 def scene_warnings(opened, scene, config, pixels, dem_share, covered, size_warned):
-    """Print notes and warnings on a scene before the work; return the warnings: its level, elevation and values."""
-    warnings = []
+    """Print notes and warnings on a scene before the work; return the Weaknesses: its level, elevation and values."""
+    found = []
     if opened.source.product and opened.source.product.surface and config["values"] == "l4s":
-        warnings.append(
+        text = (
             "the run learnt from Level-1C. Level-2A has no haze, its blue is about a third darker: expect more errors, "
             "or take the Level-1C product"
         )
+        found.append(Weakness("Another product than in training", text))
     if opened.grid.crs is None:
         where = "those of its world file" if opened.grid.transform != Affine.identity() else "in pixels, too"
         note(f"the scene has no coordinate system: areas and --min-area are in pixels, positions are {where}")
@@ -208,13 +211,13 @@ def scene_warnings(opened, scene, config, pixels, dem_share, covered, size_warne
         raise UserError(f"{dem} does not lie under the scene: there is no elevation for any of its pixels")
     if dem_share < 0.999:
         rest = "is left without data" if opened.source.terrain else "has no slope"
-        warnings.append(f"{dem} covers {dem_share:.1%} of the scene; the rest {rest}")
+        found.append(Weakness("Elevation is missing", f"{dem} covers {dem_share:.1%} of the scene; the rest {rest}"))
     if "band_mean" in config and pixels.size:
         training = *usual_of_scene(config, pixels), config["bands"]
         source = opened.source
         known = Known(source.product, source.reflectance, bool(source.sentinel2), covered, size_warned)
         if text := distance_from_training(pixels, *training, scene, known):
-            warnings.append(text)
-    for text in warnings:
-        warn(f"{text}")
-    return warnings
+            found.append(Weakness(OTHER_VALUES, text))
+    for each in found:
+        warn(each.text)
+    return found

@@ -1,6 +1,7 @@
 """What weakens a map, in sentences for the top of its report."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import geopandas
 import h5py
@@ -11,12 +12,23 @@ from records import read_rows
 SIDES = ("left", "bottom", "right", "top")
 
 
-def list_weaknesses(about, warnings, learnt_here, min_slope):
-    """List what makes a map worse than it may look, the gravest first: [(title, what it means and what to do), ...].
+class Weakness(NamedTuple):
+    """What makes a map worse than it may look: a title, and what it means and what to do about it."""
+
+    title: str
+    text: str
+
+
+# Titles of what is found before a scene is mapped (preparation.py), by which it is told apart later.
+OTHER_VALUES, OTHER_PIXELS = "Other values than in training", "Other pixels than in training"
+
+
+def list_weaknesses(about, found, learnt_here, min_slope):
+    """List what makes a map worse than it may look, the gravest first: [Weakness, ...].
 
     Args:
         about: {name: text} of how the map was made, see mapping.map_scene.
-        warnings: texts of what is unusual about the scene for the run: its values, its pixels, its elevation.
+        found: Weaknesses that were found before the work: unusual values, pixels, elevation.
         learnt_here: whether the run has learnt from labels of this ground, see `has_learnt_here`.
         min_slope: degrees below which polygons are left out, see predict.py.
     """
@@ -24,7 +36,7 @@ def list_weaknesses(about, warnings, learnt_here, min_slope):
     listed = []
     if seen <= excluded:
         listed.append(("Nothing was judged", "the scene holds no data, clouds hide it, or all of it is excluded."))
-    listed += [(_title(text), f"{text}.") for text in warnings]
+    listed += [(title, f"{text}.") for title, text in found]
     level, _, windows = about.get("distance_from_training", "at home").partition(": ")
     if not (level.startswith("at home") or "see the warnings" in level):  # these are listed already
         title = "Far from training" if level.startswith("far") else "Not quite like the training data"
@@ -45,19 +57,7 @@ def list_weaknesses(about, warnings, learnt_here, min_slope):
         listed.append(("No smallest slope", f"{flat} (--min-slope)."))
     if "before" not in about:
         listed.append(("One picture", "old scars, quarries and bare fields look like fresh landslides (--before)."))
-    return listed
-
-
-def _title(warning):
-    """Return the title of a warning of preparation.py."""
-    titles = {
-        "far from": "Other values than in training",
-        "pixels of": "Other pixels than in training",
-        "the size of a pixel": "Pixels of unknown size",
-        "scaling": "Two scalings",
-        "the run learnt from Level-1C": "Another product than in training",
-    }
-    return next((title for start, title in titles.items() if warning.startswith(start)), "Elevation is missing")
+    return [Weakness(*each) for each in listed]
 
 
 def has_learnt_here(run, name, grid):

@@ -224,7 +224,7 @@ def test_ground_that_is_not_seen_does_not_count_as_unusual(tmp_path):
                 cover = HidingRaster(tmp_path / name, "mask", scene.grid)
                 covers.append(stack.enter_context(contextlib.closing(cover)))
             warned[name] = preparation.prepare(scene, source.SceneInput((path,)), config, covers)[1]
-    assert "clouds or snow" in warned[""][0] and "(--clouds)" in warned[""][0]
+    assert "clouds or snow" in warned[""][0].text and "(--clouds)" in warned[""][0].text
     assert not warned["clouds.tif"]
 
 

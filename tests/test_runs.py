@@ -91,6 +91,10 @@ def test_none_is_the_word_for_nothing(example):
     example.write_text(SCRIPT.replace("print(EPOCHS", "print(repr(LEVEL), EPOCHS"))
     assert run(example, "--level", "none").stdout.startswith("None ")
     assert run(example, "--level", "2").stdout.startswith("2.0 ")
+    assert run(example, "--bands", "none").stdout.endswith(" False () (1, 2)\n")
+    listed = SCRIPT.replace('CHOICES = {"KIND"', 'CHOICES = {"BANDS": ("all", "none"), "KIND"')
+    example.write_text(listed)
+    assert run(example, "--bands", "none").stdout.endswith(" False ('none',) (1, 2)\n")
 
 
 def test_help_has_the_groups_and_ranges_of_the_constants(example):

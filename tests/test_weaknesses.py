@@ -10,15 +10,15 @@ from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
 from scenes.pixel_grid import PixelGrid
-from scenes.weaknesses import has_learnt_here, list_weaknesses
+from scenes.weaknesses import OTHER_PIXELS, Weakness, has_learnt_here, list_weaknesses
 from tests.rasters import GRID, LEFT, TOP, UTM, write_raster
 
 SOUND = {"clouds": "SCL", "seen": "1.0000", "excluded": "0.0000", "dem": "dem.tif", "before": "before.tif"}
 SOUND |= {"distance_from_training": "at home: 0% of 36 windows look unlike what the model learnt from (there 5 %)"}
 
 
-def titles(about=None, warnings=(), learnt_here=True, min_slope=8.0):
-    return [title for title, _ in list_weaknesses(SOUND | (about or {}), list(warnings), learnt_here, min_slope)]
+def titles(about=None, found=(), learnt_here=True, min_slope=8.0):
+    return [title for title, _ in list_weaknesses(SOUND | (about or {}), list(found), learnt_here, min_slope)]
 
 
 def test_a_sound_map_has_none():
@@ -37,14 +37,16 @@ def test_a_sound_map_has_none():
         ({"distance_from_training": "near: 20% of 36 windows look"}, {}, "Not quite like the training data"),
         (
             {"distance_from_training": "far (see the warnings): 2% of 36 windows look unlike"},
-            {"warnings": ["pixels of 60 m, and the run learnt"]},
-            "Other pixels than in training",
+            {"found": [Weakness(OTHER_PIXELS, "pixels of 60 m, and the run learnt")]},
+            OTHER_PIXELS,
         ),
         ({}, {"learnt_here": False}, "No labels of this ground"),
         ({}, {"min_slope": 0.0}, "No smallest slope"),
-        ({}, {"warnings": ["far from what the run was trained on: red"]}, "Other values than in training"),
-        ({}, {"warnings": ["pixels of 60 m, and the run learnt"]}, "Other pixels than in training"),
-        ({}, {"warnings": ["dem.tif covers 80.0% of the scene"]}, "Elevation is missing"),
+        (
+            {},
+            {"found": [Weakness("Elevation is missing", "dem.tif covers 80.0% of it")]},
+            "Elevation is missing",
+        ),
     ],
 )
 def test_each_is_listed(about, flags, title):
