@@ -15,6 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 from records import atomic_write
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#666666"
+MOST_SORTED = 1_000_000  # values of a band that percentiles are taken of, about
 OUTCOMES = {  # label: colour of a pixel in the overlay
     "detected (true positive)": "#0072B2",
     "false alarm (false positive)": "#E69F00",
@@ -118,8 +119,9 @@ def stretch(image, like=None):
 
     Bands are stretched separately, because each released band of Landslide4Sense has its own scale.
     """
-    like = image if like is None else like
-    low, high = np.percentile(like.reshape(-1, like.shape[-1]), [2, 98], axis=0)
+    like = (image if like is None else like).reshape(-1, image.shape[-1])
+    like = like[:: max(1, len(like) // MOST_SORTED)]
+    low, high = np.percentile(np.ascontiguousarray(like.T), [2, 98], axis=1)
     return np.clip((image - low) / np.maximum(high - low, 1e-6), 0, 1)
 
 

@@ -115,12 +115,12 @@ def dates(scenes, bands, mask):
         pairs = [(scene, true_colour(bands)) for scene in scenes]
     views = []
     for scene, positions in pairs:
-        image, valid, _ = scene.thumbnail(positions, OVERVIEW)
+        image, valid, _ = scene.thumbnail(positions)
         with rasterio.open(mask) as file:
             codes = file.read(1, out_shape=valid.shape)
         seen = valid & (codes != HIDDEN) & (codes != UNLABELLED)
         values = image[seen if seen.any() else valid] if valid.any() else np.zeros((1, 3))
-        views.append(View(scene, positions, jpeg(as_seen(image, valid, codes)), values))
+        views.append(View(scene, positions, jpeg(as_seen(image, valid, codes), OVERVIEW), values))
     return views
 
 
@@ -167,10 +167,15 @@ def relief(terrain):
     return np.where(np.isfinite(light), light, NODATA)
 
 
-def jpeg(image):
-    """Return a picture of 0 to 1, H x W x 3 or H x W, as a JPEG in a data address."""
-    values = np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8)
-    return report_pictures.encoded(Image.fromarray(values), "jpeg", quality=QUALITY, optimize=True)
+def jpeg(image, longest=None):
+    """Return a picture of 0 to 1, H x W x 3 or H x W, as a JPEG in a data address.
+
+    longest: pixels to which its longer side is reduced; None: it stays as it is.
+    """
+    picture = Image.fromarray(np.rint(255 * np.clip(image, 0, 1)).astype(np.uint8))
+    if longest:
+        picture.thumbnail((longest, longest))
+    return report_pictures.encoded(picture, "jpeg", quality=QUALITY, optimize=True)
 
 
 def polygon_entries(table, grid, box, window):

@@ -137,7 +137,10 @@ def resized_grid(grid, metres):
     return grid.with_pixels(metres / grid.metres)
 
 
-def reduced_shape(shape, longest):
+PICTURE = 2000  # pixels of the longer side of pictures of a scene, at most
+
+
+def reduced_shape(shape, longest=PICTURE):
     """Return ((height, width) reduced to `longest` pixels at most, the factor)."""
     factor = max(1.0, max(shape) / longest)
     return tuple(max(1, round(size / factor)) for size in shape), factor

@@ -152,14 +152,16 @@ class SmallHoles:
         with rasterio.open(mask_path) as mask:
             for top, bottom in strips(grid):
                 codes = read_around(mask, top, bottom)
-                values = {"open": touching(codes >= EXCLUDED)}  # ground that was not judged, or the edge of the scene
-                values |= {"area": pixel_areas(grid, top, bottom)} if grid.crs else {}
                 before, other = self.numbering.count, codes[1:-1, 1:-1] == OTHER
-                members = self.numbering.add(other)[other] - before - 1
+                numbers = self.numbering.add(other)
                 count = self.numbering.count - before
-                sums["pixels"].append(np.bincount(members, minlength=count))
-                for name, plane in values.items():
-                    sums[name].append(np.bincount(members, plane[other], count))
+                # open ones touch ground that was not judged, or the edge of the scene
+                kinds = {"pixels": other, "open": other & touching(codes >= EXCLUDED)}
+                for name, pixels in kinds.items():
+                    sums[name].append(np.bincount(numbers[pixels] - before - 1, minlength=count))
+                if grid.crs and least is not None:
+                    plane = pixel_areas(grid, top, bottom)
+                    sums["area"].append(np.bincount(numbers[other] - before - 1, plane[other], count))
         areas, area = self.numbering.joined()
         totals = {name: np.bincount(area, np.concatenate(parts), areas) for name, parts in sums.items() if parts}
         self.small = (is_small(totals, least) & (totals["open"] == 0))[area] if areas else np.zeros(0, bool)

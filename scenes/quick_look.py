@@ -14,7 +14,6 @@ from plots import ORANGE, plt, stretch
 from scenes.styles import MASK_CLASSES
 
 NODATA = 0.93  # grey of pixels without data
-LONGEST = 1400  # pixels to which the longer side of the scene is reduced, at most
 HATCH = "////"  # over hidden ground
 INCHES = 8.0  # of the longer side of the picture
 
@@ -28,7 +27,7 @@ def draw(path, scene, mask, bands, polygons, title, notes, metadata):
         polygons: geometries in the scene's CRS (without one, in pixels). title, notes: above and below the picture.
         metadata: {name: text} written into the PNG.
     """
-    image, valid, factor = scene.thumbnail(bands, LONGEST)
+    image, valid, factor = scene.thumbnail(bands)
     with rasterio.open(mask) as file:
         codes = file.read(1, out_shape=valid.shape)
     picture = as_seen(image, valid, codes)

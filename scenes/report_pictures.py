@@ -9,25 +9,24 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mask_values import EXCLUDED, HIDDEN
-from scenes.pixel_grid import reduced_shape
+from scenes.pixel_grid import PICTURE, reduced_shape
 from scenes.quick_look import as_seen
 from scenes.styles import MASK_CLASSES, PROBABILITY_RAMP
 
-LONGEST = 2000  # pixels of the longer side of a picture
 HATCH_PERIOD = 12  # pixels of a picture between lines over ground that was not seen
 
 
 def picture(scene, bands, codes):
-    """Draw a scene as a JPEG. bands: indices of red, green and blue. codes: its mask, reduced to LONGEST pixels."""
-    image, valid, _ = scene.thumbnail(bands, LONGEST)
+    """Draw a scene as a JPEG. bands: indices of red, green and blue. codes: its mask, reduced as it is."""
+    image, valid, _ = scene.thumbnail(bands)
     colours = as_seen(image, valid, codes)
     return encoded(Image.fromarray(np.rint(255 * np.clip(colours, 0, 1)).astype(np.uint8)), "jpeg", quality=80)
 
 
 def reduced(path, resampling):
-    """Read a raster of a map, reduced to LONGEST pixels; return (H x W, masked where it has no data; its data type)."""
+    """Read a raster of a map, reduced as its scene is; return (H x W, masked where it has no data; its data type)."""
     with rasterio.open(path) as file:
-        shape, _ = reduced_shape(file.shape, LONGEST)
+        shape, _ = reduced_shape(file.shape)
         return file.read(1, out_shape=shape, masked=True, resampling=resampling), file.dtypes[0]
 
 
@@ -49,7 +48,7 @@ def cover(codes):
 
     codes: the mask, reduced. Pictures of few pixels are enlarged, because the lines are of one pixel.
     """
-    enlarged = max(1, LONGEST // 2 // max(codes.shape))
+    enlarged = max(1, PICTURE // 2 // max(codes.shape))
     index = np.select([codes == HIDDEN, codes == EXCLUDED], [1, 2], 0).astype(np.uint8)
     index = index.repeat(enlarged, 0).repeat(enlarged, 1)
     rows, columns = np.indices(index.shape, sparse=True)

@@ -17,7 +17,7 @@ from patches.slope import horn_gradient
 from scenes.elevation import Elevation
 from scenes.geodesy import interpolate
 from scenes.opening import ANY_CRS, damage_reported, hidden, open_raster, without_alpha
-from scenes.pixel_grid import PixelGrid, reduced_shape
+from scenes.pixel_grid import PICTURE, PixelGrid, reduced_shape
 from script import UserError
 
 ROWS = 32  # rows of the files read at once: on the way to the model their values are copied several times
@@ -54,7 +54,7 @@ class Scene:
         Raises:
             UserError: a file cannot be opened, or brought onto the grid.
         """
-        self.source, self.blank_share = source, 0.0
+        self.source, self.blank_share, self._thumbnails = source, 0.0, {}
         files = files or [open_raster(path) for path in source.paths]
         # GDAL would use a twentieth of the machine's memory; it reads this setting once, before its first block
         os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(bytes_of_two_block_rows(files) / 2**20)))
@@ -236,11 +236,17 @@ class Scene:
             for column in self.source.columns:
                 np.clip(values[column], 0, 255, out=values[column])
 
-    def thumbnail(self, bands, longest):
-        """Read bands, by their positions among the model's, reduced to `longest` pixels.
+    def thumbnail(self, bands, longest=PICTURE):
+        """Read bands, by their positions among the model's, reduced to `longest` pixels; kept for the next picture.
 
         Returns (H x W x bands, valid H x W, factor of the reduction).
         """
+        key = tuple(bands), longest
+        if key not in self._thumbnails:
+            self._thumbnails[key] = self._reduced(bands, longest)
+        return self._thumbnails[key]
+
+    def _reduced(self, bands, longest):
         shape, factor = reduced_shape(self.grid.shape, longest)
         ratio, parts = self.grid.height / shape[0], []
         for top in range(0, shape[0], THUMBNAIL_ROWS):

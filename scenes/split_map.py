@@ -13,7 +13,6 @@ from scenes.quick_look import NODATA, add_scale_bar
 
 COLOURS = {"train": BLUE, "validation": GREEN, "test": PURPLE, "": GREY}
 WORDS = {"train": "training", "": "left out"}
-LONGEST = 1200  # pixels to which the longer side of the scene is reduced, at most
 
 
 def draw_splits(rows, cutters, bands, folder):
@@ -36,7 +35,7 @@ def draw(path, cutter, patches, bands, title):
         path: of the PNG. cutter: open patch_cutter.PatchCutter. patches: [(row, column, split), ...], split "" for
             those that are left out. bands: positions of red, green and blue. title: above the picture.
     """
-    image, valid, factor = cutter.scene.thumbnail(bands, LONGEST)
+    image, valid, factor = cutter.scene.thumbnail(bands)
     picture = np.full(image.shape, NODATA, np.float32)
     if valid.any():
         picture[valid] = stretch(image[valid])

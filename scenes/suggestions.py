@@ -50,10 +50,13 @@ def tile_doubt(path, size):
             with damage_reported(path):
                 values = file.read(1, window=Window(0, row * size, columns * size, size))
             known = values == values if not file.nodata else values != file.nodata  # a tag of 0 is a probability
-            probability = np.where(known, values, np.nan).astype(np.float32) * unit
-            if np.nanmax(probability, initial=0) > 1 or np.nanmin(probability, initial=0) < 0:
+            if not ((values >= 0) & (values * np.float32(unit) <= 1))[known].all():
                 raise UserError(f"{path} holds more than probabilities: give <scene>_probability.tif of predict.py")
-            tiles = entropy(probability).reshape(size, columns, size).swapaxes(0, 1).reshape(columns, -1)
+            if values.dtype == np.uint8:  # of few values each is computed once
+                bits = entropy(np.arange(256) * unit)[values]
+            else:
+                bits = entropy(values * np.float32(unit))
+            tiles = np.where(known, bits, np.nan).reshape(size, columns, size).swapaxes(0, 1).reshape(columns, -1)
             seen = np.isfinite(tiles)
             enough = seen.mean(1) >= LEAST_SEEN
             doubt[row, enough] = np.nanmean(tiles[enough], axis=1)

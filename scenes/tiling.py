@@ -251,6 +251,7 @@ def raster(path, grid, tags, dtype, nodata, description="", unit=""):
         "bigtiff": "if_safer",
     }
     options = {"compress": "deflate", "predictor": "yes", "blocksize": BLOCK, "overview_resampling": "nearest"}
+    options |= {"num_threads": "all_cpus"}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # predict.py prints a note of its own
