@@ -43,7 +43,9 @@ def draw(path, scene, mask, bands, polygons, title, notes, metadata):
     covers = [(code, *MASK_CLASSES[code]) for code in (HIDDEN, EXCLUDED) if (codes == code).any()]
     for code, _, colour in covers:
         picture[codes == code] = blended(picture[codes == code], colour)
-    axis.imshow(picture, aspect=dy / dx, interpolation="nearest", extent=(0, picture.shape[1], picture.shape[0], 0))
+    # pixels of a small scene stay squares; a large one is reduced by averages
+    interpolation = "nearest" if max(valid.shape) < INCHES * figure.dpi else "antialiased"
+    axis.imshow(picture, aspect=dy / dx, interpolation=interpolation, extent=(0, picture.shape[1], picture.shape[0], 0))
     if (codes == HIDDEN).any():
         middles = (np.arange(size) + 0.5 for size in valid.shape[::-1])
         axis.contourf(*middles, codes == HIDDEN, levels=[0.5, 1.5], colors="none", hatches=[HATCH])
