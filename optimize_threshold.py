@@ -13,7 +13,8 @@ their predictions on what they left out. predict.py takes the threshold chosen t
 folders.
 
 A few validation patches choose a threshold by chance. CROSS_FIT takes runs of the same recipe and data with another
-SPLIT_SEED: each predicts its own validation patches, which it has not learnt from, and all of these patches choose.
+SPLIT_SEED (and --no-own-splits, if the folder has splits): each predicts its own validation patches, which it has not
+learnt from, and all of these patches choose. Test patches of this run are left out.
 
 Writes threshold.json, threshold_curve.csv and .png into the run's folder (with --tta threshold_tta.json and so on), and
 with --elsewhere threshold_curve_elsewhere and reliability_elsewhere. Next: python evaluate.py --run <run>
@@ -36,7 +37,7 @@ RUN = "unet"  # name of the run
 DATA_DIR = ()  # folders of the run's data, if they have moved since training
 SPLIT = "validation"  # split to choose on; a threshold chosen on test makes the test scores too optimistic
 ELSEWHERE = ()  # runs of this recipe that left ground out: a second threshold is chosen on what they left out
-CROSS_FIT = ()  # runs of this recipe and data with another --split-seed: their validation patches choose, too
+CROSS_FIT = ()  # runs of this recipe and data with another split: their validation patches choose, too
 TTA = False  # average over the eight flips and turns: the threshold for --tta of evaluate.py and predict.py
 LANDSLIDE_FREE_WEIGHT = 1.0  # landslide-free ground counts as this many times the pixels of the split; 0: not at all
 BATCH_SIZE = 32  # patches in a batch
@@ -144,7 +145,10 @@ def open_folds(run, patches, indices, cache_dir):
             raise script.UserError(f"run {name} has other data or bands than run {run.name}: train it on the same")
         its_patches, its_indices, _ = dataset.open_for_run(other, SPLIT, DATA_DIR, cache_dir)
         if set(its_indices) == set(indices):
-            raise script.UserError(f"run {name} has the validation patches of run {run.name}: use another --split-seed")
+            raise script.UserError(
+                f"run {name} has the validation patches of run {run.name}: train it with another --split-seed, and "
+                "with --no-own-splits if the folder has splits"
+            )
         folds.append((other, its_patches, its_indices[~test[its_indices]]))
     return folds
 

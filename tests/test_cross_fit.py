@@ -61,7 +61,7 @@ def test_each_run_predicts_its_own_validation_patches_and_none_of_the_tests(choo
 @pytest.mark.parametrize(
     ("name", "more", "message"),
     [
-        ("same", {}, "run same has the validation patches of run event: use another .*--split-seed"),
+        ("same", {}, "run same has the validation patches of run event: train it with another --split-seed"),
         ("foreign", {}, "run foreign has other data or bands than run event"),
         ("second", {"SPLIT": "test"}, "CROSS_FIT chooses on validation patches, and SPLIT is test"),
     ],

@@ -53,6 +53,7 @@ def main():
     with open_desk(DESK, BROWSER or shutil.which("chromium")) as person:
         person.pictures, finished = PICTURES, 0
         person.picture("page")
+        person.picture("boxes", ".overview")
         for number, sides in enumerate(person.page.evaluate("data.boxes.map(box => box.box)")):
             if number:
                 person.press("n")
@@ -107,10 +108,10 @@ class Person:
     def __init__(self, page, touch=False):
         self.page, self.touch, self.pictures = page, touch, None
 
-    def picture(self, name):
-        """Write a picture of the page, if there is a folder for it."""
+    def picture(self, name, part="body"):
+        """Write a picture of the page, or of a part of it, a CSS selector, if there is a folder for it."""
         if self.pictures:
-            self.page.screenshot(path=Path(self.pictures) / f"desk_{name}.png")
+            self.page.locator(part).screenshot(path=Path(self.pictures) / f"desk_{name}.png")
 
     def on_screen(self, points):
         """Return where positions are on the screen: N x 2."""
