@@ -13,6 +13,7 @@ sys.modules["openvino_telemetry"] = None
 
 import openvino  # noqa: E402
 
+from networks.enlarged_stem import without_enlarging  # noqa: E402
 from networks.keras_start import import_keras, processor_has_bfloat16  # noqa: E402
 from patches.pixel_sizes import octaves  # noqa: E402
 from records import write_json  # noqa: E402
@@ -69,7 +70,9 @@ def read_model(folder):
 
 def open_model(folder):
     """Open an OpenVINO model as a function image -> probability in float32, for images of any size that it takes."""
-    compiled = openvino.Core().compile_model(read_model(folder), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    model = read_model(folder)
+    without_enlarging(model)  # as in Engine: what is checked is what computes maps
+    compiled = openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda image: compiled(image)["probability"]
 
 
@@ -98,6 +101,7 @@ class Engine:
             precision: of what is not quantised: "f32", "bf16"; None: bfloat16 if the processor has it.
         """
         model = model.clone() if isinstance(model, openvino.Model) else read_model(model)
+        without_enlarging(model)  # not in the file: quantisation looks for the first convolutions
         if size:
             model.reshape([1, *size, model.input().partial_shape[3]])
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -12,7 +12,7 @@ import rasterio
 
 import export
 import records
-from networks import engines, features, model_files, openvino_files, quantisation
+from networks import engines, enlarged_stem, features, model_files, openvino_files, quantisation
 from networks.inference import probabilities
 from patches import landslide_free, split_table
 from patches.patch_format import PatchFormat
@@ -153,6 +153,24 @@ def test_missing_packages_are_named(own_results, monkeypatch, workdir, call):
     with pytest.raises(UserError, match="ENGINE openvino needs openvino: pip install -r requirements-openvino.txt"):
         call("scene.tif", ENGINE="openvino")
     assert not (workdir / "maps").exists()
+
+
+def test_an_enlarged_picture_is_computed_by_its_phases(tmp_path, own_results, monkeypatch):
+    """The result is the same up to the borders; other networks stay as they are."""
+    write_random_run(tmp_path, "encoder", FAMILIES["encoder"])
+    exported(tmp_path, monkeypatch, "encoder")
+    model = openvino_files.read_model(engines.openvino_folder(tmp_path / "encoder"))
+    changed = model.clone()
+    assert enlarged_stem.without_enlarging(changed)
+    kinds = [[op.get_type_name() for op in each.get_ordered_ops()].count("Interpolate") for each in (model, changed)]
+    assert kinds == [1, 0]
+    given, results = images(2, 64, 96, 3), []
+    for each in (model, changed):
+        compiled = openvino_files.openvino.Core().compile_model(each, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        results.append(compiled(given)["probability"])
+    np.testing.assert_allclose(*results, atol=1e-4)
+    exported(own_results, monkeypatch, "told", OVERWRITE=True)
+    assert not enlarged_stem.without_enlarging(openvino_files.read_model(engines.openvino_folder(own_results / "told")))
 
 
 # ---------------------------------------------------------------------- maps
