@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 
 from bands import band_names
-from mask_values import UNLABELLED, Labels, WrongValues, as_labels
+from mask_values import UNLABELLED, Labels, WrongValues, as_labels, is_tagged
 from patches import image_files, resizing, series
 from patches.layouts import PICTURES, SERIES
-from patches.scale_tags import StoredTags, WrongTag, light, scaled, without_data
+from patches.scale_tags import StoredTags, WrongTag, light, mask_fills, numbers, scaled, without_data
 from records import atomic_hdf5
 
 LARGEST = 1e30  # absolute value of an image, at most: larger ones are fill values or damage
@@ -111,7 +111,6 @@ def read_patch(image_path, mask_path, options=None, patch_format=None, bands=0):
         check_readable(path)
         if path.suffix.lower() == SERIES:
             image, mask, gap = read_dates(path, options.dates)
-            mask = mask, None
         elif picture:
             image, gap, stated = from_picture(image_files.read, path, expected[2] if expected else bands)
         else:
@@ -129,7 +128,7 @@ def read_patch(image_path, mask_path, options=None, patch_format=None, bands=0):
             path = mask_path
             check_readable(path)
             mask = from_picture(image_files.read_mask, path) if is_picture(path) else read_stored_mask(path)
-        labels = checked_labels(*mask, stored_size)
+        labels = checked_labels(stored_size, *mask)
         if options.size and stored_size != image.shape[:2]:
             labels = resizing.resized_labels(labels, image.shape[:2])
         return Patch(image, labels if gap is None else labels.without(gap), gap, stated)
@@ -287,23 +286,28 @@ def read_stored_mask(path):
     """Read a mask from HDF5, without leading and trailing axes of length 1; see `write_array`.
 
     Returns:
-        (values; unlabelled, bool of the same shape: by the attribute `nodata` of the file; None without it).
+        (values; unlabelled, bool of the same shape: by the attribute `nodata` of the file, and `_FillValue` and
+        `missing_value` of the array).
     """
     with opened(path) as file:
-        values, nodata = squeezed(read_array(file, "mask"), 2), file.attrs.get("nodata")
-    return values, None if nodata is None else values == nodata
+        values = squeezed(read_array(file, "mask"), 2)
+        try:
+            nodata = np.append(numbers(file, "nodata", ()), mask_fills(file["mask"]))
+        except WrongTag as wrong:
+            raise Fault(f"'mask' {wrong}") from None
+    return values, is_tagged(values, nodata)
 
 
-def checked_labels(values, unlabelled, size):
+def checked_labels(size, values, unlabelled, lossy=False):
     """Return mask_values.Labels of a mask; raise Fault if its values or its size, that of the image, are wrong."""
     if np.shape(values) != size:
         raise Fault(f"'mask' has shape {size_text(np.shape(values)) or 'none'}, its image {size_text(size)}")
     if values.dtype.kind not in "buif":
         raise Fault(f"'mask' holds {values.dtype}, not numbers")
     try:
-        return as_labels(values, unlabelled)
+        return as_labels(values, unlabelled, lossy=lossy)
     except WrongValues as wrong:
-        raise Fault(f"'mask' holds values other than 0 and 1 ({wrong})") from None
+        raise Fault(f"'mask' holds {wrong}") from None
 
 
 def size_text(shape):

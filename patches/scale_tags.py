@@ -85,8 +85,16 @@ class StoredTags:
         return lacking | np.isnan(stored) if np.isnan(fills).any() else lacking
 
 
+def mask_fills(array):
+    """Return what a mask, an h5py.Dataset, calls no data; raise WrongTag if its values are not as they are stored."""
+    tags = StoredTags(array)
+    if tags.changes:
+        raise WrongTag("states a scale or an offset: write the values of a mask as they are")
+    return tags.fills
+
+
 def numbers(array, name, default):
-    """Return an attribute of an h5py.Dataset as an array of numbers, or a default where there is none."""
+    """Return an attribute of an h5py.Dataset or File as an array of numbers, or a default where there is none."""
     try:
         return np.ravel(array.attrs[name]).astype(float) if name in array.attrs else np.array(default, float)
     except (OSError, RuntimeError, TypeError, ValueError):
