@@ -9,6 +9,7 @@ import numpy as np
 from bands import band_names
 from mask_values import UNLABELLED, Labels, WrongValues, as_labels, is_tagged
 from patches import image_files, resizing, series
+from patches.band_labels import SameNames, listed_bands
 from patches.layouts import PICTURES, SERIES
 from patches.scale_tags import StoredTags, WrongTag, light, mask_fills, numbers, scaled, without_data
 from records import atomic_hdf5
@@ -186,18 +187,48 @@ def read_stored(path):
     with opened(path) as file:
         image, stated = squeezed(read_array(file, "img"), 3), {}
         gap = squeezed(read_array(file, "gap"), 2) if "gap" in file else None
-        with contextlib.suppress(*H5_ERRORS):
-            stated = {"bands": [str(name) for name in file.attrs["bands"]], "values": str(file.attrs["values"])}
+        if "values" in file.attrs:
+            stated["values"] = text_of(file.attrs["values"], "values")
+        if names := stored_names(file.attrs.get("bands"), image.shape[-1]):
+            stated["bands"] = list(names)
         with contextlib.suppress(*H5_ERRORS):
             if 0 < (size := float(file.attrs["pixel_size"])) < np.inf:
                 stated["pixel_size"] = size
         if image.ndim == 3 and image.dtype.kind in "uif":
             check_gap(gap, image.shape[:2])
-            reflectance = light(stated.get("bands") or band_names(image.shape[2])) & ("values" not in stated)
+            reflectance = light(stated.get("bands") or band_names(image.shape[2])) & (not stated.get("values"))
             stored, (image, hidden) = image, with_tags_applied(image, file["img"], reflectance)
             stated |= {} if image is stored else {"scaled": True}
             gap = hidden if gap is None else (gap != 0) | hidden
     return image, gap, stated
+
+
+def stored_names(listed, count):
+    """Return the names of `count` bands by the attribute of an HDF5 file that lists them; () if there is none.
+
+    Raises:
+        Fault: it is no list of as many names, or several are the same.
+    """
+    if listed is None:
+        return ()
+    if np.ndim(listed) != 1:
+        raise Fault(f"states its bands as {listed!r}: write a list of names, one for each band")
+    texts = [text_of(name, "bands") for name in listed]
+    if len(texts) != count:
+        raise Fault(f"names {len(texts)} bands ({' '.join(texts)}), and 'img' holds {count}")
+    try:
+        return listed_bands(texts)
+    except SameNames as fault:
+        raise Fault(str(fault)) from None
+
+
+def text_of(value, name):
+    """Return an attribute of HDF5, or an element of one, as text; raise Fault if it is none. name: of the attribute."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    if not isinstance(value, str):
+        raise Fault(f"states {name} that are no text: {value!r}")
+    return value
 
 
 def check_gap(gap, size):

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from bands import REFLECTANCE, TERRAIN
+from bands import REFLECTANCE, TERRAIN, code_of
 
 LEAST_SCALE = 0.01  # a smaller scale turns whole numbers into reflectance
 
 
 def tagged_scaling(scales, offsets, reflectance=True):
-    """Return (factors, offsets, whether all bands become reflectance x 10000) of bands with these scale tags.
+    """Return (factors, offsets, whether all bands of light become reflectance x 10000) of bands with these scale tags.
 
     Args:
         scales, offsets: of each band, as the file states them: value = scale * number + offset. A scale below
@@ -18,7 +18,8 @@ def tagged_scaling(scales, offsets, reflectance=True):
     scales, offsets = np.array(scales, float), np.array(offsets, float)
     fractions = (scales < LEAST_SCALE) & reflectance
     unit = np.where(fractions, REFLECTANCE, 1)
-    return tuple((scales * unit).tolist()), tuple((offsets * unit).tolist()), bool(fractions.all())
+    of_light = fractions[np.broadcast_to(reflectance, scales.shape)]
+    return tuple((scales * unit).tolist()), tuple((offsets * unit).tolist()), bool(of_light.size and of_light.all())
 
 
 def scaled(image, scales, offsets, reflectance=True):
@@ -41,7 +42,7 @@ def scaled(image, scales, offsets, reflectance=True):
 
 def light(names):
     """Return for each band of these names whether it holds light, and no terrain."""
-    return np.array([name not in TERRAIN for name in names])
+    return np.array([code_of(name) not in TERRAIN for name in names])
 
 
 def without_data(hits, dtype):

@@ -8,7 +8,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from bands import TERRAIN
 from patches.image_files import FILLS, is_alpha
-from patches.scale_tags import tagged_scaling
+from patches.scale_tags import light, tagged_scaling
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid, resized_grid
@@ -129,7 +129,7 @@ def open_scene(scene, model_bands, product=None):
         else:
             bands = raster_bands(files, names, scene)
             tags = [(files[index].scales[number - 1], files[index].offsets[number - 1]) for index, number in bands]
-            factors, offsets, reflectance = tagged_scaling(*zip(*tags, strict=True))
+            factors, offsets, reflectance = tagged_scaling(*zip(*tags, strict=True), light(names))
             sentinel2 = sentinel2_positions(files, bands, columns, names)
         nodata = product.nodata if product and scene.nodata is None else scene.nodata
         alphas = [None if (i, file.count) in bands else alpha_of(file) for i, file in enumerate(files)]
