@@ -9,11 +9,7 @@ from bands import band_names
 from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER, UNLABELLED, is_tagged
 from patches.band_labels import SameNames, stated_bands
 from patches.picture_damage import damage
-from patches.scale_tags import light, scaled, without_data
-
-# Values that GDAL, QGIS, ArcGIS and elevation models write for pixels without data, often without a tag.
-FILLS = (-9999.0, -32768.0, float(np.finfo(np.float32).min))
-
+from patches.scale_tags import is_fill, light, scaled, without_data
 
 MASK_VALUES = (OTHER, LANDSLIDE, EXCLUDED, HIDDEN, UNLABELLED)
 
@@ -66,17 +62,17 @@ def read(path, bands=0):
 def is_alpha(driver, band):
     """Return whether a band that GDAL takes for alpha is one, by its values or GDAL's name of the format.
 
-    PNG and WebP have such a band only for that; in other formats it may be any band, such as near infrared.
+    PNG and WebP have such a band only for that. In other formats it may be any band, such as near infrared, unless it
+    holds nothing but 0 and the largest number of its type, as GDAL's warper writes it, or 255; of floats, also 1.
     """
-    return driver in ("PNG", "WEBP") or bool(np.isin(band, (0, 255)).all())
+    opaque = {255, np.iinfo(band.dtype).max if band.dtype.kind in "iu" else 1}
+    return driver in ("PNG", "WEBP") or any(bool(np.isin(band, (0, most)).all()) for most in opaque)
 
 
 def holds_fill(image):
-    """Return where any band of an image, height x width x bands, holds one of FILLS; 8 bits cannot hold them."""
-    if image.dtype.kind != "f" and image.dtype.itemsize == 1:
-        return np.zeros(image.shape[:2], bool)
-    with np.errstate(over="ignore"):
-        return np.isin(image.astype(np.float32, copy=False), np.array(FILLS, np.float32)).any(-1)
+    """Return where any band of an image, height x width x bands, holds a usual number of no data."""
+    hits = is_fill(image)
+    return np.zeros(image.shape[:2], bool) if hits is None else hits.any(-1)
 
 
 def read_mask(path):
@@ -149,11 +145,17 @@ def _colours(file, stored):
 
 def _lacking(file, stored):
     """Return where an open raster has no data by its tag or internal mask, H x W bool. stored: see `_colours`."""
+    count = stored.shape[-1] - has_alpha(file)
     flags = [[flag.name for flag in each] for each in file.mask_flag_enums]
-    if all(each == ["all_valid"] or "alpha" in each for each in flags):
-        return np.zeros(stored.shape[:2], bool)
-    hits = np.moveaxis(file.read_masks(), 0, -1) == 0
-    return without_data(hits[..., :-1] if has_alpha(file) else hits, stored.dtype)
+    lacking = np.zeros(stored.shape[:2], bool)
+    if has_alpha(file) or any("per_dataset" in each for each in flags):  # GDAL's masks know one of them, or the tag
+        if file.nodata is not None:
+            lacking |= without_data(stored[..., :count] == file.nodata, stored.dtype)
+        if has_alpha(file):
+            return lacking
+    if any(each != ["all_valid"] for each in flags):
+        lacking |= without_data(np.moveaxis(file.read_masks(), 0, -1) == 0, stored.dtype)
+    return lacking
 
 
 def size(path):

@@ -11,10 +11,8 @@ from mask_values import UNLABELLED, Labels, WrongValues, as_labels, is_tagged
 from patches import image_files, resizing, series
 from patches.band_labels import SameNames, listed_bands
 from patches.layouts import PICTURES, SERIES
-from patches.scale_tags import StoredTags, WrongTag, light, mask_fills, numbers, scaled, without_data
+from patches.scale_tags import LARGEST, StoredTags, WrongTag, light, mask_fills, numbers, scaled, without_data
 from records import atomic_hdf5
-
-LARGEST = 1e30  # absolute value of an image, at most: larger ones are fill values or damage
 
 
 @dataclass(frozen=True)
@@ -90,8 +88,8 @@ H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 def read_patch(image_path, mask_path, options=None, patch_format=None, bands=0):
     """Read and check a patch, without a mask if `mask_path` is None.
 
-    A pixel has no data if the file marks it so, if a float or 16-bit image holds one of `image_files.FILLS` there, or
-    if a picture holds NaN there. Pixels without data are not labelled.
+    A pixel has no data if the file marks it so, if signed numbers or floats are one of scale_tags.is_fill there, or if
+    a picture holds NaN there. Pixels without data are not labelled.
 
     Args:
         image_path, mask_path: paths of its files; the same one for a series.
@@ -292,8 +290,7 @@ def checked_image(image, gap=None):
     if image.dtype.kind == "f":
         with np.errstate(over="ignore"):  # values beyond float32 (such as a float64 nodata value) become infinite
             image = image.astype(np.float32)
-    hidden = image_files.holds_fill(image)
-    gap = hidden if gap is None else gap | hidden
+    gap = np.zeros(image.shape[:2], bool) if gap is None else gap
     if gap.all():
         raise Fault("holds no data at all")
     if gap.any():

@@ -5,6 +5,10 @@ import numpy as np
 from bands import REFLECTANCE, TERRAIN, code_of
 
 LEAST_SCALE = 0.01  # a smaller scale turns whole numbers into reflectance
+LARGEST = 1e30  # absolute value of an image, at most: larger ones are no data or damage
+# Numbers that GDAL, QGIS, ArcGIS and elevation models write for pixels without data, often without a tag. Floats may be
+# LEAST or below: the least float32 is -3.4028234663852886e38, and ArcGIS writes -3.4028230607370965e38.
+FILLS, LEAST = (-9999.0, -32768.0), -3.4e38
 
 
 def tagged_scaling(scales, offsets, reflectance=True):
@@ -45,12 +49,30 @@ def light(names):
     return np.array([code_of(name) not in TERRAIN for name in names])
 
 
-def without_data(hits, dtype):
-    """Return where a pixel has no data, from where its numbers are that of no data (height x width x bands, bool).
+def without_data(hits, dtype, axis=-1):
+    """Return where a pixel has no data, from where its numbers are that of no data (bool; `axis`: of the bands).
 
     A pixel of 8 bits lacks data only if all its bands do, because 0 is an ordinary value of a dark pixel.
     """
-    return hits.all(-1) if np.dtype(dtype) == np.uint8 else hits.any(-1)
+    return hits.all(axis) if np.dtype(dtype) == np.uint8 else hits.any(axis)
+
+
+def usual_fills(dtype):
+    """Return the numbers of FILLS that a type may hold: signed numbers of more than 8 bits, and floats."""
+    dtype = np.dtype(dtype)
+    return FILLS if dtype.kind in "if" and dtype.itemsize > 1 else ()
+
+
+def is_fill(values):
+    """Return where numbers, an array of any shape, are FILLS, or LEAST and below; None if none of them is."""
+    if not usual_fills(values.dtype):
+        return None
+    low = values <= max(FILLS)
+    if not low.any():
+        return None
+    hits = np.logical_or.reduce([values == fill for fill in FILLS])
+    with np.errstate(over="ignore"):
+        return hits | (values < LEAST) if values.dtype.kind == "f" else hits
 
 
 class WrongTag(Exception):

@@ -118,6 +118,8 @@ def hidden(file, value, fill, **options):
     Programs that move pixels know one value of no data, and would blend the ground at the rim of another with it.
     value: None: that of the raster's tag, or what lies under its mask. options: of WarpedVRT.
     """
+    if file.dtypes[0] in ("int32", "uint32"):  # GDAL would move pixels that hold `fill` by one, as if by chance
+        options = {"dtype": "float64"} | options
     crs = file.crs or ANY_CRS
     own = {"src_crs": crs, "crs": crs, "transform": file.transform, "width": file.width, "height": file.height}
     return WarpedVRT(file, **own, src_nodata=value, nodata=fill, resampling=Resampling.nearest, **options)
