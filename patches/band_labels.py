@@ -154,9 +154,14 @@ def listed_bands(texts):
 
 def distinct_names(labels):
     """Return the names of bands with these Labels; () if all have one name. Raises SameNames if some have."""
-    names = [name_of(label, number) for number, label in enumerate(labels, 1)]
-    if len(set(names)) == 1 < len(names):
+    short = [name_of(label, number) for number, label in enumerate(labels, 1)]
+    if len(set(short)) == 1 < len(short):
         return ()
+    words = [words_of(label.text) for label in labels]  # B4_mean and B4_deviation are two bands
+    names = [
+        "_".join(each).lower() if short.count(name) > 1 and len(each) > 1 else name
+        for name, each in zip(short, words, strict=True)
+    ]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise SameNames(f"calls several bands {repeated[0]}: name each once, or none of them")
     return tuple(names)

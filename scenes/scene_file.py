@@ -44,7 +44,8 @@ class SceneFile:
         stated = [number for number in dict.fromkeys((file.nodata, nodata)) if number is not None]
         numbers = [number for number in stated if not np.isnan(number)]
         beside_alpha = file.colorinterp[-1] == ColorInterp.alpha  # then GDAL's masks know only one of both
-        self._tagged = MaskFlags.nodata in flags and file.nodata in numbers and not beside_alpha
+        tags = [tag for tag in file.nodatavals if tag is not None and not np.isnan(tag)]
+        self._tagged = MaskFlags.nodata in flags and bool(tags) and not beside_alpha
         if grid.matches(PixelGrid.of(file)) and not any(move):
             self.view = file
             self._compared = [number for number in numbers if not self._tagged or number != file.nodata]
@@ -106,7 +107,7 @@ class SceneFile:
             known &= self.view.read_masks(numbers[0], out_shape=shape, **where) > 0
         elif self._alpha:  # GDAL's mask is that of the tag beside it
             known &= self.view.read(self.view.count, out_shape=shape, **where) > 0
-        if self._tagged and not self._masked:
+        if self._tagged:
             hits = self.view.read_masks(numbers, out_shape=data.shape, **where) == 0
         for number in self._compared:
             hits = data == number if hits is None else hits | (data == number)

@@ -101,6 +101,7 @@ def test_elevation_from_elsewhere_completes_named_bands(tmp_path):
         (["red", "green", "blue", "elevation"], ("red", "green", "blue", "dem")),
         (["B04 before", "B04 after", "slope"], ("B04 before", "B04 after", "slope")),
         (["VV", "VH", "ratio"], ("vv", "vh", "ratio")),
+        (["B4_mean", "B4_deviation", "B3"], ("b4_mean", "b4_deviation", "B3")),
         (["x", "x", "x"], BANDS_RGB),  # says nothing
     ],
 )
@@ -116,6 +117,8 @@ def test_names_in_hdf5_are_those_of_a_geotiff(tmp_path, names, expected):
     ("names", "words"),
     [
         (["B2", "B3", "B3"], "calls several bands B3: name each once, or none of them"),
+        (["B2", "B3", "b03"], "calls several bands B3"),
+        (["B2", "B3 x", "B3 x"], "calls several bands b3_x"),
         (["B2", "B3"], r"names 2 bands (B2 B3), and 'img' holds 3"),
         ("B2,B3,B4", "states its bands as 'B2,B3,B4': write a list of names, one for each band"),
         ([2, 3, 4], "states bands that are no text: "),

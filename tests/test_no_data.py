@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 from scipy.ndimage import binary_erosion
 
 from bands import BANDS_RGB
@@ -179,3 +180,16 @@ def test_the_warper_of_gdal_writes_such_opacity(tmp_path):
     assert set(np.unique(bands[3])) == {0, 65535}
     path = write_raster(tmp_path / "a_1.tif", bands, transform, "EPSG:32652", photometric="RGB", alpha="YES")
     np.testing.assert_array_equal(both_valid(path), bands[3] > 0)
+
+
+def test_bands_of_a_virtual_raster_may_have_tags_of_their_own(tmp_path):
+    path = write_raster(tmp_path / "a.tif", ground("uint16"), nodata=7)
+    with rasterio.open(path) as file:
+        rasterio.shutil.copy(file, tmp_path / "a.vrt", driver="VRT")
+    text = (tmp_path / "a.vrt").read_text()
+    first, tag = text.index("<NoDataValue>"), "<NoDataValue>7</NoDataValue>"
+    bands = ground("uint16")
+    bands[:, 4] = 7
+    write_raster(path, bands)
+    (tmp_path / "a.vrt").write_text(text[:first] + text[first:].replace(tag, "", 1))
+    assert np.flatnonzero(~scene_valid(tmp_path / "a.vrt")[1].all(1)).tolist() == [4]
