@@ -35,7 +35,7 @@ TERRAIN_WORDS = {"elevation": "dem"}
 FAR_MEAN, FAR_DEVIATION, FLAT = 2.0, 3.0, 0.1
 WAVELENGTHS = {  # of Sentinel-2's bands, in nanometres (ESA's Sentinel-2 User Handbook, 2015)
     **{"B1": 443, "B2": 490, "B3": 560, "B4": 665, "B5": 705, "B6": 740, "B7": 783, "B8": 842, "B8A": 865},
-    **{"B9": 945, "B10": 1375, "B11": 1610, "B12": 2190, "red": 665, "green": 560, "blue": 490},
+    **{"B9": 945, "B10": 1375, "B11": 1610, "B12": 2190},
 }
 
 
@@ -51,17 +51,20 @@ def band_names(count, dates=0):
 
 def band_columns(bands, file_bands, data_dir=""):
     """Return the positions of `bands`, which are names or numbers from 1, among those of a file; empty for all."""
-    columns = []
+    columns, codes = [], [kind_of(name) for name in file_bands]
     for band in map(str, bands or file_bands):
         if band in file_bands:
             columns.append(file_bands.index(band))
+        elif kind_of(band) in codes:
+            columns.append(codes.index(kind_of(band)))
         elif (number := re.fullmatch(r"(?:band)?(\d+)", band)) and 1 <= int(number[1]) <= len(file_bands):
             columns.append(int(number[1]) - 1)
         else:
             have = f"{', '.join(file_bands)}, or 1 to {len(file_bands)}"
             raise UserError(f"{data_dir}: band {band} is not in these files (they have {have})")
     if len(set(columns)) < len(columns):
-        raise UserError(f"bands {', '.join(map(str, bands))} name the same band twice")
+        named = ", ".join(map(str, bands or file_bands))
+        raise UserError(f"{data_dir}: the bands {named} name the same band twice")
     return columns
 
 
@@ -97,10 +100,12 @@ def value_unit(bands, dtype, mean):
 
 def true_colour(file_bands):
     """Return the positions of red, green and blue; if unknown, of the first three bands, or three times the first."""
-    dated = [tuple(f"{band}{name[3:]}" for band in ("B04", "B03", "B02")) for name in file_bands if name[:3] == "B04"]
-    for names in (("B4", "B3", "B2"), BANDS_RGB, *dated[-1:]):  # the last of several dates
-        if set(names) <= set(file_bands):
-            return [file_bands.index(name) for name in names]
+    kinds = [(code_of(word), date) for word, _, date in (name.partition(" ") for name in file_bands)]
+    dates = dict.fromkeys(date for _, date in kinds)
+    for date in ("", *list(dates)[::-1]):  # the last of several dates
+        colours = [(code, date) for code in ("B4", "B3", "B2")]
+        if set(colours) <= set(kinds):
+            return [kinds.index(colour) for colour in colours]
     return [0, 1, 2] if len(file_bands) > 2 else [0, 0, 0]
 
 
@@ -158,9 +163,14 @@ def check_numbers(config, count, files):
         )
 
 
+def kind_of(band):
+    """Return one word for all names of a band, see `code_of`; a band of one of several dates is known by its name."""
+    return band if " " in band else code_of(band)
+
+
 def _kinds(bands):
     """Return one word for each band that is the same for all its names: B4 for B4, B04 and red."""
-    kinds = [band if " " in band else sentinel2_band(band) or band for band in bands]
+    kinds = list(map(kind_of, bands))
     nameless = len(bands) > 2 and not any(map(sentinel2_band, bands))
     for colour, position in zip(("B4", "B3", "B2"), true_colour(tuple(bands)), strict=True):
         if (nameless and re.fullmatch(r"band\d+", bands[position])) or sentinel2_band(bands[position]) == colour:
@@ -213,8 +223,8 @@ def optical_bands(bands, size_plane=False):
     infrared.
     """
     colours = dict(zip(true_colour(bands), (665, 560, 490), strict=True))
-    positions = [i for i, band in enumerate(bands) if band not in TERRAIN]
-    plain = [re.sub(r"^B0", "B", bands[i].split(" ")[0]) for i in positions]
+    positions = [i for i, band in enumerate(bands) if code_of(band) not in TERRAIN]
+    plain = [code_of(bands[i]) for i in positions]
     known = [WAVELENGTHS.get(name, colours.get(i, 842)) for i, name in zip(positions, plain, strict=True)]
     return OpticalBands(positions, known, len(bands) if size_plane else None)
 

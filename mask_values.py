@@ -16,10 +16,15 @@ UNLABELLED = 255  # not labelled, or without data
 
 
 class WrongValues(Exception):
-    """Values that have no meaning in a mask, listed in the text."""
+    """Values that have no meaning in a mask; the text lists them, to follow a word such as "holds".
 
-    def __init__(self, values):
-        super().__init__(", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else ""))
+    values: list of them. lossy: see `as_labels`.
+    """
+
+    def __init__(self, values, lossy=False):
+        listed = ", ".join(f"{value:g}" for value in values[:5]) + (", ..." if len(values) > 5 else "")
+        reason = f"{listed} in a format that changes values (lossy): write masks as PNG or TIFF without JPEG"
+        super().__init__(reason if lossy else f"values other than 0 and 1 ({listed})")
 
 
 class Labels(NamedTuple):
@@ -44,25 +49,39 @@ class Labels(NamedTuple):
         return np.where(self.undecided, np.uint8(LANDSLIDE), self.mask) if high_is_landslide else self.mask
 
 
-def as_labels(values, unlabelled=None, nodata=None):
+def is_tagged(values, nodata):
+    """Return where the values of a mask, or of percentages, are those that tags of the file call no data: bool.
+
+    A tag of 0 is ignored: programs that burn polygons into a raster write it, and there 0 is no landslide.
+
+    Args:
+        values: array of numbers. nodata: the value of a tag, several of them, or None.
+    """
+    tags = [tag for tag in np.ravel(nodata).tolist() if tag]  # neither None nor 0
+    return np.logical_or.reduce([values == tag for tag in tags]) if tags else np.zeros(np.shape(values), bool)
+
+
+def as_labels(values, unlabelled=None, nodata=None, lossy=False):
     """Return the Labels that the values of a mask stand for.
 
     Args:
         values: array of numbers or bools, as they are in the file.
         unlabelled: bool of the same shape, pixels that the file marks as not labelled by other means; None: none.
-        nodata: value that a tag of the file calls no data. A tag of 0 is ignored: programs that burn polygons into a
-            raster write it, and there 0 is no landslide.
+        nodata: what tags of the file call no data, see `is_tagged`.
+        lossy: whether the format of the file changes values, as JPEG does: 255 becomes 254, and 0 becomes 1. Then only
+            0 and 255 have a meaning, because 1, 253 and 254 may stand for another value.
 
     Raises:
         WrongValues: the mask holds values without a meaning.
     """
     values = np.asarray(values)
     codes = (values == EXCLUDED) | (values == HIDDEN)
-    without_label = codes | (values != values)  # the last: not a number
-    if nodata:  # neither None nor 0
-        without_label |= values == nodata
+    without_label = is_tagged(values, nodata) | (values != values)  # the last: not a number
     if unlabelled is not None:
         without_label |= unlabelled
+    if lossy and (changed := ~without_label & (values != OTHER) & (values != UNLABELLED)).any():
+        raise WrongValues(np.unique(values[changed]).tolist(), lossy=True)
+    without_label |= codes
     undecided = (values == UNLABELLED) & ~without_label
     landslide, other = (values == LANDSLIDE) & ~without_label, (values == OTHER) & ~without_label
     wrong = ~(without_label | undecided | landslide | other)

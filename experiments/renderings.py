@@ -22,7 +22,7 @@ import records
 import rendering
 import runs
 import script
-from bands import SCALE_L4S, optical_bands
+from bands import BANDS_RGB, SCALE_L4S, optical_bands
 from networks.inference import probabilities
 from networks.model_files import load_model
 from patches import landslide_free
@@ -34,7 +34,7 @@ RUNS = ("rgb",)  # names of the runs
 DATA_DIR = None  # str: folder of patches; none: each run's own data
 SPLIT = "test"  # split to score
 LANDSLIDE_FREE_DIRS = ()  # folders of landslide-free pictures
-SCENE = None  # str: GeoTIFF of a landslide-free scene, with red, green and blue as its first bands, in digital numbers
+SCENE = None  # str: landslide-free scene in digital numbers, whose bands are red, green and blue, in order or by name
 BATCH_SIZE = 32  # patches in a batch
 OUT = "results/figures"  # folder of the tables and the picture
 
@@ -163,11 +163,11 @@ def alarms(model, ground, threshold, render):
 
 def scene_alarm_share(model, threshold, change):
     """Return the share of a landslide-free scene's pixels with data at or above the threshold, in tiles of a patch."""
-    import rasterio
+    from scenes.source import SceneInput, open_scene
 
-    with rasterio.open(SCENE) as file:
-        scene = np.moveaxis(file.read((1, 2, 3)), 0, -1).astype(np.float32)
-    seen = (scene > 0).any(-1)
+    with open_scene(SceneInput((SCENE,)), BANDS_RGB) as opened:
+        values, seen = opened.read(0, opened.grid.height)
+    scene = np.moveaxis(values, 0, -1)
     scene = np.where(seen[..., None], np.clip(np.rint(change(scene, seen)), 0, 255), 0)
     size, counts = model.input_shape[1], np.zeros(2, int)
     for row in range(0, scene.shape[0] - size + 1, size):

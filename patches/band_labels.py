@@ -1,4 +1,4 @@
-"""What rasters call their bands: one rule for scenes and patches.
+"""What files call their bands: one rule for scenes and patches.
 
 A band is called by its description, by its tags, or, of several files, by the name of its file: by the first of these
 that names a known band. Where nothing does, the colours of the bands may tell red, green and blue apart.
@@ -59,8 +59,12 @@ def best_label(texts, landsat):
     landsat: {number of a Landsat band: codes}, see `landsat_bands`.
     """
     labels = [label_of(text, landsat) for text in texts]
-    known = (label for label in labels if label.landsat or KNOWN.intersection(label.codes))
-    return next(known, labels[0] if labels else Label())
+    return next(filter(is_known, labels), labels[0] if labels else Label())
+
+
+def is_known(label):
+    """Return whether a Label names a known band, or one of Landsat."""
+    return bool(label.landsat or KNOWN.intersection(label.codes))
 
 
 def label_of(text, landsat=None):
@@ -128,15 +132,36 @@ def stated_bands(file, count):
         SameNames: some of the bands have one name. Where all have it, it says nothing.
     """
     (labels,) = labels_of([file])
-    names = [name_of(label, number) for number, label in enumerate(labels[:count], 1)]
-    if not any(label.landsat or KNOWN.intersection(label.codes) for label in labels[:count]):
-        order = colours_of(file)
-        if count not in (3, 4) or list(order.values()) in ([], [1, 2, 3]):
-            return ()
-        named = {number: colour for colour, number in zip(BANDS_RGB, order.values(), strict=True)}
-        names = [named.get(number, f"band{number}") for number in range(1, count + 1)]
-    if len(set(names)) == 1 < count:
+    if any(map(is_known, labels[:count])):
+        return distinct_names(labels[:count])
+    order = colours_of(file)
+    if count not in (3, 4) or list(order.values()) in ([], [1, 2, 3]):
         return ()
+    named = {number: colour for colour, number in zip(BANDS_RGB, order.values(), strict=True)}
+    return tuple(named.get(number, f"band{number}") for number in range(1, count + 1))
+
+
+def listed_bands(texts):
+    """Return the names of bands that a file lists, such as HDF5 in an attribute, as those of a raster are called.
+
+    Names that are not known stay, in lower case, because a list says on purpose what the bands are.
+
+    Raises:
+        SameNames: see `stated_bands`.
+    """
+    return distinct_names([label_of(text, landsat_bands("", texts)) for text in texts])
+
+
+def distinct_names(labels):
+    """Return the names of bands with these Labels; () if all have one name. Raises SameNames if some have."""
+    short = [name_of(label, number) for number, label in enumerate(labels, 1)]
+    if len(set(short)) == 1 < len(short):
+        return ()
+    words = [words_of(label.text) for label in labels]  # B4_mean and B4_deviation are two bands
+    names = [
+        "_".join(each).lower() if short.count(name) > 1 and len(each) > 1 else name
+        for name, each in zip(short, words, strict=True)
+    ]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise SameNames(f"calls several bands {repeated[0]}: name each once, or none of them")
     return tuple(names)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bands import code_of
+from bands import kind_of
 from mask_values import UNLABELLED, MaskRule
 from patches.cutting import cut, patch_name
 from patches.packing import HALF, PackWriter
@@ -156,7 +156,7 @@ class FolderPacking:
 
 def meaning(stated):
     """Return what a file states of its bands and values, in one word for each band: B4 for B04 and red."""
-    return [code_of(name) if " " not in name else name for name in stated.get("bands", ())], stated.get("values")
+    return list(map(kind_of, stated.get("bands", ()))), stated.get("values")
 
 
 def stated_text(stated):

@@ -7,13 +7,12 @@ import h5py
 import numpy as np
 
 from bands import band_names
-from mask_values import UNLABELLED, Labels, WrongValues, as_labels
+from mask_values import UNLABELLED, Labels, WrongValues, as_labels, is_tagged
 from patches import image_files, resizing, series
+from patches.band_labels import SameNames, listed_bands
 from patches.layouts import PICTURES, SERIES
-from patches.scale_tags import StoredTags, WrongTag, light, scaled, without_data
+from patches.scale_tags import LARGEST, StoredTags, WrongTag, light, mask_fills, numbers, scaled, without_data
 from records import atomic_hdf5
-
-LARGEST = 1e30  # absolute value of an image, at most: larger ones are fill values or damage
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,8 @@ H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 def read_patch(image_path, mask_path, options=None, patch_format=None, bands=0):
     """Read and check a patch, without a mask if `mask_path` is None.
 
-    A pixel has no data if the file marks it so, if a float or 16-bit image holds one of `image_files.FILLS` there, or
-    if a picture holds NaN there. Pixels without data are not labelled.
+    A pixel has no data if the file marks it so, if signed numbers or floats are one of scale_tags.is_fill there, or if
+    a picture holds NaN there. Pixels without data are not labelled.
 
     Args:
         image_path, mask_path: paths of its files; the same one for a series.
@@ -111,7 +110,6 @@ def read_patch(image_path, mask_path, options=None, patch_format=None, bands=0):
         check_readable(path)
         if path.suffix.lower() == SERIES:
             image, mask, gap = read_dates(path, options.dates)
-            mask = mask, None
         elif picture:
             image, gap, stated = from_picture(image_files.read, path, expected[2] if expected else bands)
         else:
@@ -129,7 +127,7 @@ def read_patch(image_path, mask_path, options=None, patch_format=None, bands=0):
             path = mask_path
             check_readable(path)
             mask = from_picture(image_files.read_mask, path) if is_picture(path) else read_stored_mask(path)
-        labels = checked_labels(*mask, stored_size)
+        labels = checked_labels(stored_size, *mask)
         if options.size and stored_size != image.shape[:2]:
             labels = resizing.resized_labels(labels, image.shape[:2])
         return Patch(image, labels if gap is None else labels.without(gap), gap, stated)
@@ -187,18 +185,48 @@ def read_stored(path):
     with opened(path) as file:
         image, stated = squeezed(read_array(file, "img"), 3), {}
         gap = squeezed(read_array(file, "gap"), 2) if "gap" in file else None
-        with contextlib.suppress(*H5_ERRORS):
-            stated = {"bands": [str(name) for name in file.attrs["bands"]], "values": str(file.attrs["values"])}
+        if "values" in file.attrs:
+            stated["values"] = text_of(file.attrs["values"], "values")
+        if names := stored_names(file.attrs.get("bands"), image.shape[-1]):
+            stated["bands"] = list(names)
         with contextlib.suppress(*H5_ERRORS):
             if 0 < (size := float(file.attrs["pixel_size"])) < np.inf:
                 stated["pixel_size"] = size
         if image.ndim == 3 and image.dtype.kind in "uif":
             check_gap(gap, image.shape[:2])
-            reflectance = light(stated.get("bands") or band_names(image.shape[2])) & ("values" not in stated)
+            reflectance = light(stated.get("bands") or band_names(image.shape[2])) & (not stated.get("values"))
             stored, (image, hidden) = image, with_tags_applied(image, file["img"], reflectance)
             stated |= {} if image is stored else {"scaled": True}
             gap = hidden if gap is None else (gap != 0) | hidden
     return image, gap, stated
+
+
+def stored_names(listed, count):
+    """Return the names of `count` bands by the attribute of an HDF5 file that lists them; () if there is none.
+
+    Raises:
+        Fault: it is no list of as many names, or several are the same.
+    """
+    if listed is None:
+        return ()
+    if np.ndim(listed) != 1:
+        raise Fault(f"states its bands as {listed!r}: write a list of names, one for each band")
+    texts = [text_of(name, "bands") for name in listed]
+    if len(texts) != count:
+        raise Fault(f"names {len(texts)} bands ({' '.join(texts)}), and 'img' holds {count}")
+    try:
+        return listed_bands(texts)
+    except SameNames as fault:
+        raise Fault(str(fault)) from None
+
+
+def text_of(value, name):
+    """Return an attribute of HDF5, or an element of one, as text; raise Fault if it is none. name: of the attribute."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    if not isinstance(value, str):
+        raise Fault(f"states {name} that are no text: {value!r}")
+    return value
 
 
 def check_gap(gap, size):
@@ -262,8 +290,7 @@ def checked_image(image, gap=None):
     if image.dtype.kind == "f":
         with np.errstate(over="ignore"):  # values beyond float32 (such as a float64 nodata value) become infinite
             image = image.astype(np.float32)
-    hidden = image_files.holds_fill(image)
-    gap = hidden if gap is None else gap | hidden
+    gap = np.zeros(image.shape[:2], bool) if gap is None else gap
     if gap.all():
         raise Fault("holds no data at all")
     if gap.any():
@@ -287,23 +314,28 @@ def read_stored_mask(path):
     """Read a mask from HDF5, without leading and trailing axes of length 1; see `write_array`.
 
     Returns:
-        (values; unlabelled, bool of the same shape: by the attribute `nodata` of the file; None without it).
+        (values; unlabelled, bool of the same shape: by the attribute `nodata` of the file, and `_FillValue` and
+        `missing_value` of the array).
     """
     with opened(path) as file:
-        values, nodata = squeezed(read_array(file, "mask"), 2), file.attrs.get("nodata")
-    return values, None if nodata is None else values == nodata
+        values = squeezed(read_array(file, "mask"), 2)
+        try:
+            nodata = np.append(numbers(file, "nodata", ()), mask_fills(file["mask"]))
+        except WrongTag as wrong:
+            raise Fault(f"'mask' {wrong}") from None
+    return values, is_tagged(values, nodata)
 
 
-def checked_labels(values, unlabelled, size):
+def checked_labels(size, values, unlabelled, lossy=False):
     """Return mask_values.Labels of a mask; raise Fault if its values or its size, that of the image, are wrong."""
     if np.shape(values) != size:
         raise Fault(f"'mask' has shape {size_text(np.shape(values)) or 'none'}, its image {size_text(size)}")
     if values.dtype.kind not in "buif":
         raise Fault(f"'mask' holds {values.dtype}, not numbers")
     try:
-        return as_labels(values, unlabelled)
+        return as_labels(values, unlabelled, lossy=lossy)
     except WrongValues as wrong:
-        raise Fault(f"'mask' holds values other than 0 and 1 ({wrong})") from None
+        raise Fault(f"'mask' holds {wrong}") from None
 
 
 def size_text(shape):

@@ -2,13 +2,17 @@
 
 import numpy as np
 
-from bands import REFLECTANCE, TERRAIN
+from bands import REFLECTANCE, TERRAIN, code_of
 
 LEAST_SCALE = 0.01  # a smaller scale turns whole numbers into reflectance
+LARGEST = 1e30  # absolute value of an image, at most: larger ones are no data or damage
+# Numbers that GDAL, QGIS, ArcGIS and elevation models write for pixels without data, often without a tag. Floats may be
+# LEAST or below: the least float32 is -3.4028234663852886e38, and ArcGIS writes -3.4028230607370965e38.
+FILLS, LEAST = (-9999.0, -32768.0), -3.4e38
 
 
 def tagged_scaling(scales, offsets, reflectance=True):
-    """Return (factors, offsets, whether all bands become reflectance x 10000) of bands with these scale tags.
+    """Return (factors, offsets, whether all bands of light become reflectance x 10000) of bands with these scale tags.
 
     Args:
         scales, offsets: of each band, as the file states them: value = scale * number + offset. A scale below
@@ -18,7 +22,8 @@ def tagged_scaling(scales, offsets, reflectance=True):
     scales, offsets = np.array(scales, float), np.array(offsets, float)
     fractions = (scales < LEAST_SCALE) & reflectance
     unit = np.where(fractions, REFLECTANCE, 1)
-    return tuple((scales * unit).tolist()), tuple((offsets * unit).tolist()), bool(fractions.all())
+    of_light = fractions[np.broadcast_to(reflectance, scales.shape)]
+    return tuple((scales * unit).tolist()), tuple((offsets * unit).tolist()), bool(of_light.size and of_light.all())
 
 
 def scaled(image, scales, offsets, reflectance=True):
@@ -41,15 +46,33 @@ def scaled(image, scales, offsets, reflectance=True):
 
 def light(names):
     """Return for each band of these names whether it holds light, and no terrain."""
-    return np.array([name not in TERRAIN for name in names])
+    return np.array([code_of(name) not in TERRAIN for name in names])
 
 
-def without_data(hits, dtype):
-    """Return where a pixel has no data, from where its numbers are that of no data (height x width x bands, bool).
+def without_data(hits, dtype, axis=-1):
+    """Return where a pixel has no data, from where its numbers are that of no data (bool; `axis`: of the bands).
 
     A pixel of 8 bits lacks data only if all its bands do, because 0 is an ordinary value of a dark pixel.
     """
-    return hits.all(-1) if np.dtype(dtype) == np.uint8 else hits.any(-1)
+    return hits.all(axis) if np.dtype(dtype) == np.uint8 else hits.any(axis)
+
+
+def usual_fills(dtype):
+    """Return the numbers of FILLS that a type may hold: signed numbers of more than 8 bits, and floats."""
+    dtype = np.dtype(dtype)
+    return FILLS if dtype.kind in "if" and dtype.itemsize > 1 else ()
+
+
+def is_fill(values):
+    """Return where numbers, an array of any shape, are FILLS, or LEAST and below; None if none of them is."""
+    if not usual_fills(values.dtype):
+        return None
+    low = values <= max(FILLS)
+    if not low.any():
+        return None
+    hits = np.logical_or.reduce([values == fill for fill in FILLS])
+    with np.errstate(over="ignore"):
+        return hits | (values < LEAST) if values.dtype.kind == "f" else hits
 
 
 class WrongTag(Exception):
@@ -85,8 +108,16 @@ class StoredTags:
         return lacking | np.isnan(stored) if np.isnan(fills).any() else lacking
 
 
+def mask_fills(array):
+    """Return what a mask, an h5py.Dataset, calls no data; raise WrongTag if its values are not as they are stored."""
+    tags = StoredTags(array)
+    if tags.changes:
+        raise WrongTag("states a scale or an offset: write the values of a mask as they are")
+    return tags.fills
+
+
 def numbers(array, name, default):
-    """Return an attribute of an h5py.Dataset as an array of numbers, or a default where there is none."""
+    """Return an attribute of an h5py.Dataset or File as an array of numbers, or a default where there is none."""
     try:
         return np.ravel(array.attrs[name]).astype(float) if name in array.attrs else np.array(default, float)
     except (OSError, RuntimeError, TypeError, ValueError):

@@ -12,8 +12,9 @@ import h5py
 import numpy as np
 
 from bands import BANDS_SEN12
+from mask_values import is_tagged
 from patches.image_files import holds_fill
-from patches.scale_tags import StoredTags, WrongTag, scaled
+from patches.scale_tags import StoredTags, WrongTag, mask_fills, scaled
 from patches.slope import horn_slope
 from records import atomic_hdf5
 
@@ -33,7 +34,8 @@ def read_series(path, dates):
     of no data. Scale and offset of a variable are applied.
 
     Returns:
-        (image H x W x bands of `bands.dated_names(dates)`, float32; mask H x W; gap H x W bool: without data).
+        (image H x W x bands of `bands.dated_names(dates)`, float32; (mask, unlabelled by its value of no data), each
+        H x W; gap H x W bool: without data).
 
     Raises:
         NotASeries: a variable is missing or states a scale that is no number, or there are too few dates. A damaged
@@ -49,6 +51,10 @@ def read_series(path, dates):
         planes = [*(values_of(*each) for each in chosen), values_of(file["DEM"], 0, reflectance=False)]
         gap = np.any([np.isin(plane(file["SCL"], position), NO_DATA) for position in positions], axis=0)
         mask = plane(file["MASK"], positions[-1])
+        try:
+            mask = mask, is_tagged(mask, mask_fills(file["MASK"]))
+        except WrongTag as wrong:
+            raise NotASeries(f"has a variable MASK that {wrong}") from None
     *light, dem = (values for values, _ in planes)
     slope = horn_slope(np.pad(np.where(planes[-1][1], np.nan, dem), 1, constant_values=np.nan), PIXEL, PIXEL)
     return np.stack([*light, slope, dem], -1), mask, np.any([gap, *(lacking for _, lacking in planes)], axis=0)

@@ -227,6 +227,7 @@ def open_pair(after_input, before_input, model_bands):
         alpha=first.alpha + tuple(index + count for index in second.alpha),
         nodata=first.nodata + second.nodata,
         blank=first.blank + tuple(tuple(i + len(first.bands) for i in group) for group in second.blank),
+        dates=(0,) * count + (1,) * len(second.paths),
         moves=(first.moves or ((0.0, 0.0),) * count) + (second.moves or ((0.0, 0.0),) * len(second.paths)),
     )
     return Scene(source)

@@ -10,7 +10,8 @@ from rasterio.env import ensure_env
 from rasterio.warp import transform
 from rasterio.windows import Window
 
-from scenes.opening import band_count, damage_reported, open_raster
+from mask_values import is_tagged
+from scenes.opening import MASKED, damage_reported, open_mask, tags_of
 from scenes.pixel_grid import PixelGrid
 from script import UserError, note, warn
 
@@ -47,15 +48,13 @@ class HidingRaster:
         if margin and grid.crs is None:
             raise UserError("--cloud-buffer is in metres, and the scene has no coordinate system to measure them in")
         self.margin = margin
-        self.path, self.coding, self.file = str(path), coding, open_raster(path)
-        self.origin = origin or ORIGINS.get(coding, self.path)
-        self.view, self.grid = self.file, grid
-        if band_count(self.file) != 1:
-            self.file.close()
-            raise UserError(f"{path} has {self.file.count} bands: a mask of clouds, or classes, have one")
+        self.path, self.coding = str(path), coding
+        self._opened = open_mask(path, "a raster of clouds or of excluded ground")
+        self.file = self.view = self._opened[0]
+        self.origin, self.grid = origin or ORIGINS.get(coding, self.path), grid
         if not grid.matches(PixelGrid.of(self.file)):
             if grid.crs is None or self.file.crs is None:
-                self.file.close()
+                self.close()
                 raise UserError(f"{path}: neither on the scene's grid nor with a coordinate system to lay it over that")
             # what the file calls no data is known all the same: only ground beyond it is not
             self.view = grid.warped(self.file, resampling=Resampling.nearest, src_nodata=None, nodata=None)
@@ -97,19 +96,22 @@ class HidingRaster:
         """Return which pixels of some rows are clouds or shadows, and which are hidden otherwise: H x W bool, each."""
         with damage_reported(self.path):
             values = self.view.read(1, window=Window(0, top, self.grid.width, bottom - top))
+        if self.coding == "mask":
+            clouds = (values != 0) & ~np.isnan(values) & ~is_tagged(values, tags_of(self._opened))
+            return clouds, np.zeros_like(clouds)
+        masked = values == MASKED  # classes that the raster hides are those of ground that is not seen
         if self.coding in ("qa_pixel", "hls"):  # bits, also if a program saved them as floats
             values = np.nan_to_num(values).astype(np.int64)
-        if self.coding == "scl":
-            return np.isin(values, SCL_CLOUDS), np.isin(values, SCL_GAPS)
         if self.coding == "qa_pixel":
-            return (values & QA_CLOUDS) > 0, (values & QA_GAPS) > 0
-        gaps = values == FMASK_GAP
-        if self.coding == "fmask":
-            return np.isin(values, FMASK_CLOUDS), gaps
-        if self.coding == "hls":
-            return (values & HLS_CLOUDS > 0) & ~gaps, gaps
-        clouds = (values != 0) & ~np.isnan(values) & (values != self.file.nodata)
-        return clouds, np.zeros_like(clouds)
+            clouds, gaps = (values & QA_CLOUDS) > 0, (values & QA_GAPS) > 0
+        elif self.coding == "scl":
+            clouds, gaps = np.isin(values, SCL_CLOUDS), np.isin(values, SCL_GAPS)
+        elif self.coding == "fmask":
+            clouds, gaps = np.isin(values, FMASK_CLOUDS), values == FMASK_GAP
+        else:
+            gaps = values == FMASK_GAP
+            clouds = (values & HLS_CLOUDS > 0) & ~gaps
+        return clouds & ~masked, gaps | masked
 
     def recognise(self):
         """Set the coding of a user's raster of clouds, by its name and its values; print a note if it holds classes.
@@ -120,7 +122,8 @@ class HidingRaster:
         step = max(1, max(self.file.shape) // 2000)
         with damage_reported(self.path):
             sample = self.file.read(1, out_shape=tuple(-(-size // step) for size in self.file.shape))
-        values = np.unique(sample[(sample == sample) & (sample != self.file.nodata)]).tolist()  # without NaN
+        without = is_tagged(sample, tags_of(self._opened)) | (sample != sample)  # the last: not a number
+        values = np.unique(sample[~without]).tolist()
         words = re.split(r"[^a-z0-9]+", Path(self.path).name.lower())
         listed = " ".join(f"{value:g}" for value in values[:8]) + " ..." * (len(values) > 8)
         whole = all(float(value).is_integer() for value in values)  # a program may have saved classes as floats
@@ -147,7 +150,6 @@ class HidingRaster:
         note(f"{self.path} holds {listed}: taken for {kind}")
 
     def close(self):
-        """Close the raster and the view of it."""
-        if self.view is not self.file:
-            self.view.close()
-        self.file.close()
+        """Close the raster and the views of it."""
+        for file in dict.fromkeys((self.view, *self._opened)):
+            file.close()

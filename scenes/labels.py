@@ -10,8 +10,9 @@ from rasterio.windows import Window
 from scipy.ndimage import distance_transform_edt
 
 from mask_values import EXCLUDED, LANDSLIDE, OTHER, UNLABELLED, MaskRule, WrongValues, as_labels
+from patches.image_files import is_lossy
 from scenes.box_labels import BoxLabels, is_box_labels
-from scenes.opening import damage_reported, open_mask
+from scenes.opening import damage_reported, open_mask, tags_of
 from scenes.pixel_grid import PixelGrid
 from scenes.styles import VERDICTS
 from scenes.vectors import EVERYTHING, SEEN, is_vector, shapes_over
@@ -224,6 +225,7 @@ class MaskRaster:
         """
         self.path, self._opened = str(path), open_mask(path, "a mask")
         self.file = self.view = self._opened[0]
+        self._tags, self._lossy = tags_of(self._opened), is_lossy(self._opened[-1])
         try:
             if not grid.matches(PixelGrid.of(self.file)):
                 if grid.crs is None or self.file.crs is None:
@@ -246,7 +248,7 @@ class MaskRaster:
         with damage_reported(self.path):
             values = file.read(1, window=Window.from_slices(rows, columns))
         try:
-            return as_labels(values, nodata=self.file.nodata)
+            return as_labels(values, nodata=self._tags, lossy=self._lossy)
         except WrongValues as wrong:
             raise UserError(
                 f"{self.path} holds {wrong}; a mask has 1 for landslide, 0 for other ground, 255 for no label"

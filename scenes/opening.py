@@ -7,6 +7,7 @@ import warnings
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import rasterio
 from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
@@ -22,7 +23,7 @@ from script import UserError
 logging.getLogger("rasterio").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.py says so in our words
 
-MASKED = 252  # value of masked pixels where a mask or a percentage is read; it has no other meaning in them
+MASKED = -(2**24)  # value of masked pixels where a mask, classes or percentages are read; exact also as float32
 ANY_CRS = "EPSG:3857"  # stands for no coordinate system where GDAL needs one to move pixels
 RASTERS = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".png", ".jpg", ".hgt", ".asc", ".bil", ".dt1", ".dt2")
 
@@ -78,14 +79,14 @@ def band_count(file):
 
 
 def open_mask(path, what):
-    """Open a raster of one band, of masks or of probabilities. An internal mask or a band of transparency is applied.
+    """Open a raster of one band: a mask, classes or probabilities. An internal mask or a band of opacity is applied.
 
     Args:
         path: of the raster. what: it has to be, in words for an error.
 
     Returns:
-        Open rasters; the first is to be read, and all are to be closed in this order. Pixels that are masked hold its
-        value of no data.
+        Open rasters; the first is to be read, and all are to be closed in this order. Pixels that are masked hold
+        MASKED. What the file calls no data: `tags_of`.
 
     Raises:
         UserError: see `open_raster`; or it has several bands, or is a picture with a palette.
@@ -94,28 +95,34 @@ def open_mask(path, what):
     fault = ""
     if band_count(file) != 1:
         fault = f"has {file.count} bands: {what} has one"
-    elif file.colorinterp[0] == ColorInterp.palette and file.driver != "GTiff":
+    elif file.colorinterp[0] == ColorInterp.palette and file.driver in ("PNG", "GIF", "BMP"):
         fault = f"is a picture with a palette: write {what} as GeoTIFF, or as grey values"
-    masked = MaskFlags.per_dataset in file.mask_flag_enums[0] and file.dtypes[0] != "int8"
+    masked = MaskFlags.per_dataset in file.mask_flag_enums[0]
     if masked and not file.crs:
-        fault = (
-            "has a mask of its own or transparent pixels, but no coordinate system: write 255 where it is not labelled"
-        )
+        fault = f"has a mask of its own or transparent pixels, but no coordinate system: write {what} without them"
     if fault:
         file.close()
         raise UserError(f"{path} {fault}")
-    return [hidden(file, None, MASKED), file] if masked else [file]
+    wide = "int32" if np.dtype(file.dtypes[0]).itemsize < 4 else "float64"  # a type that holds MASKED
+    return [hidden(file, None, MASKED, dtype=wide), file] if masked else [file]
 
 
-def hidden(file, value, fill):
+def tags_of(opened):
+    """Return the values that the rasters of `open_mask` call no data, for mask_values.is_tagged."""
+    return [file.nodata for file in opened if file.nodata is not None]
+
+
+def hidden(file, value, fill, **options):
     """Open a view of a raster on its own grid in which `fill` stands for a value, and is the value of no data.
 
     Programs that move pixels know one value of no data, and would blend the ground at the rim of another with it.
-    value: None: that of the raster's tag, or what lies under its mask.
+    value: None: that of the raster's tag, or what lies under its mask. options: of WarpedVRT.
     """
+    if file.dtypes[0] in ("int32", "uint32"):  # GDAL would move pixels that hold `fill` by one, as if by chance
+        options = {"dtype": "float64"} | options
     crs = file.crs or ANY_CRS
     own = {"src_crs": crs, "crs": crs, "transform": file.transform, "width": file.width, "height": file.height}
-    return WarpedVRT(file, **own, src_nodata=value, nodata=fill, resampling=Resampling.nearest)
+    return WarpedVRT(file, **own, src_nodata=value, nodata=fill, resampling=Resampling.nearest, **options)
 
 
 @contextlib.contextmanager

@@ -154,7 +154,8 @@ def apply_scaling(opened, scene, bands, unit, pixels):
     Returns:
         SceneInput with the scaling and the offset that were used.
     """
-    scaling, of_dates = scene.scaling, {}
+    scaling, of_dates, source = scene.scaling, {}, opened.source
+    tagged = source.reflectance or set(source.factors) != {1.0} or (scene.offset is None and any(source.offsets))
     for i, column in enumerate(opened.source.columns):
         of_dates.setdefault(bands[column].partition(" ")[2], []).append(i)
     for date, positions in of_dates.items() if scaling in ("auto", "l4s") else ():
@@ -174,8 +175,9 @@ def apply_scaling(opened, scene, bands, unit, pixels):
         offsets = {round(offset / factor) for factor, offset in zip(source.factors, source.offsets, strict=True)}
         offset_text = " or ".join(f"{offset:+d}" for offset in sorted(offsets))
         print(f"{source.product.name}: {source.product.kind}, offset {offset_text}, scaling {scaling}")
-    elif source.reflectance and scene.offset is None and np.dtype(opened.dtype).kind != "f":
-        note(f"the scale and offset that the files state are applied: {source.factors[0]:g}")
+    elif tagged:
+        factors = ", ".join(f"{factor:g}" for factor in dict.fromkeys(source.factors))
+        note(f"the scale and offset that the files state are applied: {factors}")
     if scene.scaling == "auto" and scaling != "none" and not source.product:
         reason = "what the run learnt from and the type of the files"
         if scaling == "l4s" and unit != "l4s" and source.sentinel2:

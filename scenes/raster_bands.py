@@ -3,7 +3,7 @@
 from rasterio.enums import ColorInterp
 
 from bands import TERRAIN, band_code, code_of, sentinel2_band
-from patches.band_labels import colours_of, labels_of, positions_of, words_of
+from patches.band_labels import KNOWN, colours_of, is_known, labels_of, positions_of, words_of
 from script import UserError, note
 
 
@@ -63,19 +63,22 @@ def raster_bands(files, names, scene):
 def named_bands(names, entries, path):
     """Find the bands of a model by what the bands of rasters are called; None where names do not decide.
 
-    They decide if each band of the model is found once, and nothing else would do if some of them are found: a file of
-    B2, B3 and B8 lacks red, in whatever order they are. B4, B04, b4 and red are one name.
+    They decide if each band of the model is found once. If one is not, the order does not stand in for it: a file of
+    B2, B3 and B8 lacks red, and one of B8, B11 and B12 lacks red, green and blue. Names decide nothing if none of those
+    of the file, or none of those of the model, is a known one, or if all bands have the same. B4, B04, b4 and red are
+    one name.
 
     Args:
         names: of the model's bands. entries: [(index of the file, number from 1, band_labels.Label), ...]. path: for
             the message.
 
     Raises:
-        UserError: some of the model's bands are found by their names, and others are not; or the names are those of
-            Landsat, whose satellites number their bands differently, and which of them it is, is unknown.
+        UserError: a band of the model is missing; or the names are those of Landsat, whose satellites number their
+            bands differently, and which of them it is, is unknown.
     """
     labels = [label for *_, label in entries]
-    called, hint = ", ".join(label.text for label in labels), "name bands to take {}, in this order, with --scene-bands"
+    called = ", ".join(label.text or "without a name" for label in labels)
+    hint = "name bands to take {}, in this order, with --scene-bands"
     if any(label.landsat == "unknown" for label in labels) and any(map(sentinel2_band, names)):
         raise UserError(
             f"{path}: its bands are called {called}, which mean others on Landsat 8 and 9 than before: "
@@ -87,8 +90,11 @@ def named_bands(names, entries, path):
     lacking = [name for name, each in zip(names, found, strict=True) if not each]
     if not lacking:  # a name that several bands have says nothing
         return [entries[i] for (i,) in found] if all(len(each) == 1 for each in found) else None
-    if len(lacking) == len(names) or set(lacking) <= set(TERRAIN):
+    have_names = any(map(is_known, labels)) and any(code_of(name) in KNOWN for name in names)
+    if len(lacking) == len(names) and not have_names:
         return None
+    if set(lacking) <= set(TERRAIN):
+        hint = f"give an elevation raster with --dem for {' and '.join(lacking)}, or {hint}"
     raise UserError(
         f"{path}: lacks {' and '.join(lacking)}: its bands are called {called}, and the run takes {' '.join(names)}; "
         + hint.format("instead")

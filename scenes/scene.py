@@ -7,8 +7,6 @@ band comes from.
 import os
 
 import numpy as np
-from affine import Affine
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.env import ensure_env
 from rasterio.windows import Window
 
@@ -16,8 +14,9 @@ from patches.scale_tags import without_data
 from patches.slope import horn_gradient
 from scenes.elevation import Elevation
 from scenes.geodesy import interpolate
-from scenes.opening import ANY_CRS, damage_reported, hidden, open_raster, without_alpha
+from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PICTURE, PixelGrid, reduced_shape
+from scenes.scene_file import SceneFile
 from script import UserError
 
 ROWS = 32  # rows of the files read at once: on the way to the model their values are copied several times
@@ -40,7 +39,7 @@ class Scene:
     Attributes:
         grid: PixelGrid of the scene.
         source: SceneSource that says what to read; preparation.prepare replaces it by one with a scaling.
-        files: open rasters or views of them on the grid. dem: Elevation on the grid and a pixel around it, or None.
+        files: SceneFile of each raster. dem: Elevation on the grid and a pixel around it, or None.
         dtypes: of the values in each file; views hold float32. dtype: that of the reference file.
         blank_share: share of the sampled pixels that are 0 in all bands, and therefore without data; set by `sample`.
     """
@@ -61,9 +60,12 @@ class Scene:
         self.grid = source.grid or PixelGrid.of(files[source.reference])
         self.dtypes = [file.dtypes[0] for file in files]
         self.dtype = self.dtypes[source.reference]
-        self._opened = list(files)
-        moves = source.moves or ((0.0, 0.0),) * len(files)
-        self.files = [self._file_on_grid(*each) for each in zip(range(len(files)), files, moves, strict=True)]
+        moves, self._dates = source.moves or ((0.0, 0.0),) * len(files), source.dates or (0,) * len(files)
+        single = [self._dates.count(date) == 1 for date in self._dates]
+        self.files = [
+            SceneFile(file, self.grid, nodata, i in source.alpha, bool(source.blank), alone, move)
+            for i, (file, nodata, alone, move) in enumerate(zip(files, source.nodata, single, moves, strict=True))
+        ]
         # GDAL reprojects to about an eighth of a pixel, and differently in each window: then a strip is read as one
         self._rows_apart = all(file.crs == self.grid.crs for file in files)
         self.dem = self._open_dem() if source.dem else None
@@ -76,47 +78,8 @@ class Scene:
 
     def close(self):
         """Close the files, the views of them and the elevation."""
-        for file in reversed(self._opened):
-            file.close()
-
-    def _file_on_grid(self, index, file, move):
-        """Return the file itself if it has the scene's grid, otherwise a view of it that is warped to the grid."""
-        if self.grid.matches(PixelGrid.of(file)) and not any(move):
-            return file
-        crs = {"src_crs": file.crs, "crs": self.grid.crs}
-        if not all(crs.values()):
-            if file.shape != self.grid.shape or any(crs.values()):
-                raise UserError(f"{file.name}: without a coordinate system it cannot be brought onto the scene's grid")
-            crs = dict.fromkeys(crs, ANY_CRS)
-        nodata, options = self.source.nodata[index], {}
-        if file.nodata is not None:
-            if nodata is not None and nodata != file.nodata:
-                file = hidden(file, nodata, file.nodata)
-                self._opened.append(file)
-            nodata = file.nodata
-        if index not in self.source.alpha:
-            if file.colorinterp[-1] == ColorInterp.alpha:
-                memory, file = without_alpha(file)
-                self._opened += [memory, file]
-            if nodata is None and self.source.blank and (file.count > 1 or file.dtypes[0] != "uint8"):
-                nodata, options["UNIFIED_SRC_NODATA"] = 0, "YES"  # only where all bands of the file are 0
-        view = self.grid.warped(
-            file,
-            **crs,
-            **options,
-            transform=Affine.translation(*move) @ self.grid.transform,
-            resampling=Resampling.average if self._is_finer(file) else Resampling.bilinear,
-            src_nodata=nodata,
-            nodata=np.nan,
-            dtype="float32",
-        )
-        self._opened.append(view)
-        return view
-
-    def _is_finer(self, file):
-        """Return whether several pixels of a file lie in one of the grid, which is their average then."""
-        own = PixelGrid.of(file)
-        return bool(own.crs and self.grid.crs) and own.metres < self.grid.metres / 1.5
+        for opened in filter(None, (*self.files, self.dem)):
+            opened.close()
 
     def _open_dem(self):
         """Open the elevation on the grid and a pixel around it."""
@@ -124,9 +87,7 @@ class Scene:
             reference = self.source.paths[self.source.reference]
             raise UserError(f"{reference}: without a coordinate system the elevation cannot be laid over the scene")
         # Horn's method looks at the neighbours of a pixel
-        elevation = Elevation(self.source.dem, self.grid.grown(1), self.source.dem_nodata)
-        self._opened.append(elevation)
-        return elevation
+        return Elevation(self.source.dem, self.grid.grown(1), self.source.dem_nodata)
 
     # ------------------------------------------------------------------ reading
 
@@ -172,7 +133,7 @@ class Scene:
         entries = [self.source.bands[i] for i in bands] if bands else self.source.bands
         shape = shape or (int(window.height), int(window.width))
         values = np.empty((len(entries), *shape), np.float32)
-        valid = np.ones(shape, bool)
+        valid, hits = np.ones(shape, bool), {}  # of each date, where bands of 8 bits hold a number of no data
         for index, file in enumerate(self.files):
             positions = [i for i, (of_file, _) in enumerate(entries) if of_file == index]
             if not positions:
@@ -180,9 +141,12 @@ class Scene:
             numbers = [entries[i][1] for i in positions]
             rows = f"at rows {int(window.row_off)} to {int(window.row_off + window.height)}"
             with damage_reported(self.source.paths[index], rows):
-                part, known = self._read_file(index, file, numbers, window, shape)
+                values[positions], known, of_file = file.read(numbers, window, shape)
             valid &= known
-            values[positions] = part
+            if of_file is not None:
+                hits.setdefault(self._dates[index], []).append(of_file)
+        for of_date in hits.values():
+            valid &= ~without_data(np.concatenate(of_date), np.uint8, 0)
         if len(entries) == len(self.source.bands):
             for group in self.source.blank:
                 valid &= values[list(group)].any(0)
@@ -192,19 +156,6 @@ class Scene:
             values *= factors[of_bands, None, None]
         values += offsets[of_bands, None, None]
         return values, valid
-
-    def _read_file(self, index, file, numbers, window, shape):
-        """Read bands of one file: (bands x H x W, H x W bool: with data)."""
-        out_shape = (len(numbers), *shape)
-        part = file.read(numbers, masked=True, window=window, out_shape=out_shape, resampling=Resampling.average)
-        data, gaps = part.data, np.ma.getmaskarray(part)
-        alpha = file.colorinterp[-1] == ColorInterp.alpha and MaskFlags.alpha in file.mask_flag_enums[0]
-        if alpha and index not in self.source.alpha:  # GDAL takes the last band for alpha, but it is data or unused
-            gaps = np.zeros(data.shape, bool) if file.nodata is None else data == file.nodata
-        if self.source.nodata[index] is not None:
-            gaps = gaps | (data == self.source.nodata[index])
-        known = ~without_data(np.moveaxis(gaps, 0, -1), data.dtype)
-        return data, known & np.isfinite(data).all(0) if data.dtype.kind == "f" else known
 
     @ensure_env
     def read_terrain(self, window):

@@ -7,8 +7,8 @@ import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
 from bands import TERRAIN
-from patches.image_files import FILLS, is_alpha
-from patches.scale_tags import tagged_scaling
+from patches.image_files import is_alpha
+from patches.scale_tags import is_fill, light, tagged_scaling, usual_fills
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid, resized_grid
@@ -51,7 +51,7 @@ class SceneSource:
         columns: positions of those bands among the model's. reference: index of the file whose grid is the scene's.
         dem: paths of elevation, see SceneInput. terrain: ((name, position among the model's bands), ...) of the bands
             that come from it.
-        nodata: for each file, the value of no data if it has no tag for it, or None.
+        nodata: for each file, the number of no data that is stated for it beside its tag, or None.
         factors, offsets: for each band of the files: value = factor * (number in the file) + offset.
         dem_nodata: value of no elevation if its file has no tag for it, or None.
         alpha: indices of files whose last band is a mask. blank: groups of positions in `bands`; a pixel that is 0 in
@@ -64,6 +64,7 @@ class SceneSource:
         product: the product.Product that the files belong to, or None.
         grid: PixelGrid to read the files on; None: that of the reference.
         moves: for each file, (x, y) on the map from a pixel of the grid to where the file shows its ground; (): 0.
+        dates: for each file, the number of its date; (): all are of one.
     """
 
     paths: tuple
@@ -86,6 +87,7 @@ class SceneSource:
     product: Product | None = None
     grid: PixelGrid | None = None
     moves: tuple = ()
+    dates: tuple = ()
 
     @property
     def band_count(self):
@@ -129,12 +131,12 @@ def open_scene(scene, model_bands, product=None):
         else:
             bands = raster_bands(files, names, scene)
             tags = [(files[index].scales[number - 1], files[index].offsets[number - 1]) for index, number in bands]
-            factors, offsets, reflectance = tagged_scaling(*zip(*tags, strict=True))
+            factors, offsets, reflectance = tagged_scaling(*zip(*tags, strict=True), light(names))
             sentinel2 = sentinel2_positions(files, bands, columns, names)
         nodata = product.nodata if product and scene.nodata is None else scene.nodata
         alphas = [None if (i, file.count) in bands else alpha_of(file) for i, file in enumerate(files)]
-        nodata = tuple(stated_or_held_nodata(*each, nodata) for each in zip(paths, files, alphas, strict=True))
-        untagged = not any(each is not None for each in nodata) and all(map(is_untagged, files, alphas))
+        tell_fills(paths, files, alphas, bands)
+        untagged = nodata is None and all(map(is_untagged, files, alphas))
         source = SceneSource(
             paths=paths,
             bands=bands,
@@ -142,7 +144,7 @@ def open_scene(scene, model_bands, product=None):
             reference=finest(files),
             dem=tuple(map(str, scene.dem)),
             terrain=terrain,
-            nodata=nodata,
+            nodata=(nodata,) * len(paths),
             factors=factors,
             offsets=offsets if scene.offset is None else tuple(scene.offset * factor for factor in factors),
             dem_nodata=scene.dem_nodata,
@@ -207,26 +209,21 @@ def is_untagged(file, alpha):
     return flags == [MaskFlags.all_valid] or MaskFlags.alpha in flags
 
 
-def stated_or_held_nodata(path, file, alpha, nodata):
-    """Return the value of no data of a raster without a tag for it: the given one, or the usual one that it holds.
+def tell_fills(paths, files, alphas, bands):
+    """Print which files without a tag hold usual numbers of no data, by a reduced copy of the bands that are taken.
 
-    Signed numbers and floats may hold one of image_files.FILLS, which programs write with and without a tag.
-
-    Args:
-        path, file: of the open raster. alpha: see `is_untagged`. nodata: as given by the user or a product, or None.
+    paths, files: of open rasters. alphas: see `is_untagged`, of each. bands: (index of the file, number from 1), ...
     """
-    if nodata is not None:
-        return nodata
-    if not is_untagged(file, alpha) or np.dtype(file.dtypes[0]).kind not in "if":
-        return None
-    with damage_reported(path):
-        sample = file.read(1, out_shape=tuple(min(size, 2048) for size in file.shape))
-    counts = [np.count_nonzero(sample == fill) for fill in FILLS]
-    if not any(counts):
-        return None
-    fill = FILLS[int(np.argmax(counts))]
-    note(f"{path}: {fill:g} counts as no data ({max(counts) / sample.size:.1%} of the first band)")
-    return fill
+    for index, (path, file, alpha) in enumerate(zip(paths, files, alphas, strict=True)):
+        if not is_untagged(file, alpha) or not usual_fills(file.dtypes[0]):
+            continue
+        numbers = [number for of_file, number in bands if of_file == index]
+        with damage_reported(path):
+            sample = file.read(numbers, out_shape=(len(numbers), *(min(size, 2048) for size in file.shape)))
+        if (hits := is_fill(sample)) is not None and hits.any():
+            values = " and ".join(f"{value:g}" for value in np.unique(sample[hits])[::-1])
+            verb = "count" if " and " in values else "counts"
+            note(f"{path}: {values} {verb} as no data ({hits.any(0).mean():.1%} of its pixels)")
 
 
 def terrain_columns(model_bands, dem):

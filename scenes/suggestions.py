@@ -1,5 +1,7 @@
 """Boxes of a mapped scene to label next: where the network is least sure."""
 
+import contextlib
+
 import geopandas
 import numpy as np
 import pyogrio
@@ -10,7 +12,8 @@ from rasterio.windows import Window
 from records import atomic_write
 from scenes.box_labels import is_box_labels, read_content
 from scenes.geopackage import reproducible
-from scenes.opening import damage_reported, open_raster
+from scenes.mask_or_percent import meaning_of
+from scenes.opening import damage_reported, open_mask
 from scenes.pixel_grid import PixelGrid
 from scenes.vectors import EVERYTHING, SEEN, shapes_over
 from script import UserError, warn
@@ -38,10 +41,13 @@ def tile_doubt(path, size):
     Raises:
         UserError: it cannot be read, is no raster of probabilities, or is smaller than a tile.
     """
-    with open_raster(path) as file:
-        grid, unit = PixelGrid.of(file), 1.0 if np.dtype(file.dtypes[0]).kind == "f" else 0.01
-        if file.count != 1:
-            raise UserError(f"{path} is no raster of probabilities, as predict.py writes it")
+    with contextlib.ExitStack() as stack:
+        opened = open_mask(path, "a probability")
+        for each in opened[::-1]:
+            stack.callback(each.close)
+        file, grid, meaning = opened[0], PixelGrid.of(opened[0]), meaning_of(path, opened)
+        if not meaning.probability:
+            raise UserError(f"{path} is a mask: give the probabilities, <scene>_probability.tif of predict.py")
         rows, columns = grid.height // size, grid.width // size
         if not rows or not columns:
             raise UserError(f"{path}: {grid.height} x {grid.width} pixels, smaller than a box of {size}")
@@ -49,14 +55,12 @@ def tile_doubt(path, size):
         for row in range(rows):
             with damage_reported(path):
                 values = file.read(1, window=Window(0, row * size, columns * size, size))
-            known = values == values if not file.nodata else values != file.nodata  # a tag of 0 is a probability
-            if not ((values >= 0) & (values * np.float32(unit) <= 1))[known].all():
-                raise UserError(f"{path} holds more than probabilities: give <scene>_probability.tif of predict.py")
             if values.dtype == np.uint8:  # of few values each is computed once
-                bits = entropy(np.arange(256) * unit)[values]
+                bits = entropy(np.arange(256) / meaning.most)[values]
             else:
-                bits = entropy(values * np.float32(unit))
-            tiles = np.where(known, bits, np.nan).reshape(size, columns, size).swapaxes(0, 1).reshape(columns, -1)
+                bits = entropy(values.astype(np.float32) / np.float32(meaning.most))
+            bits = np.where(meaning.known(values), bits, np.nan)
+            tiles = bits.reshape(size, columns, size).swapaxes(0, 1).reshape(columns, -1)
             seen = np.isfinite(tiles)
             enough = seen.mean(1) >= LEAST_SEEN
             doubt[row, enough] = np.nanmean(tiles[enough], axis=1)

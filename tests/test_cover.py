@@ -3,6 +3,7 @@
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from affine import Affine
 from rasterio.transform import from_origin
@@ -309,7 +310,7 @@ def test_clouds_of_a_map_are_widened(call, workdir):
 
 def test_a_raster_of_clouds_with_unknown_values_is_refused(tmp_path):
     path = write_raster(tmp_path / "two.tif", np.zeros((2, 6, 10), np.uint8))
-    with pytest.raises(UserError, match="two.tif has 2 bands: a mask of clouds, or classes, have one"):
+    with pytest.raises(UserError, match="two.tif has 2 bands: a raster of clouds or of excluded ground has one"):
         open_clouds(str(path), None, grid_of(path), tmp_path / "none.tif")
     path = write_raster(tmp_path / "probability.tif", np.arange(60, dtype=np.uint8).reshape(1, 6, 10))
     with pytest.raises(UserError, match="probability.tif holds 0 1 2 3 4 5 6 7 ...: a mask of clouds is 0 where"):
@@ -329,3 +330,18 @@ def test_bits_that_were_saved_as_floats_are_bits(tmp_path):
     clouds = open_clouds(str(path), None, grid_of(path), tmp_path / "none.tif")
     assert clouds.hidden(0, 1)[0].tolist() == [False, True, True, True]
     clouds.close()
+
+
+@pytest.mark.parametrize("coding", ["mask", "scl", "qa_pixel", "hls", "fmask"])
+@pytest.mark.parametrize("shift", [0, 3])
+def test_an_internal_mask_hides_as_its_kind_says(tmp_path, coding, shift):
+    """What a mask of clouds hides is no cloud, as where its tag says so; hidden classes are those of unseen ground."""
+    clear = {"scl": 4, "qa_pixel": 21824}.get(coding, 0)
+    values = np.full((1, 20, 30), 1 if coding == "mask" else clear, np.uint16)
+    path = write_raster(tmp_path / "clouds.tif", values, from_origin(LEFT - shift, TOP, 10, 10))
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        file.write_mask(np.arange(30)[None].repeat(20, 0) >= 12)
+    scene = write_raster(tmp_path / "scene.tif", np.zeros((1, 20, 30), np.uint8))
+    hidden = HidingRaster(path, coding, grid_of(scene)).hidden(0, 20)
+    assert hidden[:, :12].all() == (coding != "mask") and hidden[:, 13:29].all() == (coding == "mask")
+    assert hidden[:, :11].any() == (coding != "mask") and hidden[:, 13:29].any() == (coding == "mask")

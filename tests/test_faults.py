@@ -84,7 +84,7 @@ def test_groups_dead_links_and_overflow_are_faults(flat):
     (images / "image_3.h5").unlink()
     (images / "image_3.h5").symlink_to(flat / "nowhere.h5")
     image, _ = make_pair(4)
-    image[0, 0, 0] = np.finfo(np.float64).min  # the usual nodata value of float64 rasters; -inf in float32
+    image[0, 0, 0] = np.finfo(np.float64).max  # infinite in float32; the least float64 is no data
     write_h5(images / "image_4.h5", "img", image)
     with pytest.raises(UserError) as caught:
         open_folder(flat)

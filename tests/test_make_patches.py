@@ -256,7 +256,7 @@ def bad_labels(kind):
         return {"LABELS": [write_shapes("x.gpkg", square)]}, "label more ground"
     if kind == "values":
         write_raster(Path("m.tif"), np.full((1, HEIGHT, WIDTH), 9, np.uint8))
-        return {"LABELS": ["m.tif"]}, "holds 9"
+        return {"LABELS": ["m.tif"]}, "0 and 1 .9.; a mask has"
     return {"LABELS": ["slides.gpkg"], "SIZE": 512}, "smaller than a patch of 512"
 
 

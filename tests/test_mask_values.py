@@ -3,13 +3,16 @@
 import contextlib
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 from rasterio.transform import from_origin
 
 import dataset
 from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER, UNLABELLED
+from patches import image_files
 from patches.reading import ReadOptions, write_array
 from scenes.comparing.layers import RasterLayer
 from scenes.labels import MaskRaster
@@ -27,8 +30,12 @@ def stripes(*values):
     return np.repeat(np.array(values, np.uint8), SIZE // len(values))[:, None].repeat(SIZE, 1)
 
 
-def write(path, mask, nodata=None):
-    write_raster(path, [mask], GRID.transform, GRID.crs, nodata=nodata)
+def write(path, mask, nodata=None, hidden=None, **options):
+    """Write a mask as a raster; hidden: pixels under an internal mask."""
+    write_raster(path, [mask], GRID.transform, GRID.crs, nodata=nodata, **options)
+    if hidden is not None:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+            file.write_mask(~hidden)
 
 
 def patch_labels(folder, mask, nodata):
@@ -38,9 +45,12 @@ def patch_labels(folder, mask, nodata):
     return dataset.open_patches(folder, folder / "cache").masks[0]
 
 
-def stored_labels(folder, mask, nodata):
-    """The same in HDF5, which has no tag."""
+def stored_labels(folder, mask, nodata, **of_array):
+    """The same in HDF5, whose tag is an attribute of the file. of_array: attributes of the array."""
     write_h5(folder / "masks" / "mask_1.h5", "mask", mask)
+    with h5py.File(folder / "masks" / "mask_1.h5", "a") as file:
+        file.attrs.update({} if nodata is None else {"nodata": nodata})
+        file["mask"].attrs.update(of_array)
     write_h5(folder / "images" / "image_1.h5", "img", np.ones((*mask.shape, 3), np.float32))
     return dataset.open_patches(folder, folder / "cache").masks[0]
 
@@ -80,8 +90,6 @@ CASES = {  # values of the file: what they are, and the tag of no data
 @pytest.mark.parametrize("case", CASES)
 def test_every_reader_follows_the_rule(tmp_path, reader, case):
     values, expected, nodata = CASES[case]
-    if reader is stored_labels and nodata:
-        pytest.skip("HDF5 has no tag")
     np.testing.assert_array_equal(reader(tmp_path, stripes(*values), nodata), stripes(*expected))
 
 
@@ -174,3 +182,124 @@ def test_the_mirror_image_beside_a_cut_patch_is_not_labelled_in_masks_of_255(tmp
 
 def test_the_codes_are_those_of_the_pages():
     assert (OTHER, LANDSLIDE, EXCLUDED, HIDDEN, UNLABELLED) == (0, 1, 253, 254, 255)
+
+
+# ---------------------------------------------------------------------- what is not labelled
+
+RASTER_READERS = [patch_labels, scene_labels, reference_labels]
+LEFT_HALF = np.arange(SIZE)[None].repeat(SIZE, 0) < SIZE // 2
+
+
+@pytest.mark.parametrize("reader", RASTER_READERS, ids=lambda reader: reader.__name__)
+@pytest.mark.parametrize("kind", ["uint8", "int8", "uint16", "float32"])
+@pytest.mark.parametrize("tag", [None, 0, 9, 1000])
+def test_internal_masks_and_tags_hold_together_in_every_type(tmp_path, monkeypatch, reader, kind, tag):
+    tag = 99 if tag == 1000 and kind in ("uint8", "int8") else tag  # the type holds no 1000
+    mask, expected = stripes(0, 1, 0, 1).astype(kind), stripes(OTHER, LANDSLIDE, OTHER, LANDSLIDE)
+    if tag:
+        mask[:4], expected[:4] = tag, UNLABELLED
+    expected[LEFT_HALF] = UNLABELLED
+
+    def write_hidden(path, mask, nodata=None, plain=write):
+        plain(path, mask, nodata, LEFT_HALF if path.parent.name != "images" else None)
+
+    monkeypatch.setattr(sys.modules[__name__], "write", write_hidden)
+    np.testing.assert_array_equal(reader(tmp_path, mask, tag), expected)
+
+
+@pytest.mark.parametrize("reader", RASTER_READERS, ids=lambda reader: reader.__name__)
+@pytest.mark.parametrize("values", [(0, 0), (0, 1), (0, 255), (255, 255)])
+def test_what_an_alpha_band_of_a_tiff_hides_is_not_labelled(tmp_path, monkeypatch, reader, values):
+    """A tile without a landslide at the edge of the swath holds one colour, too."""
+
+    def write_alpha(path, mask, nodata=None, plain=write):
+        if path.parent.name == "images":
+            return plain(path, mask)
+        bands = [mask, np.where(LEFT_HALF, 0, 255).astype(np.uint8)]
+        return write_raster(path, bands, GRID.transform, GRID.crs, photometric="MINISBLACK", alpha="YES")
+
+    monkeypatch.setattr(sys.modules[__name__], "write", write_alpha)
+    expected = (stripes(*values) > 0).astype(np.uint8)
+    expected[LEFT_HALF] = UNLABELLED
+    np.testing.assert_array_equal(reader(tmp_path, stripes(*values), None), expected)
+
+
+@pytest.mark.parametrize("reader", RASTER_READERS, ids=lambda reader: reader.__name__)
+def test_a_second_band_without_a_meaning_is_refused(tmp_path, monkeypatch, reader):
+    def write_two(path, mask, nodata=None):
+        write_raster(path, [mask, 255 * LEFT_HALF.astype(np.uint8)], GRID.transform, GRID.crs)
+
+    monkeypatch.setattr(sys.modules[__name__], "write", write_two)
+    with pytest.raises(UserError, match="has 2 bands: a mask"):
+        reader(tmp_path, stripes(0, 0), None)
+
+
+@pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
+def test_not_a_number_is_not_labelled(tmp_path, reader):
+    mask, expected = stripes(0, 1, 0, 1).astype(np.float32), stripes(OTHER, LANDSLIDE, OTHER, LANDSLIDE)
+    mask[:3], expected[:3] = np.nan, UNLABELLED
+    np.testing.assert_array_equal(reader(tmp_path, mask, None), expected)
+
+
+@pytest.mark.parametrize("name", ["_FillValue", "missing_value"])
+def test_values_of_no_data_of_hdf5_are_not_labelled(tmp_path, name):
+    expected = stripes(OTHER, UNLABELLED)
+    np.testing.assert_array_equal(stored_labels(tmp_path / "a", stripes(0, 255), None, **{name: 255}), expected)
+    np.testing.assert_array_equal(stored_labels(tmp_path / "b", stripes(0, 1), None, **{name: 0}), stripes(0, 1))
+    both = stored_labels(tmp_path / "c", stripes(0, 1, 7, 255), [0, 255], **{name: 7})
+    np.testing.assert_array_equal(both, stripes(OTHER, LANDSLIDE, UNLABELLED, UNLABELLED))
+
+
+def test_tags_of_hdf5_masks_that_cannot_be_applied_are_refused(tmp_path):
+    with pytest.raises(UserError, match="mask_1.h5: 'mask' states a nodata that is no number"):
+        stored_labels(tmp_path, stripes(0, 255), "none")
+    with pytest.raises(UserError, match="mask_1.h5: 'mask' states a scale or an offset: write the values of a mask as"):
+        stored_labels(tmp_path, stripes(0, 100), None, scale_factor=0.01)
+
+
+# ---------------------------------------------------------------------- lossy formats
+
+
+def disc():
+    y, x = np.mgrid[:SIZE, :SIZE]
+    return np.uint8(255) * ((y - 16) ** 2 + (x - 16) ** 2 < 70)
+
+
+@pytest.mark.parametrize("reader", RASTER_READERS, ids=lambda reader: reader.__name__)
+def test_masks_whose_format_changed_their_values_are_refused(tmp_path, monkeypatch, reader):
+    """JPEG of the best quality makes 254 of 255 and 1 of 0: the rim would be the landslide."""
+
+    def write_jpeg(path, mask, nodata=None, plain=write):
+        plain(path, mask, **{} if path.parent.name == "images" else {"compress": "JPEG", "JPEG_QUALITY": 100})
+
+    monkeypatch.setattr(sys.modules[__name__], "write", write_jpeg)
+    with pytest.raises(UserError, match=r"holds 1, 254 in a format that changes values|holds 255: a mask holds 0 and"):
+        reader(tmp_path / "disc", disc(), None)
+    if reader is not reference_labels:  # where it may be one percent
+        with pytest.raises(UserError, match="holds 1 in a format that changes values"):
+            reader(tmp_path / "one", disc() // 255, None)
+    np.testing.assert_array_equal(reader(tmp_path / "half", stripes(0, 255), None), stripes(OTHER, LANDSLIDE))
+
+
+def test_a_jpeg_is_refused_by_the_same_rule(tmp_path):
+    write_raster(tmp_path / "d/images/image_1.tif", np.full((3, SIZE, SIZE), 7, np.uint8))
+    (tmp_path / "d/masks").mkdir()
+    Image.fromarray(disc()).save(tmp_path / "d/masks/mask_1.jpg", quality=100)
+    with pytest.raises(UserError, match=r"mask_1.jpg: 'mask' holds 1, 254 in a format that changes values \(lossy\)"):
+        open_folder(tmp_path / "d")
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_webp_says_itself_whether_it_is_lossy(tmp_path, lossless):
+    Image.fromarray(disc()).convert("RGB").save(tmp_path / "mask.webp", lossless=lossless)
+    with rasterio.open(tmp_path / "mask.webp") as file:
+        assert image_files.is_lossy(file) != lossless
+
+
+def test_a_picture_drawn_in_black_is_no_landslide(tmp_path):
+    """An empty tile of 0 and 1 whose edge is transparent cannot be told from it."""
+    for grey, expected in ((0, OTHER), (255, LANDSLIDE)):
+        path = tmp_path / "mask.png"
+        Image.fromarray(np.dstack([np.full((SIZE, SIZE), grey, np.uint8), disc()]), "LA").save(path)
+        values, unlabelled, _ = image_files.read_mask(path)
+        assert (values[disc() > 0] == expected).all() and unlabelled.any() == (grey == 0)

@@ -122,7 +122,7 @@ def test_bands_of_patches_are_found_by_name_as_evaluate_finds_them(call, workdir
         call(name)
         assert np.array_equal(h5(workdir / "maps" / "mask_1.h5", "mask"), expected), name
         said = capsys.readouterr().out
-        assert ("by their names: red B04, green B03, blue B02" in said) == (name == "stated")
+        assert ("by their names: red B4, green B3, blue B2" in said) == (name in ("stated", "fourteen"))
         run = runs.open_run("results", "pixel")
         monkeypatch.setattr(export, "CHECK_ON", (f"{name}/image_1.h5",))
         np.testing.assert_allclose(export.read_patches(run)[0], image, rtol=1e-5)
@@ -184,7 +184,7 @@ def test_a_picture_gets_a_picture_that_is_read_as_the_same_mask(call, workdir):
     rule = mask_values.MaskRule()
     for number in (0, 1):  # the second has no landslide
         stored = h5(f"maps/mask_{number}.h5", "mask")
-        values, unlabelled = image_files.read_mask(workdir / f"maps/mask_{number}.png")
+        values, unlabelled, _ = image_files.read_mask(workdir / f"maps/mask_{number}.png")
         labels = mask_values.as_labels(values, unlabelled)
         rule.add(labels)
         np.testing.assert_array_equal(labels.decided(high_is_landslide=True), stored)

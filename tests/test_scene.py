@@ -214,7 +214,7 @@ def test_a_strip_of_a_view_holds_what_gdal_warps_in_one_piece(tmp_path, crs):
     with open_scene([tmp_path / "fine.tif", tmp_path / "coarse.tif"], ("red", "green")) as opened:
         values, valid = opened.read(7, 500)
         assert valid.all()
-        np.testing.assert_array_equal(values[1], opened.files[1].read(1, window=((7, 500), (0, 2400))))
+        np.testing.assert_array_equal(values[1], opened.files[1].view.read(1, window=((7, 500), (0, 2400))))
 
 
 def test_nodata_of_any_band_and_nan_are_no_data(tmp_path):
@@ -234,7 +234,7 @@ def test_usual_fills_without_a_tag_are_no_data(tmp_path, capsys, kind, fill):
     plain, tagged = (write_raster(tmp_path / f"{tag}.tif", bands, nodata=tag) for tag in (None, fill))
     values, valid = open_scene([plain], BANDS_RGB).read(0, 40)
     assert not valid[:, :31].any() and valid[:, 31:].all()
-    assert f"None.tif: {fill} counts as no data (51.7% of the first band)" in capsys.readouterr().out
+    assert f"None.tif: {fill} counts as no data (51.7% of its pixels)" in capsys.readouterr().out
     (values, valid), (expected, known) = (
         open_scene([path], BANDS_RGB, pixel_size=20.0).read(0, 20) for path in (plain, tagged)
     )

@@ -19,7 +19,7 @@ from unet import build_unet
 def test_published_files_are_read_with_rows_along_y(tmp_path, order):
     """The event is not in the middle of the series and is read as bytes. Both orders of dimensions are published."""
     mask = write_published(tmp_path / "s2/italy_s2_6982.nc", 1, (3, 4), order=order)
-    image, read_mask, _ = series.read_series(tmp_path / "s2/italy_s2_6982.nc", 2)
+    image, (read_mask, _), _ = series.read_series(tmp_path / "s2/italy_s2_6982.nc", 2)
     np.testing.assert_array_equal(read_mask, mask)
     names = dated_names(2)
     assert image.shape == (SIZE, SIZE, len(names)) and image.dtype == np.float32
@@ -81,7 +81,7 @@ def test_a_folder_of_series_is_packed_and_again_for_other_dates(tmp_path):
 def test_what_a_series_states_of_its_numbers_is_applied(tmp_path):
     """Scene classes 0 and 1 of a chosen date, values of no data, scale and offset; netCDF4 writes the attributes."""
     write_published(tmp_path / "a_1.nc", 1)
-    image, mask, gap = series.read_series(tmp_path / "a_1.nc", 2)
+    image, (mask, _), gap = series.read_series(tmp_path / "a_1.nc", 2)
     assert not gap.any()
     with netCDF4.Dataset(tmp_path / "a_1.nc", "a") as file:
         file.set_auto_maskandscale(False)
@@ -136,7 +136,7 @@ def test_our_own_files_are_read_by_the_netcdf_library(tmp_path):
         np.testing.assert_array_equal(file["B8A"][3].T, variables["B8A"][3])
         assert file.annotated == "True"
         assert netCDF4.num2date(file["time"][1], file["time"].units).isoformat() == "2023-01-17T00:00:00"
-    _, mask, _ = series.read_series(tmp_path / "own.nc", 2)
+    _, (mask, _), _ = series.read_series(tmp_path / "own.nc", 2)
     np.testing.assert_array_equal(mask, variables["MASK"][0])
 
 
@@ -218,3 +218,16 @@ def test_a_series_needs_its_mask_only_to_be_scored(tmp_path):
     write_published(tmp_path / "a_1.nc", 1)
     patch = reading.read_patch(tmp_path / "a_1.nc", None)
     assert patch.image.shape == (SIZE, SIZE, 22) and patch.labels is None
+
+
+def test_what_the_mask_of_a_series_calls_no_data_is_not_labelled(tmp_path):
+    write_published(tmp_path / "a_1.nc", 1)
+    with netCDF4.Dataset(tmp_path / "a_1.nc", "a") as file:
+        file["MASK"][:, 5] = 9  # time, x, y
+        file["MASK"].setncatts({"missing_value": np.uint8(9)})
+    labels = reading.read_patch(tmp_path / "a_1.nc", tmp_path / "a_1.nc").labels.decided(True)
+    assert (labels[:, 5] == 255).all() and (labels == 255).sum() == SIZE
+    with netCDF4.Dataset(tmp_path / "a_1.nc", "a") as file:
+        file["MASK"].setncatts({"scale_factor": 0.1})
+    with pytest.raises(reading.Fault, match="has a variable MASK that states a scale or an offset"):
+        reading.read_patch(tmp_path / "a_1.nc", tmp_path / "a_1.nc")

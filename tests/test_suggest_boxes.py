@@ -12,6 +12,7 @@ from scipy.stats import entropy
 import script
 import suggest_boxes
 from scenes import suggestions
+from script import UserError
 from tests.rasters import UTM, write_raster
 from tests.running import call_main
 
@@ -97,7 +98,7 @@ def test_a_map_that_is_cut_short_is_told(suggest, tmp_path):
         ({"MAP": ""}, "--map"),
         ({"MAP": "nothing.tif"}, "nothing.tif"),
         ({"SIZE": 99}, "smaller than a box"),
-        ({"MAP": "scene.tif"}, "holds more than probabilities"),
+        ({"MAP": "scene.tif"}, "holds 900: a mask holds 0 and 1, a probability 0 to 1"),
         ({"OVERWRITE": False}, "--overwrite"),
     ],
 )
@@ -106,3 +107,13 @@ def test_mistakes(suggest, tmp_path, constants, message):
     suggest()
     with pytest.raises(script.UserError, match=message):
         suggest(**constants)
+
+
+def test_a_mask_is_not_taken_for_percent(tmp_path):
+    """compare_maps.py recognises it by the same rule. A map of 0 and 1 percent is known by its name."""
+    mask = np.eye(32, dtype=np.uint8)[None]
+    path = write_raster(tmp_path / "scene.tif", mask)
+    with pytest.raises(UserError, match="scene.tif is a mask: give the probabilities, <scene>_probability.tif of"):
+        suggestions.tile_doubt(path, 16)
+    _, doubt = suggestions.tile_doubt(write_raster(tmp_path / "scene_probability.tif", mask), 16)
+    assert doubt[0, 0] == pytest.approx(entropy([0.01, 0.99], base=2) / 16, abs=1e-6)

@@ -8,10 +8,10 @@ from rasterio.features import rasterize
 from rasterio.transform import from_origin
 from rasterio.windows import Window
 
-from map_files import FILES
-from mask_values import LANDSLIDE, UNLABELLED, MaskRule, WrongValues, as_labels
+from mask_values import LANDSLIDE, UNLABELLED, as_labels
 from scenes.components import Numbering
 from scenes.geodesy import has_ellipsoid
+from scenes.mask_or_percent import meaning_of
 from scenes.opening import damage_reported, open_mask
 from scenes.pixel_grid import PixelGrid
 from scenes.vector_faults import elsewhere_text, without_refuted
@@ -105,8 +105,7 @@ class PolygonLayer:
 class RasterLayer:
     """A mask or probabilities on a grid. Pixels that touch at a side are one object, as in predict.py's polygons.
 
-    The values of a mask are understood by the rule of `mask_values`. A probability is a float from 0 to 1, or a whole
-    number of percent.
+    Its values mean what mask_or_percent.meaning_of says.
     """
 
     def __init__(self, path, grid=None, threshold=None):
@@ -127,13 +126,13 @@ class RasterLayer:
                 raise UserError(f"{path} has no coordinate system in which its pixels can be measured on the ground")
             own = PixelGrid.of(self.file)
             self.grid = grid or own
-            self.nodata = self.file.nodata
-            self._look_at_values()
-            tag = self.file.tags().get("threshold")
+            self.meaning = meaning_of(self.path, self._opened)
+            self.probability = self.meaning.probability
+            tag = self._opened[-1].tags().get("threshold")
             if self.probability and threshold is None and tag is None:
                 raise UserError(
-                    f"{path} holds {self.highest:g}: a mask holds 0 and 1; for probabilities, give the least one of "
-                    "landslide with --threshold"
+                    f"{path} holds {self.meaning.highest:g}: a mask holds 0 and 1; for probabilities, give the least "
+                    "one of landslide with --threshold"
                 )
             if not self.probability and threshold is not None:
                 raise UserError(f"{path} is a mask: --threshold is for probabilities")
@@ -146,47 +145,16 @@ class RasterLayer:
             raise
         self.numbering = Numbering(self.grid.width)
 
-    def _look_at_values(self):
-        """Decide from the values whether this is a mask or a probability, and what 255 means in a mask."""
-        rule, mask, low, high = MaskRule(), not self.path.endswith(FILES["probability"]), np.inf, -np.inf
-        for top in range(0, self.file.height, ROWS):
-            values = self._read(self.file, top, min(top + ROWS, self.file.height), self.file.width)
-            try:
-                rule.add(as_labels(values, nodata=self.nodata))
-            except WrongValues:
-                mask = False
-            values = values[self._known(values)]
-            if values.size:
-                low, high = min(low, values.min()), max(high, values.max())
-        self.probability, self.high_is_landslide = not mask, rule.high_is_landslide
-        if mask:
-            return
-        most = 1 if np.dtype(self.file.dtypes[0]).kind == "f" else 100
-        if low < 0 or high > most:
-            raise UserError(
-                f"{self.path} holds {low if low < 0 else high:g}: a mask holds 0 and 1, a probability 0 to 1 or, in "
-                "whole numbers, percent"
-            )
-        self.most, self.highest = np.float32(most), high
-
-    def _read(self, file, top, bottom, width):
-        with damage_reported(self.path):
-            return file.read(1, window=Window(0, top, width, bottom - top))
-
-    def _known(self, values):
-        """Return which values are probabilities: numbers other than nodata; a nodata of 0 is a probability."""
-        known = values == values  # NaN is not equal to itself
-        return known & (values != self.nodata) if self.nodata else known
-
     def read(self, top, bottom):
         """Read some rows: landslide and known (H x W bool), and probabilities (H x W float32; None of a mask)."""
-        values = self._read(self.view, top, bottom, self.grid.width)
+        with damage_reported(self.path):
+            values = self.view.read(1, window=Window(0, top, self.grid.width, bottom - top))
         beyond = values == BEYOND if self.view is not self.file else np.zeros(values.shape, bool)
         if not self.probability:
-            mask = as_labels(values, beyond, self.nodata).decided(self.high_is_landslide)
+            mask = as_labels(values, beyond, self.meaning.tags).decided(self.meaning.high_is_landslide)
             return mask == LANDSLIDE, mask != UNLABELLED, None
-        known = self._known(values) & ~beyond
-        probability = np.where(known, values, 0).astype(np.float32) / self.most
+        known = self.meaning.known(values) & ~beyond
+        probability = np.where(known, values, 0).astype(np.float32) / np.float32(self.meaning.most)
         return known & (probability >= np.float32(self.threshold)), known, probability
 
     def number(self, landslide):

@@ -1,0 +1,181 @@
+"""Names of bands and what files state of their values: HDF5, GeoTIFF and scenes follow one rule, order is no name."""
+
+import h5py
+import numpy as np
+import pytest
+import rasterio
+
+import bands
+from bands import BANDS_RGB
+from patches import reading
+from scenes import preparation, source
+from script import UserError
+from tests.patch_files import open_folder, scar
+from tests.rasters import open_scene, write_raster
+
+NUMBERS = np.random.default_rng(0).integers(100, 3000, (4, 32, 32)).astype(np.uint16)
+
+
+def tiff(folder, names, scales=None):
+    path = write_raster(folder / "a_1.tif", NUMBERS[: len(names)], descriptions=names)
+    if scales:
+        with rasterio.open(path, "r+") as file:
+            file.scales = scales
+    return path
+
+
+def hdf5(folder, names=None, scale=None, count=0, **attributes):
+    with h5py.File(folder / "a_1.h5", "w") as file:
+        file["img"] = np.moveaxis(NUMBERS[: count or len(names)], 0, -1)
+        file.attrs.update(attributes | ({} if names is None else {"bands": names}))
+        file["img"].attrs.update({} if scale is None else {"scale_factor": scale})
+    return folder / "a_1.h5"
+
+
+def refused(read, *arguments):
+    """The refusal of a patch, which becomes a UserError further up, or of a scene."""
+    with pytest.raises((reading.Fault, UserError)) as error:
+        read(*arguments)
+    return str(error.value)
+
+
+# ---------------------------------------------------------------------- scenes: what is missing is named
+
+
+@pytest.mark.parametrize(
+    ("names", "run", "lacking"),
+    [
+        (("B8", "B11", "B12"), BANDS_RGB, "red and green and blue"),
+        (("B2", "B3", "B4", "B8"), ("B4", "B3", "B2", "slope"), "slope"),
+        (("B2", "B3", "B4", ""), ("B4", "B3", "B2", "dem"), "dem"),
+        (("B2", "B3", "B4", "slope"), ("B4", "B3", "B2", "B8"), "B8"),
+    ],
+)
+def test_the_order_of_named_bands_does_not_stand_in_for_a_band_that_is_missing(tmp_path, names, run, lacking):
+    path = tiff(tmp_path, names)
+    said = refused(open_scene, [path], run)
+    assert f"lacks {lacking}: its bands are called B" in said and "with --scene-bands" in said
+    assert ("give an elevation raster with --dem for" in said) == (lacking in bands.TERRAIN)
+    chosen = [str(number + 1) for number in range(len(run))]
+    with open_scene([path], run, chosen) as scene:
+        assert (scene.read(0, 32)[0] == NUMBERS[: len(run)]).all()
+
+
+def test_the_names_of_several_files_count_as_well(tmp_path):
+    paths = [write_raster(tmp_path / f"T_{name}.tif", NUMBERS[:1]) for name in ("B08", "B11", "B12")]
+    assert "T_B08.tif: lacks red and green and blue: its bands are called T_B08, T_B11, T_B12" in refused(
+        open_scene, paths, BANDS_RGB
+    )
+
+
+@pytest.mark.parametrize(
+    ("names", "run"),
+    [
+        (("", "", ""), BANDS_RGB),
+        (("vv", "vh", "ratio"), BANDS_RGB),  # of the file, none is known
+        (("B2", "B3", "B4", "B8"), ("band1", "band2", "band3", "band4")),  # of the run
+        (("nir", "nir", "nir"), BANDS_RGB),
+    ],
+)
+def test_the_order_decides_where_names_say_nothing(tmp_path, names, run):
+    with open_scene([tiff(tmp_path, names)], run) as scene:
+        assert (scene.read(0, 32)[0] == NUMBERS[: len(names)]).all()
+
+
+def test_elevation_from_elsewhere_completes_named_bands(tmp_path):
+    path = tiff(tmp_path, ("B2", "B3", "B4", "B8"))
+    dem = write_raster(tmp_path / "dem.tif", np.full((1, 32, 32), 900, np.float32))
+    with open_scene([path], ("B4", "B3", "B2", "slope"), dem=(str(dem),)) as scene:
+        np.testing.assert_array_equal(scene.read(0, 32)[0][:3], NUMBERS[[2, 1, 0]])
+
+
+# ---------------------------------------------------------------------- HDF5 as GeoTIFF
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["B2", "B3", "B4"], ("B2", "B3", "B4")),
+        (np.array([b"B2", b"B3", b"B4"]), ("B2", "B3", "B4")),
+        (["b2", "B03", "red"], ("B2", "B3", "red")),
+        (["red", "green", "blue", "elevation"], ("red", "green", "blue", "dem")),
+        (["B04 before", "B04 after", "slope"], ("B04 before", "B04 after", "slope")),
+        (["VV", "VH", "ratio"], ("vv", "vh", "ratio")),
+        (["B4_mean", "B4_deviation", "B3"], ("b4_mean", "b4_deviation", "B3")),
+        (["x", "x", "x"], BANDS_RGB),  # says nothing
+    ],
+)
+def test_names_in_hdf5_are_those_of_a_geotiff(tmp_path, names, expected):
+    patch = reading.read_patch(hdf5(tmp_path, names), None)
+    assert patch.band_names() == expected
+    texts = [name.decode() if isinstance(name, bytes) else name for name in names]
+    if "VV" not in texts:  # GeoTIFFs describe bands in any way, so that unknown words are no names
+        assert reading.read_patch(tiff(tmp_path, texts), None).band_names() == expected
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["B2", "B3", "B3"], "calls several bands B3: name each once, or none of them"),
+        (["B2", "B3", "b03"], "calls several bands B3"),
+        (["B2", "B3 x", "B3 x"], "calls several bands b3_x"),
+        (["B2", "B3"], r"names 2 bands (B2 B3), and 'img' holds 3"),
+        ("B2,B3,B4", "states its bands as 'B2,B3,B4': write a list of names, one for each band"),
+        ([2, 3, 4], "states bands that are no text: "),
+    ],
+)
+def test_a_list_of_names_that_cannot_be_right_is_refused(tmp_path, names, words):
+    assert words in refused(reading.read_patch, hdf5(tmp_path, names, count=3), None)
+
+
+def test_a_folder_with_such_a_list_names_the_file(tmp_path):
+    (tmp_path / "d/images").mkdir(parents=True)
+    hdf5(tmp_path / "d/images", ["B2", "B3", "B3"])
+    write_raster(tmp_path / "d/masks/a_1.tif", scar(1)[None])
+    with pytest.raises(UserError, match="images/a_1.h5: calls several bands B3"):
+        open_folder(tmp_path / "d")
+
+
+def test_names_and_unit_are_read_one_without_the_other(tmp_path):
+    patch = reading.read_patch(hdf5(tmp_path, ["B2", "B3", "B4"]), None)
+    assert patch.stated == {"bands": ["B2", "B3", "B4"]}
+    assert bands.matching_bands(("B4", "B3", "B2"), patch.band_names(), "a", "the run") == [2, 1, 0]
+    assert reading.read_patch(hdf5(tmp_path, count=3, values=b"l4s"), None).stated == {"values": "l4s"}
+
+
+@pytest.mark.parametrize(("values", "factor"), [(None, 10000), ("", 10000), ("l4s", 1)])
+@pytest.mark.parametrize("names", [None, ["B2", "B3", "B4"]])
+def test_a_scale_makes_reflectance_where_no_unit_is_stated(tmp_path, names, values, factor):
+    attributes = {} if values is None else {"values": values}
+    patch = reading.read_patch(hdf5(tmp_path, names, 0.001, 3, **attributes), None)
+    np.testing.assert_allclose(np.moveaxis(patch.image, -1, 0), NUMBERS[:3] * 0.001 * factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize("names", [("B4", "B3", "B2"), ("b4", "b3", "b2"), ("B04", "B03", "B02"), BANDS_RGB])
+def test_pictures_and_wavelengths_know_all_names_of_a_band(names):
+    assert bands.true_colour(("nir", *names)) == [1, 2, 3]
+    assert bands.optical_bands((*names[::-1], "elevation")).wavelengths.tolist() == [490, 560, 665]
+    assert bands.band_columns(("red", "B3"), names[::-1]) == [2, 1]
+
+
+# ---------------------------------------------------------------------- scale beside terrain
+
+
+@pytest.mark.parametrize("name", ["slope", "dem", "elevation"])
+def test_the_scale_of_terrain_makes_degrees_or_metres_in_scenes_and_patches(tmp_path, name):
+    names = ("B4", "B3", "B2", name)
+    path = tiff(tmp_path, names, scales=(1e-4, 1e-4, 1e-4, 1e-3))
+    with open_scene([path], names) as scene:
+        values, _ = scene.read(0, 32)
+        assert scene.source.reflectance
+    np.testing.assert_allclose(values, np.moveaxis(reading.read_patch(path, None).image, -1, 0), rtol=1e-6)
+    np.testing.assert_allclose(values[3], NUMBERS[3] * 1e-3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("names", [("B4", "B3", "B2"), ("B4", "B3", "B2", "dem")])
+def test_terrain_beside_light_does_not_change_how_light_is_scaled(tmp_path, capsys, names):
+    path = tiff(tmp_path, names, scales=(1e-4, 1e-4, 1e-4, 1.0)[: len(names)])
+    with open_scene([path], names) as scene:
+        used = preparation.apply_scaling(scene, source.SceneInput((path,)), names, "display", scene.sample()[0])
+    assert used.scaling == "l4s"
+    assert "the scale and offset that the files state are applied: 1" in capsys.readouterr().out

@@ -1,0 +1,195 @@
+"""Where there is no data: patches and scenes follow one rule for tags, masks, opacity and numbers without a tag."""
+
+import numpy as np
+import pytest
+import rasterio
+import rasterio.shutil
+from scipy.ndimage import binary_erosion
+
+from bands import BANDS_RGB
+from patches import reading
+from patches.scale_tags import is_fill
+from scenes import before_after, source
+from tests.rasters import GRID, open_scene, write_raster
+
+SIZE = 32
+LEFT = np.arange(SIZE)[None].repeat(SIZE, 0) < 10  # what masks and opacity hide
+FLOAT_FILLS = [-9999.0, -32768.0, float(np.finfo(np.float32).min), -3.4028230607370965e38]
+
+
+def ground(kind, count=3, size=SIZE):
+    return np.random.default_rng(0).integers(40, 120, (count, size, size)).astype(kind)
+
+
+def inside(pixels):
+    """Which pixels of twice the size hold, and touch, only pixels that are True."""
+    return binary_erosion(pixels.reshape(16, 2, 16, 2).all((1, 3)), np.ones((3, 3)), border_value=1)
+
+
+def scene_valid(paths, bands=BANDS_RGB, **options):
+    with open_scene(paths if isinstance(paths, list) else [paths], bands, **options) as scene:
+        values, valid = scene.read(0, scene.grid.height)
+    return values, valid
+
+
+def both_valid(path, **options):
+    """Where scene and patch of one file have data, which must agree."""
+    valid = scene_valid(path, **options)[1]
+    gap = reading.read_patch(path, None).gap
+    np.testing.assert_array_equal(valid, ~gap if gap is not None else True)
+    return valid
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "int16", "float32"])
+@pytest.mark.parametrize("tag", [None, 0, 200, 50])
+@pytest.mark.parametrize("hides", ["nothing", "internal mask", "opacity"])
+def test_tags_masks_and_opacity_hold_together(tmp_path, kind, tag, hides):
+    bands = ground(kind)
+    bands[:, 20:25] = 1 if tag is None else tag
+    bands[1, 28] = 1 if tag is None else tag  # a single band
+    expected = np.ones((SIZE, SIZE), bool)
+    if tag is not None:
+        bands[(bands == tag) & (np.arange(SIZE) < 20)[:, None]] += 1
+        expected[20:25] = expected[28] = False
+        if kind == "uint8":
+            expected[28] = (bands[:, 28] != tag).any(0)
+        expected[25:28] = expected[29:] = True
+        rest = np.r_[25:28, 29:SIZE]
+        bands[:, rest] = np.where(bands[:, rest] == tag, tag + 1, bands[:, rest])
+    options = {}
+    if hides == "opacity":
+        most = np.iinfo(kind).max if kind != "float32" else 255
+        bands = np.concatenate([bands, np.where(LEFT, 0, most).astype(kind)[None]])
+        options = {"photometric": "RGB", "alpha": "YES"}
+    path = write_raster(tmp_path / "a_1.tif", bands, nodata=tag, **options)
+    if hides == "internal mask":
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+            file.write_mask(~LEFT)
+    if hides != "nothing":
+        expected &= ~LEFT
+    np.testing.assert_array_equal(both_valid(path), expected)
+    coarse = scene_valid(path, pixel_size=20.0)[1]  # averaged by GDAL, which also looks at the neighbours
+    assert coarse[inside(expected)].all() and not coarse[inside(~expected)].any()
+
+
+@pytest.mark.parametrize("kind", ["int16", "int32", "float32", "float64"])
+@pytest.mark.parametrize("tag", [None, -1, -9999])
+def test_usual_numbers_of_no_data_count_in_every_band_beside_each_other_and_a_tag(tmp_path, capsys, kind, tag):
+    bands, expected = ground(kind), np.ones((SIZE, SIZE), bool)
+    for row, fill in enumerate(FLOAT_FILLS if kind[0] == "f" else FLOAT_FILLS[:2]):
+        bands[row % 3, row * 5 : row * 5 + 2], expected[row * 5 : row * 5 + 2] = fill, False
+    path = write_raster(tmp_path / "a_1.tif", bands, nodata=tag)
+    np.testing.assert_array_equal(both_valid(path), expected)
+    assert ("-9999 and -32768" in capsys.readouterr().out) == (tag is None)
+    values, valid = scene_valid(path, pixel_size=20.0)
+    assert valid[inside(expected)].all()
+    assert values[:, valid].min() >= 40 and values[:, valid].max() <= 120  # nothing is blended with them
+
+
+def test_a_number_in_one_column_of_a_wide_scene_counts(tmp_path):
+    bands = np.random.default_rng(0).uniform(100, 3000, (1, 40, 5000)).astype(np.float32)
+    bands[:, :, 1235] = -9999
+    path = write_raster(tmp_path / "a_1.tif", bands)
+    assert np.flatnonzero(~both_valid(path, bands=("red",)).all(0)).tolist() == [1235]
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "uint16", "float16"])
+def test_types_that_cannot_hold_such_numbers_are_not_searched(kind):
+    values = np.array([0, 1, 100], kind)
+    assert is_fill(values) is None
+    assert kind != "float16" or is_fill(np.array([-9999, -32768, 3], np.float16)).tolist() == [True, True, False]
+
+
+def test_values_beyond_all_measure_are_no_data_of_a_scene_and_damage_of_a_patch(tmp_path):
+    bands = ground("float32")
+    bands[0, 0, :3] = np.inf, 3.4e38, -1e31
+    path = write_raster(tmp_path / "a_1.tif", bands)
+    assert np.argwhere(~scene_valid(path)[1]).tolist() == [[0, 0], [0, 1], [0, 2]]
+    with pytest.raises(reading.Fault, match="holds NaN or infinite values"):
+        reading.read_patch(path, None)
+
+
+# ---------------------------------------------------------------------- 8 bits, several files, several dates
+
+
+@pytest.mark.parametrize("grid", ["own", "other"])
+def test_several_files_of_8_bits_lack_data_where_all_do(tmp_path, grid):
+    """One file of the three bands is the reference."""
+    bands = ground("uint8")
+    bands[0, :5], bands[:, 20:] = 0, 0
+    whole = write_raster(tmp_path / "whole.tif", bands, nodata=0)
+    fine = np.kron(bands, np.ones((1, 2, 2), np.uint8))
+    if grid == "own":
+        parts = [write_raster(tmp_path / f"part{i}.tif", bands[i : i + 1], nodata=0) for i in range(3)]
+    else:
+        parts = [write_raster(tmp_path / "part0.tif", bands[:1], nodata=0)]
+        for i in (1, 2):
+            parts.append(write_raster(tmp_path / f"part{i}.tif", fine[i : i + 1], GRID @ GRID.scale(0.5), nodata=0))
+    (values, valid), (_, known) = scene_valid(parts), scene_valid(whole)
+    if grid == "own":
+        np.testing.assert_array_equal(valid, known)
+        np.testing.assert_array_equal(values, bands)
+    else:
+        assert valid[:38].all() and not valid[42:].any()
+
+
+def test_the_bands_that_a_run_takes_decide(tmp_path):
+    bands = ground("uint8", 4)
+    bands[:3, :10] = 0
+    path = write_raster(tmp_path / "a_1.tif", bands, nodata=0)
+    with open_scene([path], BANDS_RGB, ("1", "2", "3")) as scene:
+        assert np.flatnonzero(~scene.read(0, SIZE)[1].all(1)).tolist() == list(range(10))
+    with open_scene([path], (*BANDS_RGB, "nir")) as scene:
+        assert scene.read(0, SIZE)[1].all()
+
+
+def test_each_of_two_dates_has_its_own_edge(tmp_path):
+    paths = []
+    for name, rows in (("after", np.s_[:5]), ("before", np.s_[25:])):
+        bands = ground("uint8")
+        bands[:, rows], bands[0, 15] = 0, 0
+        paths.append(write_raster(tmp_path / f"{name}.tif", bands, nodata=0))
+    names = tuple(f"{name} {date}" for date in ("before", "after") for name in BANDS_RGB)
+    with before_after.open_pair(*(source.SceneInput((str(path),)) for path in paths), names) as scene:
+        valid = scene.read(0, SIZE)[1]
+    assert np.flatnonzero(~valid.all(1)).tolist() == [0, 1, 2, 3, 4, *range(25, 32)]
+
+
+# ---------------------------------------------------------------------- opacity
+
+
+@pytest.mark.parametrize(("kind", "most"), [("uint8", 255), ("uint16", 65535), ("uint16", 255), ("int16", 32767)])
+def test_opacity_of_any_integer_is_recognised(tmp_path, kind, most):
+    bands = np.concatenate([ground(kind), np.where(LEFT, 0, most).astype(kind)[None]])
+    path = write_raster(tmp_path / "a_1.tif", bands, photometric="RGB", alpha="YES")
+    np.testing.assert_array_equal(both_valid(path), ~LEFT)
+    assert reading.read_patch(path, None).image.shape[2] == 3
+    bands[3, 0, 20] = most - 1  # then it is a fourth band, such as near infrared
+    write_raster(path, bands, photometric="RGB", alpha="YES")
+    assert reading.read_patch(path, None).image.shape[2] == 4
+    assert scene_valid(path, bands=(*BANDS_RGB, "nir"))[1].all()
+
+
+def test_the_warper_of_gdal_writes_such_opacity(tmp_path):
+    path = write_raster(tmp_path / "plain.tif", ground("uint16"))
+    with (
+        rasterio.open(path) as file,
+        rasterio.vrt.WarpedVRT(file, crs="EPSG:32652", add_alpha=True) as view,
+    ):
+        bands, transform = view.read(), view.transform
+    assert set(np.unique(bands[3])) == {0, 65535}
+    path = write_raster(tmp_path / "a_1.tif", bands, transform, "EPSG:32652", photometric="RGB", alpha="YES")
+    np.testing.assert_array_equal(both_valid(path), bands[3] > 0)
+
+
+def test_bands_of_a_virtual_raster_may_have_tags_of_their_own(tmp_path):
+    path = write_raster(tmp_path / "a.tif", ground("uint16"), nodata=7)
+    with rasterio.open(path) as file:
+        rasterio.shutil.copy(file, tmp_path / "a.vrt", driver="VRT")
+    text = (tmp_path / "a.vrt").read_text()
+    first, tag = text.index("<NoDataValue>"), "<NoDataValue>7</NoDataValue>"
+    bands = ground("uint16")
+    bands[:, 4] = 7
+    write_raster(path, bands)
+    (tmp_path / "a.vrt").write_text(text[:first] + text[first:].replace(tag, "", 1))
+    assert np.flatnonzero(~scene_valid(tmp_path / "a.vrt")[1].all(1)).tolist() == [4]
