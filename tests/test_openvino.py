@@ -89,6 +89,7 @@ def test_families_are_exported(monkeypatch, tmp_path, family):
     assert engines.load(tmp_path / family, "openvino", (32, 32)).input.shape[3] == len(bands)
 
 
+@pytest.mark.slow
 def test_a_map_by_openvino_needs_no_tensorflow_and_tells_the_distance_from_training(workdir, monkeypatch):
     scene = make_bands(200, 200)
     run = workdir / "results" / "own"
@@ -155,22 +156,27 @@ def test_missing_packages_are_named(own_results, monkeypatch, workdir, call):
     assert not (workdir / "maps").exists()
 
 
-def test_an_enlarged_picture_is_computed_by_its_phases(tmp_path, own_results, monkeypatch):
-    """The result is the same up to the borders; other networks stay as they are."""
-    write_random_run(tmp_path, "encoder", FAMILIES["encoder"])
-    exported(tmp_path, monkeypatch, "encoder")
-    model = openvino_files.read_model(engines.openvino_folder(tmp_path / "encoder"))
-    changed = model.clone()
-    assert enlarged_stem.without_enlarging(changed)
-    kinds = [[op.get_type_name() for op in each.get_ordered_ops()].count("Interpolate") for each in (model, changed)]
-    assert kinds == [1, 0]
-    given, results = images(2, 64, 96, 3), []
-    for each in (model, changed):
-        compiled = openvino_files.openvino.Core().compile_model(each, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        results.append(compiled(given)["probability"])
-    np.testing.assert_allclose(*results, atol=1e-4)
-    exported(own_results, monkeypatch, "told", OVERWRITE=True)
-    assert not enlarged_stem.without_enlarging(openvino_files.read_model(engines.openvino_folder(own_results / "told")))
+def test_an_enlarged_picture_is_computed_by_its_phases(tmp_path):
+    """The result is the same up to the borders; an enlargement by four, or one that is used twice, stays as it is."""
+    layers, rng, results = keras.layers, np.random.default_rng(0), []
+    for number, (factor, again) in enumerate(((2, False), (4, False), (2, True))):
+        image = keras.Input((None, None, 3))
+        enlarged = model_files.tensorflow_layers().FreeUpSampling(factor, interpolation="bilinear")(image)
+        scaled = layers.Rescaling([0.5, 2.0, 1.0], [1.0, 0.0, -3.0])(enlarged)
+        x = layers.Conv2D(5, 3, strides=2, padding="same")(scaled)
+        x = layers.Conv2D(1, 3, padding="same", activation="sigmoid")(x)
+        x = layers.Add()([x, layers.Conv2D(1, 1, strides=2)(enlarged)]) if again else x
+        graph = keras.Model(image, x)
+        graph.set_weights([rng.normal(0, 0.3, weight.shape) for weight in graph.get_weights()])
+        openvino_files.write_model(graph, tmp_path / str(number), {})
+        model = openvino_files.read_model(tmp_path / str(number))
+        assert enlarged_stem.without_enlarging(model) == (number == 0)
+        if number == 0:
+            kinds = {operation.get_type_name() for operation in model.get_ordered_ops()}
+            compiled = openvino_files.openvino.Core().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            results += [compiled(images(2, 64, 96, 3) / 255)["probability"], graph.predict(images(2, 64, 96, 3) / 255)]
+    assert "Interpolate" not in kinds
+    np.testing.assert_allclose(*results, atol=1e-5)
 
 
 # ---------------------------------------------------------------------- maps
@@ -279,6 +285,7 @@ def learnt(tmp_path_factory):
     return folder / "results"
 
 
+@pytest.mark.slow
 def test_int8_is_written_only_within_its_bounds(learnt, monkeypatch, capsys):
     monkeypatch.setattr(int8_bound, "MEAN_CHANGE", 0.0)
     record = exported(learnt, monkeypatch, "learnt", INT8=True)
