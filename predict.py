@@ -58,12 +58,12 @@ MIN_SLOPE = 0.0  # degrees: leave out polygons whose steepest tenth of pixels li
 SIMPLIFY = 0.0  # metres by which outlines may move to become smooth; 0: along the sides of pixels
 FILTERED_MASK = False  # also write <scene>_filtered_mask.tif, the mask of the polygons that are left
 BATCH_SIZE = 32  # patches predicted at once; of larger tiles as many as have the same area
-ENGINE = "keras"  # what computes the network; openvino: the copy that export.py --format openvino wrote, faster
+ENGINE = "auto"  # what computes the network: keras, openvino (once export.py wrote it a copy); auto: openvino if it can
 SCHEDULER = None  # str: none: this process computes; local:2: two processes here; tcp://host:8786: a Dask cluster
 
 CHOICES = {
     **{"PROBABILITY_TYPE": ("uint8", "float32"), "SCALING": ("auto", "none", "l4s", "stretch")},
-    "ENGINE": engines.ENGINES,
+    "ENGINE": ("auto", *engines.ENGINES),
 }
 RANGES = {
     **{"PIXEL_SIZE": (1e-3, 1e4), "CLOUD_BUFFER": (0, None), "BUFFER": (0, None), "THRESHOLD": (0, 1)},
@@ -84,17 +84,18 @@ def main():
     out_dir = Path(OUT_DIR) if OUT_DIR else run.output / "maps"
     records.require(run.folder / "model.keras", f"python train.py --run {run.name}")
     metadata = {"run": run.name, "threshold": f"{threshold:.3f}", "revision": script.revision()}
-    metadata["engine"] = engines.describe(run.folder, ENGINE)
+    engine = engines.choose(run.folder, ENGINE)
+    metadata["engine"] = engines.describe(run.folder, engine)
     metadata["settings"] = script.flags_text(globals(), without=NO_SETTINGS)
     if meaning:
         print(f"threshold {threshold:.3f}: {meaning}")
         metadata["threshold_chosen"] = meaning
     if scenes:
-        map_scenes(run, threshold, out_dir, metadata)
+        map_scenes(run, threshold, out_dir, metadata, engine)
     else:
         if DEM or BEFORE or MANY or SCENE_BANDS or SCALING not in ("auto", "none") or SCHEDULER:
             raise script.UserError("patches are taken as they are: scene settings do not apply to them")
-        settings = PatchSettings(threshold, TTA, BATCH_SIZE, PATCH_PROBABILITIES, PIXEL_SIZE, ENGINE)
+        settings = PatchSettings(threshold, TTA, BATCH_SIZE, PATCH_PROBABILITIES, PIXEL_SIZE, engine)
         count = map_patches(run, [Path(path) for path in INPUT], settings, out_dir, metadata, OVERWRITE)
         print(f"{count} patches mapped at threshold {threshold:.3f}: {out_dir}/")
 
@@ -121,7 +122,7 @@ def choose_threshold(run, tta, scenes):
     return chosen["threshold"], f"{where}, precision {chosen['precision']:.2f} and recall {chosen['recall']:.2f}"
 
 
-def map_scenes(run, threshold, out_dir, metadata):
+def map_scenes(run, threshold, out_dir, metadata, engine):
     """Map the scene of INPUT, or each of MANY; of several, those that fail are listed at the end."""
     from scenes import stac_items
     from scenes.inputs import list_inputs
@@ -138,7 +139,7 @@ def map_scenes(run, threshold, out_dir, metadata):
         batch_size=BATCH_SIZE,
         scheduler=SCHEDULER or "",
         percent=PROBABILITY_TYPE == "uint8",
-        engine=ENGINE,
+        engine=engine,
         covers=CoverSettings(CLOUDS, CLOUD_BUFFER, EXCLUDE, Choice(EXCLUDE_LAYER, EXCLUDE_WHERE, "exclude-"), BUFFER),
         min_area=MIN_AREA,
         min_hole=MIN_HOLE,

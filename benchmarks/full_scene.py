@@ -1,7 +1,9 @@
 """Map a whole Sentinel-2 tile, 10 980 x 10 980 pixels: time, memory and the size of the report.
 
-    make demo-event
-    python benchmarks/full_scene.py --scene data/sample_event/after.tif --run event
+    python make_sample_data.py --scene --out-dir data/sample_event
+    python benchmarks/full_scene.py --out results/figures/full_scene_keras.json
+    python export.py --run rgb --format openvino --int8
+    python benchmarks/full_scene.py --engine openvino --out results/figures/full_scene_openvino.json
 
 The tile is made of copies of a small scene with many landslides, so that polygons are as many as they get. Writes OUT.
 """
@@ -23,10 +25,10 @@ import script
 
 SCENE = "data/sample_event/after.tif"  # scene to copy
 SCENE_BANDS = ("B4", "B3", "B2")  # its bands, as the run takes them
-RUN = "event"  # run to map with
+RUN = "rgb"  # run to map with
 ENGINE = "keras"  # as predict.py's
 SIDE = 10980  # pixels a side
-OUT = "results/figures/full_scene.json"
+OUT = "results/figures/full_scene_keras.json"
 
 
 def main():

@@ -9,7 +9,7 @@ from pathlib import Path
 from networks.features import feature_model
 from networks.model_files import at_pixel_size, load_model, resized
 from records import file_digest, read_json, require
-from script import UserError, versions
+from script import UserError, note, versions
 
 ENGINES = ("keras", "openvino")
 
@@ -27,6 +27,24 @@ def files(folder, engine):
 def model_digest(folder):
     """Return the SHA-256 of the model of a run, by which an exported copy is recognised as being of it."""
     return file_digest(Path(folder, "model.keras"))
+
+
+def choose(folder, engine):
+    """Return the engine that computes a run: one of ENGINES, or for "auto" OpenVINO if the run was exported for it.
+
+    folder: of the run. Prints that "auto" takes OpenVINO, or why it cannot.
+    """
+    if engine != "auto":
+        return engine
+    if not openvino_folder(folder).exists():
+        return "keras"
+    try:
+        text = describe(folder, "openvino")
+    except UserError as error:
+        note(f"Keras computes this map, because {error}")
+        return "keras"
+    note(f"{text} computes this map; --engine keras says otherwise")
+    return "openvino"
 
 
 def describe(folder, engine):

@@ -241,10 +241,16 @@ def test_patches_are_mapped(call, workdir):
     np.testing.assert_allclose(*maps, atol=1e-3)
 
 
-def test_an_export_of_an_earlier_model_is_refused(own_results):
-    write_engine(own_results / "told")
-    path = engines.openvino_folder(own_results / "told") / "record.json"
+def test_an_export_of_an_earlier_model_is_refused(own_results, capsys):
+    folder = own_results / "told"
+    write_engine(folder)
+    assert engines.choose(folder, "auto") == "openvino" and engines.choose(folder, "keras") == "keras"
+    assert "OpenVINO 20" in capsys.readouterr().out
+    path = engines.openvino_folder(folder) / "record.json"
     records.write_json(path, records.read_json(path, "") | {"model": "of another training"})
+    assert engines.choose(folder, "auto") == "keras" and engines.choose(folder, "openvino") == "openvino"
+    assert "note: Keras computes this map, because" in capsys.readouterr().out
+    assert engines.choose(own_results / "none", "auto") == "keras"
     with pytest.raises(UserError, match="is of an earlier model of run told: python export.py .* --overwrite"):
         engines.describe(own_results / "told", "openvino")
 
