@@ -197,7 +197,7 @@ def test_a_map_that_was_stopped_goes_on_with_its_own_engine(call, workdir, monke
     write_engine(workdir / "results" / "unet")
     write_raster(workdir / "scene.tif", make_bands(200, 120))
     settings = {"RUN": "unet", "TILE": 32, "OVERLAP": 8, "BATCH_SIZE": 4, "PROBABILITY_TYPE": "float32"}
-    call("scene.tif", OUT_DIR="keras", **settings)
+    call("scene.tif", OUT_DIR="keras", ENGINE="keras", **settings)
     settings["ENGINE"] = "openvino"
     call("scene.tif", OUT_DIR="whole", **settings)
     real = pipeline.local_strips
