@@ -12,7 +12,7 @@ WINDOWS = 6  # along each side of the scene, at most, that are looked at
 NEAR, FAR = 0.15, 0.5  # shares of unlike windows from which a scene is not at home, and from which it is far
 
 
-def distance_text(run, scene, metres, warned, engine="keras"):
+def distance_text(run, scene, metres, warned, engine):
     """Say how far a scene lies from what a run learnt from; "" if the run has no record of that.
 
     Windows of the scene are compared with the validation patches by what the network makes of them (features.py). This

@@ -28,7 +28,7 @@ def file_of(path):
     return None
 
 
-def inputs_of(run, scenes, inputs, covers, engine="keras"):
+def inputs_of(run, scenes, inputs, covers, engine):
     """List the paths of all files that a map is made from, the model first.
 
     Args:
