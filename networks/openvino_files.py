@@ -1,23 +1,18 @@
 """OpenVINO models: converted from a Keras graph, and computed image by image for maps."""
 
 import os
-import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import openvino
 
-# Without this package, OpenVINO and NNCF send nothing. With it, they report each use to Google, and do not ask.
-sys.modules["openvino_telemetry"] = None
-
-import openvino  # noqa: E402
-
-from networks.enlarged_stem import without_enlarging  # noqa: E402
-from networks.keras_start import import_keras, processor_has_bfloat16  # noqa: E402
-from patches.pixel_sizes import octaves  # noqa: E402
-from records import write_json  # noqa: E402
-from script import UserError  # noqa: E402
+from networks.enlarged_stem import without_enlarging
+from networks.keras_start import import_keras, processor_has_bfloat16
+from patches.pixel_sizes import octaves
+from records import write_json
+from script import UserError
 
 MODEL, RECORD = "model.xml", "record.json"  # model.bin lies beside model.xml
 

@@ -4,9 +4,9 @@ import contextlib
 import logging
 import os
 
-from networks import openvino_files  # first: it keeps NNCF from reporting its use
+import nncf
 
-import nncf  # isort: skip
+from networks import openvino_files
 
 CONVOLUTIONS = ("Convolution", "GroupConvolution", "ConvolutionBackpropData")
 ENDS = ("Concat", "ShapeOf", "Result")

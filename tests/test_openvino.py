@@ -109,6 +109,13 @@ def test_a_map_by_openvino_needs_no_tensorflow_and_tells_the_distance_from_train
     assert result.stdout.endswith("set()\n") and "distance from training: at home" in result.stdout, result.stderr
 
 
+def test_openvino_and_nncf_report_nothing():
+    from nncf.telemetry import wrapper
+    from openvino.tools.ovc import telemetry_utils
+
+    assert "stub" in telemetry_utils.tm.__name__ and not hasattr(wrapper, "Telemetry")
+
+
 # ---------------------------------------------------------------------- what is told
 
 
