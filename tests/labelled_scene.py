@@ -10,6 +10,7 @@ from tests.rasters import LEFT, TOP, box, write_raster, write_shapes
 from tests.running import call_main
 
 HEIGHT, WIDTH = 400, 480
+AREA = box(10, 0, 250, 470)  # the part of the scene that was looked at
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def event(workdir, slides):
     """A folder with scene.tif (float), slides.gpkg and area.gpkg."""
     write_raster(workdir / "scene.tif", make_bands(HEIGHT, WIDTH))
     write_shapes(workdir / "slides.gpkg", *slides)
-    write_shapes(workdir / "area.gpkg", box(10, 0, 390, 470))
+    write_shapes(workdir / "area.gpkg", AREA)
     return workdir
 
 

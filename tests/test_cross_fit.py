@@ -21,9 +21,10 @@ SPLITS = {
 }
 
 
-@pytest.fixture
-def choose(tmp_path, monkeypatch):
-    """Runs of random weights on one folder of twelve patches, split as SPLITS says; returns a call of the script."""
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    """Make runs of random weights on one folder of twelve patches, split as SPLITS says; return (workdir, patches)."""
+    tmp_path = tmp_path_factory.mktemp("cross_fit")
     write_patches(tmp_path / "data/images", tmp_path / "data/masks", range(1, 13), bands=3)
     patches = open_folder(tmp_path / "data")
     about = {"data_dir": [str(tmp_path / "data")], "data_digest": patches.digest, "file_bands": 3, "left_out": []}
@@ -33,13 +34,20 @@ def choose(tmp_path, monkeypatch):
         write_random_run(tmp_path / "results", name, SMALL, patches.bands, **about)
         split_table.write_split(tmp_path / "results" / name / "split.csv", patches, np.array(assigned))
     write_random_run(tmp_path / "results", "foreign", SMALL, patches.bands, **about | {"data_digest": "0"})
+    return tmp_path, patches
+
+
+@pytest.fixture
+def choose(workdir, monkeypatch):
+    """Call the script for the run `event`; return its threshold."""
+    results = workdir[0] / "results"
 
     def run(*cross_fit, **more):
-        settings = {"RESULTS_DIR": str(tmp_path / "results"), "RUN": "event", "CROSS_FIT": cross_fit} | more
+        settings = {"RESULTS_DIR": str(results), "RUN": "event", "CROSS_FIT": cross_fit} | more
         call_main(optimize_threshold, monkeypatch, **settings)
-        return records.read_json(tmp_path / "results/event/threshold.json", "")
+        return records.read_json(results / "event/threshold.json", "")
 
-    run.results, run.patches = tmp_path / "results", patches
+    run.results, run.patches = results, workdir[1]
     return run
 
 

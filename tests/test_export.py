@@ -89,7 +89,8 @@ def test_deepness_reads_the_file(call, results):
     np.testing.assert_allclose(model.process(tiles)[:, 0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [32, pytest.param(0, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [32, 0])
 def test_a_file_is_made_for_one_size_of_pixels(call, results, size):
     """The network is told the size; the file takes the bands alone."""
     if not (results / "told").exists():
@@ -119,6 +120,7 @@ def test_a_file_for_any_size_takes_the_values_of_patches(call, results):
         np.testing.assert_allclose(predicted[..., 0], probabilities(reference(results, size), image), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_nothing_in_a_file_is_bfloat16(call):
     graph = onnx.load(call(SIZE=32)).graph
     assert {tensor.data_type for tensor in graph.initializer} <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}

@@ -16,7 +16,7 @@ import dataset
 import script
 from patches import blocks
 from scenes import patch_layout
-from tests.labelled_scene import HEIGHT, WIDTH
+from tests.labelled_scene import AREA, HEIGHT, WIDTH
 from tests.maps import make_bands
 from tests.product_files import SIDE, make_safe
 from tests.rasters import LEFT, TOP, UTM, box, grid_of, write_raster, write_shapes
@@ -36,7 +36,7 @@ def test_patches_hold_the_scene_and_the_polygons_at_their_place(event, cut, slid
     with rasterio.open("scene.tif") as file:
         scene, transform = file.read(), file.transform
     truth = rasterize(slides, (HEIGHT, WIDTH), transform=transform, dtype="uint8")
-    inside = rasterize([box(10, 0, 390, 470)], (HEIGHT, WIDTH), transform=transform, dtype="uint8") > 0
+    inside = rasterize([AREA], (HEIGHT, WIDTH), transform=transform, dtype="uint8") > 0
     truth = np.where(inside | (truth == 1), truth, 255)
     rows = listed(event / "event")
     for row in rows:
@@ -75,7 +75,7 @@ def test_splits_lie_a_patch_apart_and_have_their_shares(event, cut):
 def test_a_patch_has_the_same_number_in_every_split(event, cut):
     numbers = []
     for seed in (0, 1):
-        cut("scene.tif", LABELS=["slides.gpkg"], AREA=("area.gpkg",), SEED=seed, OVERWRITE=True)
+        cut("scene.tif", LABELS=["slides.gpkg"], SEED=seed, OVERWRITE=True)
         rows = listed(event / "event")
         numbers.append({(row["row"], row["column"]): row["image"].rsplit("_", 1)[1] for row in rows})
     both = numbers[0].keys() & numbers[1].keys()
@@ -191,6 +191,7 @@ def test_scenes_of_one_place_are_split_together(event, cut):
     assert all(len(each) == 1 for each in splits.values()) and len(listed(event / "event")) == 2 * len(splits)
 
 
+@pytest.mark.slow
 def test_areas_of_several_files_count_together_and_a_scene_without_any_says_so(event, cut, capsys):
     write_shapes("west.gpkg", box(10, 0, 390, 200))
     write_shapes("east.gpkg", box(10, 200, 390, 270))

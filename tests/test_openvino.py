@@ -163,6 +163,7 @@ def test_missing_packages_are_named(own_results, monkeypatch, workdir, call):
     assert not (workdir / "maps").exists()
 
 
+@pytest.mark.slow
 def test_an_enlarged_picture_is_computed_by_its_phases(tmp_path):
     """The result is the same up to the borders; an enlargement by four, or one that is used twice, stays as it is."""
     layers, rng, results = keras.layers, np.random.default_rng(0), []
@@ -198,6 +199,7 @@ def write_engine(folder):
         openvino_files.write_model(model, path, {"model": engines.model_digest(folder)})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unet")
 def test_a_map_that_was_stopped_goes_on_with_its_own_engine(call, workdir, monkeypatch, capsys):
     """Strips of Keras are not taken for those of OpenVINO; the rest is as in test_batch.py."""
@@ -235,6 +237,7 @@ def probability_of(folder):
     return read(folder / "scene_probability.tif")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("unet")
 def test_patches_are_mapped(call, workdir):
     write_engine(workdir / "results" / "unet")

@@ -153,7 +153,8 @@ def test_bands_are_told_apart_by_date():
 
 
 @pytest.mark.parametrize(
-    ("fusion", "count"), [("difference", 2), ("attention", 2), pytest.param("attention", 4, marks=pytest.mark.slow)]
+    ("fusion", "count"),
+    [("difference", 2), *(pytest.param("attention", count, marks=pytest.mark.slow) for count in (2, 4))],
 )
 def test_dates_share_an_encoder_and_the_stored_model_joins_them_alike(tmp_path, both_processors, fusion, count):
     names = dated_names(count)

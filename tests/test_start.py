@@ -84,10 +84,10 @@ def begin(constants, names, size=32, mean=None, variance=800.0):
     return model, start
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("not enlarged", "segformer", "application")]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("encoder", "not enlarged", "segformer", "application")]
 
 
-@pytest.mark.parametrize("name", ["stem 1", "stem 2", "encoder", *SLOW])
+@pytest.mark.parametrize("name", ["stem 1", "stem 2", *SLOW])
 def test_a_network_with_a_new_band_predicts_what_its_start_predicts(tmp_path, monkeypatch, name, capsys):
     """The known bands have other names and places, and the patches are larger where the source can be made so."""
     monkeypatch.setattr(encoders, "fetched", lambda _, build, shape: build(shape, include_top=False, weights=None))

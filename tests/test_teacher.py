@@ -82,6 +82,7 @@ def student(workdir):
     return result
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_all_training_patches(workdir, student):
     assert "8 train, 6 validation, 6 test, 20 unlabelled patches" in student.stdout
     assert record(workdir, "config.json", "student")["constants"]["TEACHER"] == "first"
@@ -107,6 +108,7 @@ def test_what_a_teacher_has_learnt_from_is_known_in_another_folder(workdir, tmp_
     assert_user_error(run_script("train.py", *flags, cwd=workdir), "teacher first has learnt from")
 
 
+@pytest.mark.slow
 def test_a_resumed_student_needs_the_same_teacher(workdir, student):
     folder = shutil.copytree(workdir / "results" / "student", workdir / "results" / "cut")
     config = record(workdir, "config.json", "student")
