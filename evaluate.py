@@ -22,9 +22,10 @@ import script
 from networks.inference import predict
 from networks.model_files import load_for
 from patches import layouts, split_table
+from patches.pixel_sizes import by_size_class
 from patches.places import find_places
 from patches.sources import name_in_files
-from scores import false_alarms, objects
+from scores import false_alarms, objects, thresholds
 
 # ---------------------------------------------------------------------- what is scored
 RESULTS_DIR = "results"  # folder of all runs
@@ -58,7 +59,7 @@ def main():
         return
     given_sizes = [PIXEL_SIZE] * len(DATA_DIR) if PIXEL_SIZE else ()
     patches, indices, own = dataset.open_for_run(run, SPLIT, DATA_DIR, cache_dir, SKIP_BAD, pixel_sizes=given_sizes)
-    threshold = run.threshold_record(TTA, elsewhere=not own)["threshold"] if THRESHOLD is None else THRESHOLD
+    threshold = threshold_for(run, own, patches.pixel_sizes[indices]) if THRESHOLD is None else THRESHOLD
     if own and SPLIT in ("train", "all"):
         script.note(f"the {SPLIT} split holds patches that the run was trained on")
     if own and SPLIT == "validation":
@@ -117,6 +118,18 @@ def main():
     if ground:
         print(false_alarm_table(alarms, record["landslide_free"]))
     print(f"written: {folder}/metrics{suffix}.json, per_image, objects and reliability in the same folder")
+
+
+def threshold_for(run, own, sizes):
+    """Return the threshold that the run chose: of other data that for elsewhere, and for the size of its pixels.
+
+    own: whether the data is the run's own. sizes: metres a pixel of each patch. Those of several size classes get the
+    threshold that was chosen on all sizes together.
+    """
+    if own:
+        return run.threshold(TTA)
+    of_one_class = len(by_size_class(sizes)) == 1
+    return thresholds.elsewhere(run, TTA, sizes[0] if of_one_class else None)["threshold"]
 
 
 def count_alarms(model, ground, indices, threshold):

@@ -81,6 +81,13 @@ class ThresholdCurve:
         self.negative += np.bincount(bins[~masks], minlength=len(THRESHOLDS))
         self.sums += np.bincount(bins, probabilities, len(THRESHOLDS))
 
+    def joined(self, other):
+        """Return a ThresholdCurve of the pixels of this one and of another."""
+        both = ThresholdCurve()
+        both.positive, both.negative = self.positive + other.positive, self.negative + other.negative
+        both.sums = self.sums + other.sums
+        return both
+
     def with_landslide_free(self, landslide_free, weight):
         """Return a curve that also counts the false alarms on landslide-free ground.
 

@@ -10,7 +10,8 @@ If the run was trained with landslide-free ground, false alarms on its validatio
 On ground that it has not seen, a network is less certain, and the threshold of its validation split misses much. Runs
 of the same recipe that left events or sources out (train.py --hold-out, --leave-out) show by how much: ELSEWHERE pools
 their predictions on what they left out. predict.py takes the threshold chosen there for scenes, evaluate.py for other
-folders.
+folders. If what was left out has pixels of several sizes, each size class (8 to 16 m and so on) has its own, because a
+network may be sure of itself at one size and not at another.
 
 A few validation patches choose a threshold by chance. CROSS_FIT takes runs of the same recipe and data with another
 SPLIT_SEED (and --no-own-splits, if the folder has splits): each predicts its own validation patches, which it has not
@@ -20,16 +21,19 @@ Writes threshold.json, threshold_curve.csv and .png into the run's folder (with 
 with --elsewhere threshold_curve_elsewhere and reliability_elsewhere. Next: python evaluate.py --run <run>
 """
 
+import functools
+from collections import Counter
 from pathlib import Path
 
 import dataset
 import records
 import runs
 import script
-from metrics import THRESHOLDS
+from metrics import THRESHOLDS, ThresholdCurve
 from networks.inference import threshold_curve
 from networks.model_files import load_model
 from patches import layouts, split_table, splits
+from patches.pixel_sizes import by_size_class
 from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
@@ -155,18 +159,34 @@ def open_folds(run, patches, indices, cache_dir):
 
 def choose_elsewhere(left_out, on_ground, folder, suffix, plots):
     """Choose the threshold for ground that the run has not seen, write its curve, and return its record."""
-    curve = None
+    curves, images = {}, Counter()  # of each size class of pixels
     for other, patches, indices in left_out:
-        curve = threshold_curve(load_model(other.folder), patches, indices, BATCH_SIZE, TTA, curve)
-    names, images = [other.name for other, *_ in left_out], sum(len(indices) for *_, indices in left_out)
-    title = f"{folder.name}: {images} patches that {', '.join(names)} left out"
-    best, text = choose(curve, on_ground, images, title, folder / f"threshold_curve_elsewhere{suffix}", plots)
+        model = load_model(other.folder)
+        for size, of_size in by_size_class(patches.pixel_sizes[indices]).items():
+            curves[size] = threshold_curve(model, patches, indices[of_size], BATCH_SIZE, TTA, curves.get(size))
+            images[size] += int(of_size.sum())
+    names = [other.name for other, *_ in left_out]
+    origin = f"that {', '.join(names)} left out"
+
+    def choose_on(curve, count, path, pixels=""):
+        title = f"{count} patches{pixels} {origin}"
+        best, text = choose(curve, on_ground, count, f"{folder.name}: {title}", path, plots)
+        print(f"elsewhere ({title}): {text}")
+        about = {"curve": f"{path.name}.csv", "average_precision": curve.average_precision()}
+        return {"runs": names, "images": count, **best, **about}
+
+    curve = functools.reduce(ThresholdCurve.joined, curves.values())
+    record = choose_on(curve, images.total(), folder / f"threshold_curve_elsewhere{suffix}")
     columns, header = curve.reliability(), ("mean_probability", "landslide_share", "pixels")
     path = folder / f"reliability_elsewhere{suffix}"
     records.write_csv(path.with_suffix(".csv"), header, zip(*columns, strict=True))
-    plots.reliability_diagram(*columns, title, path.with_suffix(".png"))
-    print(f"elsewhere ({images} patches that {', '.join(names)} left out): {text}")
-    return {"runs": names, "images": images, **best, "average_precision": curve.average_precision()}
+    plots.reliability_diagram(*columns, f"{folder.name}: {images.total()} patches {origin}", path.with_suffix(".png"))
+    by_size = {}
+    for size, of_size in curves.items() if len(curves) > 1 else ():
+        if images[size] >= FEW and of_size.positive.any() and size != "unknown":
+            path = folder / f"threshold_curve_elsewhere_{size.replace(' ', '_')}{suffix}"
+            by_size[size] = choose_on(of_size, images[size], path, f" of {size}") | {"pixel_size": size}
+    return record | {"by_pixel_size": by_size}
 
 
 FEW = 10  # patches below which the threshold of the highest Dice is chance, and the middle of a plateau is taken

@@ -75,7 +75,7 @@ def threshold_curve(thresholds, scores, marked, title, path):
     axis.axvline(threshold, color=GREY, linestyle=":")
     axis.plot(threshold, dice, "o", color=BLUE, label=f"chosen: {threshold:.3f}, Dice {dice:.3f}")
     axis.set(title=title, xlabel="threshold on the probability", ylabel="pooled score", xlim=(0, 1), ylim=(0, 1.01))
-    axis.legend(frameon=False, loc="lower center")
+    axis.legend(frameon=False)
     save(figure, path)
 
 

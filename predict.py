@@ -20,6 +20,7 @@ from networks import engines
 from networks.patch_maps import PatchSettings, map_patches
 from patches import layouts
 from product_names import is_product_folder
+from scores import thresholds
 
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -76,25 +77,22 @@ FORMER_NAMES = {"INPUTS": "MANY", "PROBABILITY": "PROBABILITY_TYPE", "PROBABILIT
 def main():
     """Open the run, then map patches or a scene, whichever the input is."""
     run = runs.open_run(RESULTS_DIR, RUN)
-    # without one of its own, the usual threshold, which is nearly the same
-    own_of_tta = TTA and run.path_of("threshold_tta.json").exists()
     check_settings()
     scenes = not (INPUT and holds_patches(Path(INPUT[0])))
-    threshold, meaning = choose_threshold(run, own_of_tta, scenes)
+    if THRESHOLD is None:
+        run.threshold()  # without one, nothing is read
     out_dir = Path(OUT_DIR) if OUT_DIR else run.output / "maps"
     records.require(run.folder / "model.keras", f"python train.py --run {run.name}")
-    metadata = {"run": run.name, "threshold": f"{threshold:.3f}", "revision": script.revision()}
+    metadata = {"run": run.name, "revision": script.revision()}
     engine = engines.choose(run.folder, ENGINE)
     metadata["engine"] = engines.describe(run.folder, engine)
     metadata["settings"] = script.flags_text(globals(), without=NO_SETTINGS)
-    if meaning:
-        print(f"threshold {threshold:.3f}: {meaning}")
-        metadata["threshold_chosen"] = meaning
     if scenes:
-        map_scenes(run, threshold, out_dir, metadata, engine)
+        map_scenes(run, out_dir, metadata, engine)
     else:
         if DEM or BEFORE or MANY or SCENE_BANDS or SCALING not in ("auto", "none") or SCHEDULER:
             raise script.UserError("patches are taken as they are: scene settings do not apply to them")
+        threshold = thresholds.for_map(run, metadata, TTA, THRESHOLD, RECALL, scene=False)
         settings = PatchSettings(threshold, TTA, BATCH_SIZE, PATCH_PROBABILITIES, PIXEL_SIZE, engine)
         count = map_patches(run, [Path(path) for path in INPUT], settings, out_dir, metadata, OVERWRITE)
         print(f"{count} patches mapped at threshold {threshold:.3f}: {out_dir}/")
@@ -104,25 +102,7 @@ def main():
 NO_SETTINGS = ("RESULTS_DIR", "RUN", "INPUT", "MANY", "BEFORE", "OUT_DIR", "OVERWRITE", "SCHEDULER")
 
 
-def choose_threshold(run, tta, scenes):
-    """Return (threshold, what it meant where it was chosen, "" if THRESHOLD sets it).
-
-    tta: whether to take that of test-time augmentation. scenes: whether scenes are mapped, which count as ground that
-    the run has not seen.
-    """
-    if THRESHOLD is not None:
-        return THRESHOLD, ""
-    chosen = run.threshold_record(tta, elsewhere=scenes)
-    elsewhere = "runs" in chosen
-    if RECALL is not None:
-        curve = f"threshold_curve{'_elsewhere' if elsewhere else ''}{'_tta' if tta else ''}.csv"
-        rows = records.read_csv(run.path_of(curve), f"python optimize_threshold.py --run {run.name}")
-        chosen = [row for row in rows if row["recall"] >= RECALL][-1]
-    where = "on ground that the model had not seen" if elsewhere else "on validation patches of its own training data"
-    return chosen["threshold"], f"{where}, precision {chosen['precision']:.2f} and recall {chosen['recall']:.2f}"
-
-
-def map_scenes(run, threshold, out_dir, metadata, engine):
+def map_scenes(run, out_dir, metadata, engine):
     """Map the scene of INPUT, or each of MANY; of several, those that fail are listed at the end."""
     from scenes import stac_items
     from scenes.inputs import list_inputs
@@ -132,7 +112,8 @@ def map_scenes(run, threshold, out_dir, metadata, engine):
     from scenes.vectors import Choice
 
     settings = MapSettings(
-        threshold=threshold,
+        threshold=THRESHOLD,
+        recall=RECALL,
         tta=TTA,
         tile=TILE,
         overlap=OVERLAP,

@@ -128,14 +128,10 @@ class Run:
         """Read the threshold that optimize_threshold.py chose, with or without test-time augmentation."""
         return self.threshold_record(tta)["threshold"]
 
-    def threshold_record(self, tta=False, elsewhere=False):
-        """Read what optimize_threshold.py wrote of the threshold it chose, {"threshold", "precision", "recall", ...}.
-
-        elsewhere: for ground that the run has not seen, if it chose one for that.
-        """
+    def threshold_record(self, tta=False):
+        """Read what optimize_threshold.py wrote of the threshold it chose, {"threshold", "precision", ...}."""
         name, flag = ("threshold_tta.json", " --tta") if tta else ("threshold.json", "")
-        record = read_json(self.path_of(name), f"python optimize_threshold.py --run {self.name}{flag}")
-        return record.get("elsewhere", record) if elsewhere else record
+        return read_json(self.path_of(name), f"python optimize_threshold.py --run {self.name}{flag}")
 
 
 def open_run(results_dir, name, constant="RUN"):

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import records
 import runs
 import script
+from scores.thresholds import elsewhere
 
 SCENES_DIR = None  # str: folder of EVENT_scene.tif, EVENT_landslides.gpkg and EVENT_area.gpkg
 EVENTS = ()  # events to map; none: each whose scene is in the folder
@@ -45,7 +46,7 @@ def main():
     events = EVENTS or sorted(path.name.removesuffix("_scene.tif") for path in Path(SCENES_DIR).glob("*_scene.tif"))
     if not events:
         raise script.UserError(f"{SCENES_DIR} holds no EVENT_scene.tif")
-    thresholds = {run.threshold(), run.threshold_record(elsewhere=True)["threshold"]}
+    thresholds = {run.threshold(), elsewhere(run)["threshold"]}
     rows = records.read_rows(OUT)
     with tempfile.TemporaryDirectory() as temporary:
         for event in events:

@@ -83,9 +83,21 @@ def outside(size, learnt):
     return f"pixels of {size:.3g} m, and the run learnt from pixels of {least:.3g} to {most:.3g} m"
 
 
+def size_class(size):
+    """Return the octave that a pixel size in metres lies in: "8 to 16 m" of 10; "unknown" of NaN."""
+    if np.isnan(size):
+        return "unknown"
+    step = np.floor(np.log2(size) + 1e-9)
+    return f"{2**step:g} to {2 ** (step + 1):g} m"
+
+
+def by_size_class(sizes):
+    """Return {size class: N booleans, where `sizes` lie in it}, the smallest first; "unknown" comes last."""
+    ordered = dict.fromkeys(size_class(size) for size in np.unique(sizes))
+    classes = np.array([size_class(size) for size in sizes])
+    return {name: classes == name for name in ordered}
+
+
 def octave_shares(sizes):
-    """Return {"5 to 10 m": share of the patches with such pixels, ...}, the smallest first; "unknown" comes last."""
-    known = ~np.isnan(sizes)
-    steps, counts = np.unique(np.floor(np.log2(sizes[known]) + 1e-9), return_counts=True)
-    shares = {f"{2**step:g} to {2 ** (step + 1):g} m": n / len(sizes) for step, n in zip(steps, counts, strict=True)}
-    return shares | ({} if known.all() else {"unknown": float(np.mean(~known))})
+    """Return {"8 to 16 m": share of the patches with such pixels, ...}, in the order of `by_size_class`."""
+    return {name: float(np.mean(of_class)) for name, of_class in by_size_class(sizes).items()}

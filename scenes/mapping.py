@@ -3,7 +3,7 @@
 import contextlib
 import shutil
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +38,7 @@ from scenes.preparation import CoverSettings, open_covers, open_learnt, prepare
 from scenes.scene_digest import scene_digests
 from scenes.titles import acquisition_time, scene_title
 from scenes.weaknesses import OTHER_PIXELS, OTHER_VALUES, Weakness, has_learnt_here, list_weaknesses
+from scores import thresholds
 from script import UserError, note, progress, warn
 
 
@@ -45,7 +46,8 @@ from script import UserError, note, progress, warn
 class MapSettings:
     """How a scene is mapped; see the constants of predict.py."""
 
-    threshold: float
+    threshold: float | None
+    recall: float | None
     tta: bool
     tile: int
     overlap: int
@@ -87,6 +89,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             stack.enter_context(each)
         for weakness in found:
             warn(weakness.text)
+        asked = settings.tta, settings.threshold, settings.recall
+        settings = replace(settings, threshold=thresholds.for_map(run, metadata, *asked, pixel_size=metres))
         opened, product = scenes[0], scenes[0].source.product
         name = product.name if product else scene_name(scene.paths)
         if name in taken:

@@ -36,6 +36,7 @@ def test_what_is_learnt_of_sizes_is_recorded():
     learnt = pixel_sizes.learnt_from(sizes, augment.PIXEL_SIZES)
     assert learnt == pixel_sizes.LearntSizes(0.15, 20, 10)
     assert pixel_sizes.octave_shares(sizes) == {"0.5 to 1 m": 0.25, "8 to 16 m": 0.5, "unknown": 0.25}
+    assert pixel_sizes.size_class(8) == pixel_sizes.size_class(15.9) == "8 to 16 m"
     assert pixel_sizes.learnt_from(np.array([np.nan])) is None
     assert pixel_sizes.learnt_by({"pixel_size": learnt._asdict() | {"shares": {}}}) == learnt
     assert pixel_sizes.outside(25, learnt) == "" and "pixels of 60 m" in pixel_sizes.outside(60, learnt)

@@ -303,6 +303,15 @@ def test_a_scene_is_mapped_at_the_threshold_for_elsewhere_and_at_the_one_of_a_re
     assert tags(RECALL=0.6)["threshold"] == "0.300"
     with pytest.raises(UserError, match="give THRESHOLD or RECALL, not both"):
         tags(RECALL=0.6, THRESHOLD=0.5)
+    of_size = {"threshold": 0.1, "precision": 0.5, "recall": 0.6, "pixel_size": "8 to 16 m", "curve": "sized.csv"}
+    elsewhere |= {"by_pixel_size": {"8 to 16 m": elsewhere | of_size}}
+    path.write_text(json.dumps(chosen | {"elsewhere": elsewhere}))
+    (workdir / "results/own/sized.csv").write_text("threshold,precision,recall\n0.05,0.3,0.9\n0.15,0.5,0.7\n")
+    assert tags()["threshold"] == "0.100"
+    words = "on ground with pixels of 8 to 16 m that the model had not seen, precision 0.50 and recall 0.60"
+    assert f"threshold 0.100: {words}" in capsys.readouterr().out
+    assert tags(RECALL=0.6)["threshold"] == "0.150"
+    assert tags(PIXEL_SIZE=5)["threshold"] == "0.200"  # no threshold of its own: that of all sizes together
     path.write_text(json.dumps(chosen))
     assert tags()["threshold"] == "0.700"
     assert "on validation patches of its own training data, precision 0.80" in capsys.readouterr().out
