@@ -24,6 +24,11 @@ def acquisition_time(opened):
     return next(filter(date_text, times), "")
 
 
+def sortable(time):
+    """Return a time of `acquisition_time` in one spelling, by which times can be compared: 2023-07-01T10:15:31."""
+    return re.sub("[:/]", "-", time[:10]) + time[10:].replace(" ", "T")
+
+
 def date_text(time):
     """Return the day of a time in words, "1 July 2023"; "" if it is not understood.
 

@@ -14,7 +14,7 @@ from bands import BANDS_RGB
 from scenes import before_after, source
 from scenes.before_after import open_before
 from script import UserError
-from tests.maps import assert_same_maps, ground, read, report_text, sigmoid, write_run
+from tests.maps import assert_same_maps, ground, make_bands, read, report_text, sigmoid, write_run
 from tests.product_files import SIDE, make_safe
 from tests.rasters import LEFT, TOP, centres, open_scene, write_raster
 
@@ -130,6 +130,22 @@ def test_dates_the_wrong_way_round_are_refused(call, tmp_path):
         call(old, BEFORE=(new,), SCALING="none")
     assert not list((tmp_path / "maps").glob("*"))
     call(new, BEFORE=(old,), SCALING="none")
+
+
+def test_tags_of_pictures_that_are_the_wrong_way_round_are_refused(call, workdir):
+    """A camera writes colons, GDAL's tags are in ISO 8601; the date of processing says nothing."""
+    for name, domain, tags in (
+        ("new", "IMAGERY", {"ACQUISITIONDATETIME": "2018-09-12T10:20:00Z"}),
+        ("old", None, {"EXIF_DateTimeOriginal": "2018:09:05 10:20:00", "TIFFTAG_DATETIME": "2024:01:01 00:00:00"}),
+        ("undated", None, {"TIFFTAG_DATETIME": "2010:01:01 00:00:00"}),
+    ):
+        write_raster(workdir / f"{name}.tif", make_bands(seed=len(name)))
+        with rasterio.open(workdir / f"{name}.tif", "r+") as file:
+            file.update_tags(ns=domain, **tags)
+    with pytest.raises(UserError, match=r"taken at 2018-09-12T.*, after the scene .*\(2018:09:05 10"):
+        call("old.tif", BEFORE=("new.tif",))
+    call("new.tif", BEFORE=("old.tif",))
+    call("undated.tif", BEFORE=("new.tif",))
 
 
 @pytest.mark.usefixtures("unet")
