@@ -16,7 +16,7 @@ from shapely.errors import GEOSException
 from product_names import looks_like_product
 from scenes.geodesy import has_ellipsoid, to_geodetic
 from scenes.opening import RASTERS, check_readable, names_in_zip
-from scenes.vector_faults import CLASS_COLUMNS, check_classes, check_degrees, check_whole, elsewhere_text
+from scenes.vector_faults import check_classes, check_degrees, check_whole, class_columns, elsewhere_text
 from script import UserError
 
 VECTORS = tuple(
@@ -171,8 +171,8 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), choice=EVERYTHIN
     """
     with faults_reported(path):
         file = gdal_path(path)
-        wanted = (*columns, *(CLASS_COLUMNS if landslides else ()))
-        fields = pyogrio.read_info(file, layer=layer)["fields"] if wanted else ()
+        wanted = (*columns, *class_columns(landslides))
+        fields = pyogrio.read_info(file, layer=layer)["fields"]
         first = {field.lower(): field for field in fields[::-1] if field.lower() in wanted}  # two may differ in case
         names = {field: name for name, field in first.items()}
         table = pyogrio.read_dataframe(file, layer=layer, columns=list(names), force_2d=True).rename(columns=names)
@@ -186,8 +186,8 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), choice=EVERYTHIN
             if len(table) and not len(chosen):
                 raise UserError(f"{path}: none of its {len(table)} rows meets {choice.where_flag} {choice.where!r}")
             table = table.iloc[chosen]
-        elif landslides and "verdict" not in table:  # a map of predict.py has its own classes
-            check_classes(path, table, choice)
+        elif "verdict" not in table:  # a map of predict.py has its own classes
+            check_classes(path, table, choice, landslides)
         kept = table[~(table.geometry.is_empty | table.geometry.isna())]
         valid = kept.geometry.is_valid
         kept = kept.set_geometry(kept.geometry.where(valid, kept.geometry.make_valid()))
