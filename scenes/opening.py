@@ -44,8 +44,7 @@ def open_raster(path):
         if not re.match(r"^[\w+]+:|^/vsi", path):
             check_readable(path)
         raise UserError(f"{path} cannot be opened as a raster, it may be cut short ({error})") from None
-    if not file.count:
-        inside = file.subdatasets
+    if inside := file.subdatasets:  # of a TIFF, its pages, of which GDAL reads the first
         file.close()
         listed = " ".join(f"'{name}'" for name in inside[:3])
         raise UserError(f"{path} holds {len(inside)} rasters: give one or more of them instead, such as {listed}")

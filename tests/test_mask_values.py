@@ -257,6 +257,20 @@ def test_tags_of_hdf5_masks_that_cannot_be_applied_are_refused(tmp_path):
         stored_labels(tmp_path, stripes(0, 100), None, scale_factor=0.01)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("tag", [np.finfo(np.float64).min, np.finfo(np.float32).min, -9999.0])
+def test_a_tag_beyond_the_type_is_one_without_a_word_of_numpy(tmp_path, tag):
+    """Rasters on another grid are read as float32."""
+    mask, expected = stripes(0, 1, 0, 1).astype(np.float64), stripes(OTHER, LANDSLIDE, OTHER, LANDSLIDE)
+    mask[:4], expected[:4] = tag, UNLABELLED
+    write(tmp_path / "mask.tif", mask, tag)
+    coarser = GRID.coarser(2)
+    with contextlib.closing(RasterLayer(tmp_path / "mask.tif", coarser)) as layer:
+        landslide, known, _ = layer.read(0, SIZE // 2)
+    np.testing.assert_array_equal(np.where(known, landslide, UNLABELLED), expected[::2, ::2])
+    np.testing.assert_array_equal(scene_labels(tmp_path, mask, tag), expected)
+
+
 # ---------------------------------------------------------------------- lossy formats
 
 
@@ -301,5 +315,5 @@ def test_a_picture_drawn_in_black_is_no_landslide(tmp_path):
     for grey, expected in ((0, OTHER), (255, LANDSLIDE)):
         path = tmp_path / "mask.png"
         Image.fromarray(np.dstack([np.full((SIZE, SIZE), grey, np.uint8), disc()]), "LA").save(path)
-        values, unlabelled, _ = image_files.read_mask(path)
+        values, unlabelled, *_ = image_files.read_mask(path)
         assert (values[disc() > 0] == expected).all() and unlabelled.any() == (grey == 0)
