@@ -69,6 +69,11 @@ def is_tagged(values, nodata):
     return np.logical_or.reduce([equals(values, tag) for tag in tags]) if tags else np.zeros(np.shape(values), bool)
 
 
+def is_unknown(values, nodata):
+    """Return where values say nothing: those that tags call no data, see `is_tagged`, and what is not a number."""
+    return is_tagged(values, nodata) | (values != values)
+
+
 def as_labels(values, unlabelled=None, nodata=None, lossy=False, colour=()):
     """Return the Labels that the values of a mask stand for.
 
@@ -85,7 +90,7 @@ def as_labels(values, unlabelled=None, nodata=None, lossy=False, colour=()):
     """
     values = np.asarray(values)
     codes = (values == EXCLUDED) | (values == HIDDEN)
-    without_label = is_tagged(values, nodata) | (values != values)  # the last: not a number
+    without_label = is_unknown(values, nodata)
     if unlabelled is not None:
         without_label |= unlabelled
     if lossy and (changed := ~without_label & (values != OTHER) & (values != UNLABELLED)).any():

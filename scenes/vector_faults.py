@@ -127,13 +127,13 @@ def check_classes(path, table, choice, landslides=True):
         )
 
 
-def elsewhere_text(parts, grid):
+def elsewhere_text(shapes, grid):
     """Return where shapes lie that miss a grid, and where the grid does, in words that follow a message.
 
-    parts: geopandas.GeoSeries. Latitude and longitude in each other's place are recognised.
+    shapes: geopandas.GeoSeries. Latitude and longitude in each other's place are recognised.
     """
     own = geopandas.GeoSeries([grid.box()], crs=grid.crs).to_crs(4326).total_bounds
-    theirs = pandas.concat([part.to_crs(4326) for part in parts]).total_bounds
+    theirs = shapes.to_crs(4326).total_bounds
     if not np.isfinite(theirs).all():
         return ""
     if shapely.box(*theirs[[1, 0, 3, 2]]).intersects(shapely.box(*own)):
