@@ -20,9 +20,9 @@ CLASSES = (
 )
 KINDS = (
     *("type", "kind", "fclass", "landslide", "landslides", "is_landslide", "pred", "predicted", "prediction", "mask"),
-    *("gt", "ground_truth"),
+    *("gt", "ground_truth", "value"),
 )
-RASTER_VALUES = ("dn", "gridcode", "grid_code", "raster_val", "raster_value", "rastervalu", "pixel_value", "value")
+RASTER_VALUES = ("dn", "gridcode", "grid_code", "raster_val", "raster_value", "rastervalu", "pixel_value")
 CLASS_COLUMNS = CLASSES + KINDS + RASTER_VALUES
 MOST_CLASSES = 20  # a column of more values holds names or numbers of single polygons
 OTHER_GROUND = (
@@ -88,7 +88,7 @@ def check_classes(path, table, choice, landslides=True):
 
     Args:
         path, table: of the vector file. choice: vectors.Choice, which has no condition.
-        landslides: whether all polygons have to be landslides. Otherwise, of an area, only RASTER_VALUES count.
+        landslides: whether all polygons have to be landslides. Otherwise only numbers of RASTER_VALUES count.
     """
     what, all_of_them = ("landslides", "all are landslides") if landslides else ("polygons", "all polygons count")
     for name in [name for name in class_columns(landslides) if name in table]:
@@ -96,7 +96,7 @@ def check_classes(path, table, choice, landslides=True):
         words = words[words != ""]
         values, is_number = sorted(set(words)), pandas.api.types.is_numeric_dtype(table[name])
         many = len(values) > MOST_CLASSES
-        if not values or (many and is_number and name not in RASTER_VALUES):
+        if not values or (many and is_number and name not in RASTER_VALUES) or not (landslides or is_number):
             continue
         single = many or len(values) == len(words)
         plain = [re.sub(r"(?!\.\d)[\W_]+", " ", value.lower()).strip() for value in values]
