@@ -271,7 +271,7 @@ def test_a_tag_beyond_the_type_is_one_without_a_word_of_numpy(tmp_path, tag):
     np.testing.assert_array_equal(scene_labels(tmp_path, mask, tag), expected)
 
 
-@pytest.mark.parametrize("reader", [patch_labels, scene_labels], ids=lambda reader: reader.__name__)
+@pytest.mark.parametrize("reader", RASTER_READERS, ids=lambda reader: reader.__name__)
 def test_a_mask_with_a_scale_is_refused(tmp_path, monkeypatch, reader):
     def write_scaled(path, mask, nodata=None, plain=write):
         plain(path, mask, nodata)

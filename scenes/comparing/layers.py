@@ -9,6 +9,8 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from mask_values import LANDSLIDE, UNLABELLED, as_labels
+from patches.image_files import states_scale
+from patches.scale_tags import SCALED_MASK
 from scenes.components import Numbering
 from scenes.geodesy import has_ellipsoid
 from scenes.mask_or_percent import meaning_of
@@ -129,9 +131,10 @@ class RasterLayer:
             self.probability = self.meaning.probability
             tag = self._opened[-1].tags().get("threshold")
             if self.probability and threshold is None and tag is None:
+                reason = f"holds {self.meaning.highest:g}: a mask holds 0 and 1"
                 raise UserError(
-                    f"{path} holds {self.meaning.highest:g}: a mask holds 0 and 1; for probabilities, give the least "
-                    "one of landslide with --threshold"
+                    f"{path} {SCALED_MASK if states_scale(self._opened[-1]) else reason}; for probabilities, give the "
+                    "least one of landslide with --threshold"
                 )
             if not self.probability and threshold is not None:
                 raise UserError(f"{path} is a mask: --threshold is for probabilities")
