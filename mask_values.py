@@ -34,11 +34,13 @@ class Labels(NamedTuple):
         mask: uint8, OTHER, LANDSLIDE and UNLABELLED.
         undecided: bool, pixels with 255 in the file, which are UNLABELLED in the mask until `MaskRule` decides.
         coded: whether the file holds codes of predict.py, EXCLUDED or HIDDEN.
+        colour: (red, green, blue) of what a picture draws as landslide; () of values.
     """
 
     mask: np.ndarray
     undecided: np.ndarray
     coded: bool
+    colour: tuple = ()
 
     def without(self, hidden):
         """Return the labels with the pixels of `hidden` (bool) as UNLABELLED."""
@@ -47,6 +49,12 @@ class Labels(NamedTuple):
     def decided(self, high_is_landslide):
         """Return the mask with 255 in the meaning that `MaskRule.high_is_landslide` gives it."""
         return np.where(self.undecided, np.uint8(LANDSLIDE), self.mask) if high_is_landslide else self.mask
+
+
+def equals(values, number):
+    """Return where values are a number, which their type may be too small for: bool."""
+    with np.errstate(over="ignore"):  # the least float64 becomes infinite as float32
+        return values == number
 
 
 def is_tagged(values, nodata):
@@ -58,10 +66,15 @@ def is_tagged(values, nodata):
         values: array of numbers. nodata: the value of a tag, several of them, or None.
     """
     tags = [tag for tag in np.ravel(nodata).tolist() if tag]  # neither None nor 0
-    return np.logical_or.reduce([values == tag for tag in tags]) if tags else np.zeros(np.shape(values), bool)
+    return np.logical_or.reduce([equals(values, tag) for tag in tags]) if tags else np.zeros(np.shape(values), bool)
 
 
-def as_labels(values, unlabelled=None, nodata=None, lossy=False):
+def is_unknown(values, nodata):
+    """Return where values say nothing: those that tags call no data, see `is_tagged`, and what is not a number."""
+    return is_tagged(values, nodata) | (values != values)
+
+
+def as_labels(values, unlabelled=None, nodata=None, lossy=False, colour=()):
     """Return the Labels that the values of a mask stand for.
 
     Args:
@@ -70,13 +83,14 @@ def as_labels(values, unlabelled=None, nodata=None, lossy=False):
         nodata: what tags of the file call no data, see `is_tagged`.
         lossy: whether the format of the file changes values, as JPEG does: 255 becomes 254, and 0 becomes 1. Then only
             0 and 255 have a meaning, because 1, 253 and 254 may stand for another value.
+        colour: see Labels.
 
     Raises:
         WrongValues: the mask holds values without a meaning.
     """
     values = np.asarray(values)
     codes = (values == EXCLUDED) | (values == HIDDEN)
-    without_label = is_tagged(values, nodata) | (values != values)  # the last: not a number
+    without_label = is_unknown(values, nodata)
     if unlabelled is not None:
         without_label |= unlabelled
     if lossy and (changed := ~without_label & (values != OTHER) & (values != UNLABELLED)).any():
@@ -88,7 +102,7 @@ def as_labels(values, unlabelled=None, nodata=None, lossy=False):
     if wrong.any():
         raise WrongValues(np.unique(values[wrong]).tolist())
     mask = np.select([landslide, other], [np.uint8(LANDSLIDE), np.uint8(OTHER)], np.uint8(UNLABELLED))
-    return Labels(mask, undecided, bool(codes.any()))
+    return Labels(mask, undecided, bool(codes.any()), colour)
 
 
 class MaskRule:
@@ -96,12 +110,15 @@ class MaskRule:
 
     def __init__(self):
         self.ones, self.high, self.both = [], [], []  # names of masks with 1 or codes, with 255, with both
+        self.colours = {}  # names of the masks of each colour
 
     def add(self, labels, name=""):
-        """Record whether a mask holds 1 or codes, and whether it holds 255."""
+        """Record whether a mask holds 1 or codes, whether it holds 255, and its colour."""
         one, high = labels.coded or (labels.mask == LANDSLIDE).any(), labels.undecided.any()
         if one or high:
             (self.both if one and high else self.ones if one else self.high).append(name)
+        if labels.colour:
+            self.colours.setdefault(labels.colour, []).append(name)
 
     @property
     def high_is_landslide(self):
@@ -109,7 +126,19 @@ class MaskRule:
         return bool(self.high) and not self.ones and not self.both
 
     def faults(self):
-        """List (name, fault) of the masks that differ from the others if this leaves the meaning of 255 open."""
+        """List (name, fault) of the masks that differ from the others in what landslide is: its colour, or its value.
+
+        Values are a fault only if they leave the meaning of 255 open. A colour may be that of another class.
+        """
+        if len(self.colours) > 1:
+            usual = max(self.colours, key=lambda colour: len(self.colours[colour]))
+            text = "'mask' draws landslides in the colour {}, the others in {}: write one class, in one colour"
+            texts = {
+                colour: text.format(*(" ".join(map(str, each)) for each in (colour, usual))) for colour in self.colours
+            }
+            return [
+                (name, texts[colour]) for colour in self.colours if colour != usual for name in self.colours[colour]
+            ]
         if not (self.ones and self.high) or self.both:
             return []
         few, words = self.high, "0 and 255, the others 0 and 1"

@@ -89,7 +89,7 @@ class FolderPacking:
             raise Fault(f"states the bands and values {own}, the first file {first}: bring all to one")
         if patch.labels:
             self.rule.add(patch.labels, relative(entry.mask, self.data_dir))
-            mask, undecided, _ = patch.labels
+            mask, undecided = patch.labels.mask, patch.labels.undecided
         else:
             mask, undecided = np.full(patch.image.shape[:2], UNLABELLED, np.uint8), None
         for name, arrays, extent in self.parts(entry, (patch.image, mask, patch.gap, undecided)):

@@ -5,13 +5,11 @@ import warnings
 
 import numpy as np
 
-from bands import band_names
-from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER, UNLABELLED, is_tagged
+from bands import BANDS_RGB, band_names
+from mask_values import equals
 from patches.band_labels import SameNames, stated_bands
 from patches.picture_damage import damage
-from patches.scale_tags import is_fill, light, scaled, without_data
-
-MASK_VALUES = (OTHER, LANDSLIDE, EXCLUDED, HIDDEN, UNLABELLED)
+from patches.scale_tags import SCALED_MASK, is_fill, light, scaled, without_data
 
 
 class NotAPicture(Exception):
@@ -36,19 +34,15 @@ def read(path, bands=0):
     """
     with opened(path) as file:
         stored = np.moveaxis(file.read(), 0, -1)
-        (image, alpha), gap = _colours(file, stored), _lacking(file, stored)
-        needed = file.driver == "GTiff" and alpha is not None and bands == image.shape[2] + 1
+        image, alpha = _colours(file, stored)
+        if _has_palette(file):
+            return image, _lacking(file, stored, alpha), {}
+        needed = file.driver == "GTiff" and bands == image.shape[2] + 1
         if alpha is not None and (needed or not is_alpha(file.driver, alpha)):
-            image = np.concatenate([image, alpha[..., None]], -1)
-            if file.nodata is not None:
-                gap = without_data(np.stack([gap, alpha == file.nodata], -1), image.dtype)
-        elif alpha is not None:
-            gap |= alpha == 0
-        gap |= holds_fill(image)
+            image, alpha = stored, None
+        gap = _lacking(file, image, alpha) | holds_fill(image)
         if image.dtype.kind == "f":
             gap |= np.isnan(image).any(-1)
-        if _has_palette(file):
-            return image, gap, {}
         count = image.shape[2]
         try:
             names = stated_bands(file, count)
@@ -78,41 +72,75 @@ def holds_fill(image):
 def read_mask(path):
     """Read the values of a mask, for `mask_values.as_labels`.
 
-    In palettes and colours, black is 0, and the only other colour is landslide, 1; but the indices of a TIFF are values
-    if they are those of a mask, because its palette is how a GIS draws them. In a PNG or WebP of one colour that is not
-    black, with transparent parts, the opaque parts are landslide, because programs draw so. In a TIFF, what is
-    transparent is not labelled, as what an internal mask hides.
+    In palettes and colours, black is 0, and the only other colour is landslide, 1; but the indices of a TIFF are
+    values, because its palette is how a GIS draws them. In a PNG or WebP of one colour that is not black, with
+    transparent parts, the opaque parts are landslide, because programs draw so. In a TIFF, what is transparent is not
+    labelled, as what an internal mask hides.
 
     Returns:
         (values height x width, in the type of the file; unlabelled, bool: by its tag, internal mask or alpha band;
-        whether the format is lossy).
+        whether the format is lossy; the colour of landslide, (red, green, blue), or () if no colour was judged).
 
     Raises:
-        NotAPicture: GDAL cannot read it, or it has several colours, or bands that are no colours.
+        NotAPicture: GDAL cannot read it, or it has several colours, bands that are no colours, or a scale.
     """
     with opened(path) as file:
+        if states_scale(file):
+            raise NotAPicture(SCALED_MASK)
         stored, lossy = np.moveaxis(file.read(), 0, -1), is_lossy(file)
         palette, is_tiff = _has_palette(file), file.driver == "GTiff"
         colours, alpha = _colours(file, stored)
-        unlabelled = is_tagged(stored[..., : stored.shape[-1] - has_alpha(file)], file.nodata).all(-1)
-        if "per_dataset" in [flag.name for flag in file.mask_flag_enums[0]] and not has_alpha(file):
+        if palette and alpha is not None and file.nodata == 0:  # a PNG tags the entry that is transparent
+            colours, alpha = np.where(stored == 0, 0, colours), np.where(stored[..., 0] == 0, 255, alpha)
+        unlabelled = _tagged_mask(file, stored)
+        if has_own_mask(file):
             unlabelled |= file.read_masks(1) == 0
-    if palette and is_tiff and (unlabelled | np.isin(stored[..., 0], MASK_VALUES)).all():
-        return stored[..., 0], unlabelled, lossy
-    if colours.shape[-1] not in (1, 3):
+        of_light = {colour.name for colour in file.colorinterp[:3]} == set(BANDS_RGB) and stored.dtype.kind == "u"
+    if palette and is_tiff:
+        return stored[..., 0], unlabelled, lossy, ()
+    if colours.shape[-1] != 1 and not (palette or (of_light and colours.shape[-1] == 3)):
         raise NotAPicture(f"has {stored.shape[-1]} bands: a mask has one")
     if alpha is not None and not is_tiff and (colours == colours[:1, :1]).all() and colours.any() and np.ptp(alpha):
-        return (alpha > 127).astype(np.uint8), unlabelled, False
+        return (alpha > 127).astype(np.uint8), unlabelled, False, _colour(colours[0, 0])
     if alpha is not None:
         unlabelled |= alpha == 0
-    values = colours[..., 0]
-    one_grey = np.broadcast_to(values[..., None], colours.shape)
-    if palette or not np.array_equal(colours, one_grey, equal_nan=colours.dtype.kind == "f"):
-        different = np.unique(colours[~unlabelled], axis=0)
-        if lossy or different.any(1).sum() > 1:
+    values, others = colours[..., 0], colours[~unlabelled & colours.any(-1)]
+    is_grey = colours.shape[-1] == 1 or (colours == values[..., None]).all()
+    colour = _colour(others[0]) if colours.shape[-1] == 3 and len(others) else ()
+    if palette or not is_grey:
+        if not palette and others.max(initial=0) == 1:
+            raise NotAPicture("has 3 bands of 0 and 1, which are no colours: a mask has one")
+        if lossy or (others != others[:1]).any():
             raise NotAPicture("is coloured, not a mask of 0 and 1 or 0 and 255")
-        return colours.any(-1).astype(np.uint8), unlabelled, False
-    return values, unlabelled, lossy
+        return colours.any(-1).astype(np.uint8), unlabelled, False, colour
+    return values, unlabelled, lossy, colour if (others == 255).all() else ()
+
+
+def _colour(entry):
+    """Return a colour, an array of grey alone or of red, green and blue, as three ints."""
+    return tuple(int(level) for level in np.broadcast_to(entry, 3))
+
+
+def _tagged_mask(file, stored):
+    """Return where an open mask holds its tag in all bands, H x W bool. A tag of 0 means no landslide, see is_tagged.
+
+    stored: H x W x all bands. A PNG tags a colour by one number for each band.
+    """
+    tags = file.nodatavals[: file.count - has_alpha(file)]
+    if None in tags or not any(tags):
+        return np.zeros(stored.shape[:2], bool)
+    return np.all([equals(stored[..., band], tag) for band, tag in enumerate(tags)], 0)
+
+
+def states_scale(file):
+    """Return whether the first band of an open raster has a scale or an offset that changes its values."""
+    return (file.scales[0], file.offsets[0]) != (1.0, 0.0)
+
+
+def has_own_mask(file):
+    """Return whether an open raster has a mask beside its bands, in the file or next to it; tags and alpha are none."""
+    flags = {flag.name for flag in file.mask_flag_enums[0]}
+    return "per_dataset" in flags and not flags & {"alpha", "nodata"}
 
 
 def is_lossy(file):
@@ -135,26 +163,30 @@ def _has_palette(file):
 def _colours(file, stored):
     """Return (bands or colours H x W x bands, alpha H x W or None) of what an open raster holds, H x W x its bands."""
     if _has_palette(file):
-        colours = np.zeros((256, 4), np.uint8)
-        for index, entry in file.colormap(1).items():
+        entries = file.colormap(1)
+        colours = np.zeros((max(*entries, stored.max()) + 1, 4), np.uint8)
+        for index, entry in entries.items():
             colours[index] = entry
         values = colours[stored[..., 0]]
         return values[..., :3], values[..., 3] if (values[..., 3] < 255).any() else None
     return (stored[..., :-1], stored[..., -1]) if has_alpha(file) else (stored, None)
 
 
-def _lacking(file, stored):
-    """Return where an open raster has no data by its tag or internal mask, H x W bool. stored: see `_colours`."""
-    count = stored.shape[-1] - has_alpha(file)
-    flags = [[flag.name for flag in each] for each in file.mask_flag_enums]
-    lacking = np.zeros(stored.shape[:2], bool)
-    if has_alpha(file) or any("per_dataset" in each for each in flags):  # GDAL's masks know one of them, or the tag
-        if file.nodata is not None:
-            lacking |= without_data(stored[..., :count] == file.nodata, stored.dtype)
-        if has_alpha(file):
+def _lacking(file, numbers, alpha):
+    """Return where an open raster has no data by its tag, mask and alpha band, which all hold together: H x W bool.
+
+    numbers: H x W x bands, as they are stored. alpha: H x W, or None without such a band.
+    """
+    lacking = np.zeros(numbers.shape[:2], bool) if alpha is None else alpha == 0
+    own_mask = has_own_mask(file)
+    if own_mask:
+        lacking |= file.read_masks(1) == 0
+    if own_mask or has_alpha(file):  # then GDAL's masks of the bands do not know the tag
+        if file.nodata is None:
             return lacking
-    if any(each != ["all_valid"] for each in flags):
-        lacking |= without_data(np.moveaxis(file.read_masks(), 0, -1) == 0, stored.dtype)
+        return lacking | without_data(equals(numbers, file.nodata), numbers.dtype)
+    if any(flag.name != "all_valid" for flags in file.mask_flag_enums for flag in flags):
+        lacking |= without_data(np.moveaxis(file.read_masks(), 0, -1) == 0, numbers.dtype)
     return lacking
 
 
@@ -175,6 +207,8 @@ def opened(path):
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         try:
             with rasterio.open(path) as file:
+                if pages := len(file.subdatasets):
+                    raise NotAPicture(f"holds {pages} pages, of which one would be read: write all bands into one page")
                 yield file
         except rasterio.errors.RasterioError:
             raise NotAPicture("is cut short or not a picture: fetch or write it again") from None

@@ -11,7 +11,7 @@ from mask_values import UNLABELLED, Labels, WrongValues, as_labels, is_tagged
 from patches import image_files, resizing, series
 from patches.band_labels import SameNames, listed_bands
 from patches.layouts import PICTURES, SERIES
-from patches.scale_tags import LARGEST, StoredTags, WrongTag, light, mask_fills, numbers, scaled, without_data
+from patches.scale_tags import LARGEST, StoredTags, WrongTag, light, mask_fills, scaled, without_data
 from records import atomic_hdf5
 
 
@@ -320,20 +320,20 @@ def read_stored_mask(path):
     with opened(path) as file:
         values = squeezed(read_array(file, "mask"), 2)
         try:
-            nodata = np.append(numbers(file, "nodata", ()), mask_fills(file["mask"]))
+            nodata = mask_fills(file, "mask")
         except WrongTag as wrong:
             raise Fault(f"'mask' {wrong}") from None
     return values, is_tagged(values, nodata)
 
 
-def checked_labels(size, values, unlabelled, lossy=False):
+def checked_labels(size, values, unlabelled, lossy=False, colour=()):
     """Return mask_values.Labels of a mask; raise Fault if its values or its size, that of the image, are wrong."""
     if np.shape(values) != size:
         raise Fault(f"'mask' has shape {size_text(np.shape(values)) or 'none'}, its image {size_text(size)}")
     if values.dtype.kind not in "buif":
         raise Fault(f"'mask' holds {values.dtype}, not numbers")
     try:
-        return as_labels(values, unlabelled, lossy=lossy)
+        return as_labels(values, unlabelled, lossy=lossy, colour=colour)
     except WrongValues as wrong:
         raise Fault(f"'mask' holds {wrong}") from None
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mask_values import LANDSLIDE, OTHER, UNLABELLED, Labels
+from mask_values import LANDSLIDE, OTHER, UNLABELLED
 
 
 def resampled(image, size):
@@ -40,8 +40,9 @@ def resized_labels(labels, size):
 
     If two cover as much, the order is: not labelled, undecided, landslide, other.
     """
-    mask, undecided, coded = labels
+    mask, undecided = labels.mask, labels.undecided
     classes = (mask == UNLABELLED) & ~undecided, undecided, mask == LANDSLIDE, mask == OTHER
     covered = [resampled(each[..., None].astype(np.float32), size)[..., 0] for each in classes]
     largest = np.argmax(covered, axis=0)
-    return Labels(np.array([UNLABELLED, UNLABELLED, LANDSLIDE, OTHER], np.uint8)[largest], largest == 1, coded)
+    resized = np.array([UNLABELLED, UNLABELLED, LANDSLIDE, OTHER], np.uint8)[largest]
+    return labels._replace(mask=resized, undecided=largest == 1)

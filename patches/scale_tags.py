@@ -9,6 +9,7 @@ LARGEST = 1e30  # absolute value of an image, at most: larger ones are no data o
 # Numbers that GDAL, QGIS, ArcGIS and elevation models write for pixels without data, often without a tag. Floats may be
 # LEAST or below: the least float32 is -3.4028234663852886e38, and ArcGIS writes -3.4028230607370965e38.
 FILLS, LEAST = (-9999.0, -32768.0), -3.4e38
+SCALED_MASK = "states a scale or an offset: write the values of a mask as they are"
 
 
 def tagged_scaling(scales, offsets, reflectance=True):
@@ -108,12 +109,15 @@ class StoredTags:
         return lacking | np.isnan(stored) if np.isnan(fills).any() else lacking
 
 
-def mask_fills(array):
-    """Return what a mask, an h5py.Dataset, calls no data; raise WrongTag if its values are not as they are stored."""
-    tags = StoredTags(array)
+def mask_fills(file, key):
+    """Return what an open HDF5 file, and its array of a mask or of classes at a key, call no data.
+
+    Raises WrongTag if that is no number, or if the values are not as they are stored.
+    """
+    tags = StoredTags(file[key])
     if tags.changes:
-        raise WrongTag("states a scale or an offset: write the values of a mask as they are")
-    return tags.fills
+        raise WrongTag(SCALED_MASK)
+    return np.append(numbers(file, "nodata", ()), tags.fills)
 
 
 def numbers(array, name, default):

@@ -45,16 +45,15 @@ def read_series(path, dates):
         missing = [name for name in (*BANDS_SEN12, "SCL", "DEM", "MASK") if name not in file]
         if missing:
             raise NotASeries(f"has no variable {missing[0]}, which Sentinel-2 files of Sen12Landslides have")
-        clouds = np.isin(file["SCL"][()], UNUSABLE).mean((1, 2))
+        classes, fills = file["SCL"][()], fills_of(file, "SCL")
+        without = np.isin(classes, (*NO_DATA, *fills)) | (classes != classes)  # the last: not a number
+        clouds = (without | np.isin(classes, UNUSABLE)).mean((1, 2))
         positions = choose_dates(clouds, event_dates(file.attrs), dates)
         chosen = [(file[band], position) for position in positions for band in BANDS_SEN12]
         planes = [*(values_of(*each) for each in chosen), values_of(file["DEM"], 0, reflectance=False)]
-        gap = np.any([np.isin(plane(file["SCL"], position), NO_DATA) for position in positions], axis=0)
+        gap = np.any([plane(file["SCL"], position, without) for position in positions], axis=0)
         mask = plane(file["MASK"], positions[-1])
-        try:
-            mask = mask, is_tagged(mask, mask_fills(file["MASK"]))
-        except WrongTag as wrong:
-            raise NotASeries(f"has a variable MASK that {wrong}") from None
+        mask = mask, is_tagged(mask, fills_of(file, "MASK"))
     *light, dem = (values for values, _ in planes)
     slope = horn_slope(np.pad(np.where(planes[-1][1], np.nan, dem), 1, constant_values=np.nan), PIXEL, PIXEL)
     return np.stack([*light, slope, dem], -1), mask, np.any([gap, *(lacking for _, lacking in planes)], axis=0)
@@ -74,10 +73,22 @@ def values_of(variable, date, reflectance=True):
         raise NotASeries(f"has a variable {variable.name.strip('/')} that {wrong}") from None
 
 
-def plane(variable, date):
-    """Read one date of a variable, rows along y. Dimensions without names are assumed to be in the order time, x, y."""
+def fills_of(file, name):
+    """Return what a variable of classes, and its file, call no data; raise NotASeries if it has a scale."""
+    try:
+        return mask_fills(file, name)
+    except WrongTag as wrong:
+        raise NotASeries(f"has a variable {name} that {wrong}") from None
+
+
+def plane(variable, date, values=None):
+    """Read one date of a variable, rows along y. Dimensions without names are assumed to be in the order time, x, y.
+
+    values: take them from this array instead, whose dimensions are those of the variable.
+    """
     names = [dimension[0].name.strip("/") if len(dimension) else "" for dimension in variable.dims]
-    return variable[date] if names[1:] == ["y", "x"] else variable[date].T
+    one = (variable if values is None else values)[date]
+    return one if names[1:] == ["y", "x"] else one.T
 
 
 def write_series(path, variables, attributes):

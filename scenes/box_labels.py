@@ -1,15 +1,4 @@
-"""Labels of boxes of a scene, as the page <scene>_desk.html saves them in <scene>_labels.geojson.
-
-The file is GeoJSON (RFC 7946) with three members of its own: `landslide_labels`, the version of this format; `scene`,
-with the name and digests of the scene (scene_digest.py) and what its coordinates are; and `boxes`, each with its
-outline, whether it is finished, when it changed last and, if the person gave a name, by whom. Each feature has its
-verdict, the id of its box, and its source: drawn, or the number of a predicted polygon. Without a coordinate system the
-coordinates are pixels, and the file is no RFC 7946.
-"""
-
-import json
-import re
-from pathlib import Path
+"""Labels of boxes of a scene, as the page <scene>_desk.html saves them in <scene>_labels.geojson (box_file.py)."""
 
 import geopandas
 import numpy as np
@@ -18,24 +7,13 @@ from affine import Affine
 from rasterio.features import rasterize
 
 from mask_values import LANDSLIDE, OTHER, UNLABELLED
+from scenes.box_file import check_coordinates, finished_boxes, read_content
 from scenes.lon_lat import LonLat
 from scenes.scene_digest import scene_digests
 from scenes.vectors import ground_areas
 from scenes.verdicts import DRAWING_ORDER, VERDICT_LABELS, check_verdicts, normalised
-from script import UserError, note
 
-VERSION = 1
-DEGREES, PIXELS = "longitude, latitude", "column, row"  # what the coordinates of a file are
 STEP = 100  # positions are kept to the hundredth of a pixel, on the page as in the file
-MARK = re.compile(rb'"landslide_labels"\s*:')
-
-
-def is_box_labels(path):
-    """Return whether a file is one that the page has saved."""
-    if not str(path).lower().endswith((".geojson", ".json")) or not Path(path).is_file():
-        return False
-    with open(path, "rb") as file:
-        return bool(MARK.search(file.read(2000)))
 
 
 class BoxLabels:
@@ -67,15 +45,10 @@ class BoxLabels:
         if not set(scene["digests"]) & set(scene_digests(scene_paths)):
             self.other_scene = scene["name"] or "unknown"
             return
-        if (scene["coordinates"] == DEGREES) != bool(grid.crs):
-            raise UserError(f"{path} holds {scene['coordinates']}, which do not fit a scene with other coordinates")
-        finished = sorted((box for box in content["boxes"] if box["finished"]), key=lambda box: box["when"] or "")
-        if not finished:
-            raise UserError(f"{path}: no box is finished, so nothing is labelled: finish boxes on the page, and save")
+        check_coordinates(path, content, grid.crs)
+        finished = sorted(finished_boxes(path, content), key=lambda box: box["when"] or "")
         ids = {box["id"] for box in finished}
         inside = [feature for feature in content["features"] if feature["properties"]["box"] in ids]
-        if rest := len(content["boxes"]) - len(finished):
-            note(f"{path}: {rest} of {len(content['boxes'])} boxes are not finished: what is drawn in them is left out")
         self._convert = LonLat(grid).in_pixels if grid.crs else np.asarray
         self.outlines = [self._in_pixels(shapely.Polygon(box["outline"])) for box in finished]
         tables = {box_id: [] for box_id in ids}
@@ -117,35 +90,3 @@ class BoxLabels:
                 of_box = rasterize(near, fill=OTHER, all_touched=self.all_touched, **options)
                 labels[inside] = of_box[inside]
         return labels, finished
-
-
-def read_content(path):
-    """Read the file of a page as a dict of JSON.
-
-    Raises:
-        UserError: it is damaged, or a later version of the project has written it.
-    """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        complete = is_complete(content)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        complete = False
-    if not complete:
-        raise UserError(f"{path} is damaged: save it again on the page")
-    if content["landslide_labels"] > VERSION:
-        raise UserError(f"{path} was saved by a later version of the page: update the project")
-    return content
-
-
-def is_complete(content):
-    """Return whether the content of a file holds what is read of it."""
-    scene = content["scene"]
-    return (
-        isinstance(content["landslide_labels"], int)
-        and scene["coordinates"] in (DEGREES, PIXELS)
-        and isinstance(scene["name"], str)
-        and bool(scene["digests"])
-        and all({"id", "outline", "finished", "when"} <= box.keys() for box in content["boxes"])
-        and all(each["geometry"]["type"] in ("Polygon", "MultiPolygon") for each in content["features"])
-        and all({"box", "verdict"} <= each["properties"].keys() for each in content["features"])
-    )

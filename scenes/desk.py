@@ -1,6 +1,6 @@
 """The desk: a page for any browser, without a network, on which boxes of a scene are labelled and its map is judged.
 
-What the page saves is read by box_labels.py.
+What the page saves is read by box_file.py.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ from mask_values import EXCLUDED, HIDDEN, UNLABELLED
 from plots import stretch
 from scenes import report, report_pictures
 from scenes.before_after import is_pair_run
-from scenes.box_labels import DEGREES, PIXELS, VERSION
+from scenes.box_file import DEGREES, PIXELS, VERSION
 from scenes.lon_lat import LonLat
 from scenes.quick_look import NODATA, as_seen
 from scenes.scene import Scene

@@ -133,8 +133,8 @@ class ElevationRaster:
         """Lay it over a grid; from now on, this object closes the file.
 
         Args:
-            path: of the raster. file: the open raster. grid: PixelGrid to read it on. nodata: value of no data, if the
-                raster has no tag.
+            path: of the raster. file: the open raster. grid: PixelGrid to read it on. nodata: value of no data beside
+                that of its tag, or None.
 
         Raises:
             UserError: it cannot be read, or has no coordinate system.
@@ -152,12 +152,13 @@ class ElevationRaster:
         if unit not in METRES:
             note(f"{path}: its unit, {unit}, is unknown: taken for metres")
         self.unit = METRES.get(unit, 1.0)
-        fill = self.file.nodata if self.file.nodata is not None else nodata
-        voids = [value for value in self._voids() if value != fill]
-        fill = voids.pop(0) if fill is None and voids else fill
+        stated = list(dict.fromkeys(value for value in (self.file.nodata, nodata) if value is not None))
+        voids = [value for value in self._voids() if value not in stated]
+        numbers = [*stated, *voids[: VOIDS + (not stated)]]
+        fill = numbers[0] if numbers else None
         self._hidden_in = []
         masked = MaskFlags.per_dataset in self.file.mask_flag_enums[0]
-        for value in (*[None] * (masked and fill is not None), *voids[:VOIDS]):
+        for value in (*[None] * (masked and fill is not None), *numbers[1:]):
             self._hidden_in.append(self.file)
             self.file = hidden(self.file, value, fill)
         # ground beyond 180 degrees may have longitudes that differ by a turn

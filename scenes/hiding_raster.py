@@ -10,8 +10,10 @@ from rasterio.env import ensure_env
 from rasterio.warp import transform
 from rasterio.windows import Window
 
-from mask_values import is_tagged
-from scenes.opening import MASKED, damage_reported, open_mask, tags_of
+from mask_values import WrongValues, as_labels, is_unknown
+from patches.image_files import is_lossy
+from patches.scale_tags import is_fill
+from scenes.opening import BEYOND, damage_reported, open_mask, strips, tags_of, wide_type
 from scenes.pixel_grid import PixelGrid
 from script import UserError, note, warn
 
@@ -43,7 +45,8 @@ class HidingRaster:
             margin: metres by which clouds and their shadows are widened, from the middles of their pixels.
 
         Raises:
-            UserError: it cannot be opened, or laid over the scene; or there is a margin and no coordinate system.
+            UserError: it cannot be opened, or laid over the scene; it is a mask in a format that changed its values; or
+                there is a margin and no coordinate system.
         """
         if margin and grid.crs is None:
             raise UserError("--cloud-buffer is in metres, and the scene has no coordinate system to measure them in")
@@ -52,12 +55,27 @@ class HidingRaster:
         self._opened = open_mask(path, "a raster of clouds or of excluded ground")
         self.file = self.view = self._opened[0]
         self.origin, self.grid = origin or ORIGINS.get(coding, self.path), grid
+        try:
+            if coding == "mask" and is_lossy(self._opened[-1]):
+                self._check_lossy()
+        except BaseException:
+            self.close()
+            raise
         if not grid.matches(PixelGrid.of(self.file)):
             if grid.crs is None or self.file.crs is None:
                 self.close()
                 raise UserError(f"{path}: neither on the scene's grid nor with a coordinate system to lay it over that")
             # what the file calls no data is known all the same: only ground beyond it is not
-            self.view = grid.warped(self.file, resampling=Resampling.nearest, src_nodata=None, nodata=None)
+            options = {"resampling": Resampling.nearest, "src_nodata": None, "nodata": BEYOND}
+            self.view = grid.warped(self.file, dtype=wide_type(self.file), **options)
+
+    def _check_lossy(self):
+        """Raise UserError if a mask in a lossy format holds other values than 0 and 255."""
+        try:
+            for values in strips(self.file, self.path):
+                as_labels(values, nodata=tags_of(self._opened), lossy=True)
+        except WrongValues as wrong:
+            raise UserError(f"{self.path} holds {wrong}") from None
 
     def check_cover(self, may_miss=False):
         """Warn if the raster covers a part of the scene only; raise UserError if it covers none, unless it `may_miss`.
@@ -80,7 +98,7 @@ class HidingRaster:
         return float(covered)
 
     def hidden(self, top, bottom):
-        """Return which pixels of some rows are hidden: H x W bool. Ground beyond the raster has value 0."""
+        """Return which pixels of some rows are hidden: H x W bool. Nothing is hidden beyond the raster."""
         if not self.margin:
             return np.logical_or(*self._clouds_and_gaps(top, bottom))
         across, down = (float(np.median(plane)) for plane in self.grid.pixel_size)
@@ -96,12 +114,12 @@ class HidingRaster:
         """Return which pixels of some rows are clouds or shadows, and which are hidden otherwise: H x W bool, each."""
         with damage_reported(self.path):
             values = self.view.read(1, window=Window(0, top, self.grid.width, bottom - top))
+        unknown, within = self._unknown(values), np.ones(values.shape, bool)
+        if self.view is not self.file:
+            within = values != BEYOND
         if self.coding == "mask":
-            clouds = (values != 0) & ~np.isnan(values) & ~is_tagged(values, tags_of(self._opened))
-            return clouds, np.zeros_like(clouds)
-        masked = values == MASKED  # classes that the raster hides are those of ground that is not seen
-        if self.coding in ("qa_pixel", "hls"):  # bits, also if a program saved them as floats
-            values = np.nan_to_num(values).astype(np.int64)
+            return within & ~unknown & (values != 0), np.zeros_like(within)
+        values = np.where(within & ~unknown, values, 0).astype(np.int64)  # bits, also if a program saved them as floats
         if self.coding == "qa_pixel":
             clouds, gaps = (values & QA_CLOUDS) > 0, (values & QA_GAPS) > 0
         elif self.coding == "scl":
@@ -111,7 +129,14 @@ class HidingRaster:
         else:
             gaps = values == FMASK_GAP
             clouds = (values & HLS_CLOUDS > 0) & ~gaps
-        return clouds & ~masked, gaps | masked
+        # ground whose class is unknown is not seen
+        return clouds & ~unknown & within, (gaps | unknown) & within
+
+    def _unknown(self, values):
+        """Return where values are neither a class nor one of a mask: by a tag, a mask, or a usual number of no data."""
+        fills = is_fill(values)
+        unknown = is_unknown(values, tags_of(self._opened))
+        return unknown if fills is None else unknown | fills
 
     def recognise(self):
         """Set the coding of a user's raster of clouds, by its name and its values; print a note if it holds classes.
@@ -122,8 +147,7 @@ class HidingRaster:
         step = max(1, max(self.file.shape) // 2000)
         with damage_reported(self.path):
             sample = self.file.read(1, out_shape=tuple(-(-size // step) for size in self.file.shape))
-        without = is_tagged(sample, tags_of(self._opened)) | (sample != sample)  # the last: not a number
-        values = np.unique(sample[~without]).tolist()
+        values = np.unique(sample[~self._unknown(sample)]).tolist()
         words = re.split(r"[^a-z0-9]+", Path(self.path).name.lower())
         listed = " ".join(f"{value:g}" for value in values[:8]) + " ..." * (len(values) > 8)
         whole = all(float(value).is_integer() for value in values)  # a program may have saved classes as floats

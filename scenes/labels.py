@@ -10,8 +10,10 @@ from rasterio.windows import Window
 from scipy.ndimage import distance_transform_edt
 
 from mask_values import EXCLUDED, LANDSLIDE, OTHER, UNLABELLED, MaskRule, WrongValues, as_labels
-from patches.image_files import is_lossy
-from scenes.box_labels import BoxLabels, is_box_labels
+from patches.image_files import is_lossy, states_scale
+from patches.scale_tags import SCALED_MASK
+from scenes.box_file import is_box_labels
+from scenes.box_labels import BoxLabels
 from scenes.opening import damage_reported, open_mask, tags_of
 from scenes.pixel_grid import PixelGrid
 from scenes.styles import VERDICTS
@@ -227,6 +229,8 @@ class MaskRaster:
         self.file = self.view = self._opened[0]
         self._tags, self._lossy = tags_of(self._opened), is_lossy(self._opened[-1])
         try:
+            if states_scale(self._opened[-1]):
+                raise UserError(f"{path} {SCALED_MASK}")
             if not grid.matches(PixelGrid.of(self.file)):
                 if grid.crs is None or self.file.crs is None:
                     raise UserError(f"{path}: neither on the scene's grid nor with a coordinate system to lay it over")

@@ -15,7 +15,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import MemoryFile
 from rasterio.shutil import copy
 from rasterio.vrt import WarpedVRT
+from rasterio.windows import Window
 
+from patches.image_files import has_alpha, has_own_mask
 from patches.picture_damage import damage
 from script import UserError
 
@@ -24,6 +26,7 @@ logging.getLogger("rasterio").addHandler(logging.NullHandler())
 warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.py says so in our words
 
 MASKED = -(2**24)  # value of masked pixels where a mask, classes or percentages are read; exact also as float32
+BEYOND = 2 * MASKED  # value of ground beyond such a raster, where it is brought onto another grid
 ANY_CRS = "EPSG:3857"  # stands for no coordinate system where GDAL needs one to move pixels
 RASTERS = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".png", ".jpg", ".hgt", ".asc", ".bil", ".dt1", ".dt2")
 
@@ -44,8 +47,7 @@ def open_raster(path):
         if not re.match(r"^[\w+]+:|^/vsi", path):
             check_readable(path)
         raise UserError(f"{path} cannot be opened as a raster, it may be cut short ({error})") from None
-    if not file.count:
-        inside = file.subdatasets
+    if inside := file.subdatasets:  # of a TIFF, its pages, of which GDAL reads the first
         file.close()
         listed = " ".join(f"'{name}'" for name in inside[:3])
         raise UserError(f"{path} holds {len(inside)} rasters: give one or more of them instead, such as {listed}")
@@ -75,7 +77,7 @@ def without_alpha(file):
 
 def band_count(file):
     """Return the number of bands of an open raster without one of transparency."""
-    return file.count - (file.colorinterp[-1] == ColorInterp.alpha)
+    return file.count - has_alpha(file)
 
 
 def open_mask(path, what):
@@ -98,18 +100,31 @@ def open_mask(path, what):
     elif file.colorinterp[0] == ColorInterp.palette and file.driver in ("PNG", "GIF", "BMP"):
         fault = f"is a picture with a palette: write {what} as GeoTIFF, or as grey values"
     masked = MaskFlags.per_dataset in file.mask_flag_enums[0]
-    if masked and not file.crs:
+    if has_own_mask(file) and has_alpha(file):  # GDAL's warper knows one of both
+        fault = f"has an alpha band and a mask of its own: write {what} with one of them"
+    elif masked and not file.crs:
         fault = f"has a mask of its own or transparent pixels, but no coordinate system: write {what} without them"
     if fault:
         file.close()
         raise UserError(f"{path} {fault}")
-    wide = "int32" if np.dtype(file.dtypes[0]).itemsize < 4 else "float64"  # a type that holds MASKED
-    return [hidden(file, None, MASKED, dtype=wide), file] if masked else [file]
+    return [hidden(file, None, MASKED, dtype=wide_type(file)), file] if masked else [file]
+
+
+def wide_type(file):
+    """Return the name of a type that holds the values of an open raster of one band, MASKED and BEYOND."""
+    return "int32" if np.dtype(file.dtypes[0]).itemsize < 4 else "float64"
 
 
 def tags_of(opened):
     """Return the values that the rasters of `open_mask` call no data, for mask_values.is_tagged."""
     return [file.nodata for file in opened if file.nodata is not None]
+
+
+def strips(file, path, height=256):
+    """Read an open raster of one band from the top down: yield the values of `height` rows, or fewer at its end."""
+    for top in range(0, file.height, height):
+        with damage_reported(path):
+            yield file.read(1, window=Window(0, top, file.width, min(height, file.height - top)))
 
 
 def hidden(file, value, fill, **options):

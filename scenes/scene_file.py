@@ -4,6 +4,7 @@ import numpy as np
 from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 
+from patches.image_files import has_own_mask
 from patches.scale_tags import LARGEST, is_fill, usual_fills, without_data
 from scenes.opening import ANY_CRS, hidden, without_alpha
 from scenes.pixel_grid import PixelGrid
@@ -64,6 +65,8 @@ class SceneFile:
             if file.shape != grid.shape or any(crs.values()):
                 raise UserError(f"{file.name}: without a coordinate system it cannot be brought onto the scene's grid")
             crs = dict.fromkeys(crs, ANY_CRS)
+        if self._alpha and has_own_mask(file):  # GDAL's warper knows one of both
+            raise UserError(f"{file.name} has an alpha band and a mask of its own: write it with one of them")
         if file.colorinterp[-1] == ColorInterp.alpha and not self._alpha:
             memory, file = without_alpha(file)
             self._opened += [memory, file]
@@ -105,7 +108,7 @@ class SceneFile:
             known = (np.abs(data) < LARGEST).all(0)  # not of NaN
         if self._masked:
             known &= self.view.read_masks(numbers[0], out_shape=shape, **where) > 0
-        elif self._alpha:  # GDAL's mask is that of the tag beside it
+        if self._alpha:  # GDAL's mask may be that of the tag, or an internal one, beside it
             known &= self.view.read(self.view.count, out_shape=shape, **where) > 0
         if self._tagged:
             hits = self.view.read_masks(numbers, out_shape=data.shape, **where) == 0

@@ -10,7 +10,7 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 
 from records import atomic_write
-from scenes.box_labels import is_box_labels, read_content
+from scenes.box_file import is_box_labels, outlines
 from scenes.geopackage import reproducible
 from scenes.mask_or_percent import meaning_of
 from scenes.opening import damage_reported, open_mask
@@ -56,9 +56,9 @@ def tile_doubt(path, size):
             with damage_reported(path):
                 values = file.read(1, window=Window(0, row * size, columns * size, size))
             if values.dtype == np.uint8:  # of few values each is computed once
-                bits = entropy(np.arange(256) / meaning.most)[values]
+                bits = entropy(meaning.fractions(np.arange(256)))[values]
             else:
-                bits = entropy(values.astype(np.float32) / np.float32(meaning.most))
+                bits = entropy(meaning.fractions(values))
             bits = np.where(meaning.known(values), bits, np.nan)
             tiles = bits.reshape(size, columns, size).swapaxes(0, 1).reshape(columns, -1)
             seen = np.isfinite(tiles)
@@ -93,11 +93,10 @@ def choose_tiles(doubt, count, seed=None):
 
 
 def labelled_ground(path, grid, choice):
-    """Return the ground that a file calls labelled: its shapes, or of a file of box_labels.py its finished boxes."""
-    if not is_box_labels(path):
-        return shapes_over(path, grid, areas=True, may_miss=True, choice=choice).geometry.union_all()
-    outlines = [shapely.Polygon(box["outline"]) for box in read_content(path)["boxes"] if box["finished"]]
-    return geopandas.GeoSeries(outlines, crs=4326).to_crs(grid.crs).union_all()
+    """Return the ground that a file calls labelled: its shapes, or of a file of box_file.py its finished boxes."""
+    if is_box_labels(path):
+        return outlines(path, grid.crs, grid.transform).union_all()
+    return shapes_over(path, grid, areas=True, may_miss=True, choice=choice).geometry.union_all()
 
 
 def doubt_of_free_tiles(doubt, grid, size, area=(), labelled=(), area_choice=EVERYTHING, labelled_choice=EVERYTHING):
@@ -106,7 +105,7 @@ def doubt_of_free_tiles(doubt, grid, size, area=(), labelled=(), area_choice=EVE
     Args:
         doubt: rows x columns of tiles. grid: PixelGrid of the map. size: pixels a side of a tile.
         area, labelled: paths of vector files. Several have their ground together, and some of them may lie elsewhere.
-            Of a file of box_labels.py, finished boxes are labelled.
+            Of a file of box_file.py, finished boxes are labelled.
         area_choice, labelled_choice: vectors.Choice of their shapes.
 
     Raises:
@@ -119,7 +118,7 @@ def doubt_of_free_tiles(doubt, grid, size, area=(), labelled=(), area_choice=EVE
         barred.append(labelled_ground(path, grid, labelled_choice))
     # a box that only touches another at its side is free
     barred = shapely.get_parts(shapely.buffer(barred, -1e-3 * abs(grid.transform.a)))
-    if len(barred):
+    if len(barred := barred[~shapely.is_empty(barred)]):
         coarse = grid.coarser(size).transform
         doubt[rasterize(barred, doubt.shape, transform=coarse, all_touched=True, dtype="uint8") > 0] = np.nan
     return doubt

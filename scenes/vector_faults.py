@@ -12,15 +12,23 @@ from mask_values import OTHER
 from scenes.verdicts import verdict_labels
 from script import UserError, note
 
-# Columns that say what a polygon is. The second list may also hold kinds of landslides or numbers of polygons, as
-# programs that turn rasters into polygons write them (DN, gridcode).
-CLASSES = ("class", "classes", "classname", "class_name", "label", "labels", "category", "landcover", "land_cover")
-KINDS = ("type", "kind", "fclass", "landslide", "landslides", "is_landslide", "dn", "gridcode", "value")
-CLASS_COLUMNS = CLASSES + KINDS
+# Columns that say what a polygon is: its class; its kind, or whether it is a landslide; the value of the raster from
+# which a program drew it (GDAL and QGIS: DN, ArcGIS: gridcode), of which 0 is the background.
+CLASSES = (
+    *("class", "classes", "classname", "class_name", "class_id", "classid", "classvalue", "label", "labels"),
+    *("category", "landcover", "land_cover"),
+)
+KINDS = (
+    *("type", "kind", "fclass", "landslide", "landslides", "is_landslide", "pred", "predicted", "prediction", "mask"),
+    *("gt", "ground_truth", "value"),
+)
+RASTER_VALUES = ("dn", "gridcode", "grid_code", "raster_val", "raster_value", "rastervalu", "pixel_value")
+CLASS_COLUMNS = CLASSES + KINDS + RASTER_VALUES
 MOST_CLASSES = 20  # a column of more values holds names or numbers of single polygons
 OTHER_GROUND = (
-    r"\b(non? ?landslide|no|not|non|none|stable|background|other|neg|negative|false|0+|forest|water|river|lake|road|"
-    r"building|urban)\b"
+    r"\b((no|non|not)(?! \d)( ?(land)?slides?)?|none|stable|background|bg|other|neg|negative|false|absent|forest|water|"
+    r"river|lake|road|building|urban|vegetation|cropland)( (area|ground|land|terrain|slope|body))?s?\b|"
+    r"(?<![.\d])0+(?![.\d])|^[nf]$"
 )
 LANDSLIDE_WORDS = (
     r"slide|slip|slump|flow|fall|topple|scar|creep|avalanche|lahar|erosion|runout|deposit|source|gully|true|yes"
@@ -65,40 +73,67 @@ def check_degrees(path, table):
         )
 
 
-def check_classes(path, table, choice):
-    """Raise UserError if a column of a table seems to tell landslides from other ground, and print one of other kinds.
+def class_columns(landslides):
+    """Return the names of the columns that `check_classes` looks at, see there."""
+    return CLASS_COLUMNS if landslides else RASTER_VALUES
 
-    Columns of CLASS_COLUMNS are looked at. Words that mean other ground, and values of unknown meaning in a column that
-    is called class or label, ask for a condition: other ground would be taken for landslides.
+
+def check_classes(path, table, choice, landslides=True):
+    """Raise UserError if a column of a table tells its polygons from other ground, and print a note of other kinds.
+
+    Words that mean other ground, and values of unknown meaning in a column that is called class or label, ask for a
+    condition, in however few rows: other ground would count as landslide. A column in which each row has a value of its
+    own holds names or numbers of single polygons. Among names only one that wholly means other ground counts ("stable",
+    not "Lake Road"), and 0 is a number as any other where they are more than MOST_CLASSES.
+
+    Args:
+        path, table: of the vector file. choice: vectors.Choice, which has no condition.
+        landslides: whether all polygons have to be landslides. Otherwise only numbers of RASTER_VALUES count.
     """
-    for name in [name for name in CLASS_COLUMNS if name in table]:
+    what, all_of_them = ("landslides", "all are landslides") if landslides else ("polygons", "all polygons count")
+    for name in [name for name in class_columns(landslides) if name in table]:
         words = table[name].dropna().astype("string").str.strip().str.removesuffix(".0")
-        values = sorted(set(words[words != ""]))
-        if not 1 < len(values) <= MOST_CLASSES or len(values) == len(table):
+        words = words[words != ""]
+        values, is_number = sorted(set(words)), pandas.api.types.is_numeric_dtype(table[name])
+        many = len(values) > MOST_CLASSES
+        if not values or (many and is_number and name not in RASTER_VALUES) or not (landslides or is_number):
             continue
-        plain = [re.sub(r"[\W_]+", " ", value.lower()) for value in values]
-        other = any(re.search(OTHER_GROUND, value) for value in plain)
-        if not other and all(re.search(LANDSLIDE_WORDS, value) for value in plain):
+        single = many or len(values) == len(words)
+        plain = [re.sub(r"(?!\.\d)[\W_]+", " ", value.lower()).strip() for value in values]
+        is_other = [bool((re.fullmatch if single else re.search)(OTHER_GROUND, word)) for word in plain]
+        known = single or len(values) == 1 or all(re.search(LANDSLIDE_WORDS, word) for word in plain)
+        if known and not any(is_other):
             continue
-        listed = f"{', '.join(values[:5])}{', ...' * (len(values) > 5)}"
-        if not other and name in KINDS:
-            note(f"{path}: its column {name} holds {listed}: all are landslides here; {choice.where_flag} chooses")
+        others_first = [value for _, value in sorted(zip(is_other, values, strict=True), key=lambda each: not each[0])]
+        listed = f"{', '.join(others_first[:5])}{', ...' * (len(values) > 5)}"
+        if not any(is_other) and name not in CLASSES:
+            if landslides:
+                note(f"{path}: its column {name} holds {listed}: all are landslides here; {choice.where_flag} chooses")
             continue
-        kept = next((v for v, word in zip(values, plain, strict=True) if not re.search(OTHER_GROUND, word)), values[-1])
-        text = kept if pandas.api.types.is_numeric_dtype(table[name]) else f"'{kept}'"
+        everything = f'"{name} IS NOT NULL"'
+        if all(is_other):
+            raise UserError(
+                f"{path}: its column {name} holds {listed} alone, which means other ground: leave these polygons out, "
+                f"or say with {choice.where_flag} that {all_of_them}, {everything}"
+            )
+        kept = values[is_other.index(False)]
+        if pandas.api.types.is_bool_dtype(table[name]):
+            kept = int(kept == "True")
+        elif not is_number:
+            kept = f"'{kept}'"
         raise UserError(
-            f"{path}: its column {name} holds {listed}: choose the landslides with {choice.where_flag}, such as "
-            f'"{name} = {text}", or say that all are, "{name} IS NOT NULL"'
+            f"{path}: its column {name} holds {listed}: choose the {what} with {choice.where_flag}, such as "
+            f'"{name} = {kept}", or say that {all_of_them}, {everything}'
         )
 
 
-def elsewhere_text(parts, grid):
+def elsewhere_text(shapes, grid):
     """Return where shapes lie that miss a grid, and where the grid does, in words that follow a message.
 
-    parts: geopandas.GeoSeries. Latitude and longitude in each other's place are recognised.
+    shapes: geopandas.GeoSeries. Latitude and longitude in each other's place are recognised.
     """
     own = geopandas.GeoSeries([grid.box()], crs=grid.crs).to_crs(4326).total_bounds
-    theirs = pandas.concat([part.to_crs(4326) for part in parts]).total_bounds
+    theirs = shapes.to_crs(4326).total_bounds
     if not np.isfinite(theirs).all():
         return ""
     if shapely.box(*theirs[[1, 0, 3, 2]]).intersects(shapely.box(*own)):

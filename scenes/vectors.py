@@ -14,9 +14,10 @@ from pyogrio.errors import DataLayerError, DataSourceError, FieldError
 from shapely.errors import GEOSException
 
 from product_names import looks_like_product
+from scenes.box_file import in_finished_boxes, is_box_labels, judged_ground
 from scenes.geodesy import has_ellipsoid, to_geodetic
 from scenes.opening import RASTERS, check_readable, names_in_zip
-from scenes.vector_faults import CLASS_COLUMNS, check_classes, check_degrees, check_whole, elsewhere_text
+from scenes.vector_faults import check_classes, check_degrees, check_whole, class_columns, elsewhere_text
 from script import UserError
 
 VECTORS = tuple(
@@ -133,16 +134,21 @@ def layers_to_read(path, choice=EVERYTHING, default_layer=LANDSLIDES):
 def read_layers(path, over="the Earth", choice=EVERYTHING, default_layer=LANDSLIDES, columns=(), landslides=False):
     """Read the layers of a vector file that `layers_to_read` chooses, as one table; see `read_shapes`.
 
-    The table has the coordinate system of the first layer.
+    The table has the coordinate system of the first layer. Of labels of box_file.py, only finished boxes count: as
+    landslides the polygons within them, and as an area (`default_layer` SEEN) the boxes.
 
     Raises:
         UserError: see both.
     """
+    of_boxes = is_box_labels(path)
+    if of_boxes and default_layer == SEEN:
+        return judged_ground(path)
+    columns = (*columns, "box", "verdict") if of_boxes else columns
     names = layers_to_read(path, choice, default_layer)
     tables = [read_shapes(path, over, name, columns, choice, landslides) for name in names]
-    if len(tables) == 1:
-        return tables[0]
-    table = joined(tables)
+    table = joined(tables) if len(tables) > 1 else tables[0]
+    if of_boxes and landslides:
+        table = in_finished_boxes(path, table)
     table.attrs = {name: sum(each.attrs[name] for each in tables) for name in tables[0].attrs}
     return table
 
@@ -171,8 +177,8 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), choice=EVERYTHIN
     """
     with faults_reported(path):
         file = gdal_path(path)
-        wanted = (*columns, *(CLASS_COLUMNS if landslides else ()))
-        fields = pyogrio.read_info(file, layer=layer)["fields"] if wanted else ()
+        wanted = (*columns, *class_columns(landslides))
+        fields = pyogrio.read_info(file, layer=layer)["fields"]
         first = {field.lower(): field for field in fields[::-1] if field.lower() in wanted}  # two may differ in case
         names = {field: name for name, field in first.items()}
         table = pyogrio.read_dataframe(file, layer=layer, columns=list(names), force_2d=True).rename(columns=names)
@@ -186,8 +192,8 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), choice=EVERYTHIN
             if len(table) and not len(chosen):
                 raise UserError(f"{path}: none of its {len(table)} rows meets {choice.where_flag} {choice.where!r}")
             table = table.iloc[chosen]
-        elif landslides and "verdict" not in table:  # a map of predict.py has its own classes
-            check_classes(path, table, choice)
+        elif "verdict" not in table:  # a map of predict.py has its own classes
+            check_classes(path, table, choice, landslides)
         kept = table[~(table.geometry.is_empty | table.geometry.isna())]
         valid = kept.geometry.is_valid
         kept = kept.set_geometry(kept.geometry.where(valid, kept.geometry.make_valid()))
@@ -275,21 +281,18 @@ def shapes_over(
     check_readable(path)
     if grid.crs is None:
         raise UserError(f"{path}: the scene has no coordinate system to lay it over")
-    tables, count, bounds = [], 0, []
-    for layer in layers_to_read(path, choice, default_layer):
-        table = read_shapes(path, "the scene", layer, columns, choice, landslides)
-        if areas and not (shapely.get_dimensions(table.geometry.to_numpy()) == 2).all():
-            raise UserError(f"{path} holds lines or points: areas are needed, so draw polygons")
-        with faults_reported(path):
-            tables.append(on_grid(table, grid, margin))
-        count += len(table) + table.attrs["empty"]
-        bounds.append(table.geometry)
-    joined = tables[0] if len(tables) == 1 else pandas.concat(tables, ignore_index=True)
-    if not joined.intersects(grid.box()).any():
+    table = read_layers(path, "the scene", choice, default_layer, columns, landslides)
+    if areas and not (shapely.get_dimensions(table.geometry.to_numpy()) == 2).all():
+        raise UserError(f"{path} holds lines or points: areas are needed, so draw polygons")
+    with faults_reported(path):
+        near = on_grid(table, grid, margin)
+    count = len(table) + table.attrs["empty"]
+    if not near.intersects(grid.box()).any():
         if count and not may_miss:
-            raise UserError(f"{path}: none of its {count} shapes lies over the scene{elsewhere_text(bounds, grid)}")
+            where = elsewhere_text(table.geometry, grid)
+            raise UserError(f"{path}: none of its {count} shapes lies over the scene{where}")
         if not may_miss:
             raise UserError(f"{path} holds no shapes: it is empty")
-        joined = joined.iloc[:0]
-    joined.attrs = {"file": count}
-    return joined
+        near = near.iloc[:0]
+    near.attrs = {"file": count}
+    return near

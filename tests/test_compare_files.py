@@ -1,17 +1,21 @@
 """Files and settings of compare_maps.py: what it writes, layers, verdicts, and mistakes."""
 
+import contextlib
 import os
 
 import geopandas
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from rasterio.transform import from_origin
 
 import compare_maps
 import script
+from scenes.comparing.layers import RasterLayer
+from scenes.suggestions import tile_doubt
 from tests.comparison import blobs, scattered
-from tests.rasters import LEFT, TOP, UTM, box, write_raster, write_shapes
+from tests.rasters import LEFT, TOP, UTM, box, grid_of, write_raster, write_shapes
 from tests.running import assert_user_error, run_script
 
 
@@ -155,3 +159,31 @@ def test_polygons_that_a_reviewer_refuted_do_not_count(compare, tmp_path, capsys
     scores = compare("map.gpkg", "ref.gpkg", "area.gpkg")
     assert scores["pixels"]["dice"] == 1 and scores["objects"]["map"] == 39
     assert "1 polygons are left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "offset"), [(np.uint8, 1 / 255, 0.0), (np.uint16, 1e-4, 0.0), (np.int16, 0.01, 0.5)]
+)
+def test_a_scale_makes_probabilities_of_numbers(tmp_path, kind, scale, offset):
+    """As floats, on any grid, and for suggest_boxes.py; percent have none."""
+    numbers = np.linspace((0 - offset) / scale, (1 - offset) / scale, 64 * 64).reshape(1, 64, 64).astype(kind)
+    for name, values, tags in (("numbers", numbers, (scale, offset)), ("floats", numbers * scale + offset, (1.0, 0.0))):
+        path = write_raster(tmp_path / f"{name}.tif", values if name == "numbers" else values.astype(np.float32))
+        with rasterio.open(path, "r+") as file:
+            file.scales, file.offsets = tags[:1], tags[1:]
+    grid = grid_of(path)
+    for shifted in (grid, grid.grown(3)):
+        read = []
+        for name in ("numbers", "floats"):
+            with contextlib.closing(RasterLayer(tmp_path / f"{name}.tif", shifted, 0.5)) as layer:
+                read.append(layer.read(0, 64))
+        np.testing.assert_array_equal(read[0][1], read[1][1])
+        np.testing.assert_allclose(read[0][2], read[1][2], atol=1e-6)
+    doubts = [tile_doubt(tmp_path / f"{name}.tif", 16)[1] for name in ("numbers", "floats")]
+    np.testing.assert_allclose(*doubts, atol=1e-5)
+    write_raster(path, numbers + kind(100))
+    with rasterio.open(path, "r+") as file:
+        file.scales, file.offsets = (scale,), (offset,)
+    if kind != np.uint8:
+        with pytest.raises(script.UserError, match="by its scale: a mask holds 0 and 1, a probability 0 to 1"):
+            RasterLayer(path, grid, 0.5)

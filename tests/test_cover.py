@@ -345,3 +345,45 @@ def test_an_internal_mask_hides_as_its_kind_says(tmp_path, coding, shift):
     hidden = HidingRaster(path, coding, grid_of(scene)).hidden(0, 20)
     assert hidden[:, :12].all() == (coding != "mask") and hidden[:, 13:29].all() == (coding == "mask")
     assert hidden[:, :11].any() == (coding != "mask") and hidden[:, 13:29].any() == (coding == "mask")
+
+
+UNKNOWN = {"tag": 60000, "NaN": np.nan, "usual number": -9999}
+
+
+@pytest.mark.parametrize("coding", ["mask", "scl", "qa_pixel", "hls", "fmask"])
+@pytest.mark.parametrize("how", UNKNOWN)
+@pytest.mark.parametrize("shift", [0, 3])
+def test_what_a_raster_does_not_know_hides_as_its_kind_says(tmp_path, coding, how, shift):
+    """A tag, not a number and -9999 are as an internal mask: no cloud of a mask, and unseen ground of classes."""
+    clear = {"scl": 4, "qa_pixel": 21824}.get(coding, 0)
+    kind = np.uint16 if how == "tag" else np.float32
+    values = np.full((1, 20, 30), 1 if coding == "mask" else clear, kind)
+    values[..., :12] = UNKNOWN[how]
+    tag = UNKNOWN[how] if how == "tag" else None
+    path = write_raster(tmp_path / "clouds.tif", values, from_origin(LEFT - shift, TOP, 10, 10), nodata=tag)
+    scene = write_raster(tmp_path / "scene.tif", np.zeros((1, 20, 30), np.uint8))
+    hidden = HidingRaster(path, coding, grid_of(scene)).hidden(0, 20)
+    assert (hidden[:, :11] == (coding != "mask")).all() and (hidden[:, 13:29] == (coding == "mask")).all()
+
+
+@pytest.mark.parametrize("coding", ["mask", "scl", "qa_pixel", "hls", "fmask"])
+def test_nothing_is_hidden_beyond_a_raster(tmp_path, capsys, coding):
+    """As the warning says; 0 is a gap among the classes of SCL."""
+    clear = {"scl": 4, "qa_pixel": 21824}.get(coding, 0)
+    path = write_raster(tmp_path / "clouds.tif", np.full((1, 20, 20), clear, np.uint16))
+    scene = write_raster(tmp_path / "scene.tif", np.zeros((1, 20, 30), np.uint8))
+    clouds = HidingRaster(path, coding, grid_of(scene))
+    assert clouds.check_cover() == pytest.approx(2 / 3) and not clouds.hidden(0, 20).any()
+    assert "clouds.tif covers 66.7% of the scene; nothing is hidden in the rest" in capsys.readouterr().out
+
+
+def test_a_mask_whose_format_changed_its_values_excludes_nothing(tmp_path):
+    y, x = np.mgrid[:32, :32]
+    disc = np.uint8(255) * ((y - 16) ** 2 + (x - 16) ** 2 < 70)
+    path = write_raster(tmp_path / "disc.tif", disc[None], compress="JPEG", JPEG_QUALITY=100)
+    grid, blocks = grid_of(path), np.kron(np.eye(4, dtype=np.uint8), np.full((8, 8), 255, np.uint8))
+    for opening in (lambda: exclusion.open_excluded([path], grid), lambda: open_clouds(str(path), None, grid, None)):
+        with pytest.raises(UserError, match="disc.tif holds 1, 254 in a format that changes values"):
+            opening()
+    path = write_raster(tmp_path / "blocks.tif", blocks[None], compress="JPEG", JPEG_QUALITY=100)
+    assert np.array_equal(exclusion.open_excluded([path], grid)[0].hidden(0, 32), blocks > 0)

@@ -109,3 +109,16 @@ def test_an_srtm_tile_is_read_in_its_zip(tmp_path):
     scene = PixelGrid((20, 20), from_origin(11.5, 45.5, 1 / 1200, 1 / 1200), rasterio.crs.CRS.from_epsg(4326))
     read = Elevation([tmp_path / "N45E011.SRTMGL3.hgt.zip"], scene).read(rasterio.windows.Window(0, 0, 20, 20))
     np.testing.assert_allclose(read[0], np.arange(600.5, 620), atol=0.01)
+
+
+@pytest.mark.parametrize("kind", ["int16", "uint16", "float32"])
+@pytest.mark.parametrize("tag", [None, 7])
+def test_a_number_of_no_elevation_counts_beside_the_tag(tmp_path, kind, tag):
+    """The sea at 0 of a model whose tag is another number; a number that the type does not hold does no harm."""
+    z = np.full((1, 20, 20), 900, kind)
+    z[:, :4], z[:, 4:8] = 7, 0
+    path = write_raster(tmp_path / "dem.tif", z, nodata=tag)
+    grid, window = PixelGrid.of(rasterio.open(path)), rasterio.windows.Window(0, 0, 20, 20)
+    without = [np.isnan(Elevation([path], grid, nodata).read(window)[:, 0]) for nodata in (0.0, -9999.0, None)]
+    assert np.flatnonzero(without[0]).tolist() == [*range(0 if tag else 4, 8)]
+    assert np.flatnonzero(without[1]).tolist() == np.flatnonzero(without[2]).tolist() == [*range(4 if tag else 0)]

@@ -16,8 +16,10 @@ import map_files
 from bands import BANDS_RGB
 from patches import image_files
 from scenes import before_after, opening, preparation, scaling, source, vectors
+from scenes.comparing.layers import RasterLayer
 from scenes.elevation import Elevation
 from scenes.hiding_raster import HidingRaster
+from scenes.labels import MaskRaster
 from scenes.pixel_grid import PixelGrid
 from scenes.products import recognition
 from scenes.products.product import Product
@@ -53,6 +55,26 @@ def test_a_zip_whose_directory_is_damaged_is_told_by_all_that_read_zips(tmp_path
     for read in (opening.open_raster, vectors.is_vector, vectors.layers, lambda path: recognition.open_product([path])):
         with pytest.raises(UserError, match="bad.zip is no sound zip: it may be cut short"):
             read(str(tmp_path / "bad.zip"))
+
+
+def test_pages_of_a_tiff_are_several_rasters(tmp_path):
+    """GDAL reads the first of them: a mask, elevation or scene of another page would be lost."""
+    path = tmp_path / "pages.tif"
+    for page in range(2):
+        write_raster(path, np.full((1, 9, 9), page, np.uint8), append_subdataset="YES" if page else "NO")
+    with contextlib.closing(opening.open_raster(f"GTIFF_DIR:2:{path}")) as file:
+        grid = PixelGrid.of(file)
+        assert (file.read(1) == 1).all()
+    readers = (
+        lambda: open_scene([path], ("band1",)),
+        lambda: MaskRaster(path, grid),
+        lambda: RasterLayer(path, grid),
+        lambda: HidingRaster(path, "mask", grid),
+        lambda: Elevation([path], grid),
+    )
+    for read in readers:
+        with pytest.raises(UserError, match="pages.tif holds 2 rasters: give one or more of them instead, such as 'GT"):
+            read()
 
 
 def test_rasters_that_are_cut_short_are_told_where_they_are_looked_at_first(tmp_path):

@@ -16,7 +16,7 @@ from patches import image_files, layouts, picture_damage, reading
 from scenes.opening import open_raster
 from script import UserError
 from tests.patch_files import make_pair, open_folder, scar, write_pictures
-from tests.rasters import write_picture, write_raster
+from tests.rasters import open_scene, write_picture, write_raster
 
 
 @pytest.mark.parametrize(("suffix", "kind"), [(".png", np.uint8), (".png", np.uint16), (".tif", np.uint8)])
@@ -135,6 +135,12 @@ MASKS = {
     "red on black, without a palette": lambda mask: Image.fromarray(np.dstack([mask * 200, 0 * mask, 0 * mask])),
     "one bit": lambda mask: Image.fromarray(mask > 0),
 }
+TRANSPARENT = {  # pictures whose tag of transparency (tRNS) is their background
+    "grey": lambda mask: Image.fromarray(255 * mask),
+    "colours": lambda mask: Image.fromarray(np.dstack([255 * mask] * 3)),
+    "palette": as_palette([(0, 0, 0), (255, 0, 0)], lambda mask: mask),
+    "palette, white there": as_palette([(255, 255, 255), (255, 0, 0)], lambda mask: mask),
+}
 
 
 @pytest.mark.parametrize("kind", MASKS)
@@ -144,6 +150,85 @@ def test_masks_are_judged_by_their_colours(tmp_path, kind):
     for number in range(6):
         MASKS[kind](scar(number)).save(tmp_path / f"d/masks/t_{number}.png")
     np.testing.assert_array_equal(open_folder(tmp_path / "d").masks, [scar(number) for number in range(6)])
+
+
+@pytest.mark.parametrize("kind", TRANSPARENT)
+def test_a_transparent_background_is_no_landslide(tmp_path, kind):
+    """As a tag that calls 0 no data in any other format."""
+    picture = TRANSPARENT[kind](scar(1))
+    picture.save(tmp_path / "mask.png", transparency=(0, 0, 0) if picture.mode == "RGB" else 0)
+    values, unlabelled, *_ = image_files.read_mask(tmp_path / "mask.png")
+    assert not unlabelled.any()
+    np.testing.assert_array_equal(values > 0, scar(1) > 0)
+
+
+def test_a_transparent_colour_is_not_labelled(tmp_path):
+    colours = np.dstack([255 * scar(1)] * 3)
+    colours[:4] = 0, 0, 255
+    Image.fromarray(colours).save(tmp_path / "mask.png", transparency=(0, 0, 255))
+    values, unlabelled, *_ = image_files.read_mask(tmp_path / "mask.png")
+    assert unlabelled[:4].all() and not unlabelled[4:].any()
+    np.testing.assert_array_equal(values[4:] > 0, scar(1)[4:] > 0)
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_one_colour_is_landslide_in_a_whole_folder(tmp_path, ending):
+    """Two classes, of which no tile holds both, are no landslides alike."""
+    write_pictures(tmp_path / "d", 5)
+    (tmp_path / "d/masks").mkdir()
+    colours = [(0, 0, 0), (255, 0, 0), (0, 0, 255)]
+    for number in range(5):
+        mask = as_palette(colours, lambda mask, index=1 if number < 3 else 2: index * mask)(scar(number))
+        if ending == "tif":
+            path = write_raster(tmp_path / f"d/masks/t_{number}.tif", np.asarray(mask)[None], crs=None)
+            with rasterio.open(path, "r+") as file:
+                file.write_colormap(1, {index: (*colour, 255) for index, colour in enumerate(colours)})
+        else:
+            mask.convert("RGB" if number % 2 else "P").save(tmp_path / f"d/masks/t_{number}.png")
+    with pytest.raises(UserError) as error:
+        open_folder(tmp_path / "d")
+    text = {
+        "png": "draws landslides in the colour 0 0 255, the others in 255 0 0: write one class, in one colour",
+        "tif": "holds values other than 0 and 1 (2)",
+    }[ending]
+    assert str(error.value).splitlines()[1:] == [f"  masks/t_{n}.{ending}: 'mask' {text}" for n in (3, 4)]
+    patches = open_folder(tmp_path / "d", skip_bad=True)
+    np.testing.assert_array_equal(patches.masks, [scar(number) for number in range(3)])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.float32])
+def test_layers_of_classes_are_no_colours(tmp_path, kind):
+    """One-hot classes: landslide, cloud and the rest."""
+    write_pictures(tmp_path / "d", 1)
+    layers = np.stack([scar(1), 0 * scar(1), 1 - scar(1)]).astype(kind)
+    write_raster(tmp_path / "d/masks/t_0.tif", layers, crs=None)
+    with pytest.raises(UserError, match="masks/t_0.tif: has 3 bands.*: a mask has one"):
+        open_folder(tmp_path / "d")
+    layers[:2] = 0  # a tile of the third class alone
+    write_raster(tmp_path / "d/masks/t_0.tif", layers, crs=None)
+    with pytest.raises(UserError, match="masks/t_0.tif: has 3 bands.*: a mask has one"):
+        open_folder(tmp_path / "d")
+
+
+def test_pages_of_a_tiff_are_no_bands(tmp_path):
+    """As tifffile writes bands x height x width, and Pillow several pictures; GDAL reads the first page alone."""
+    write_pictures(tmp_path / "d", 2)
+    (tmp_path / "d/masks").mkdir()
+    for number in range(2):
+        pages = [Image.fromarray(page * scar(number)) for page in (0, 1)]
+        pages[0].save(tmp_path / f"d/masks/t_{number}.tif", save_all=True, append_images=pages[1:])
+    with pytest.raises(UserError, match=r"masks/t_0.tif: holds 2 pages, of which one would be read: write all bands"):
+        open_folder(tmp_path / "d")
+    with pytest.raises(image_files.NotAPicture, match="holds 2 pages"):
+        image_files.read(tmp_path / "d/masks/t_0.tif")
+
+
+def test_a_palette_of_16_bits_is_expanded(tmp_path):
+    index = np.uint16(300) * scar(1)
+    path = write_raster(tmp_path / "image.tif", index[None], crs=None)
+    with rasterio.open(path, "r+") as file:
+        file.write_colormap(1, {0: (0, 0, 0, 255), 300: (9, 8, 7, 255)})
+    np.testing.assert_array_equal(image_files.read(path)[0], scar(1)[..., None] * np.array([9, 8, 7]))
 
 
 def test_a_mask_of_three_colours_is_refused(tmp_path):
@@ -190,6 +275,32 @@ def test_the_fourth_band_is_data_unless_it_holds_0_and_255_alone(tmp_path):
         patches = open_folder(tmp_path / kind)
         assert patches.input_shape[2] == (4 if kind == "infrared" else 3)
         assert len(patches) == 4 and bool(patches.notes) == (kind == "alpha")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("fourth", ["infrared", "alpha"])
+@pytest.mark.parametrize("tag", [None, 7])
+def test_mask_tag_and_alpha_of_a_picture_hold_together(tmp_path, kind, fourth, tag):
+    """GDAL's masks know the internal one alone; the scene reader is asked as well."""
+    image = np.random.default_rng(0).integers(40, 200, (4, 32, 32)).astype(kind)
+    if fourth == "alpha":
+        image[3], image[3, :, :4] = np.iinfo(kind).max, 0
+    image[: 3 if fourth == "alpha" else 4, :2] = 7
+    write_raster(tmp_path / "a.tif", image, photometric="RGB", alpha="YES", nodata=tag)
+    hidden = np.zeros((32, 32), bool)
+    hidden[:, 28:] = True
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(tmp_path / "a.tif", "r+") as file:
+        file.write_mask(~hidden)
+    hidden[:, :4] |= fourth == "alpha"
+    hidden[:2] |= tag is not None
+    read, gap, _ = image_files.read(tmp_path / "a.tif")
+    assert read.shape[2] == (3 if fourth == "alpha" else 4)
+    np.testing.assert_array_equal(gap, hidden)
+    with open_scene([tmp_path / "a.tif"], ("red", "green", "blue"), ("1", "2", "3")) as scene:
+        np.testing.assert_array_equal(~scene.read(0, 32)[1], hidden)
+    if fourth == "alpha":
+        with pytest.raises(UserError, match="a.tif has an alpha band and a mask of its own: write it with one of them"):
+            open_scene([tmp_path / "a.tif"], ("red", "green", "blue"), pixel_size=20.0)
 
 
 # ---------------------------------------------------------------------- damage

@@ -184,7 +184,7 @@ def test_a_picture_gets_a_picture_that_is_read_as_the_same_mask(call, workdir):
     rule = mask_values.MaskRule()
     for number in (0, 1):  # the second has no landslide
         stored = h5(f"maps/mask_{number}.h5", "mask")
-        values, unlabelled, _ = image_files.read_mask(workdir / f"maps/mask_{number}.png")
+        values, unlabelled, *_ = image_files.read_mask(workdir / f"maps/mask_{number}.png")
         labels = mask_values.as_labels(values, unlabelled)
         rule.add(labels)
         np.testing.assert_array_equal(labels.decided(high_is_landslide=True), stored)

@@ -232,3 +232,15 @@ def test_what_the_mask_of_a_series_calls_no_data_is_not_labelled(tmp_path):
         file["MASK"].setncatts({"scale_factor": 0.1})
     with pytest.raises(reading.Fault, match="has a variable MASK that states a scale or an offset"):
         reading.read_patch(tmp_path / "a_1.nc", tmp_path / "a_1.nc")
+
+
+def test_what_a_series_calls_no_data_in_its_classes_and_for_the_whole_file(tmp_path):
+    write_published(tmp_path / "a_1.nc", 1)
+    with netCDF4.Dataset(tmp_path / "a_1.nc", "a") as file:
+        file["SCL"][:, 3] = 99  # time, x, y
+        file["SCL"].setncatts({"missing_value": file["SCL"].dtype.type(99)})
+        file["MASK"][:, 7] = 255
+        file.setncatts({"nodata": 255})
+    patch = reading.read_patch(tmp_path / "a_1.nc", tmp_path / "a_1.nc")
+    assert (np.flatnonzero(patch.gap.any(0)) == 3).all() and patch.gap.sum() == SIZE
+    assert not patch.labels.undecided.any() and (patch.labels.mask[:, 7] == 255).all()

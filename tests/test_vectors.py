@@ -1,6 +1,7 @@
 """Vector files as people keep them: formats, coordinates, and what is said of those that do not fit."""
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -12,7 +13,7 @@ import shapely
 
 from scenes import vectors
 from script import UserError
-from tests.rasters import box, grid_of, write_raster
+from tests.rasters import box, grid_of, write_raster, write_shapes
 
 KML = """<?xml version="1.0" encoding="UTF-8"?><kml xmlns="http://www.opengis.net/kml/2.2"><Document><Folder>
 <name>slides</name>{}</Folder></Document></kml>"""
@@ -130,3 +131,69 @@ def test_shapes_without_points_and_columns_of_one_name_are_no_crash(scene):
     table = geopandas.GeoDataFrame({"type": ["flow"] * 2, "Type": ["A"] * 2}, geometry=shapes).to_crs(4326)
     table.to_file("twice.geojson")
     assert len(vectors.shapes_over("twice.geojson", grid, landslides=True)) == 2
+
+
+# ---------------------------------------------------------------------- other ground
+
+
+def classes_file(**columns):
+    """Write shapes of these columns, side by side, over the scene."""
+    count = len(next(iter(columns.values())))
+    return write_shapes("classes.geojson", *(box(4, 2 * i, 4, 1) for i in range(count)), **columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "condition"),
+    [
+        ({"DN": [1, 0]}, "dn = 1"),
+        ({"DN": [*range(1, 30), 0]}, "dn = 1"),  # numbered areas of a raster, and its background
+        ({"grid_code": [0, 2, 2]}, "grid_code = 2"),
+        ({"raster_val": [0.0, 1.0]}, "raster_val = 1"),
+        ({"class": ["landslide", "stable"]}, "class = 'landslide'"),
+        ({"class": ["debris flow", "Stable ground", "River"]}, "class = 'debris flow'"),
+        ({"class_id": [0, 1, 2]}, "class_id = 1"),
+        ({"landslide": [True, False]}, "landslide = 1"),
+        *(({name: [0, 1, 1]}, f"{name} = 1") for name in ("pred", "mask", "gt", "value")),
+    ],
+)
+def test_other_ground_asks_for_a_condition_in_however_few_rows(scene, columns, condition):
+    with pytest.raises(UserError, match=re.escape(f'landslides with --where, such as "{condition}", or say that all')):
+        vectors.read_layers(classes_file(**columns), landslides=True)
+    chosen = vectors.read_layers("classes.geojson", choice=vectors.Choice(where=condition), landslides=True)
+    assert 0 < len(chosen) < len(next(iter(columns.values())))
+
+
+@pytest.mark.parametrize("columns", [{"DN": [0]}, {"class": ["stable"] * 3}, {"label": [0, 0]}, {"mask": ["none"]}])
+def test_other_ground_alone_asks_as_well(scene, columns):
+    ((name, (value, *_)),) = columns.items()
+    message = f"its column {name.lower()} holds {value} alone, which means other ground: leave these polygons out, or"
+    with pytest.raises(UserError, match=message):
+        vectors.read_layers(classes_file(**columns), landslides=True)
+    everything = vectors.Choice(where=f"{name} IS NOT NULL")
+    assert len(vectors.read_layers("classes.geojson", choice=everything, landslides=True)) == len(columns[name])
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"year": [0, 1, 1]},
+        {"DN": list(range(1, 31))},
+        {"DN": [1, 1, 1]},
+        {"label": list(range(30))},
+        {"label": [1, 2]},
+        {"landslide": ["Lake Road slide", "Oso", "Slide No 5", "Water Creek"]},
+        {"class": ["at least 0.75", "0.5 to 0.75"]},
+        {"class": ["landslide", None, None]},
+    ],
+)
+def test_numbers_and_names_of_polygons_are_no_other_ground(scene, columns):
+    table = vectors.read_layers(classes_file(**columns), landslides=True)
+    assert len(table) == len(next(iter(columns.values())))
+
+
+def test_the_background_of_a_raster_is_no_area(scene):
+    """Of areas and excluded ground, words of a class column are the user's own."""
+    grid, _ = scene
+    with pytest.raises(UserError, match='0, 1: choose the polygons with --exclude-where, such as "dn = 1", or say'):
+        vectors.shapes_over(classes_file(DN=[0, 1]), grid, choice=vectors.Choice(prefix="exclude-"))
+    assert len(vectors.shapes_over(classes_file(**{"class": ["water", "forest"]}), grid)) == 2

@@ -7,6 +7,7 @@ import numpy as np
 
 import metrics
 from scenes import vectors
+from scenes.box_file import is_box_labels, judged_ground
 from scenes.comparing import agreement, estimates
 from scenes.comparing.layers import PolygonLayer, RasterLayer, metric_grid, read_polygons
 from scenes.geodesy import to_geodetic
@@ -73,8 +74,7 @@ def open_pair(map_path, reference_path, area_paths, settings):
                 if threshold is not None:
                     raise UserError(f"{path} holds polygons: --threshold is for probabilities")
                 tables[name] = read_polygons(path, other, choice, least)
-                has_seen = choice.layers in ((), (LANDSLIDES,)) and {LANDSLIDES, SEEN} <= set(vectors.layers(path))
-                seen[name] = read_shapes(path, other, SEEN) if has_seen else None
+                seen[name] = judged_by(path, other, choice)
             else:
                 if least:
                     raise UserError(f"{path} is a raster: --min-confidence is for polygons")
@@ -84,7 +84,7 @@ def open_pair(map_path, reference_path, area_paths, settings):
         if rasters:
             grid, over = next((layer.grid, layer.path) for layer in rasters.values())
         else:
-            frame = area if seen["map"] is None else seen["map"]
+            frame = next((each for each in (seen["map"], area, seen["reference"]) if each is not None), None)
             if frame is not None and not len(frame):
                 raise UserError(f"{map_path} holds no ground that was judged: there is nothing to compare")
             if frame is None:
@@ -105,6 +105,17 @@ def open_pair(map_path, reference_path, area_paths, settings):
                 ground = area  # beyond it nothing is known of the map
             layers[name] = PolygonLayer(table, grid, path, over, ground, may_be_empty=judged is not None)
         yield Pair(layers["map"], layers["reference"], area, grid)
+
+
+def judged_by(path, over, choice):
+    """Return the ground that a vector file says it has judged, a table; None if it says nothing.
+
+    That is the layer `seen` of a map of predict.py, and the finished boxes of labels of box_file.py.
+    """
+    if is_box_labels(path):
+        return judged_ground(path)
+    has_seen = choice.layers in ((), (LANDSLIDES,)) and {LANDSLIDES, SEEN} <= set(vectors.layers(path))
+    return read_shapes(path, over, SEEN) if has_seen else None
 
 
 def check_judged(tally, map_path, reference_path, area_paths):

@@ -9,10 +9,12 @@ from rasterio.transform import from_origin
 from rasterio.windows import Window
 
 from mask_values import LANDSLIDE, UNLABELLED, as_labels
+from patches.image_files import states_scale
+from patches.scale_tags import SCALED_MASK
 from scenes.components import Numbering
 from scenes.geodesy import has_ellipsoid
 from scenes.mask_or_percent import meaning_of
-from scenes.opening import damage_reported, open_mask
+from scenes.opening import BEYOND, damage_reported, open_mask
 from scenes.pixel_grid import PixelGrid
 from scenes.vector_faults import elsewhere_text, without_refuted
 from scenes.vectors import faults_reported, on_grid, read_layers
@@ -20,7 +22,6 @@ from script import UserError, note
 
 ROWS = 256  # read together
 POLYGON = 3  # type of geometry of shapely
-BEYOND = -1.0  # value beyond a raster that is brought onto another grid
 
 
 class PolygonLayer:
@@ -52,7 +53,7 @@ class PolygonLayer:
         parts = parts[(shapely.get_type_id(parts) == POLYGON) & (shapely.area(parts) > 0)]
         parts = parts[shapely.intersects(parts, grid.box())]
         if not len(parts) and not may_be_empty:
-            where = elsewhere_text([table.geometry], grid) if len(table) else ""
+            where = elsewhere_text(table.geometry, grid) if len(table) else ""
             raise UserError(f"{path}: none of its {len(table)} polygons lies over {over}{where}")
         self.shapes, self.grid = parts[np.argsort(-shapely.area(parts), kind="stable")], grid
         self.count, self.ground = len(parts), ground
@@ -130,9 +131,10 @@ class RasterLayer:
             self.probability = self.meaning.probability
             tag = self._opened[-1].tags().get("threshold")
             if self.probability and threshold is None and tag is None:
+                reason = f"holds {self.meaning.highest:g}: a mask holds 0 and 1"
                 raise UserError(
-                    f"{path} holds {self.meaning.highest:g}: a mask holds 0 and 1; for probabilities, give the least "
-                    "one of landslide with --threshold"
+                    f"{path} {SCALED_MASK if states_scale(self._opened[-1]) else reason}; for probabilities, give the "
+                    "least one of landslide with --threshold"
                 )
             if not self.probability and threshold is not None:
                 raise UserError(f"{path} is a mask: --threshold is for probabilities")
@@ -154,7 +156,7 @@ class RasterLayer:
             mask = as_labels(values, beyond, self.meaning.tags).decided(self.meaning.high_is_landslide)
             return mask == LANDSLIDE, mask != UNLABELLED, None
         known = self.meaning.known(values) & ~beyond
-        probability = np.where(known, values, 0).astype(np.float32) / np.float32(self.meaning.most)
+        probability = np.where(known, self.meaning.fractions(values), 0).astype(np.float32)
         return known & (probability >= np.float32(self.threshold)), known, probability
 
     def number(self, landslide):
