@@ -2,7 +2,7 @@
 
 from rasterio.enums import ColorInterp
 
-from bands import TERRAIN, band_code, code_of, sentinel2_band
+from bands import band_code, code_of, light, sentinel2_band
 from patches.band_labels import KNOWN, colours_of, is_known, labels_of, positions_of, words_of
 from script import UserError, note
 
@@ -49,7 +49,7 @@ def raster_bands(files, names, scene):
         alpha = [(i, file.count) for i, file in enumerate(files) if file.colorinterp[-1] == ColorInterp.alpha]
         entries = [entry for entry in entries if entry[:2] not in alpha]
     if len(entries) != len(names):
-        lacking = [] if scene.dem else [name for name in names if name in TERRAIN]
+        lacking = [] if scene.dem else terrain_among(names)
         hint = "choose them, in this order, with --scene-bands"
         if lacking and len(entries) + len(lacking) == len(names):
             hint = f"give an elevation raster with --dem for {' and '.join(lacking)}"
@@ -93,7 +93,7 @@ def named_bands(names, entries, path):
     have_names = any(map(is_known, labels)) and any(code_of(name) in KNOWN for name in names)
     if len(lacking) == len(names) and not have_names:
         return None
-    if set(lacking) <= set(TERRAIN):
+    if not light(lacking).any():
         hint = f"give an elevation raster with --dem for {' and '.join(lacking)}, or {hint}"
     raise UserError(
         f"{path}: lacks {' and '.join(lacking)}: its bands are called {called}, and the run takes {' '.join(names)}; "
@@ -111,20 +111,24 @@ def coloured_bands(names, entries, files):
     return None if None in numbers else [entries[number - 1] for number in numbers]
 
 
-def sentinel2_positions(files, bands, columns, names):
-    """Return the positions among the model's bands of those of light, if all are named as Sentinel-2's; else ().
+def terrain_among(names):
+    """List those of some names of bands that are slope or elevation."""
+    return [name for name, lit in zip(names, light(names), strict=True) if not lit]
+
+
+def of_sentinel2(files, bands, names):
+    """Return whether files call all bands of light by names of Sentinel-2 (B4, B08).
 
     Each has to be the model's band: B4 for red, B2 for blue. Many sensors number their bands, but in another order.
 
-    bands: (index of the file, number from 1) of each of `names`, the model's bands at `columns`.
+    bands: (index of the file, number from 1) of each of `names`, which are of the model's bands.
     """
-    labels = labels_of(files)
-    light = [entry for entry in zip(columns, bands, names, strict=True) if entry[2] not in TERRAIN]
-    for _, (index, number), name in light:
+    labels, lit = labels_of(files), light(names)
+    for (index, number), name, is_lit in zip(bands, names, lit, strict=True):
         label = labels[index][number - 1]
-        if label.landsat or sentinel2_band(name) not in map(band_code, words_of(label.text)):
-            return ()
-    return tuple(column for column, *_ in light)
+        if is_lit and (label.landsat or sentinel2_band(name) not in map(band_code, words_of(label.text))):
+            return False
+    return bool(lit.any())
 
 
 def find_band(name, entries, path):

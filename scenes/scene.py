@@ -183,8 +183,8 @@ class Scene:
         for band, gain, bias in zip(values, gains, biases, strict=True):
             band *= np.float32(gain)
             band += np.float32(bias)
-        if self.source.clip:  # what pictures hold; elevation and slope are no part of them
-            for column in self.source.columns:
+        if self.source.clip:  # what pictures hold
+            for column in self.source.light:
                 np.clip(values[column], 0, 255, out=values[column])
 
     def thumbnail(self, bands, longest=PICTURE):
