@@ -160,12 +160,17 @@ def renamed(bands, file_bands, positions):
     return ", ".join(f"{band} {called}" for band, called in pairs if band != called)
 
 
+def numbered(names):
+    """Return whether bands are known by their numbers alone: band1, band2 ..."""
+    return all(re.fullmatch(r"band\d+", name) for name in names)
+
+
 def check_numbers(config, count, files):
     """Raise UserError if a run knows its bands by number alone, and files have another number of bands.
 
     config: of the run. count: number of bands of the files. files: words for them, for the message.
     """
-    if count != config["file_bands"] and all(name.startswith("band") for name in config["bands"]):
+    if count != config["file_bands"] and numbered(config["bands"]):
         raise UserError(
             f"{files} holds {count} bands, but the run was trained on numbered bands of {config['file_bands']}"
         )

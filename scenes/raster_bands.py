@@ -2,8 +2,9 @@
 
 from rasterio.enums import ColorInterp
 
-from bands import band_code, code_of, light, sentinel2_band
+from bands import BANDS_RGB, band_code, band_names, code_of, kind_of, light, numbered, sentinel2_band
 from patches.band_labels import KNOWN, colours_of, is_known, labels_of, positions_of, words_of
+from scenes.opening import band_count
 from script import UserError, note
 
 
@@ -15,7 +16,8 @@ def raster_bands(files, names, scene):
         names: of the model's bands that come from files.
         scene: SceneInput. Its `bands` say which to take, by number from 1 or by name (what a band is called, see
             band_labels, or a word of it: B4 is found in T33UVP_B04.jp2). Without them, names decide if the bands have
-            any that the model knows (`named_bands`), then their colours, otherwise the order.
+            any that the model knows (`named_bands`), then their colours or number (`counted_bands`), otherwise the
+            order.
 
     Raises:
         UserError: for bands that are missing, too many or too few.
@@ -33,18 +35,10 @@ def raster_bands(files, names, scene):
         entries = [find_band(name, entries, path) for name in scene.bands]
     elif named := named_bands(names, entries, path):
         if named != entries:
-            found = (
-                f"{name} {each.text} (band {number})" for name, (_, number, each) in zip(names, named, strict=True)
-            )
-            note(f"bands are taken by their names: {', '.join(found)}; --scene-bands says otherwise")
+            tell("bands are taken by their names", names, named)
         entries = named
-    elif coloured := coloured_bands(names, entries, files):
-        if coloured != entries[: len(coloured)]:
-            found = (f"{name} band {number}" for name, (_, number, _) in zip(names, coloured, strict=True))
-            note(
-                f"bands are taken by the colours that the file states: {', '.join(found)}; --scene-bands says otherwise"
-            )
-        entries = coloured
+    elif len(files) == 1 and (counted := counted_bands(names, entries, files[0])):
+        entries = counted
     elif len(entries) != len(names):  # a last band that GDAL takes for alpha is one if the model needs as many
         alpha = [(i, file.count) for i, file in enumerate(files) if file.colorinterp[-1] == ColorInterp.alpha]
         entries = [entry for entry in entries if entry[:2] not in alpha]
@@ -63,52 +57,95 @@ def raster_bands(files, names, scene):
 def named_bands(names, entries, path):
     """Find the bands of a model by what the bands of rasters are called; None where names do not decide.
 
-    They decide if each band of the model is found once. If one is not, the order does not stand in for it: a file of
-    B2, B3 and B8 lacks red, and one of B8, B11 and B12 lacks red, green and blue. Names decide nothing if none of those
-    of the file, or none of those of the model, is a known one, or if all bands have the same. B4, B04, b4 and red are
-    one name.
+    If a band of the model is missing, the order does not stand in for it: a file of B2, B3 and B8 lacks red, and one of
+    B8, B11 and B12 lacks red, green and blue. Names decide nothing if none of those of the file, or none of those of
+    the model, is a known one, or if all bands have the same.
 
     Args:
         names: of the model's bands. entries: [(index of the file, number from 1, band_labels.Label), ...]. path: for
             the message.
 
     Raises:
-        UserError: a band of the model is missing; or the names are those of Landsat, whose satellites number their
-            bands differently, and which of them it is, is unknown.
+        UserError: a band of the model is missing, or is there several times; or the names are those of Landsat, whose
+            satellites number their bands differently, and which of them it is, is unknown.
     """
     labels = [label for *_, label in entries]
     called = ", ".join(label.text or "without a name" for label in labels)
-    hint = "name bands to take {}, in this order, with --scene-bands"
     if any(label.landsat == "unknown" for label in labels) and any(map(sentinel2_band, names)):
         raise UserError(
             f"{path}: its bands are called {called}, which mean others on Landsat 8 and 9 than before: "
-            + hint.format(f"as {' '.join(names)}")
+            f"name bands to take as {' '.join(names)}, in this order, with --scene-bands"
         )
-    found = [positions_of(name, labels) for name in names]
-    if len({label.text for label in labels}) == 1 < len(labels):
+    if numbered(names) or len({label.text for label in labels}) == 1 < len(labels):
         return None
-    lacking = [name for name, each in zip(names, found, strict=True) if not each]
-    if not lacking:  # a name that several bands have says nothing
-        return [entries[i] for (i,) in found] if all(len(each) == 1 for each in found) else None
-    have_names = any(map(is_known, labels)) and any(code_of(name) in KNOWN for name in names)
-    if len(lacking) == len(names) and not have_names:
+    found = {name: positions_of(name, labels) for name in names}
+    if not any(found.values()) and not (any(map(is_known, labels)) and knows_any(names)):
         return None
-    if not light(lacking).any():
-        hint = f"give an elevation raster with --dem for {' and '.join(lacking)}, or {hint}"
-    raise UserError(
-        f"{path}: lacks {' and '.join(lacking)}: its bands are called {called}, and the run takes {' '.join(names)}; "
-        + hint.format("instead")
-    )
+    if not all(found.values()):
+        lacking = [name for name in names if not found[name]]
+        raise UserError(lacking_text(names, lacking, f"its bands are called {called}", path))
+    if repeated := [name for name in names if len(found[name]) > 1]:
+        raise UserError(f"{path} calls several bands {repeated[0]} ({called}): choose with --scene-bands")
+    return [entries[i] for (i,) in found.values()]
 
 
-def coloured_bands(names, entries, files):
-    """Find red, green and blue of a model by the colours that a raster states; None where they do not decide.
+def counted_bands(names, entries, file):
+    """Find the bands of a model in a raster that names none, by its colours, or by their number as in patches.
 
-    names, entries: see `named_bands`. files: open rasters.
+    Of three bands without colours, red, green and blue are the first, second and third; fourteen are those of
+    Landslide4Sense. Then a band that is none of them is missing. In larger rasters GDAL calls the first three bands
+    red, green and blue, whatever they are: there the order decides if the model takes others, too.
+
+    Args:
+        names, entries: see `named_bands`. file: the open raster.
+
+    Returns:
+        entries of the model's bands; None where they do not decide.
+
+    Raises:
+        UserError: a band of the model is missing.
     """
-    colours = colours_of(files[0]) if len(files) == 1 else {}
-    numbers = [colours.get(code_of(name)) for name in names]
-    return None if None in numbers else [entries[number - 1] for number in numbers]
+    colours = list(colours_of(file).values())
+    count = file.count if colours else band_count(file)
+    words = dict(zip(colours, BANDS_RGB, strict=False))
+    called = [words.get(number, f"band{number}") for number in range(1, count + 1)] if colours else band_names(count)
+    if numbered(called) or numbered(names):
+        return None
+    kinds = list(map(kind_of, called))
+    found = [kinds.index(kind_of(name)) if kind_of(name) in kinds else None for name in names]
+    if lacking := [name for name, position in zip(names, found, strict=True) if position is None]:
+        if (colours == [1, 2, 3] and count > 3) or not knows_any(names):
+            return None
+        raise UserError(lacking_text(names, lacking, f"its bands are taken for {', '.join(called)}", file.name))
+    counted = [entries[i] for i in found]
+    if counted != entries[: len(counted)]:
+        usual = "red, green and blue" if count == 3 else "those of Landslide4Sense"
+        how = f"{count} bands without known names are taken for {usual}"
+        tell("bands are taken by the colours that the file states" if colours else how, names, counted)
+    return counted
+
+
+def knows_any(names):
+    """Return whether any of the model's bands has a known name."""
+    return any(code_of(name) in KNOWN for name in names)
+
+
+def tell(how, names, entries):
+    """Print which bands are taken for those of a model. how: they were found. entries: see `named_bands`."""
+    found = (
+        " ".join(filter(None, (name, label.text, f"(band {number})" if label.text else f"band {number}")))
+        for name, (_, number, label) in zip(names, entries, strict=True)
+    )
+    note(f"{how}: {', '.join(found)}; --scene-bands says otherwise")
+
+
+def lacking_text(names, lacking, instead, path):
+    """Return the text of an error: files lack bands of the model. instead: what their bands are, in words."""
+    dem = "" if light(lacking).any() else f"give an elevation raster with --dem for {' and '.join(lacking)}, or "
+    return (
+        f"{path}: lacks {' and '.join(lacking)}: {instead}, and the run takes {' '.join(names)}; "
+        f"{dem}name bands to take instead, in this order, with --scene-bands"
+    )
 
 
 def terrain_among(names):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
-from bands import TERRAIN, code_of, light
+from bands import TERRAIN, code_of, light, numbered
 from patches.image_files import is_alpha
 from patches.scale_tags import is_fill, tagged_scaling, usual_fills
 from scenes.geodesy import has_ellipsoid
@@ -250,7 +250,7 @@ def terrain_columns(model_bands, dem):
     """
     if not dem:
         return ()
-    if len(model_bands) > 2 and all(name.startswith("band") for name in model_bands):
+    if len(model_bands) > 2 and numbered(model_bands):
         return tuple(zip(TERRAIN, range(len(model_bands) - 2, len(model_bands)), strict=True))  # unnamed: the last
     codes = list(map(code_of, model_bands))
     return tuple((name, codes.index(name)) for name in TERRAIN if name in codes)
