@@ -205,8 +205,9 @@ def scene_warnings(opened, scene, config, pixels, dem_share, covered, size_warne
         where = "those of its world file" if opened.grid.transform != Affine.identity() else "in pixels, too"
         note(f"the scene has no coordinate system: areas and --min-area are in pixels, positions are {where}")
     if opened.blank_share:
+        of_light = "" if len(opened.source.light) == len(opened.source.columns) else " of light"
         note(
-            f"{opened.blank_share:.1%} of the scene's pixels are 0 in all bands: they count as no data "
+            f"{opened.blank_share:.1%} of the scene's pixels are 0 in all bands{of_light}: they count as no data "
             "(--nodata says otherwise)"
         )
     dem = " ".join(map(str, scene.dem))

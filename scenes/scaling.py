@@ -64,8 +64,8 @@ def holds_fractions(opened, unit, pixels, positions):
     source = opened.source
     values = pixels[[source.columns[i] for i in positions]]
     tagged = any(source.factors[i] != 1 or source.offsets[i] for i in positions)
-    dtype = opened.dtypes[source.bands[positions[0]][0]]
-    if not unit or tagged or np.dtype(dtype).kind != "f" or not values.size:
+    are_floats = all(np.dtype(opened.dtypes[i]).kind == "f" for i in positions)
+    if not unit or tagged or not are_floats or not values.size:
         return False
     low, middle, high = np.percentile(values, [0.1, 50, 99.9])
     return bool(low > -0.5 and 0.001 < high <= HIGHEST_FRACTION and (unit == "display" or middle < 0.5))

@@ -16,6 +16,7 @@ from scenes.products import recognition
 from scenes.products.product import Product
 from scenes.raster_bands import of_sentinel2, raster_bands, terrain_among
 from scenes.scene import Scene
+from scenes.scene_file import common_type, read_bands
 from script import UserError, note
 
 
@@ -27,7 +28,7 @@ class SceneInput:
         paths: of rasters, or one product. bands: the bands to take, in the model's order; see `raster_bands`.
         dem: paths of elevation: rasters, folders or zips of them; (): none. scaling: one of scaling.SCALINGS.
         offset: added to the numbers of bands of light; None: that of a product's metadata or a file's tags, or 0.
-        nodata, dem_nodata: value of no data in files without a tag for it, or None.
+        nodata: value of no data beside that of a tag or a product, or None. dem_nodata: of elevation.
         pixel_size: side of the pixels to read in metres, each the average of the finer ones of the files. Of files
             without a coordinate system: that of their own pixels, which are read as they are. None: as in the files.
     """
@@ -52,7 +53,7 @@ class SceneSource:
         reference: index of the file whose grid is the scene's.
         dem: paths of elevation, see SceneInput. terrain: ((name, position among the model's bands), ...) of the bands
             that come from it.
-        nodata: for each file, the number of no data that is stated for it beside its tag, or None.
+        nodata: for each file, the numbers of no data that are stated for it beside its tag.
         factors, offsets: for each band of the files: value = factor * (number in the file) + offset.
         dem_nodata: value of no elevation if its file has no tag for it, or None.
         alpha: indices of files whose last band is a mask. blank: groups of positions in `bands`; a pixel that is 0 in
@@ -135,13 +136,13 @@ def open_scene(scene, model_bands, product=None):
             tags = [(files[index].scales[number - 1], files[index].offsets[number - 1]) for index, number in bands]
             factors, offsets, reflectance = tagged_scaling(*zip(*tags, strict=True), lit)
             sentinel2 = of_sentinel2(files, bands, names)
-        nodata = product.nodata if product and scene.nodata is None else scene.nodata
+        nodata = [number for number in (product and product.nodata, scene.nodata) if number is not None]
         alphas = [None if (i, file.count) in bands else alpha_of(file) for i, file in enumerate(files)]
         tell_fills(paths, files, alphas, bands)
         if scene.offset is not None:
             stated = zip(factors, offsets, lit, strict=True)
             offsets = tuple(scene.offset * factor if is_lit else offset for factor, offset, is_lit in stated)
-        untagged = nodata is None and all(map(is_untagged, files, alphas))
+        untagged = not nodata and all(map(is_untagged, files, alphas))
         source = SceneSource(
             paths=paths,
             bands=bands,
@@ -150,7 +151,7 @@ def open_scene(scene, model_bands, product=None):
             reference=finest(files),
             dem=tuple(map(str, scene.dem)),
             terrain=terrain,
-            nodata=(nodata,) * len(paths),
+            nodata=(tuple(nodata),) * len(paths),
             factors=factors,
             offsets=offsets,
             dem_nodata=scene.dem_nodata,
@@ -232,11 +233,11 @@ def tell_fills(paths, files, alphas, bands):
     paths, files: of open rasters. alphas: see `is_untagged`, of each. bands: (index of the file, number from 1), ...
     """
     for index, (path, file, alpha) in enumerate(zip(paths, files, alphas, strict=True)):
-        if not is_untagged(file, alpha) or not usual_fills(file.dtypes[0]):
-            continue
         numbers = [number for of_file, number in bands if of_file == index]
+        if not is_untagged(file, alpha) or not usual_fills(common_type(file.dtypes[number - 1] for number in numbers)):
+            continue
         with damage_reported(path):
-            sample = file.read(numbers, out_shape=(len(numbers), *(min(size, 2048) for size in file.shape)))
+            sample = read_bands(file, numbers, tuple(min(size, 2048) for size in file.shape))
         if (hits := is_fill(sample)) is not None and hits.any():
             values = " and ".join(f"{value:g}" for value in np.unique(sample[hits])[::-1])
             verb = "count" if " and " in values else "counts"

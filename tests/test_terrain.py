@@ -86,6 +86,17 @@ def test_elevation_beyond_the_edge_of_a_swath_is_no_data(tmp_path):
         assert scene.blank_share == pytest.approx(20 / SIZE)
 
 
+def test_a_collar_of_zeros_is_not_blended_with_the_ground_beside_bands_that_are_not_0(tmp_path):
+    bands = np.concatenate([LIGHT, TERRAIN[1:]]).astype(np.int16)
+    bands[:3, :, :21] = 0
+    path = write_raster(tmp_path / "a.tif", bands, descriptions=("B4", "B3", "B2", "dem"))
+    for names in (("B4", "B3", "B2", "dem"), ("B4", "B3", "B2")):
+        with open_scene([path], names, pixel_size=20.0) as scene:
+            values, valid = scene.read(0, SIZE // 2)
+        assert not valid[:, :10].any() and valid[:, 12:].all()
+        assert values[:3, valid].min() >= 1200 and values[3:, valid].min(initial=800) >= 800
+
+
 def test_two_dates_take_terrain_from_the_file_after_the_event(tmp_path):
     after = write_raster(tmp_path / "after.tif", STACK.astype(np.int16), descriptions=NAMES)
     before = write_raster(tmp_path / "before.tif", LIGHT.astype(np.int16), descriptions=NAMES[:3])
