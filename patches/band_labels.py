@@ -1,7 +1,7 @@
 """What files call their bands: one rule for scenes and patches.
 
 A band is called by its description, by its tags, or, of several files, by the name of its file: by the first of these
-that names a known band. Where nothing does, the colours of the bands may tell red, green and blue apart.
+that names a known band, and that not all bands have. Where nothing does, the colours of the bands may tell red, green and blue apart.
 
 The labels of all bands are judged together. A word that several bands have in common says nothing of each: the red of
 red_river_B02 and red_river_B03 is that of the river. A word for light counts before a number that contradicts it,
@@ -51,10 +51,12 @@ class Label(NamedTuple):
 def labels_of(files):
     """Return the Label of each band of some open rasters, in a list for each file."""
     texts = [[candidates(file, number, len(files) > 1) for number in file.indexes] for file in files]
-    listed = [text for of_file in texts for of_band in of_file for text in of_band]
+    of_bands = [of_band for of_file in texts for of_band in of_file]
+    listed = [text for of_band in of_bands for text in of_band]
+    shared = set.intersection(*map(set, of_bands)) if len(of_bands) > 1 else set()  # it tells no band from another
     labels = [
-        best_label(of_band, landsat_bands(Path(file.name).stem, listed))
-        for file, of_file in zip(files, texts, strict=True)
+        best_label([text for text in of_band if text not in shared] or of_band, landsat)
+        for landsat, of_file in zip((landsat_bands(Path(file.name).stem, listed) for file in files), texts, strict=True)
         for of_band in of_file
     ]
     named = iter(told_apart(labels))

@@ -142,7 +142,9 @@ def open_scene(scene, model_bands, product=None):
         if scene.offset is not None:
             stated = zip(factors, offsets, lit, strict=True)
             offsets = tuple(scene.offset * factor if is_lit else offset for factor, offset, is_lit in stated)
-        untagged = not nodata and all(map(is_untagged, files, alphas))
+        deciding = [band for band, is_lit in zip(bands, lit, strict=True) if is_lit] or bands
+        numbers = [[number for of_file, number in deciding if of_file == index] for index in range(len(files))]
+        untagged = not nodata and all(map(is_untagged, files, alphas, numbers))
         source = SceneSource(
             paths=paths,
             bands=bands,
@@ -216,25 +218,25 @@ def alpha_of(file):
     return band if is_alpha(file.driver, band) else None
 
 
-def is_untagged(file, alpha):
-    """Return whether a raster says nowhere where it has no data: by a value, a mask or a band of opacity.
+def is_untagged(file, alpha, numbers):
+    """Return whether a raster says nowhere where some bands have no data: by a value, a mask or a band of opacity.
 
-    alpha: that band, reduced, or None. One that is opaque everywhere says nothing.
+    alpha: that band, reduced, or None. One that is opaque everywhere says nothing. numbers: of the bands, from 1.
     """
     if alpha is not None:
-        return file.nodata is None and bool(alpha.all())
-    flags = file.mask_flag_enums[0]
-    return flags == [MaskFlags.all_valid] or MaskFlags.alpha in flags
+        return bool(alpha.all()) and all(file.nodatavals[number - 1] is None for number in numbers)
+    flags = [file.mask_flag_enums[number - 1] for number in numbers]
+    return all(each == [MaskFlags.all_valid] or MaskFlags.alpha in each for each in flags)
 
 
 def tell_fills(paths, files, alphas, bands):
-    """Print which files without a tag hold usual numbers of no data, by a reduced copy of the bands that are taken.
+    """Print which files hold usual numbers of no data in bands without a tag, by a reduced copy of those taken.
 
     paths, files: of open rasters. alphas: see `is_untagged`, of each. bands: (index of the file, number from 1), ...
     """
     for index, (path, file, alpha) in enumerate(zip(paths, files, alphas, strict=True)):
-        numbers = [number for of_file, number in bands if of_file == index]
-        if not is_untagged(file, alpha) or not usual_fills(common_type(file.dtypes[number - 1] for number in numbers)):
+        numbers = [number for of_file, number in bands if of_file == index and is_untagged(file, alpha, [number])]
+        if not numbers or not usual_fills(common_type(file.dtypes[number - 1] for number in numbers)):
             continue
         with damage_reported(path):
             sample = read_bands(file, numbers, tuple(min(size, 2048) for size in file.shape))

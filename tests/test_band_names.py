@@ -124,6 +124,11 @@ def test_names_of_files_have_the_word_of_a_river_in_common(tmp_path):
     paths = [write_raster(tmp_path / f"red_river_B0{i}.tif", np.full((1, 4, 5), i, np.uint16)) for i in (2, 3, 4)]
     with open_scene(paths, BANDS_RGB) as scene:
         assert scene.read(0, 4)[0][:, 0, 0].tolist() == [4, 3, 2]
+    paths = [
+        write_raster(path, np.full((1, 4, 5), i, np.uint16), descriptions=["red river"]) for i, path in enumerate(paths)
+    ]
+    with open_scene(paths, BANDS_RGB) as scene:  # a text that all have in common is no name
+        assert scene.read(0, 4)[0][:, 0, 0].tolist() == [2, 1, 0]
     nameless = [write_raster(tmp_path / f"{i}.tif", np.full((1, 4, 5), i, np.uint16)) for i in (2, 3, 4)]
     with open_scene(nameless, ("B2", "B3", "B4")) as scene:  # in the model's order, as a user lists them
         assert scene.read(0, 4)[0][:, 0, 0].tolist() == [2, 3, 4]

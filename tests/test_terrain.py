@@ -86,6 +86,16 @@ def test_elevation_beyond_the_edge_of_a_swath_is_no_data(tmp_path):
         assert scene.blank_share == pytest.approx(20 / SIZE)
 
 
+def test_the_tag_of_an_elevation_beside_light_does_not_make_a_collar_of_zeros_ground(tmp_path):
+    light_bands = LIGHT.astype(np.int16)
+    light_bands[:, :, :20] = 0
+    dem = write_raster(tmp_path / "dem.tif", TERRAIN[1:].astype(np.float32), nodata=-32767)
+    paths = [write_raster(tmp_path / f"{name}.tif", light_bands[i : i + 1]) for i, name in enumerate(NAMES[:3])]
+    with open_scene([dem, *paths], ("B4", "B3", "B2", "dem")) as scene:
+        valid = scene.read(0, SIZE)[1]
+    assert not valid[:, :20].any() and valid[:, 20:].all()
+
+
 def test_a_collar_of_zeros_is_not_blended_with_the_ground_beside_bands_that_are_not_0(tmp_path):
     bands = np.concatenate([LIGHT, TERRAIN[1:]]).astype(np.int16)
     bands[:3, :, :21] = 0
