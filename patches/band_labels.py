@@ -1,7 +1,8 @@
 """What files call their bands: one rule for scenes and patches.
 
 A band is called by its description, by its tags, or, of several files, by the name of its file: by the first of these
-that names a known band, and that not all bands have. Where nothing does, the colours of the bands may tell red, green and blue apart.
+that names a known band, and that not all bands have. Where nothing does, the colours of the bands may tell red, green
+and blue apart.
 
 The labels of all bands are judged together. A word that several bands have in common says nothing of each: the red of
 red_river_B02 and red_river_B03 is that of the river. A word for light counts before a number that contradicts it,

@@ -171,7 +171,7 @@ class SceneFile:
             known = (np.abs(data) < LARGEST).all(0)  # not of NaN
         if self._masked:
             known &= self.view.read_masks(numbers[0], out_shape=shape, **where) > 0
-        elif self._alpha:  # GDAL's mask is that of the tag beside it
+        if self._alpha:  # GDAL's mask is the internal one, or that of the tag beside it
             known &= self.view.read(self.view.count, out_shape=shape, **where) > 0
         if self._tagged:
             hits = self.view.read_masks(numbers, out_shape=data.shape, **where) == 0

@@ -173,6 +173,14 @@ def test_opacity_of_any_integer_is_recognised(tmp_path, kind, most):
     assert scene_valid(path, bands=(*BANDS_RGB, "nir"))[1].all()
 
 
+def test_an_internal_mask_and_opacity_hold_together(tmp_path):
+    opacity = np.where(LEFT.T, 0, 255).astype(np.uint8)[None]
+    path = write_raster(tmp_path / "a.tif", np.concatenate([ground("uint8"), opacity]), photometric="RGB", alpha="YES")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        file.write_mask(~LEFT)
+    np.testing.assert_array_equal(scene_valid(path)[1], ~LEFT & ~LEFT.T)
+
+
 def test_the_warper_of_gdal_writes_such_opacity(tmp_path):
     path = write_raster(tmp_path / "plain.tif", ground("uint16"))
     with (
