@@ -171,12 +171,15 @@ def positions_of(name, labels):
     return [i for i, label in enumerate(labels) if kind_of(name) in label.codes]
 
 
-def colours_of(file):
-    """Return {code of red, green, blue: number of the band} by the colours of an open raster; {} if one is missing."""
-    colours = [colour.name for colour in file.colorinterp]
+def coloured_bands(file, count):
+    """Return the names of the first `count` bands of an open raster by its colours: red, green, blue, others band4 ...
+
+    () if one of the three colours is missing, or there twice.
+    """
+    colours = [colour.name for colour in file.colorinterp[:count]]
     if any(colours.count(colour) != 1 for colour in BANDS_RGB):
-        return {}
-    return {code_of(colour): colours.index(colour) + 1 for colour in BANDS_RGB}
+        return ()
+    return tuple(colour if colour in BANDS_RGB else f"band{number}" for number, colour in enumerate(colours, 1))
 
 
 class SameNames(Exception):
@@ -195,11 +198,8 @@ def stated_bands(file, count):
     (labels,) = labels_of([file])
     if any(map(is_known, labels[:count])):
         return distinct_names(labels[:count])
-    order = colours_of(file)
-    if count not in (3, 4) or list(order.values()) in ([], [1, 2, 3]):
-        return ()
-    named = {number: colour for colour, number in zip(BANDS_RGB, order.values(), strict=True)}
-    return tuple(named.get(number, f"band{number}") for number in range(1, count + 1))
+    names = coloured_bands(file, count)
+    return () if count not in (3, 4) or names[:3] == BANDS_RGB else names
 
 
 def listed_bands(texts):

@@ -3,7 +3,7 @@
 from rasterio.enums import ColorInterp
 
 from bands import BANDS_RGB, band_code, band_names, code_of, kind_of, light, numbered, sentinel2_band
-from patches.band_labels import KNOWN, colours_of, is_known, labels_of, positions_of, words_of
+from patches.band_labels import KNOWN, coloured_bands, is_known, labels_of, positions_of, words_of
 from scenes.opening import band_count
 from script import UserError, note
 
@@ -105,23 +105,21 @@ def counted_bands(names, entries, file):
     Raises:
         UserError: a band of the model is missing.
     """
-    colours = list(colours_of(file).values())
-    count = file.count if colours else band_count(file)
-    words = dict(zip(colours, BANDS_RGB, strict=False))
-    called = [words.get(number, f"band{number}") for number in range(1, count + 1)] if colours else band_names(count)
+    coloured = coloured_bands(file, file.count)
+    called = coloured or band_names(band_count(file))
     if numbered(called) or numbered(names):
         return None
     kinds = list(map(kind_of, called))
     found = [kinds.index(kind_of(name)) if kind_of(name) in kinds else None for name in names]
     if lacking := [name for name, position in zip(names, found, strict=True) if position is None]:
-        if (colours == [1, 2, 3] and count > 3) or not knows_any(names):
+        if (called[:3] == BANDS_RGB and len(called) > 3) or not knows_any(names):
             return None
         raise UserError(lacking_text(names, lacking, f"its bands are taken for {', '.join(called)}", file.name))
     counted = [entries[i] for i in found]
     if counted != entries[: len(counted)]:
-        usual = "red, green and blue" if count == 3 else "those of Landslide4Sense"
-        how = f"{count} bands without known names are taken for {usual}"
-        tell("bands are taken by the colours that the file states" if colours else how, names, counted)
+        usual = "red, green and blue" if len(called) == 3 else "those of Landslide4Sense"
+        how = f"{len(called)} bands without known names are taken for {usual}"
+        tell("bands are taken by the colours that the file states" if coloured else how, names, counted)
     return counted
 
 
