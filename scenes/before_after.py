@@ -231,6 +231,7 @@ def open_pair(after_input, before_input, model_bands):
         factors=first.factors + second.factors,
         offsets=first.offsets + second.offsets,
         alpha=first.alpha + tuple(index + count for index in second.alpha),
+        filled=first.filled + tuple(index + count for index in second.filled),
         nodata=first.nodata + second.nodata,
         blank=first.blank + tuple(tuple(i + len(first.bands) for i in group) for group in second.blank),
         dates=(0,) * count + (1,) * len(second.paths),

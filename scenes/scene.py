@@ -69,7 +69,8 @@ class Scene:
         for i, (file, nodata, alone, move) in enumerate(zip(files, source.nodata, single, moves, strict=True)):
             numbers = [number for index, number in source.bands if index == i]
             zeros = tuple(number for number in numbers if (i, number) in blank)
-            self.files.append(SceneFile(file, self.grid, numbers, nodata, i in source.alpha, zeros, alone, move))
+            about = {"alpha": i in source.alpha, "filled": i in source.filled, "blank": zeros, "alone": alone}
+            self.files.append(SceneFile(file, self.grid, numbers, nodata, move=move, **about))
         # GDAL reprojects to about an eighth of a pixel, and differently in each window: then a strip is read as one
         self._rows_apart = all(file.crs == self.grid.crs for file in files)
         self.dem = self._open_dem() if source.dem else None

@@ -60,18 +60,21 @@ class SceneFile:
 
     Attributes:
         view: open raster to read: the file itself, or a view of it, which holds float32; of several, the first.
-        blends: whether averages of GDAL may hold numbers of no data that it does not know, zeros apart.
+        blends: whether averages of GDAL may hold numbers of no data that it does not know, zeros apart. Beside a tag,
+            it is not known whether a file has usual ones: it counts as if it had, if all its pixels are read anyway.
         reduced: whether the file holds smaller copies of itself, in which such numbers are averaged already.
     """
 
-    def __init__(self, file, grid, numbers, nodata=(), alpha=False, blank=(), alone=True, move=(0.0, 0.0)):
+    def __init__(
+        self, file, grid, numbers, nodata=(), alpha=False, filled=False, blank=(), alone=True, move=(0.0, 0.0)
+    ):
         """Bring a raster onto a grid.
 
         Args:
             file: open raster, which `close` closes. grid: PixelGrid of the scene.
             numbers: of the bands that are read, from 1.
             nodata: numbers of no data that the user or a product states.
-            alpha: whether the last band says where the file has data.
+            alpha: whether the last band says where the file has data. filled: see source.SceneSource.
             blank: numbers of the bands of which a pixel has no data if it is 0 in all, see source.SceneSource.
             alone: whether the scene has no other file of this date.
             move: (x, y) on the map from a pixel of the grid to where the file shows its ground.
@@ -91,8 +94,8 @@ class SceneFile:
             stated = dict.fromkeys((file.nodata, *nodata))
             known = (None, file.nodata) if self._tagged else (None,)
             self._compared = [number for number in stated if number not in known and not np.isnan(number)]
-            fills = usual_fills(common_type(file.dtypes[number - 1] for number in numbers))
-            self.blends = bool(self._compared or fills)
+            beside_tag = flags != {MaskFlags.all_valid} and usual_fills(common_type(file.dtypes))
+            self.blends = bool(self._compared or filled or (beside_tag and not self.reduced))
             self.view, self._views = file, {number: (file, number) for number in numbers}
             return
         # of several files of one band, a pixel of 8 bits lacks data only if it does in all of them

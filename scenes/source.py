@@ -57,7 +57,7 @@ class SceneSource:
         factors, offsets: for each band of the files: value = factor * (number in the file) + offset.
         dem_nodata: value of no elevation if its file has no tag for it, or None.
         alpha: indices of files whose last band is a mask. blank: groups of positions in `bands`; a pixel that is 0 in
-            all bands of a group has no data.
+            all bands of a group has no data. filled: indices of files without a tag that hold usual numbers of no data.
         gain, bias: for each band of the model, scaled = gain * value + bias; (): 1 and 0, as long as scaling.scaled has
             not chosen them. clip: whether scaled values of light are kept in 0-255.
         reflectance: whether the values are known to be reflectance x 10000, by metadata or tags.
@@ -84,6 +84,7 @@ class SceneSource:
     dem_nodata: float | None = None
     alpha: tuple = ()
     blank: tuple = ()
+    filled: tuple = ()
     reflectance: bool = False
     sentinel2: bool = False
     product: Product | None = None
@@ -138,7 +139,7 @@ def open_scene(scene, model_bands, product=None):
             sentinel2 = of_sentinel2(files, bands, names)
         nodata = [number for number in (product and product.nodata, scene.nodata) if number is not None]
         alphas = [None if (i, file.count) in bands else alpha_of(file) for i, file in enumerate(files)]
-        tell_fills(paths, files, alphas, bands)
+        filled = tell_fills(paths, files, alphas, bands)
         if scene.offset is not None:
             stated = zip(factors, offsets, lit, strict=True)
             offsets = tuple(scene.offset * factor if is_lit else offset for factor, offset, is_lit in stated)
@@ -159,6 +160,7 @@ def open_scene(scene, model_bands, product=None):
             dem_nodata=scene.dem_nodata,
             alpha=tuple(i for i, alpha in enumerate(alphas) if alpha is not None),
             blank=blank_groups(lit) if untagged else (),
+            filled=filled,
             reflectance=reflectance,
             sentinel2=sentinel2,
             product=product,
@@ -230,10 +232,11 @@ def is_untagged(file, alpha, numbers):
 
 
 def tell_fills(paths, files, alphas, bands):
-    """Print which files hold usual numbers of no data in bands without a tag, by a reduced copy of those taken.
+    """Print which files hold usual numbers of no data in bands without a tag, by a reduced copy; return their indices.
 
     paths, files: of open rasters. alphas: see `is_untagged`, of each. bands: (index of the file, number from 1), ...
     """
+    filled = []
     for index, (path, file, alpha) in enumerate(zip(paths, files, alphas, strict=True)):
         numbers = [number for of_file, number in bands if of_file == index and is_untagged(file, alpha, [number])]
         if not numbers or not usual_fills(common_type(file.dtypes[number - 1] for number in numbers)):
@@ -244,6 +247,8 @@ def tell_fills(paths, files, alphas, bands):
             values = " and ".join(f"{value:g}" for value in np.unique(sample[hits])[::-1])
             verb = "count" if " and " in values else "counts"
             note(f"{path}: {values} {verb} as no data ({hits.any(0).mean():.1%} of its pixels)")
+            filled.append(index)
+    return tuple(filled)
 
 
 def terrain_columns(model_bands, dem):

@@ -291,6 +291,14 @@ def test_numbers_without_a_tag_are_left_out_before_pixels_are_averaged(tmp_path,
     np.testing.assert_allclose(values[:, valid], expected[:, valid], atol=0.51)  # GDAL rounds
 
 
+def test_a_usual_number_beside_a_tag_is_left_out_before_pixels_are_averaged(tmp_path):
+    bands = ground("int16", 3, 100)
+    bands[:, :7], bands[:, 50:52, 70:72] = -1, -9999
+    with open_scene([write_raster(tmp_path / "a.tif", bands, nodata=-1)], BANDS_RGB) as scene:
+        values, valid = scene.read_files(Window(0, 0, 100, 100), shape=(20, 20))
+    assert not valid[0].any() and valid[1:].all() and values[:, valid].min() >= 40
+
+
 def test_averages_of_a_part_of_a_row_are_those_of_the_whole(tmp_path):
     bands = ground("int16", 3, 101)
     bands[:, :9] = -9999
@@ -301,6 +309,16 @@ def test_averages_of_a_part_of_a_row_are_those_of_the_whole(tmp_path):
             part, known = scene.read_files(Window(0, first * 101 / 30, 101, count * 101 / 30), shape=(count, 41))
             np.testing.assert_array_equal(part, whole[:, first : first + count])
             np.testing.assert_array_equal(known, valid[first : first + count])
+
+
+def test_overviews_of_a_file_that_states_all_its_gaps_keep_their_rim(tmp_path):
+    bands = ground("float32", 3, 240)
+    bands[:, :, ::24] = np.nan
+    path = write_raster(tmp_path / "a.tif", bands, nodata=np.nan)
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4], rasterio.enums.Resampling.average)
+    with open_scene([path], BANDS_RGB) as scene:
+        assert scene.files[0].reduced and scene.thumbnail((0, 1, 2), 50)[1].all()
 
 
 @pytest.mark.parametrize("kind", ["product", "GeoTIFF with overviews"])
