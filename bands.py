@@ -85,17 +85,25 @@ def band_code(name):
     return re.sub(r"^B0(?=\d)", "B", name.upper())
 
 
+def light(names):
+    """Return for each band of these names whether it holds light: all but slope and elevation, as an array of bool.
+
+    Offset, scale, stretch and the search for reflectance concern light alone: terrain is in degrees and metres.
+    """
+    return np.array([code_of(name) not in TERRAIN for name in names], bool)
+
+
 def value_unit(bands, dtype, mean):
     """Return the unit of the values of training files: "l4s", "display" (0 to 255) or "" if it is unknown.
 
     Args:
         bands: names of the bands. dtype: of the files, as text. mean: of each band over the training split.
     """
-    light = [i for i, name in enumerate(bands) if name not in TERRAIN]
     if dtype == "uint8":
         return "display"
-    known = light and all(sentinel2_band(bands[i]) for i in light)
-    return "l4s" if known and all(0.2 < mean[i] < 5 for i in light) else ""
+    lit = np.flatnonzero(light(bands))
+    known = len(lit) and all(sentinel2_band(bands[i]) for i in lit)
+    return "l4s" if known and all(0.2 < mean[i] < 5 for i in lit) else ""
 
 
 def true_colour(file_bands):
@@ -152,12 +160,17 @@ def renamed(bands, file_bands, positions):
     return ", ".join(f"{band} {called}" for band, called in pairs if band != called)
 
 
+def numbered(names):
+    """Return whether bands are known by their numbers alone: band1, band2 ..."""
+    return all(re.fullmatch(r"band\d+", name) for name in names)
+
+
 def check_numbers(config, count, files):
     """Raise UserError if a run knows its bands by number alone, and files have another number of bands.
 
     config: of the run. count: number of bands of the files. files: words for them, for the message.
     """
-    if count != config["file_bands"] and all(name.startswith("band") for name in config["bands"]):
+    if count != config["file_bands"] and numbered(config["bands"]):
         raise UserError(
             f"{files} holds {count} bands, but the run was trained on numbered bands of {config['file_bands']}"
         )
@@ -185,12 +198,12 @@ def l4s_gains(model_bands, unit):
         model_bands: names of the model's bands. unit: "l4s", or "display", whose values the caller limits to 0-255.
     """
     constants = dict(zip(BANDS_L4S, SCALE_L4S, strict=True))
-    names = [name if name in TERRAIN else sentinel2_band(name) for name in model_bands]
-    if unknown := [name for name, plain in zip(model_bands, names, strict=True) if plain not in constants]:
+    codes = list(map(code_of, model_bands))
+    if unknown := [name for name, code in zip(model_bands, codes, strict=True) if code not in constants]:
         raise UserError(f"scaling l4s knows {' '.join(BANDS_L4S)}; the run's band {unknown[0]} is none of them")
     display = unit == "display"
     factor = DISPLAY_L4S if display else 1.0
-    return tuple(1.0 if display and name in TERRAIN else factor / constants[name] for name in names)
+    return tuple(1.0 if display and code in TERRAIN else factor / constants[code] for code in codes)
 
 
 def far_off(mean, deviation, usual_mean, usual_deviation):
@@ -223,7 +236,7 @@ def optical_bands(bands, size_plane=False):
     infrared.
     """
     colours = dict(zip(true_colour(bands), (665, 560, 490), strict=True))
-    positions = [i for i, band in enumerate(bands) if code_of(band) not in TERRAIN]
+    positions = np.flatnonzero(light(bands)).tolist()
     plain = [code_of(bands[i]) for i in positions]
     known = [WAVELENGTHS.get(name, colours.get(i, 842)) for i, name in zip(positions, plain, strict=True)]
     return OpticalBands(positions, known, len(bands) if size_plane else None)

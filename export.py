@@ -20,7 +20,7 @@ import numpy as np
 import records
 import runs
 import script
-from bands import TERRAIN, check_numbers, l4s_gains, matching_bands
+from bands import check_numbers, l4s_gains, light, matching_bands
 from networks import exported_graph, features, image_sizes, model_files
 from networks.engines import model_digest
 from networks.inference import probabilities
@@ -161,9 +161,9 @@ def scaling_of(run):
     unit = run.config.get("values")
     if not unit:
         raise script.UserError(f"SCALING l4s: it is not known what the values of run {run.name} are")
-    light = np.array([band not in TERRAIN for band in bands])
-    gain, picture = np.array(l4s_gains(bands, unit)), light & (unit == "display")
-    return Scaling(gain, gain * light * OFFSET, np.where(picture, 0, -free), np.where(picture, 255, free))
+    gain, lit = np.array(l4s_gains(bands, unit)), light(bands)
+    picture = lit & (unit == "display")
+    return Scaling(gain, gain * lit * OFFSET, np.where(picture, 0, -free), np.where(picture, 255, free))
 
 
 def pixel_size(run):

@@ -20,7 +20,7 @@ from pathlib import Path
 import records
 import runs
 import script
-from bands import TERRAIN, sentinel2_band, true_colour
+from bands import light, sentinel2_band, true_colour
 from patches.layouts import SPLITS
 
 # ---------------------------------------------------------------------- input and output
@@ -42,7 +42,7 @@ BANDS = ()  # bands of the patches by name, also slope and dem; none: those of t
 SCENE_BANDS = ()  # bands of the scene in this order, by number from 1 or by name; none: those the run names, or all
 DEM = ()  # elevation rasters in any projection, or a folder or zip of tiles, for slope and dem
 SCALING = "auto"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255; none
-OFFSET = None  # float: added to the files' values before scaling; none: what their metadata or tags say, or 0
+OFFSET = None  # float: added to bands of light before scaling; none: what their metadata or tags say, or 0
 NODATA = None  # float: value of no data beside that of a tag or a product; none: without these, 0 in all bands
 DEM_NODATA = None  # float: value of no elevation beside the tag; none: that alone, and below -500 or above 9000 m
 PIXEL_SIZES = ()  # float: metres a pixel of the patches, averaged from finer ones; none: as in the scene
@@ -165,8 +165,8 @@ def patch_config(run):
     if run:
         known = {"band_mean", "band_variance"} if bands == tuple(run.config["bands"]) else ()
         return {"bands": bands, "values": run.config["values"]} | {name: run.config[name] for name in known}
-    light = [name for name in bands if name not in TERRAIN]
-    return {"bands": bands, "values": "l4s" if all(sentinel2_band(name) for name in light) else ""}
+    of_sentinel2 = all(sentinel2_band(name) for name, lit in zip(bands, light(bands), strict=True) if lit)
+    return {"bands": bands, "values": "l4s" if of_sentinel2 else ""}
 
 
 def check_cover(cutters):

@@ -23,7 +23,7 @@ import dataset
 import records
 import runs
 import script
-from bands import TERRAIN
+from bands import light
 from experiments.labelled_patches import draw_patches
 from mask_values import UNLABELLED
 from patches.reading import write_array
@@ -96,7 +96,7 @@ def open_folder(folder, work):
 
 def write(folder, patches, splits):
     """Write patches as make_patches.py does, with the names of their bands. splits: {split: indices}."""
-    dtype = np.float32 if set(BANDS) & set(TERRAIN) else np.uint8
+    dtype = np.uint8 if light(BANDS).all() else np.float32
     for split, indices in splits.items():
         for number, index in enumerate(indices, 1):
             image, mask = patches.read([index])[0], patches.read_masks([index])[0]

@@ -1,14 +1,20 @@
 """What files call their bands: one rule for scenes and patches.
 
 A band is called by its description, by its tags, or, of several files, by the name of its file: by the first of these
-that names a known band. Where nothing does, the colours of the bands may tell red, green and blue apart.
+that names a known band, and that not all bands have. Where nothing does, the colours of the bands may tell red, green
+and blue apart.
+
+The labels of all bands are judged together. A word that several bands have in common says nothing of each: the red of
+red_river_B02 and red_river_B03 is that of the river. A word for light counts before a number that contradicts it,
+because many programs number bands in their order: B1_Blue is blue, and B4_NIR is near infrared.
 """
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from bands import BANDS_RGB, BANDS_SENTINEL2, TERRAIN, code_of
+from bands import BAND_WORDS, BANDS_RGB, BANDS_SENTINEL2, TERRAIN, TERRAIN_WORDS, band_code, code_of, kind_of
 
 # Bands of Landsat by number, as the Sentinel-2 bands nearest to them: of Landsat 8 and 9, and of Landsat 4 to 7.
 OLI = {"1": ("B1",), "2": ("B2",), "3": ("B3",), "4": ("B4",), "5": ("B8", "B8A"), "6": ("B11",), "7": ("B12",)}
@@ -16,6 +22,9 @@ TM = {"1": ("B2",), "2": ("B3",), "3": ("B4",), "4": ("B8", "B8A"), "5": ("B11",
 LANDSAT = re.compile(r"(?<![a-z])(?:L[COTE]0([4-9])(?![0-9])|HLS\.L30)", re.I)  # in names of files
 NUMBER = re.compile(r"(?<![a-z0-9])(SR_)?B0?(\d+)(?![a-z0-9])", re.I)  # of a band in its label
 KNOWN = {*BANDS_SENTINEL2, *TERRAIN}
+# Words for light that several bands of Sentinel-2 have in common: the number beside such a word says which one it is.
+SHARED = {"nir": ("B8", "B8A"), "rededge": ("B5", "B6", "B7", "B8A"), "swir": ("B11", "B12")}
+WORDS = {*BAND_WORDS, *SHARED, *TERRAIN, *TERRAIN_WORDS}
 # Words of a label that mean another band together than alone: "red edge" is not red.
 JOINED = {
     **{("red", "edge"): "rededge", ("infra", "red"): "infrared", ("near", "infrared"): "nir"},
@@ -27,23 +36,32 @@ class Label(NamedTuple):
     """What a band is called.
 
     Attributes:
-        text: as it stands in the file. codes: of the bands that it may mean, see bands.code_of.
+        text: as it stands in the file.
+        codes: of the bands that it means, see bands.code_of: one, of near infrared of Landsat two, of a single label
+            that is not yet compared with the others those of all its words; () without a text.
         landsat: "" or what it says of its satellite: "known", or "unknown" where its number means different bands.
+        name: the one name of the band: of a known one its code, or the word for a colour; else all words, or band1.
     """
 
     text: str = ""
     codes: tuple = ()
     landsat: str = ""
+    name: str = ""
 
 
 def labels_of(files):
-    """Return the Label of each band of some open rasters: [[Label, ...] of each file]."""
+    """Return the Label of each band of some open rasters, in a list for each file."""
     texts = [[candidates(file, number, len(files) > 1) for number in file.indexes] for file in files]
-    listed = [text for of_file in texts for of_band in of_file for text in of_band]
-    return [
-        [best_label(of_band, landsat_bands(Path(file.name).stem, listed)) for of_band in of_file]
-        for file, of_file in zip(files, texts, strict=True)
+    of_bands = [of_band for of_file in texts for of_band in of_file]
+    listed = [text for of_band in of_bands for text in of_band]
+    shared = set.intersection(*map(set, of_bands)) if len(of_bands) > 1 else set()  # it tells no band from another
+    labels = [
+        best_label([text for text in of_band if text not in shared] or of_band, landsat)
+        for landsat, of_file in zip((landsat_bands(Path(file.name).stem, listed) for file in files), texts, strict=True)
+        for of_band in of_file
     ]
+    named = iter(told_apart(labels))
+    return [[next(named) for _ in of_file] for of_file in texts]
 
 
 def candidates(file, number, by_file):
@@ -103,19 +121,65 @@ def words_of(label):
     return words
 
 
+def told_apart(labels):
+    """Return the Labels of all bands with their names, and with the codes of the bands that they mean."""
+    counts = Counter(word for label in labels for word in set(lower_words(label.text)))
+    named = [meant(label, number, counts) for number, label in enumerate(labels, 1)]
+    kinds = Counter(kind_of(label.name) for label in named)
+    return [whole(label) if kinds[kind_of(label.name)] > 1 else label for label in named]
+
+
+def meant(label, number, counts):
+    """Return a Label with its name and the code of the band that it means.
+
+    number: of the band, from 1, which names a band without a label. counts: {word: number of bands that have it}.
+    """
+    if label.landsat or not label.text:
+        name = label.codes[0] if label.codes else "_".join(lower_words(label.text)) or f"band{number}"
+        return label._replace(name=name)
+    if re.fullmatch(r"\S+ (before|after|t\d+)", label.text):
+        return label._replace(codes=(label.text,), name=label.text)
+    words = lower_words(label.text)
+    own = [word for word in words if counts[word] == 1 or len(words) == 1]
+    spoken = [word for word in own if word in WORDS]
+    codes = [code for code in map(band_code, own) if code in BANDS_SENTINEL2]
+    if spoken:
+        possible = [code for word in spoken for code in SHARED.get(word, (code_of(word),))]
+        codes = [code for code in codes if code in possible] or [code_of(spoken[0])]
+    if not codes or codes[0] not in KNOWN:
+        return whole(label)
+    colour = [word for word in spoken if word in BANDS_RGB and code_of(word) == codes[0]]
+    return label._replace(codes=(codes[0],), name=(colour or codes)[0])
+
+
+def whole(label):
+    """Return a Label of several words whose name is all of them, because none of them tells its band from others."""
+    words = lower_words(label.text)
+    if len(words) < 2 and label.name:
+        return label
+    name = "_".join(words) or label.text
+    return label._replace(codes=(name,), name=name)
+
+
+def lower_words(text):
+    """Return the words of a label, see `words_of`, in lower case."""
+    return [word.lower() for word in words_of(text)]
+
+
 def positions_of(name, labels):
-    """Return the positions of the labels that mean a band: that are its name, or else have it among their words."""
-    code = code_of(name)
-    whole = [i for i, label in enumerate(labels) if label.codes == (code,)]
-    return whole or [i for i, label in enumerate(labels) if code in label.codes]
+    """Return the positions of the labels, see `told_apart`, that mean a band. B4, B04, b4 and red are one name."""
+    return [i for i, label in enumerate(labels) if kind_of(name) in label.codes]
 
 
-def colours_of(file):
-    """Return {code of red, green, blue: number of the band} by the colours of an open raster; {} if one is missing."""
-    colours = [colour.name for colour in file.colorinterp]
+def coloured_bands(file, count):
+    """Return the names of the first `count` bands of an open raster by its colours: red, green, blue, others band4 ...
+
+    () if one of the three colours is missing, or there twice.
+    """
+    colours = [colour.name for colour in file.colorinterp[:count]]
     if any(colours.count(colour) != 1 for colour in BANDS_RGB):
-        return {}
-    return {code_of(colour): colours.index(colour) + 1 for colour in BANDS_RGB}
+        return ()
+    return tuple(colour if colour in BANDS_RGB else f"band{number}" for number, colour in enumerate(colours, 1))
 
 
 class SameNames(Exception):
@@ -134,11 +198,8 @@ def stated_bands(file, count):
     (labels,) = labels_of([file])
     if any(map(is_known, labels[:count])):
         return distinct_names(labels[:count])
-    order = colours_of(file)
-    if count not in (3, 4) or list(order.values()) in ([], [1, 2, 3]):
-        return ()
-    named = {number: colour for colour, number in zip(BANDS_RGB, order.values(), strict=True)}
-    return tuple(named.get(number, f"band{number}") for number in range(1, count + 1))
+    names = coloured_bands(file, count)
+    return () if count not in (3, 4) or names[:3] == BANDS_RGB else names
 
 
 def listed_bands(texts):
@@ -149,32 +210,14 @@ def listed_bands(texts):
     Raises:
         SameNames: see `stated_bands`.
     """
-    return distinct_names([label_of(text, landsat_bands("", texts)) for text in texts])
+    return distinct_names(told_apart([label_of(text, landsat_bands("", texts)) for text in texts]))
 
 
 def distinct_names(labels):
     """Return the names of bands with these Labels; () if all have one name. Raises SameNames if some have."""
-    short = [name_of(label, number) for number, label in enumerate(labels, 1)]
-    if len(set(short)) == 1 < len(short):
+    kinds = [kind_of(label.name) for label in labels]
+    if len(set(kinds)) == 1 < len(kinds):
         return ()
-    words = [words_of(label.text) for label in labels]  # B4_mean and B4_deviation are two bands
-    names = [
-        "_".join(each).lower() if short.count(name) > 1 and len(each) > 1 else name
-        for name, each in zip(short, words, strict=True)
-    ]
-    if repeated := [name for name in names if names.count(name) > 1]:
+    if repeated := [label.name for label, kind in zip(labels, kinds, strict=True) if kinds.count(kind) > 1]:
         raise SameNames(f"calls several bands {repeated[0]}: name each once, or none of them")
-    return tuple(names)
-
-
-def name_of(label, number):
-    """Return the name of a band by its Label: of a known band its code, or the word for a colour; else the label.
-
-    number: of the band, from 1, which names a band without a label.
-    """
-    if re.fullmatch(r"\S+ (before|after|t\d+)", label.text):
-        return label.text
-    words = [word.lower() for word in words_of(label.text)]
-    colours = [] if label.landsat else [word for word in words if word in BANDS_RGB]
-    known = [code for code in label.codes if code in KNOWN]
-    return (colours or known or ["_".join(words) or f"band{number}"])[0]
+    return tuple(label.name for label in labels)

@@ -5,11 +5,11 @@ import warnings
 
 import numpy as np
 
-from bands import BANDS_RGB, band_names
+from bands import BANDS_RGB, band_names, light
 from mask_values import equals
 from patches.band_labels import SameNames, stated_bands
 from patches.picture_damage import damage
-from patches.scale_tags import SCALED_MASK, is_fill, light, scaled, without_data
+from patches.scale_tags import SCALED_MASK, is_fill, scaled, without_data
 
 
 class NotAPicture(Exception):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from bands import matching_bands
+from bands import matching_bands, numbered
 from patches import image_files
 from patches.cutting import LEAST, cut, patch_name
 from patches.layouts import HDF5, PICTURES, SPLITS
@@ -131,7 +131,7 @@ def pack(files, patch_format, folder, key):
 def read_image(path, patch_format):
     """Read a picture or patch with the bands of the training patches, by name; raise UserError that names the file.
 
-    Bands without names are taken in their order, if there are as many.
+    Bands that are known by their numbers alone are taken in their order, if there are as many.
 
     Returns (image height x width x bands, gap height x width bool: without data, size of a pixel in metres or None).
     """
@@ -142,8 +142,8 @@ def read_image(path, patch_format):
         else:
             image, gap, stated = from_picture(image_files.read, path, patch_format.shape[2])
         image, gap = checked_image(image, gap)
-        if "bands" in stated or image.shape[2] != patch_format.shape[2]:
-            names = Patch(image, None, gap, stated).band_names()
+        names = Patch(image, None, gap, stated).band_names()
+        if not numbered(names) or image.shape[2] != patch_format.shape[2]:
             image = image[..., matching_bands(patch_format.file_bands, names, path, "the training patches")]
         units = stated.get("values"), patch_format.unit
         if all(units) and units[0] != units[1]:

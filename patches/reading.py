@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import h5py
 import numpy as np
 
-from bands import band_names
+from bands import band_names, light
 from mask_values import UNLABELLED, Labels, WrongValues, as_labels, is_tagged
 from patches import image_files, resizing, series
 from patches.band_labels import SameNames, listed_bands
 from patches.layouts import PICTURES, SERIES
-from patches.scale_tags import LARGEST, StoredTags, WrongTag, light, mask_fills, scaled, without_data
+from patches.scale_tags import LARGEST, StoredTags, WrongTag, mask_fills, scaled, without_data
 from records import atomic_hdf5
 
 

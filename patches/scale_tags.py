@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bands import REFLECTANCE, TERRAIN, code_of
+from bands import REFLECTANCE
 
 LEAST_SCALE = 0.01  # a smaller scale turns whole numbers into reflectance
 LARGEST = 1e30  # absolute value of an image, at most: larger ones are no data or damage
@@ -18,7 +18,7 @@ def tagged_scaling(scales, offsets, reflectance=True):
     Args:
         scales, offsets: of each band, as the file states them: value = scale * number + offset. A scale below
             LEAST_SCALE makes reflectance, which is brought to reflectance x 10000, the unit of products.
-        reflectance: whether it does, for all bands or for each; not for elevation, see `light`.
+        reflectance: whether it does, for all bands or for each; not for terrain, see bands.light.
     """
     scales, offsets = np.array(scales, float), np.array(offsets, float)
     fractions = (scales < LEAST_SCALE) & reflectance
@@ -43,11 +43,6 @@ def scaled(image, scales, offsets, reflectance=True):
     if set(factors) == {1.0} and not any(offsets):
         return image
     return (image * np.array(factors) + np.array(offsets)).astype(np.float32)
-
-
-def light(names):
-    """Return for each band of these names whether it holds light, and no terrain."""
-    return np.array([code_of(name) not in TERRAIN for name in names])
 
 
 def without_data(hits, dtype, axis=-1):

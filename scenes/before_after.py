@@ -6,7 +6,7 @@ import numpy as np
 import skimage  # which loads its parts on first use
 from rasterio.windows import Window
 
-from bands import TERRAIN
+from bands import light
 from scenes.scene import Scene
 from scenes.source import open_scene
 from scenes.titles import acquisition_time, sortable
@@ -163,7 +163,8 @@ def brightness_pair(after, before, window):
     both = valid[0] & valid[1]
     if both.mean() < 0.95 or min(shape) < 16:
         return None
-    pictures = [image.mean(0) for image in images]
+    positions = [[scene.source.columns.index(column) for column in scene.source.light] for scene in (after, before)]
+    pictures = [image[of_light].mean(0) for image, of_light in zip(images, positions, strict=True)]
     return [np.where(both, picture, picture[both].mean()) for picture in pictures]
 
 
@@ -208,24 +209,30 @@ def open_pair(after_input, before_input, model_bands):
     columns = {
         date: [i for i, name in enumerate(model_bands) if name.endswith(f" {date}")] for date in ("after", "before")
     }
+    columns["after"] += np.flatnonzero(~light(model_bands)).tolist()
     bands = {date: tuple(model_bands[i].split(" ")[0] for i in columns[date]) for date in columns}
-    terrain = tuple(name for name in model_bands if name in TERRAIN)
     with (
-        open_scene(after_input, (*bands["after"], *terrain)) as after,
+        open_scene(after_input, bands["after"]) as after,
         open_before(replace(before_input, dem=()), bands["before"], after) as before,
     ):
         first, second = after.source, before.source
     count = len(first.paths)
+
+    def of_both(positions, others):
+        return (*(columns["after"][i] for i in positions), *(columns["before"][i] for i in others))
+
     source = replace(
         first,
         paths=first.paths + second.paths,
         bands=first.bands + tuple((index + count, number) for index, number in second.bands),
-        columns=(*columns["after"], *columns["before"]),
-        sentinel2=(*columns["after"], *columns["before"]) if first.sentinel2 and second.sentinel2 else (),
-        terrain=tuple((name, model_bands.index(name)) for name, _ in first.terrain),
+        columns=of_both(first.columns, second.columns),
+        light=of_both(first.light, second.light),
+        sentinel2=first.sentinel2 and second.sentinel2,
+        terrain=tuple((name, columns["after"][i]) for name, i in first.terrain),
         factors=first.factors + second.factors,
         offsets=first.offsets + second.offsets,
         alpha=first.alpha + tuple(index + count for index in second.alpha),
+        filled=first.filled + tuple(index + count for index in second.filled),
         nodata=first.nodata + second.nodata,
         blank=first.blank + tuple(tuple(i + len(first.bands) for i in group) for group in second.blank),
         dates=(0,) * count + (1,) * len(second.paths),

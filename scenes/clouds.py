@@ -90,6 +90,7 @@ def write_clouds(csmask, scene, coarse, step, level, path):
             window = Window.from_slices(*([end * step for end in ends] for ends in (rows, columns)))
             window = window.intersection(Window(0, 0, scene.grid.width, scene.grid.height))
             values, valid = scene.read_files(window, shape=(rows[1] - rows[0], columns[1] - columns[0]))
+            valid = scene.without_rim(valid)
             image = np.moveaxis(np.where(valid, values, 0) / REFLECTANCE, 0, 2).astype(np.float32)
             down, right = (max(0, UKIS_SMALLEST - size) for size in image.shape[:2])
             image = np.pad(image, ((0, down), (0, right), (0, 0)), "symmetric")

@@ -128,6 +128,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         times = zip(("acquired", "acquired_before"), map(acquisition_time, scenes), strict=False)
         metadata |= {name: time for name, time in times if time}
         metadata["polygons"] = provenance.polygons_text(settings, opened.grid)
+        pixels = scene_digests(scene.paths) if settings.desk else ()  # raises before the work if a band cannot be read
         inputs = provenance.inputs_of(run, scenes, (scene, before), settings.covers, settings.engine)
         metadata["sha256"] = provenance.digests(inputs)
         try:
@@ -158,7 +159,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
                 targets["desk"] = desk_path
                 page = stack.enter_context(atomic_write(desk_path))
                 for _ in progress([0], "drawing the desk"):
-                    desk.write(page, scenes, bands, table, partial, boxes, name, scene_digests(scene.paths))
+                    desk.write(page, scenes, bands, table, partial, boxes, name, pixels)
             else:
                 desk_path.unlink(missing_ok=True)  # of the map that this one replaces
             names = {kind: target.name for kind, target in targets.items()}

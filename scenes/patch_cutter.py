@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from rasterio.warp import transform_bounds
 
-from bands import TERRAIN
+from bands import light
 from map_files import scene_name
 from mask_values import LANDSLIDE, UNLABELLED
 from patches.reading import write_array
@@ -239,4 +239,4 @@ def stored_type(bands, cutters):
     are_pictures = all(
         cutter.values == "display" and (cutter.scene.source.clip or cutter.scene.dtype == "uint8") for cutter in cutters
     )
-    return np.dtype(np.uint8 if are_pictures and not set(bands) & set(TERRAIN) else np.float32)
+    return np.dtype(np.uint8 if are_pictures and light(bands).all() else np.float32)

@@ -156,8 +156,8 @@ def apply_scaling(opened, scene, bands, unit, pixels):
     """
     scaling, of_dates, source = scene.scaling, {}, opened.source
     tagged = source.reflectance or set(source.factors) != {1.0} or (scene.offset is None and any(source.offsets))
-    for i, column in enumerate(opened.source.columns):
-        of_dates.setdefault(bands[column].partition(" ")[2], []).append(i)
+    for column in source.light:
+        of_dates.setdefault(bands[column].partition(" ")[2], []).append(source.columns.index(column))
     for date, positions in of_dates.items() if scaling in ("auto", "l4s") else ():
         if holds_fractions(opened, unit, pixels, positions):
             whose = f" of the scene {date}" if date else ""
@@ -183,7 +183,8 @@ def apply_scaling(opened, scene, bands, unit, pixels):
         if scaling == "l4s" and unit != "l4s" and source.sentinel2:
             reason = "the files name bands of Sentinel-2 and hold reflectance x 10000"
         note(f"--scaling {scaling}: {reason}; none takes them as is")
-    return replace(scene, scaling=scaling, offset=source.offsets[0])
+    offset = next((source.offsets[source.columns.index(column)] for column in source.light), 0.0)
+    return replace(scene, scaling=scaling, offset=offset)
 
 
 def usual_of_scene(config, pixels):
@@ -204,8 +205,9 @@ def scene_warnings(opened, scene, config, pixels, dem_share, covered, size_warne
         where = "those of its world file" if opened.grid.transform != Affine.identity() else "in pixels, too"
         note(f"the scene has no coordinate system: areas and --min-area are in pixels, positions are {where}")
     if opened.blank_share:
+        of_light = "" if len(opened.source.light) == len(opened.source.columns) else " of light"
         note(
-            f"{opened.blank_share:.1%} of the scene's pixels are 0 in all bands: they count as no data "
+            f"{opened.blank_share:.1%} of the scene's pixels are 0 in all bands{of_light}: they count as no data "
             "(--nodata says otherwise)"
         )
     dem = " ".join(map(str, scene.dem))
@@ -217,7 +219,7 @@ def scene_warnings(opened, scene, config, pixels, dem_share, covered, size_warne
     if "band_mean" in config and pixels.size:
         training = *usual_of_scene(config, pixels), config["bands"]
         source = opened.source
-        known = Known(source.product, source.reflectance, bool(source.sentinel2), covered, size_warned)
+        known = Known(source.product, source.reflectance, source.sentinel2, covered, size_warned)
         if text := distance_from_training(pixels, *training, scene, known):
             found.append(Weakness(OTHER_VALUES, text))
     for each in found:

@@ -2,8 +2,9 @@
 
 from rasterio.enums import ColorInterp
 
-from bands import TERRAIN, band_code, code_of, sentinel2_band
-from patches.band_labels import KNOWN, colours_of, is_known, labels_of, positions_of, words_of
+from bands import BANDS_RGB, band_code, band_names, code_of, kind_of, light, numbered, sentinel2_band
+from patches.band_labels import KNOWN, coloured_bands, is_known, labels_of, positions_of, words_of
+from scenes.opening import band_count
 from script import UserError, note
 
 
@@ -15,7 +16,8 @@ def raster_bands(files, names, scene):
         names: of the model's bands that come from files.
         scene: SceneInput. Its `bands` say which to take, by number from 1 or by name (what a band is called, see
             band_labels, or a word of it: B4 is found in T33UVP_B04.jp2). Without them, names decide if the bands have
-            any that the model knows (`named_bands`), then their colours, otherwise the order.
+            any that the model knows (`named_bands`), then their colours or number (`counted_bands`), otherwise the
+            order.
 
     Raises:
         UserError: for bands that are missing, too many or too few.
@@ -33,23 +35,15 @@ def raster_bands(files, names, scene):
         entries = [find_band(name, entries, path) for name in scene.bands]
     elif named := named_bands(names, entries, path):
         if named != entries:
-            found = (
-                f"{name} {each.text} (band {number})" for name, (_, number, each) in zip(names, named, strict=True)
-            )
-            note(f"bands are taken by their names: {', '.join(found)}; --scene-bands says otherwise")
+            tell("bands are taken by their names", names, named)
         entries = named
-    elif coloured := coloured_bands(names, entries, files):
-        if coloured != entries[: len(coloured)]:
-            found = (f"{name} band {number}" for name, (_, number, _) in zip(names, coloured, strict=True))
-            note(
-                f"bands are taken by the colours that the file states: {', '.join(found)}; --scene-bands says otherwise"
-            )
-        entries = coloured
+    elif len(files) == 1 and (counted := counted_bands(names, entries, files[0])):
+        entries = counted
     elif len(entries) != len(names):  # a last band that GDAL takes for alpha is one if the model needs as many
         alpha = [(i, file.count) for i, file in enumerate(files) if file.colorinterp[-1] == ColorInterp.alpha]
         entries = [entry for entry in entries if entry[:2] not in alpha]
     if len(entries) != len(names):
-        lacking = [] if scene.dem else [name for name in names if name in TERRAIN]
+        lacking = [] if scene.dem else terrain_among(names)
         hint = "choose them, in this order, with --scene-bands"
         if lacking and len(entries) + len(lacking) == len(names):
             hint = f"give an elevation raster with --dem for {' and '.join(lacking)}"
@@ -63,68 +57,113 @@ def raster_bands(files, names, scene):
 def named_bands(names, entries, path):
     """Find the bands of a model by what the bands of rasters are called; None where names do not decide.
 
-    They decide if each band of the model is found once. If one is not, the order does not stand in for it: a file of
-    B2, B3 and B8 lacks red, and one of B8, B11 and B12 lacks red, green and blue. Names decide nothing if none of those
-    of the file, or none of those of the model, is a known one, or if all bands have the same. B4, B04, b4 and red are
-    one name.
+    If a band of the model is missing, the order does not stand in for it: a file of B2, B3 and B8 lacks red, and one of
+    B8, B11 and B12 lacks red, green and blue. Names decide nothing if none of those of the file, or none of those of
+    the model, is a known one, or if all bands have the same.
 
     Args:
         names: of the model's bands. entries: [(index of the file, number from 1, band_labels.Label), ...]. path: for
             the message.
 
     Raises:
-        UserError: a band of the model is missing; or the names are those of Landsat, whose satellites number their
-            bands differently, and which of them it is, is unknown.
+        UserError: a band of the model is missing, or is there several times; or the names are those of Landsat, whose
+            satellites number their bands differently, and which of them it is, is unknown.
     """
     labels = [label for *_, label in entries]
     called = ", ".join(label.text or "without a name" for label in labels)
-    hint = "name bands to take {}, in this order, with --scene-bands"
     if any(label.landsat == "unknown" for label in labels) and any(map(sentinel2_band, names)):
         raise UserError(
             f"{path}: its bands are called {called}, which mean others on Landsat 8 and 9 than before: "
-            + hint.format(f"as {' '.join(names)}")
+            f"name bands to take as {' '.join(names)}, in this order, with --scene-bands"
         )
-    found = [positions_of(name, labels) for name in names]
-    if len({label.text for label in labels}) == 1 < len(labels):
+    if numbered(names) or len({label.text for label in labels}) == 1 < len(labels):
         return None
-    lacking = [name for name, each in zip(names, found, strict=True) if not each]
-    if not lacking:  # a name that several bands have says nothing
-        return [entries[i] for (i,) in found] if all(len(each) == 1 for each in found) else None
-    have_names = any(map(is_known, labels)) and any(code_of(name) in KNOWN for name in names)
-    if len(lacking) == len(names) and not have_names:
+    found = {name: positions_of(name, labels) for name in names}
+    if not any(found.values()) and not (any(map(is_known, labels)) and knows_any(names)):
         return None
-    if set(lacking) <= set(TERRAIN):
-        hint = f"give an elevation raster with --dem for {' and '.join(lacking)}, or {hint}"
-    raise UserError(
-        f"{path}: lacks {' and '.join(lacking)}: its bands are called {called}, and the run takes {' '.join(names)}; "
-        + hint.format("instead")
+    if not all(found.values()):
+        lacking = [name for name in names if not found[name]]
+        raise UserError(lacking_text(names, lacking, f"its bands are called {called}", path))
+    if repeated := [name for name in names if len(found[name]) > 1]:
+        raise UserError(f"{path} calls several bands {repeated[0]} ({called}): choose with --scene-bands")
+    return [entries[i] for (i,) in found.values()]
+
+
+def counted_bands(names, entries, file):
+    """Find the bands of a model in a raster that names none, by its colours, or by their number as in patches.
+
+    Of three bands without colours, red, green and blue are the first, second and third; fourteen are those of
+    Landslide4Sense. Then a band that is none of them is missing. In larger rasters GDAL calls the first three bands
+    red, green and blue, whatever they are: there the order decides if the model takes others, too.
+
+    Args:
+        names, entries: see `named_bands`. file: the open raster.
+
+    Returns:
+        entries of the model's bands; None where they do not decide.
+
+    Raises:
+        UserError: a band of the model is missing.
+    """
+    coloured = coloured_bands(file, file.count)
+    called = coloured or band_names(band_count(file))
+    if numbered(called) or numbered(names):
+        return None
+    kinds = list(map(kind_of, called))
+    found = [kinds.index(kind_of(name)) if kind_of(name) in kinds else None for name in names]
+    if lacking := [name for name, position in zip(names, found, strict=True) if position is None]:
+        if (called[:3] == BANDS_RGB and len(called) > 3) or not knows_any(names):
+            return None
+        raise UserError(lacking_text(names, lacking, f"its bands are taken for {', '.join(called)}", file.name))
+    counted = [entries[i] for i in found]
+    if counted != entries[: len(counted)]:
+        usual = "red, green and blue" if len(called) == 3 else "those of Landslide4Sense"
+        how = f"{len(called)} bands without known names are taken for {usual}"
+        tell("bands are taken by the colours that the file states" if coloured else how, names, counted)
+    return counted
+
+
+def knows_any(names):
+    """Return whether any of the model's bands has a known name."""
+    return any(code_of(name) in KNOWN for name in names)
+
+
+def tell(how, names, entries):
+    """Print which bands are taken for those of a model. how: they were found. entries: see `named_bands`."""
+    found = (
+        " ".join(filter(None, (name, label.text, f"(band {number})" if label.text else f"band {number}")))
+        for name, (_, number, label) in zip(names, entries, strict=True)
+    )
+    note(f"{how}: {', '.join(found)}; --scene-bands says otherwise")
+
+
+def lacking_text(names, lacking, instead, path):
+    """Return the text of an error: files lack bands of the model. instead: what their bands are, in words."""
+    dem = "" if light(lacking).any() else f"give an elevation raster with --dem for {' and '.join(lacking)}, or "
+    return (
+        f"{path}: lacks {' and '.join(lacking)}: {instead}, and the run takes {' '.join(names)}; "
+        f"{dem}name bands to take instead, in this order, with --scene-bands"
     )
 
 
-def coloured_bands(names, entries, files):
-    """Find red, green and blue of a model by the colours that a raster states; None where they do not decide.
-
-    names, entries: see `named_bands`. files: open rasters.
-    """
-    colours = colours_of(files[0]) if len(files) == 1 else {}
-    numbers = [colours.get(code_of(name)) for name in names]
-    return None if None in numbers else [entries[number - 1] for number in numbers]
+def terrain_among(names):
+    """List those of some names of bands that are slope or elevation."""
+    return [name for name, lit in zip(names, light(names), strict=True) if not lit]
 
 
-def sentinel2_positions(files, bands, columns, names):
-    """Return the positions among the model's bands of those of light, if all are named as Sentinel-2's; else ().
+def of_sentinel2(files, bands, names):
+    """Return whether files call all bands of light by names of Sentinel-2 (B4, B08).
 
     Each has to be the model's band: B4 for red, B2 for blue. Many sensors number their bands, but in another order.
 
-    bands: (index of the file, number from 1) of each of `names`, the model's bands at `columns`.
+    bands: (index of the file, number from 1) of each of `names`, which are of the model's bands.
     """
-    labels = labels_of(files)
-    light = [entry for entry in zip(columns, bands, names, strict=True) if entry[2] not in TERRAIN]
-    for _, (index, number), name in light:
+    labels, lit = labels_of(files), light(names)
+    for (index, number), name, is_lit in zip(bands, names, lit, strict=True):
         label = labels[index][number - 1]
-        if label.landsat or sentinel2_band(name) not in map(band_code, words_of(label.text)):
-            return ()
-    return tuple(column for column, *_ in light)
+        if is_lit and (label.landsat or sentinel2_band(name) not in map(band_code, words_of(label.text))):
+            return False
+    return bool(lit.any())
 
 
 def find_band(name, entries, path):

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bands import TERRAIN, l4s_gains
+from bands import l4s_gains, light
 from patches.usual_values import describe_unusual, unusual_bands
 from script import UserError
 
@@ -48,7 +48,7 @@ def choose_scaling(unit, source, dtype, pixels):
     """
     if not unit or dtype == "uint8" or (not source.reflectance and np.dtype(dtype).kind not in "ui"):
         return "none"
-    reflectance = source.reflectance or (source.sentinel2 and holds_reflectance(pixels[list(source.sentinel2)]))
+    reflectance = source.reflectance or (source.sentinel2 and holds_reflectance(pixels[list(source.light)]))
     return "l4s" if reflectance or unit == "l4s" else "stretch"
 
 
@@ -59,15 +59,15 @@ def holds_fractions(opened, unit, pixels, positions):
 
     Args:
         opened: open Scene, not scaled. unit: of the run's training files, as bands.value_unit returns it.
-        pixels: a sample of it, model's bands x pixels. positions: in source.bands, of the bands of one date.
+        pixels: a sample of it, model's bands x pixels. positions: in source.bands, of the light of one date.
     """
     source = opened.source
-    light = pixels[[source.columns[i] for i in positions]]
+    values = pixels[[source.columns[i] for i in positions]]
     tagged = any(source.factors[i] != 1 or source.offsets[i] for i in positions)
-    dtype = opened.dtypes[source.bands[positions[0]][0]]
-    if not unit or tagged or np.dtype(dtype).kind != "f" or not light.size:
+    are_floats = all(np.dtype(opened.dtypes[i]).kind == "f" for i in positions)
+    if not unit or tagged or not are_floats or not values.size:
         return False
-    low, middle, high = np.percentile(light, [0.1, 50, 99.9])
+    low, middle, high = np.percentile(values, [0.1, 50, 99.9])
     return bool(low > -0.5 and 0.001 < high <= HIGHEST_FRACTION and (unit == "display" or middle < 0.5))
 
 
@@ -86,6 +86,8 @@ def holds_reflectance(pixels):
 def scaled(source, scaling, model_bands, pixels, unit="l4s"):
     """Return the source with a scaling: "l4s" by the data set's constants, "stretch" by percentiles of the scene.
 
+    Slope and elevation are not stretched. They come to the run's unit as by "l4s": in degrees and metres for pictures.
+
     Args:
         source: SceneSource without a scaling. scaling: one of SCALINGS but auto. model_bands: names of the model's
             bands. pixels: a sample of the scene without a scaling, model's bands x pixels.
@@ -101,7 +103,10 @@ def scaled(source, scaling, model_bands, pixels, unit="l4s"):
     if scaling == "stretch" and pixels.size:
         low, high = np.percentile(pixels, [2, 98], axis=1).astype(float)
         gain = 255 / np.maximum(high - low, 1e-6)
-        return replace(source, gain=tuple(gain.tolist()), bias=tuple((-low * gain).tolist()), clip=True)
+        bias, from_dem = -low * gain, {column: name for name, column in source.terrain}
+        for i in set(range(len(gain))) - set(source.light):
+            (gain[i],), bias[i] = l4s_gains([from_dem.get(i, model_bands[i])], unit or "display"), 0.0
+        return replace(source, gain=tuple(gain.tolist()), bias=tuple(bias.tolist()), clip=True)
     return source
 
 
@@ -119,11 +124,11 @@ def distance_from_training(pixels, mean, variance, bands, scene, known=UNKNOWN):
     if not shifted:
         return ""
     described = describe_unusual(bands, shifted, scene_mean, scene_variance, mean, variance)
-    light = [i for i in range(len(bands)) if bands[i] not in TERRAIN]
-    ratio = np.median(scene_mean[light] / np.where(mean[light] == 0, 1, mean[light])) if light else 1.0
-    eight_bits = pixels[light].max(initial=0) <= 255 and (pixels[light] == np.rint(pixels[light])).all()
-    display = float(mean[light].max(initial=0)) > 20  # the run learnt from values of 0 to 255
-    if set(shifted) <= {bands.index(name) for name in TERRAIN if name in bands}:
+    lit = light(bands)
+    ratio = np.median(scene_mean[lit] / np.where(mean[lit] == 0, 1, mean[lit])) if lit.any() else 1.0
+    eight_bits = pixels[lit].max(initial=0) <= 255 and (pixels[lit] == np.rint(pixels[lit])).all()
+    display = float(mean[lit].max(initial=0)) > 20  # the run learnt from values of 0 to 255
+    if not lit[shifted].any():
         cause = "only slope or elevation differ: other mountains, or --dem in other units"
     elif scene.scaling == "none" and display and ratio > 4:
         cause = "these look like digital numbers, and the run takes 0 to 255: try --scaling stretch"

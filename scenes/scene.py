@@ -12,11 +12,12 @@ from rasterio.windows import Window
 
 from patches.scale_tags import without_data
 from patches.slope import horn_gradient
+from scenes import averages
 from scenes.elevation import Elevation
 from scenes.geodesy import interpolate
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PICTURE, PixelGrid, reduced_shape
-from scenes.scene_file import SceneFile
+from scenes.scene_file import SceneFile, common_type
 from script import UserError
 
 ROWS = 32  # rows of the files read at once: on the way to the model their values are copied several times
@@ -40,8 +41,8 @@ class Scene:
         grid: PixelGrid of the scene.
         source: SceneSource that says what to read; preparation.prepare replaces it by one with a scaling.
         files: SceneFile of each raster. dem: Elevation on the grid and a pixel around it, or None.
-        dtypes: of the values in each file; views hold float32. dtype: that of the reference file.
-        blank_share: share of the sampled pixels that are 0 in all bands, and therefore without data; set by `sample`.
+        dtypes: of the numbers of each band in its file; views hold float32. dtype: that holds those of all light.
+        blank_share: share of the sampled pixels that are without data because they are 0; None before `sample`.
     """
 
     def __init__(self, source, files=None):
@@ -53,19 +54,23 @@ class Scene:
         Raises:
             UserError: a file cannot be opened, or brought onto the grid.
         """
-        self.source, self.blank_share, self._thumbnails = source, 0.0, {}
+        self.source, self.blank_share, self._thumbnails = source, None, {}
         files = files or [open_raster(path) for path in source.paths]
         # GDAL would use a twentieth of the machine's memory; it reads this setting once, before its first block
         os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(bytes_of_two_block_rows(files) / 2**20)))
         self.grid = source.grid or PixelGrid.of(files[source.reference])
-        self.dtypes = [file.dtypes[0] for file in files]
-        self.dtype = self.dtypes[source.reference]
+        self.dtypes = [files[index].dtypes[number - 1] for index, number in source.bands]
+        lit = [dtype for dtype, column in zip(self.dtypes, source.columns, strict=True) if column in source.light]
+        self.dtype = common_type(lit or self.dtypes)
         moves, self._dates = source.moves or ((0.0, 0.0),) * len(files), source.dates or (0,) * len(files)
         single = [self._dates.count(date) == 1 for date in self._dates]
-        self.files = [
-            SceneFile(file, self.grid, nodata, i in source.alpha, bool(source.blank), alone, move)
-            for i, (file, nodata, alone, move) in enumerate(zip(files, source.nodata, single, moves, strict=True))
-        ]
+        blank = {source.bands[i] for group in source.blank for i in group}
+        self.files = []
+        for i, (file, nodata, alone, move) in enumerate(zip(files, source.nodata, single, moves, strict=True)):
+            numbers = [number for index, number in source.bands if index == i]
+            zeros = tuple(number for number in numbers if (i, number) in blank)
+            about = {"alpha": i in source.alpha, "filled": i in source.filled, "blank": zeros, "alone": alone}
+            self.files.append(SceneFile(file, self.grid, numbers, nodata, move=move, **about))
         # GDAL reprojects to about an eighth of a pixel, and differently in each window: then a strip is read as one
         self._rows_apart = all(file.crs == self.grid.crs for file in files)
         self.dem = self._open_dem() if source.dem else None
@@ -128,10 +133,13 @@ class Scene:
 
         Args:
             window: rasterio Window. bands: positions in source.bands; None: all.
-            shape: (H, W), smaller than the window, for averages over blocks of pixels.
+            shape: (H, W), smaller than the window, for averages over blocks of pixels with data.
         """
         entries = [self.source.bands[i] for i in bands] if bands else self.source.bands
-        shape = shape or (int(window.height), int(window.width))
+        whole = int(window.height), int(window.width)
+        shape = shape or whole
+        if shape != whole and self._blends(entries) and not any(self.files[index].reduced for index, _ in entries):
+            return averages.averages(lambda part: self.read_files(part, bands), window, shape)
         values = np.empty((len(entries), *shape), np.float32)
         valid, hits = np.ones(shape, bool), {}  # of each date, where bands of 8 bits hold a number of no data
         for index, file in enumerate(self.files):
@@ -156,6 +164,16 @@ class Scene:
             values *= factors[of_bands, None, None]
         values += offsets[of_bands, None, None]
         return values, valid
+
+    def _blends(self, entries):
+        """Return whether GDAL's averages of some of source.bands may hold numbers of no data that it does not know."""
+        blank = self.source.blank and len(entries) == len(self.source.bands) and self.blank_share != 0
+        return bool(blank) or any(self.files[index].blends for index, _ in entries)
+
+    def without_rim(self, valid):
+        """Return where averages hold data without a rim that may be blended, see averages.without_rim."""
+        blended = self._blends(self.source.bands) and any(file.reduced for file in self.files)
+        return averages.without_rim(valid) if blended else valid
 
     @ensure_env
     def read_terrain(self, window):
@@ -183,8 +201,8 @@ class Scene:
         for band, gain, bias in zip(values, gains, biases, strict=True):
             band *= np.float32(gain)
             band += np.float32(bias)
-        if self.source.clip:  # what pictures hold; elevation and slope are no part of them
-            for column in self.source.columns:
+        if self.source.clip:  # what pictures hold
+            for column in self.source.light:
                 np.clip(values[column], 0, 255, out=values[column])
 
     def thumbnail(self, bands, longest=PICTURE):
@@ -205,7 +223,7 @@ class Scene:
             window = Window(0, top * ratio, self.grid.width, rows * ratio)
             parts.append(self.picture(bands, window, (rows, shape[1])))
         image, valid = (np.concatenate(each) for each in zip(*parts, strict=True))
-        return image, valid, factor
+        return image, self.without_rim(valid), factor
 
     def picture(self, bands, window, shape=None):
         """Read bands, by their positions among the model's, in a window: (H x W x bands, valid H x W), not scaled.

@@ -8,6 +8,7 @@ from rasterio.windows import Window
 
 from scenes.opening import damage_reported, open_raster
 from scenes.products.recognition import open_product
+from scenes.scene_file import read_bands
 
 WINDOWS, SIDE = 8, 32  # windows along each side of a raster, and their pixels a side
 LENGTH = 16  # hexadecimal digits of a digest
@@ -43,5 +44,5 @@ def raster_digest(path):
             for left in np.unique(lefts).tolist():
                 window = Window(left, top, min(SIDE, file.width), min(SIDE, file.height))
                 with damage_reported(path, f"at rows {top} to {top + window.height}"):
-                    digest.update(file.read(window=window).tobytes())
+                    digest.update(read_bands(file, file.indexes, window=window).tobytes())
     return digest.hexdigest()[:LENGTH]

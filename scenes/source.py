@@ -6,16 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 from rasterio.enums import ColorInterp, MaskFlags
 
-from bands import TERRAIN
+from bands import TERRAIN, code_of, light, numbered
 from patches.image_files import is_alpha
-from patches.scale_tags import is_fill, light, tagged_scaling, usual_fills
+from patches.scale_tags import is_fill, tagged_scaling, usual_fills
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid, resized_grid
 from scenes.products import recognition
 from scenes.products.product import Product
-from scenes.raster_bands import raster_bands, sentinel2_positions
+from scenes.raster_bands import of_sentinel2, raster_bands, terrain_among
 from scenes.scene import Scene
+from scenes.scene_file import common_type, read_bands
 from script import UserError, note
 
 
@@ -26,8 +27,8 @@ class SceneInput:
     Attributes:
         paths: of rasters, or one product. bands: the bands to take, in the model's order; see `raster_bands`.
         dem: paths of elevation: rasters, folders or zips of them; (): none. scaling: one of scaling.SCALINGS.
-        offset: added to the values of the files; None: that of a product's metadata or a file's tags, or 0.
-        nodata, dem_nodata: value of no data in files without a tag for it, or None.
+        offset: added to the numbers of bands of light; None: that of a product's metadata or a file's tags, or 0.
+        nodata: value of no data beside that of a tag or a product, or None. dem_nodata: of elevation.
         pixel_size: side of the pixels to read in metres, each the average of the finer ones of the files. Of files
             without a coordinate system: that of their own pixels, which are read as they are. None: as in the files.
     """
@@ -48,19 +49,19 @@ class SceneSource:
 
     Attributes:
         paths: of the files. bands: for each band that comes from them (index of the file, number from 1).
-        columns: positions of those bands among the model's. reference: index of the file whose grid is the scene's.
+        columns: positions of those bands among the model's. light: those of them that hold light, see bands.light.
+        reference: index of the file whose grid is the scene's.
         dem: paths of elevation, see SceneInput. terrain: ((name, position among the model's bands), ...) of the bands
             that come from it.
-        nodata: for each file, the number of no data that is stated for it beside its tag, or None.
+        nodata: for each file, the numbers of no data that are stated for it beside its tag.
         factors, offsets: for each band of the files: value = factor * (number in the file) + offset.
-        dem_nodata: value of no elevation if its file has no tag for it, or None.
+        dem_nodata: value of no elevation beside the tag of its file, or None.
         alpha: indices of files whose last band is a mask. blank: groups of positions in `bands`; a pixel that is 0 in
-            all bands of a group has no data.
+            all bands of a group has no data. filled: indices of files without a tag that hold usual numbers of no data.
         gain, bias: for each band of the model, scaled = gain * value + bias; (): 1 and 0, as long as scaling.scaled has
-            not chosen them. clip: whether scaled values are kept in 0-255.
+            not chosen them. clip: whether scaled values of light are kept in 0-255.
         reflectance: whether the values are known to be reflectance x 10000, by metadata or tags.
-        sentinel2: positions among the model's bands of those of light, if the files call all of them by names of
-            Sentinel-2 (B4, B08); else ().
+        sentinel2: whether the files call all bands of light by names of Sentinel-2 (B4, B08).
         product: the product.Product that the files belong to, or None.
         grid: PixelGrid to read the files on; None: that of the reference.
         moves: for each file, (x, y) on the map from a pixel of the grid to where the file shows its ground; (): 0.
@@ -70,6 +71,7 @@ class SceneSource:
     paths: tuple
     bands: tuple
     columns: tuple
+    light: tuple
     reference: int
     dem: tuple
     terrain: tuple
@@ -82,8 +84,9 @@ class SceneSource:
     dem_nodata: float | None = None
     alpha: tuple = ()
     blank: tuple = ()
+    filled: tuple = ()
     reflectance: bool = False
-    sentinel2: tuple = ()
+    sentinel2: bool = False
     product: Product | None = None
     grid: PixelGrid | None = None
     moves: tuple = ()
@@ -115,6 +118,7 @@ def open_scene(scene, model_bands, product=None):
     terrain = terrain_columns(model_bands, scene.dem)
     columns = tuple(i for i in range(len(model_bands)) if i not in dict(terrain).values())
     names = [model_bands[i] for i in columns]
+    lit = light(names)
     if product:
         band_files = product_bands(product, names, scene.bands)
         paths = tuple(dict.fromkeys(band.path for band in band_files))
@@ -127,29 +131,36 @@ def open_scene(scene, model_bands, product=None):
         if product:
             bands = tuple((paths.index(band.path), band.number) for band in band_files)
             factors, offsets = tuple(band.factor for band in band_files), tuple(band.offset for band in band_files)
-            reflectance, sentinel2 = True, ()
+            reflectance, sentinel2 = True, False
         else:
             bands = raster_bands(files, names, scene)
             tags = [(files[index].scales[number - 1], files[index].offsets[number - 1]) for index, number in bands]
-            factors, offsets, reflectance = tagged_scaling(*zip(*tags, strict=True), light(names))
-            sentinel2 = sentinel2_positions(files, bands, columns, names)
-        nodata = product.nodata if product and scene.nodata is None else scene.nodata
+            factors, offsets, reflectance = tagged_scaling(*zip(*tags, strict=True), lit)
+            sentinel2 = of_sentinel2(files, bands, names)
+        nodata = [number for number in (product and product.nodata, scene.nodata) if number is not None]
         alphas = [None if (i, file.count) in bands else alpha_of(file) for i, file in enumerate(files)]
-        tell_fills(paths, files, alphas, bands)
-        untagged = nodata is None and all(map(is_untagged, files, alphas))
+        filled = tell_fills(paths, files, alphas, bands)
+        if scene.offset is not None:
+            stated = zip(factors, offsets, lit, strict=True)
+            offsets = tuple(scene.offset * factor if is_lit else offset for factor, offset, is_lit in stated)
+        deciding = [band for band, is_lit in zip(bands, lit, strict=True) if is_lit] or bands
+        numbers = [[number for of_file, number in deciding if of_file == index] for index in range(len(files))]
+        untagged = not nodata and all(map(is_untagged, files, alphas, numbers))
         source = SceneSource(
             paths=paths,
             bands=bands,
             columns=columns,
+            light=tuple(column for column, is_lit in zip(columns, lit, strict=True) if is_lit),
             reference=finest(files),
             dem=tuple(map(str, scene.dem)),
             terrain=terrain,
-            nodata=(nodata,) * len(paths),
+            nodata=(tuple(nodata),) * len(paths),
             factors=factors,
-            offsets=offsets if scene.offset is None else tuple(scene.offset * factor for factor in factors),
+            offsets=offsets,
             dem_nodata=scene.dem_nodata,
             alpha=tuple(i for i, alpha in enumerate(alphas) if alpha is not None),
-            blank=(tuple(range(len(bands))),) if untagged and len(bands) > 2 else (),
+            blank=blank_groups(lit) if untagged else (),
+            filled=filled,
             reflectance=reflectance,
             sentinel2=sentinel2,
             product=product,
@@ -175,11 +186,22 @@ def product_bands(product, names, instead=()):
     Raises:
         UserError: for bands that the product lacks, or too many or too few.
     """
-    if lacking := [name for name in names if name in TERRAIN]:
+    if lacking := terrain_among(names):
         raise UserError(f"{product.name}: give an elevation raster with --dem for {' and '.join(lacking)}")
     if instead and len(instead) != len(names):
         raise UserError(f"{len(instead)} --scene-bands, but the run takes {len(names)} ({' '.join(names)})")
     return [product.band_file(name, chosen=bool(instead)) for name in instead or names]
+
+
+def blank_groups(lit):
+    """Return the positions of bands that are 0 together only where an untagged scene has no data, see `blank`.
+
+    Those of light decide, because there is an elevation beyond the edge of a swath, too. A pixel that is 0 in one or
+    two bands may be dark ground. lit: whether each band holds light.
+    """
+    positions = np.flatnonzero(lit).tolist()
+    positions = positions if len(positions) > 2 else range(len(lit))
+    return (tuple(positions),) if len(positions) > 2 else ()
 
 
 def finest(files):
@@ -198,32 +220,35 @@ def alpha_of(file):
     return band if is_alpha(file.driver, band) else None
 
 
-def is_untagged(file, alpha):
-    """Return whether a raster says nowhere where it has no data: by a value, a mask or a band of opacity.
+def is_untagged(file, alpha, numbers):
+    """Return whether a raster says nowhere where some bands have no data: by a value, a mask or a band of opacity.
 
-    alpha: that band, reduced, or None. One that is opaque everywhere says nothing.
+    alpha: that band, reduced, or None. One that is opaque everywhere says nothing. numbers: of the bands, from 1.
     """
     if alpha is not None:
-        return file.nodata is None and bool(alpha.all())
-    flags = file.mask_flag_enums[0]
-    return flags == [MaskFlags.all_valid] or MaskFlags.alpha in flags
+        return bool(alpha.all()) and all(file.nodatavals[number - 1] is None for number in numbers)
+    flags = [file.mask_flag_enums[number - 1] for number in numbers]
+    return all(each == [MaskFlags.all_valid] or MaskFlags.alpha in each for each in flags)
 
 
 def tell_fills(paths, files, alphas, bands):
-    """Print which files without a tag hold usual numbers of no data, by a reduced copy of the bands that are taken.
+    """Print which files hold usual numbers of no data in bands without a tag, by a reduced copy; return their indices.
 
     paths, files: of open rasters. alphas: see `is_untagged`, of each. bands: (index of the file, number from 1), ...
     """
+    filled = []
     for index, (path, file, alpha) in enumerate(zip(paths, files, alphas, strict=True)):
-        if not is_untagged(file, alpha) or not usual_fills(file.dtypes[0]):
+        numbers = [number for of_file, number in bands if of_file == index and is_untagged(file, alpha, [number])]
+        if not numbers or not usual_fills(common_type(file.dtypes[number - 1] for number in numbers)):
             continue
-        numbers = [number for of_file, number in bands if of_file == index]
         with damage_reported(path):
-            sample = file.read(numbers, out_shape=(len(numbers), *(min(size, 2048) for size in file.shape)))
+            sample = read_bands(file, numbers, tuple(min(size, 2048) for size in file.shape))
         if (hits := is_fill(sample)) is not None and hits.any():
             values = " and ".join(f"{value:g}" for value in np.unique(sample[hits])[::-1])
             verb = "count" if " and " in values else "counts"
             note(f"{path}: {values} {verb} as no data ({hits.any(0).mean():.1%} of its pixels)")
+            filled.append(index)
+    return tuple(filled)
 
 
 def terrain_columns(model_bands, dem):
@@ -233,6 +258,7 @@ def terrain_columns(model_bands, dem):
     """
     if not dem:
         return ()
-    if len(model_bands) > 2 and all(name.startswith("band") for name in model_bands):
+    if len(model_bands) > 2 and numbered(model_bands):
         return tuple(zip(TERRAIN, range(len(model_bands) - 2, len(model_bands)), strict=True))  # unnamed: the last
-    return tuple((name, model_bands.index(name)) for name in TERRAIN if name in model_bands)
+    codes = list(map(code_of, model_bands))
+    return tuple((name, codes.index(name)) for name in TERRAIN if name in codes)

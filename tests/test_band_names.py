@@ -89,6 +89,94 @@ def test_elevation_from_elsewhere_completes_named_bands(tmp_path):
         np.testing.assert_array_equal(scene.read(0, 32)[0][:3], NUMBERS[[2, 1, 0]])
 
 
+# ---------------------------------------------------------------------- one rule for scenes and patches
+
+
+def taken(path, run):
+    """Positions of the bands that a run takes of a GeoTIFF of NUMBERS, the same in a scene and in a patch."""
+    patch = reading.read_patch(path, None)
+    of_patch = bands.matching_bands(run, patch.band_names(), path, "the run")
+    with open_scene([path], run) as scene:
+        np.testing.assert_array_equal(scene.read(0, 32)[0], np.moveaxis(patch.image[..., of_patch], -1, 0))
+    return of_patch
+
+
+@pytest.mark.parametrize(
+    ("names", "run", "expected"),
+    [
+        (("Red River B02", "Red River B03", "Red River B04"), BANDS_RGB, [2, 1, 0]),  # red is no colour here
+        (("B1_Blue", "B2_Green", "B3_Red", "B4_NIR"), ("B4", "B3", "B2"), [2, 1, 0]),  # the numbers are none
+        (("B1_Blue", "B2_Green", "B3_Red", "B4_NIR"), (*BANDS_RGB, "nir"), [2, 1, 0, 3]),
+        (("B04 red", "B8A NIR", "B08", "B05 red edge"), ("B8", "B8A", "red", "B5"), [2, 1, 0, 3]),
+        (("B8_nir", "B8A_nir", "B4"), ("B8A", "B8"), [1, 0]),  # the numbers tell them apart
+        (("B4", "B3", "B2", "plan_curvature"), ("plan_curvature", "B4", "B3", "B2"), [3, 0, 1, 2]),
+        (("B4", "B3", "B2", "surface temperature"), ("B4", "B3", "B2", "surface_temperature"), [0, 1, 2, 3]),
+        (("green_i", "green", "red", "blue"), BANDS_RGB, [2, 1, 3]),
+        (("", "", ""), ("B2", "B3", "B4"), [2, 1, 0]),  # as red, green and blue
+        (("vv", "vh", "ratio"), ("blue", "green", "red"), [2, 1, 0]),
+    ],
+)
+def test_names_mean_the_same_in_scenes_and_patches(tmp_path, names, run, expected):
+    assert taken(tiff(tmp_path, names), run) == expected
+
+
+def test_names_of_files_have_the_word_of_a_river_in_common(tmp_path):
+    paths = [write_raster(tmp_path / f"red_river_B0{i}.tif", np.full((1, 4, 5), i, np.uint16)) for i in (2, 3, 4)]
+    with open_scene(paths, BANDS_RGB) as scene:
+        assert scene.read(0, 4)[0][:, 0, 0].tolist() == [4, 3, 2]
+    paths = [
+        write_raster(path, np.full((1, 4, 5), i, np.uint16), descriptions=["red river"]) for i, path in enumerate(paths)
+    ]
+    with open_scene(paths, BANDS_RGB) as scene:  # a text that all have in common is no name
+        assert scene.read(0, 4)[0][:, 0, 0].tolist() == [2, 1, 0]
+    nameless = [write_raster(tmp_path / f"{i}.tif", np.full((1, 4, 5), i, np.uint16)) for i in (2, 3, 4)]
+    with open_scene(nameless, ("B2", "B3", "B4")) as scene:  # in the model's order, as a user lists them
+        assert scene.read(0, 4)[0][:, 0, 0].tolist() == [2, 3, 4]
+
+
+def test_bands_without_names_are_known_by_their_number_which_is_printed(tmp_path, capsys):
+    path = write_raster(tmp_path / "a_1.tif", np.concatenate([NUMBERS] * 4)[:14] + np.arange(14)[:, None, None])
+    assert taken(path, ("dem", "B4", "B3", "B2")) == [13, 3, 2, 1]
+    said = "14 bands without known names are taken for those of Landslide4Sense: dem band 14, B4 band 4, B3 band 3, B2"
+    assert said in capsys.readouterr().out
+    assert taken(path, bands.BANDS_L4S) == list(range(14))
+    path = tiff(tmp_path, ("", "", ""))
+    assert taken(path, BANDS_RGB) == [0, 1, 2] and not capsys.readouterr().out
+    taken(path, ("blue", "red"))
+    said = "note: 3 bands without known names are taken for red, green and blue: blue band 3, red band 1; --scene-bands"
+    assert said in capsys.readouterr().out
+
+
+def test_three_bands_without_names_lack_near_infrared_in_scenes_and_patches(tmp_path):
+    path, run = tiff(tmp_path, ("", "", "")), ("B8", "B4", "B3")
+    said = refused(open_scene, [path], run)
+    assert f"{path}: lacks B8: its bands are taken for red, green, blue, and the run takes B8 B4 B3; name bands" in said
+    assert "lacks B8 of the run" in refused(
+        bands.matching_bands, run, reading.read_patch(path, None).band_names(), path, "the run"
+    )
+    with open_scene([path], run, ("1", "2", "3")) as scene:
+        assert (scene.read(0, 32)[0] == NUMBERS[:3]).all()
+
+
+def test_colours_in_an_order_of_their_own_do_not_stand_in_for_a_band_that_is_missing(tmp_path):
+    path, run = tiff(tmp_path, ("", "", "", "")), (*BANDS_RGB, "nir")
+    with open_scene([path], run) as scene:  # no word about any of four bands
+        assert (scene.read(0, 32)[0] == NUMBERS).all()
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [rasterio.enums.ColorInterp[name] for name in ("blue", "green", "red", "undefined")]
+    assert "lacks nir: its bands are taken for blue, green, red, band4" in refused(open_scene, [path], run)
+    assert taken(path, BANDS_RGB) == [2, 1, 0]
+
+
+@pytest.mark.parametrize("names", [("B4", "red", "B3", "B2"), ("B4", "B3", "B3", "B2")])
+def test_two_bands_of_one_name_are_refused(tmp_path, names):
+    path = tiff(tmp_path, names)
+    assert "calls several bands B" in refused(open_scene, [path], ("B4", "B3", "B2"))
+    assert "calls several bands B" in refused(reading.read_patch, path, None)
+    with open_scene([path], ("B2",)) as scene:  # which is one
+        assert (scene.read(0, 32)[0] == NUMBERS[3]).all()
+
+
 # ---------------------------------------------------------------------- HDF5 as GeoTIFF
 
 

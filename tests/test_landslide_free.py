@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 import metrics
-from bands import BANDS_RGB
+from bands import BANDS_RGB, code_of
 from patches import landslide_free
 from patches.packing import JoinedPatches
 from patches.patch_format import PatchFormat
@@ -114,6 +114,31 @@ def test_ground_has_the_bands_and_the_unit_of_the_patches(tmp_path):
     np.testing.assert_array_equal(ground.images, [image, image + 1, image + 2])
     with pytest.raises(UserError, match="0.h5: holds values of the unit display, the training patches of l4s"):
         landslide_free.open_landslide_free([tmp_path / "free"], replace(PATCH_FORMAT, unit="l4s"), tmp_path / "cache")
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "h5"])
+@pytest.mark.parametrize("names", [("B2", "B3", "B4"), ("blue", "green", "red"), ("B03", "B04", "B02")])
+def test_three_bands_without_names_are_red_green_and_blue_whatever_the_order_of_the_patches(tmp_path, ending, names):
+    image = np.random.default_rng(0).integers(1, 200, (32, 32, 3)).astype(np.uint8)
+    path = tmp_path / f"free/a.{ending}"
+    path.parent.mkdir()
+    write_h5(path, "img", image) if ending == "h5" else Image.fromarray(image).save(path)
+    patch_format = replace(PATCH_FORMAT, file_bands=names, bands=names)
+    ground = landslide_free.open_landslide_free([tmp_path / "free"], patch_format, tmp_path / "cache")
+    order = [BANDS_RGB.index({"B4": "red", "B3": "green", "B2": "blue"}.get(code_of(name), name)) for name in names]
+    np.testing.assert_array_equal(ground.images[0], image[..., order])
+
+
+def test_bands_that_are_known_by_number_alone_are_taken_in_their_order(tmp_path):
+    image = np.random.default_rng(0).integers(1, 200, (5, 32, 32)).astype(np.uint8)
+    write_raster(tmp_path / "free/a.tif", image)
+    wide = PatchFormat((32, 32, 5), np.dtype("uint8"), ("B2", "B3", "B4", "B8", "slope"), ("B2",))
+    ground = landslide_free.open_landslide_free([tmp_path / "free"], wide, tmp_path / "cache")
+    np.testing.assert_array_equal(ground.images[0], np.moveaxis(image, 0, -1))
+    write_raster(tmp_path / "free/b.tif", image[:3])
+    near_infrared = replace(PATCH_FORMAT, file_bands=("B4", "B3", "B8"))
+    with pytest.raises(UserError, match="b.tif holds red green blue and lacks B8 of the training patches"):
+        landslide_free.read_image(tmp_path / "free/b.tif", near_infrared)
 
 
 def test_ground_of_which_no_patch_is_left_is_told(tmp_path):

@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from rasterio.windows import Window
 from scipy.ndimage import binary_erosion
 
 from bands import BANDS_RGB
 from patches import reading
 from patches.scale_tags import is_fill
 from scenes import before_after, source
+from scenes.scene_digest import scene_digests
+from tests.product_files import digital_number, make_safe
 from tests.rasters import GRID, open_scene, write_raster
 
 SIZE = 32
@@ -170,6 +173,14 @@ def test_opacity_of_any_integer_is_recognised(tmp_path, kind, most):
     assert scene_valid(path, bands=(*BANDS_RGB, "nir"))[1].all()
 
 
+def test_an_internal_mask_and_opacity_hold_together(tmp_path):
+    opacity = np.where(LEFT.T, 0, 255).astype(np.uint8)[None]
+    path = write_raster(tmp_path / "a.tif", np.concatenate([ground("uint8"), opacity]), photometric="RGB", alpha="YES")
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as file:
+        file.write_mask(~LEFT)
+    np.testing.assert_array_equal(scene_valid(path)[1], ~LEFT & ~LEFT.T)
+
+
 def test_the_warper_of_gdal_writes_such_opacity(tmp_path):
     path = write_raster(tmp_path / "plain.tif", ground("uint16"))
     with (
@@ -182,14 +193,146 @@ def test_the_warper_of_gdal_writes_such_opacity(tmp_path):
     np.testing.assert_array_equal(both_valid(path), bands[3] > 0)
 
 
+def virtual(path, parts):
+    """Write a virtual raster of the first bands of some files, each with its own type and tag; return its path."""
+    bands = ""
+    for number, part in enumerate(parts, 1):
+        with rasterio.open(part) as file:
+            tag = "" if file.nodata is None else f"<NoDataValue>{file.nodata}</NoDataValue>"
+            kind, name = {"uint8": "Byte"}.get(file.dtypes[0], file.dtypes[0].title().replace("Ui", "UI")), file.name
+            bands += (
+                f'<VRTRasterBand dataType="{kind}" band="{number}">{tag}<SimpleSource><SourceFilename>{name}'
+                "</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+            )
+            head = f"<SRS>{file.crs.to_string()}</SRS><GeoTransform>{str(GRID.to_gdal())[1:-1]}</GeoTransform>"
+            size = f'rasterXSize="{file.width}" rasterYSize="{file.height}"'
+    path.write_text(f"<VRTDataset {size}>{head}{bands}</VRTDataset>")
+    return path
+
+
 def test_bands_of_a_virtual_raster_may_have_tags_of_their_own(tmp_path):
-    path = write_raster(tmp_path / "a.tif", ground("uint16"), nodata=7)
-    with rasterio.open(path) as file:
-        rasterio.shutil.copy(file, tmp_path / "a.vrt", driver="VRT")
-    text = (tmp_path / "a.vrt").read_text()
-    first, tag = text.index("<NoDataValue>"), "<NoDataValue>7</NoDataValue>"
-    bands = ground("uint16")
-    bands[:, 4] = 7
-    write_raster(path, bands)
-    (tmp_path / "a.vrt").write_text(text[:first] + text[first:].replace(tag, "", 1))
-    assert np.flatnonzero(~scene_valid(tmp_path / "a.vrt")[1].all(1)).tolist() == [4]
+    parts = [write_raster(tmp_path / f"{i}.tif", band[None], nodata=7) for i, band in enumerate(ground("uint16"))]
+    write_raster(parts[0], np.where(np.arange(SIZE)[:, None] == 2, 7, ground("uint16")[:1]))
+    band = ground("uint16")[1:2]
+    band[:, 4] = 7
+    write_raster(parts[1], band, nodata=7)
+    path = virtual(tmp_path / "a.vrt", parts)
+    assert np.flatnonzero(~scene_valid(path)[1].all(1)).tolist() == [4]
+
+
+@pytest.mark.parametrize("tags", [(0, 0, 65535), (0, None, 65535)])
+def test_each_tag_of_a_virtual_raster_holds_where_pixels_are_resampled(tmp_path, tags):
+    parts, bands, expected = [], ground("uint16"), np.ones((SIZE, SIZE), bool)
+    for i, tag in enumerate(tags):
+        columns = slice(10 * i, 10 * i + 6)
+        if tag is not None:
+            bands[i, :, columns], expected[:, columns] = tag, False
+        parts.append(write_raster(tmp_path / f"{i}.tif", bands[i : i + 1], nodata=tag))
+    bands[2, 20:, 28:] = 0  # a value of this band
+    write_raster(parts[2], bands[2:], nodata=tags[2])
+    path = virtual(tmp_path / "a.vrt", parts)
+    np.testing.assert_array_equal(scene_valid(path)[1], expected)
+    values, valid = scene_valid(path, pixel_size=20.0)
+    assert valid[inside(expected)].all() and not valid[inside(~expected)].any()
+    assert values[:2, valid].min() >= 40 and values[:, valid].max() <= 120
+    assert (values[2, 11:, 15:] == 0).all() and valid[11:, 15:].all()
+
+
+@pytest.mark.parametrize("kind", ["uint16", "uint8"])
+def test_a_virtual_raster_may_hold_bands_of_several_types(tmp_path, kind):
+    dem = np.full((1, SIZE, SIZE), 812.5, np.float32)
+    dem[:, :4] = -32767
+    bands = ground(kind)
+    bands[:, 8:10], bands[0, 12] = 0, 0
+    parts = [write_raster(tmp_path / f"{i}.tif", band[None], nodata=0) for i, band in enumerate(bands)]
+    path = virtual(tmp_path / "a.vrt", [*parts, write_raster(tmp_path / "dem.tif", dem, nodata=-32767)])
+    expected = np.ones((SIZE, SIZE), bool)
+    expected[:4] = expected[8:10] = expected[12] = False
+    expected[12] = kind == "uint8"  # where a single dark band of 8 bits is ground
+    with open_scene([path], (*BANDS_RGB, "dem"), ("1", "2", "3", "4")) as scene:
+        values, valid = scene.read(0, SIZE)
+        assert scene.dtype == kind and scene.dtypes == [kind] * 3 + ["float32"]
+    np.testing.assert_array_equal(valid, expected)
+    np.testing.assert_array_equal(values[:, valid], np.concatenate([bands, dem])[:, valid])
+    with open_scene([path], (*BANDS_RGB, "dem"), ("1", "2", "3", "4"), pixel_size=20.0) as scene:
+        values, valid = scene.read(0, SIZE // 2)
+    assert valid[8:].all() and not valid[:1].any() and (values[3, valid] == 812.5).all()
+    assert scene_digests([path]) == scene_digests([path])
+
+
+def test_a_number_of_no_data_that_is_stated_counts_beside_that_of_a_product(tmp_path):
+    path = make_safe(tmp_path)
+    with open_scene([path], BANDS_RGB, nodata=65535.0) as scene, open_scene([path], BANDS_RGB) as plain:
+        np.testing.assert_array_equal(scene.read(0, 12)[1], plain.read(0, 12)[1])
+        assert not scene.read(0, 6)[1].any() and scene.source.nodata[0] == (0.0, 65535.0)
+    with open_scene([path], BANDS_RGB, nodata=float(digital_number("B4"))) as scene:
+        assert not scene.read(0, 12)[1].any()
+
+
+# ---------------------------------------------------------------------- averages, for pictures
+
+
+@pytest.mark.parametrize(
+    ("kind", "fill", "options"),
+    [("int16", -9999, {}), ("float32", -9999, {}), ("uint16", 0, {}), ("uint8", 0, {}), ("uint16", 9, {"nodata": 9.0})],
+)
+def test_numbers_without_a_tag_are_left_out_before_pixels_are_averaged(tmp_path, kind, fill, options):
+    """GDAL's average of a tagged file is the reference, where bands hold the same pixels."""
+    bands = np.repeat(ground(kind, 1, 100), 3, 0)
+    bands[:, :, :33], bands[:, 50:52, 70:72] = fill, fill
+    paths = [write_raster(tmp_path / f"{tag}.tif", bands, nodata=tag) for tag in (None, fill)]
+    averages = []
+    for path, others in zip(paths, (options, {}), strict=True):
+        with open_scene([path], BANDS_RGB, **others) as scene:
+            averages.append(scene.read_files(Window(0, 0, 100, 100), shape=(20, 20)))
+    (values, valid), (expected, known) = averages
+    np.testing.assert_array_equal(valid, known)
+    assert valid[:, 7:].all() and values[:, valid].min() >= 40
+    np.testing.assert_allclose(values[:, valid], expected[:, valid], atol=0.51)  # GDAL rounds
+
+
+def test_a_usual_number_beside_a_tag_is_left_out_before_pixels_are_averaged(tmp_path):
+    bands = ground("int16", 3, 100)
+    bands[:, :7], bands[:, 50:52, 70:72] = -1, -9999
+    with open_scene([write_raster(tmp_path / "a.tif", bands, nodata=-1)], BANDS_RGB) as scene:
+        values, valid = scene.read_files(Window(0, 0, 100, 100), shape=(20, 20))
+    assert not valid[0].any() and valid[1:].all() and values[:, valid].min() >= 40
+
+
+def test_averages_of_a_part_of_a_row_are_those_of_the_whole(tmp_path):
+    bands = ground("int16", 3, 101)
+    bands[:, :9] = -9999
+    with open_scene([write_raster(tmp_path / "a.tif", bands)], BANDS_RGB) as scene:
+        whole, valid = scene.read_files(Window(0, 0, 101, 101), shape=(30, 41))
+        for first in range(0, 30, 7):
+            count = min(7, 30 - first)
+            part, known = scene.read_files(Window(0, first * 101 / 30, 101, count * 101 / 30), shape=(count, 41))
+            np.testing.assert_array_equal(part, whole[:, first : first + count])
+            np.testing.assert_array_equal(known, valid[first : first + count])
+
+
+def test_overviews_of_a_file_that_states_all_its_gaps_keep_their_rim(tmp_path):
+    bands = ground("float32", 3, 240)
+    bands[:, :, ::24] = np.nan
+    path = write_raster(tmp_path / "a.tif", bands, nodata=np.nan)
+    with rasterio.open(path, "r+") as file:
+        file.build_overviews([2, 4], rasterio.enums.Resampling.average)
+    with open_scene([path], BANDS_RGB) as scene:
+        assert scene.files[0].reduced and scene.thumbnail((0, 1, 2), 50)[1].all()
+
+
+@pytest.mark.parametrize("kind", ["product", "GeoTIFF with overviews"])
+def test_overviews_that_hold_averages_lose_their_rim(tmp_path, kind):
+    if kind == "product":
+        path = make_safe(tmp_path, "1C")
+    else:
+        bands = np.full((3, 240, 240), 2000, np.int16)
+        bands[:, :, :33] = -9999
+        path = write_raster(tmp_path / "a.tif", bands)
+        with rasterio.open(path, "r+") as file:
+            file.build_overviews([2, 4], rasterio.enums.Resampling.average)
+    with open_scene([path], BANDS_RGB) as scene:
+        values, valid, _ = scene.thumbnail((0, 1, 2), 50)
+        lowest = scene.read(60, 61, 200)[0].min((1, 2))
+    assert valid.any() and not valid.all()
+    np.testing.assert_allclose(values[valid].min(0), lowest, atol=1)

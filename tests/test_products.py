@@ -278,7 +278,7 @@ def test_a_product_is_scaled_to_what_the_run_learnt_from(level_2a):
 
 
 def test_scaling_of_rasters_without_metadata():
-    plain = SceneSource(("a.tif",), ((0, 1),), (0,), 0, "", (), None, (1.0,), (0.0,))
+    plain = SceneSource(("a.tif",), ((0, 1),), (0,), (0,), 0, "", (), None, (1.0,), (0.0,))
     scalings = {
         (unit, dtype): scaling.choose_scaling(unit, plain, dtype, None)
         for unit in ("l4s", "display", "")

@@ -5,7 +5,7 @@ It does not need Keras: weights go from one network to another as arrays.
 
 import numpy as np
 
-from bands import TERRAIN, counterparts, far_off, true_colour
+from bands import counterparts, far_off, light, true_colour
 from networks.architecture import SHAPE
 from networks.model_files import all_layers, load_model
 from patches import split_table
@@ -68,7 +68,8 @@ def start_record(constants, patches, assigned, mean, variance):
         kept_variance[i] = statistics["band_variance"][positions[i]]
     deviation = np.sqrt(np.where(kept_variance > 0, kept_variance, 1.0))
     far = far_off(mean, np.sqrt(variance), kept_mean, deviation)
-    optical = [i for i in carried_over if bands[i] not in TERRAIN]
+    lit = light(bands)
+    optical = [i for i in carried_over if lit[i]]
     if off := [i for i in optical if far[i]]:
         i = off[0]
         warn(
