@@ -143,8 +143,13 @@ def matching_bands(bands, file_bands, files, whose):
         files, whose: words for the files and for the owner of the bands, for the message.
 
     Raises:
-        UserError: the files lack one of them.
+        UserError: the files lack one of them, or have more than four bands and name none.
     """
+    if len(file_bands) > 4 and numbered(file_bands) and not numbered(bands):
+        raise UserError(
+            f"{files} holds {len(file_bands)} bands without names: which of them are {' '.join(bands)} of {whose} is "
+            "unknown; write their names into the files"
+        )
     positions = counterparts(bands, file_bands)
     if lacking := [band for band, position in zip(bands, positions, strict=True) if position is None]:
         raise UserError(f"{files} holds {' '.join(file_bands)} and lacks {' '.join(lacking)} of {whose}")
@@ -152,12 +157,16 @@ def matching_bands(bands, file_bands, files, whose):
 
 
 def renamed(bands, file_bands, positions):
-    """Return the bands that files call by another name, as text: "red B4, green B3"; "" if there are none.
+    """Return a text on the bands that files call by another name, "" if there are none.
+
+    It is "bands are taken by their names: red B4, green B3", or "by their number" where the files name none.
 
     bands, file_bands, positions: see `matching_bands`.
     """
     pairs = [(band, file_bands[position]) for band, position in zip(bands, positions, strict=True)]
-    return ", ".join(f"{band} {called}" for band, called in pairs if band != called)
+    text = ", ".join(f"{band} {called}" for band, called in pairs if band != called)
+    how = "number" if numbered(file_bands) else "names"
+    return f"bands are taken by their {how}: {text}" if text else ""
 
 
 def numbered(names):

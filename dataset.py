@@ -77,7 +77,7 @@ def use_matching(patches, bands, whose):
     positions = matching_bands(bands, patches.file_bands, patches.data_dir, whose)
     patches.use([position + 1 for position in positions])
     if text := renamed(bands, patches.file_bands, positions):
-        note(f"{patches.data_dir}: bands are taken by their names: {text}")
+        note(f"{patches.data_dir}: {text}")
 
 
 def fill_pixel_sizes(patches, size=None, places_of="auto"):

@@ -175,7 +175,7 @@ def read_patch(entry, run, options, pixel_size, report=False):
     names = patch.band_names(options.of(entry.image).dates)
     columns = matching_bands(run.config["bands"], names, entry.image, "the run")
     if report and (text := renamed(run.config["bands"], names, columns)):
-        note(f"bands are taken by their names: {text}")
+        note(text)
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap
     mean = np.array(run.config["band_mean"], np.float32)
     learnt = learnt_by(run.config)

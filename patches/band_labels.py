@@ -25,6 +25,7 @@ KNOWN = {*BANDS_SENTINEL2, *TERRAIN}
 # Words for light that several bands of Sentinel-2 have in common: the number beside such a word says which one it is.
 SHARED = {"nir": ("B8", "B8A"), "rededge": ("B5", "B6", "B7", "B8A"), "swir": ("B11", "B12")}
 WORDS = {*BAND_WORDS, *SHARED, *TERRAIN, *TERRAIN_WORDS}
+LETTERS = {"r": "red", "g": "green", "b": "blue", "n": "nir"}  # where a file has bands R, G and B
 # Words of a label that mean another band together than alone: "red edge" is not red.
 JOINED = {
     **{("red", "edge"): "rededge", ("infra", "red"): "infrared", ("near", "infrared"): "nir"},
@@ -124,15 +125,17 @@ def words_of(label):
 def told_apart(labels):
     """Return the Labels of all bands with their names, and with the codes of the bands that they mean."""
     counts = Counter(word for label in labels for word in set(lower_words(label.text)))
-    named = [meant(label, number, counts) for number, label in enumerate(labels, 1)]
+    letters = LETTERS if {"r", "g", "b"} <= {label.text.lower() for label in labels} else {}
+    named = [meant(label, number, counts, letters) for number, label in enumerate(labels, 1)]
     kinds = Counter(kind_of(label.name) for label in named)
     return [whole(label) if kinds[kind_of(label.name)] > 1 else label for label in named]
 
 
-def meant(label, number, counts):
+def meant(label, number, counts, letters):
     """Return a Label with its name and the code of the band that it means.
 
     number: of the band, from 1, which names a band without a label. counts: {word: number of bands that have it}.
+    letters: {letter: word for light} of labels that are one letter.
     """
     if label.landsat or not label.text:
         name = label.codes[0] if label.codes else "_".join(lower_words(label.text)) or f"band{number}"
@@ -140,7 +143,7 @@ def meant(label, number, counts):
     if re.fullmatch(r"\S+ (before|after|t\d+)", label.text):
         return label._replace(codes=(label.text,), name=label.text)
     words = lower_words(label.text)
-    own = [word for word in words if counts[word] == 1 or len(words) == 1]
+    own = [letters.get(word, word) for word in words if counts[word] == 1 or len(words) == 1]
     spoken = [word for word in own if word in WORDS]
     codes = [code for code in map(band_code, own) if code in BANDS_SENTINEL2]
     if spoken:

@@ -164,7 +164,9 @@ def _colours(file, stored):
     """Return (bands or colours H x W x bands, alpha H x W or None) of what an open raster holds, H x W x its bands."""
     if _has_palette(file):
         entries = file.colormap(1)
-        colours = np.zeros((max(*entries, stored.max()) + 1, 4), np.uint8)
+        if stored.max() > max(entries):
+            raise NotAPicture(f"holds index {stored.max()} of a palette of {max(entries) + 1} colours: write it anew")
+        colours = np.zeros((max(entries) + 1, 4), np.uint8)
         for index, entry in entries.items():
             colours[index] = entry
         values = colours[stored[..., 0]]

@@ -31,7 +31,7 @@ def averages(read, window, shape):
     for first in range(0, shape[0], step):
         ends = rows[first : first + step + 1]
         values, valid = read(Window.from_slices((int(ends[0]), int(ends[-1])), (int(columns[0]), int(columns[-1]))))
-        values *= valid
+        values = np.where(valid, values, 0)  # also NaN and infinite ones
         sums = np.concatenate([values, valid[None]])
         for axis, starts in ((1, ends[:-1] - ends[0]), (2, columns[:-1] - columns[0])):
             sums = np.add.reduceat(sums, starts, axis=axis)

@@ -138,7 +138,7 @@ class Scene:
         entries = [self.source.bands[i] for i in bands] if bands else self.source.bands
         whole = int(window.height), int(window.width)
         shape = shape or whole
-        if shape != whole and self._blends(entries) and not any(self.files[index].reduced for index, _ in entries):
+        if shape != whole and self._blends(bands) and not any(self.files[index].reduced for index, _ in entries):
             return averages.averages(lambda part: self.read_files(part, bands), window, shape)
         values = np.empty((len(entries), *shape), np.float32)
         valid, hits = np.ones(shape, bool), {}  # of each date, where bands of 8 bits hold a number of no data
@@ -155,9 +155,8 @@ class Scene:
                 hits.setdefault(self._dates[index], []).append(of_file)
         for of_date in hits.values():
             valid &= ~without_data(np.concatenate(of_date), np.uint8, 0)
-        if len(entries) == len(self.source.bands):
-            for group in self.source.blank:
-                valid &= values[list(group)].any(0)
+        for group in self._blank_among(bands):
+            valid &= values[group].any(0)
         of_bands = list(bands) if bands else slice(None)
         factors, offsets = (np.array(each, np.float32) for each in (self.source.factors, self.source.offsets))
         if (factors != 1).any():
@@ -165,14 +164,24 @@ class Scene:
         values += offsets[of_bands, None, None]
         return values, valid
 
-    def _blends(self, entries):
-        """Return whether GDAL's averages of some of source.bands may hold numbers of no data that it does not know."""
-        blank = self.source.blank and len(entries) == len(self.source.bands) and self.blank_share != 0
+    def _blank_among(self, bands):
+        """Return for each group of source.blank the positions of its bands among those that are read.
+
+        bands: see `read_files`. Three bands of a group stand for all of it, as in pictures; fewer say nothing.
+        """
+        read = list(bands or range(len(self.source.bands)))
+        groups = [[i for i, band in enumerate(read) if band in group] for group in self.source.blank]
+        return [own for own, group in zip(groups, self.source.blank, strict=True) if len(own) >= min(3, len(group))]
+
+    def _blends(self, bands):
+        """Return whether GDAL's averages of some bands may hold numbers of no data that it does not know."""
+        blank = self._blank_among(bands) and self.blank_share != 0
+        entries = [self.source.bands[i] for i in bands] if bands else self.source.bands
         return bool(blank) or any(self.files[index].blends for index, _ in entries)
 
     def without_rim(self, valid):
         """Return where averages hold data without a rim that may be blended, see averages.without_rim."""
-        blended = self._blends(self.source.bands) and any(file.reduced for file in self.files)
+        blended = self._blends(None) and any(file.reduced for file in self.files)
         return averages.without_rim(valid) if blended else valid
 
     @ensure_env

@@ -12,24 +12,36 @@ from mask_values import OTHER
 from scenes.verdicts import verdict_labels
 from script import UserError, note
 
-# Columns that say what a polygon is: its class; its kind, or whether it is a landslide; the value of the raster from
-# which a program drew it (GDAL and QGIS: DN, ArcGIS: gridcode), of which 0 is the background.
+
+def with_cut(*names):
+    """Return names of columns, and what a Shapefile makes of them, which has ten letters for each."""
+    return tuple(dict.fromkeys((*names, *(name[:10] for name in names))))
+
+
+# Columns that say what a polygon is: its class, or a number or name that may be one; its kind, or whether it is a
+# landslide; the value of the raster from which a program drew it (GDAL and QGIS: DN, ArcGIS: gridcode), of which 0 is
+# the background.
 CLASSES = (
-    *("class", "classes", "classname", "class_name", "class_id", "classid", "classvalue", "label", "labels"),
+    *with_cut("class", "classes", "classname", "class_name", "class_id", "classid", "classvalue", "classification"),
     *("category", "landcover", "land_cover"),
 )
+LABELS = ("label", "labels")
 KINDS = (
-    *("type", "kind", "fclass", "landslide", "landslides", "is_landslide", "pred", "predicted", "prediction", "mask"),
-    *("gt", "ground_truth", "value"),
+    *with_cut("landslide", "landslides", "is_landslide", "pred", "predicted", "prediction", "mask", "gt"),
+    *with_cut("type", "kind", "fclass", "ground_truth", "value"),
 )
-RASTER_VALUES = ("dn", "gridcode", "grid_code", "raster_val", "raster_value", "rastervalu", "pixel_value")
-CLASS_COLUMNS = CLASSES + KINDS + RASTER_VALUES
+RASTER_VALUES = with_cut("dn", "gridcode", "grid_code", "raster_val", "raster_value", "pixel_value")
+CLASS_COLUMNS = CLASSES + LABELS + KINDS + RASTER_VALUES
 MOST_CLASSES = 20  # a column of more values holds names or numbers of single polygons
 OTHER_GROUND = (
     r"\b((no|non|not)(?! \d)( ?(land)?slides?)?|none|stable|background|bg|other|neg|negative|false|absent|forest|water|"
     r"river|lake|road|building|urban|vegetation|cropland)( (area|ground|land|terrain|slope|body))?s?\b|"
     r"(?<![.\d])0+(?![.\d])|^[nf]$"
 )
+REST_OF_KINDS = r"other|none|(not |un)classified|unknown"  # beside kinds of landslides, another kind
+# A text with one of these words is a landslide, also with a word of other ground ("road-cut slide"), unless denied.
+SLIDES = r"slide|slip|slump|flow|rock ?fall|topple|avalanche|lahar"
+DENIED = r"\b(no|non|not|false|absent|without)( an?)? ?(land)?slides?\b|slides? (free|absent)|\bfalse (pos|alarm|land)"
 LANDSLIDE_WORDS = (
     r"slide|slip|slump|flow|fall|topple|scar|creep|avalanche|lahar|erosion|runout|deposit|source|gully|true|yes"
 )
@@ -83,8 +95,9 @@ def check_classes(path, table, choice, landslides=True):
 
     Words that mean other ground, and values of unknown meaning in a column that is called class or label, ask for a
     condition, in however few rows: other ground would count as landslide. A column in which each row has a value of its
-    own holds names or numbers of single polygons. Among names only one that wholly means other ground counts ("stable",
-    not "Lake Road"), and 0 is a number as any other where they are more than MOST_CLASSES.
+    own holds names or numbers of single polygons, but a column called class holds classes if one of them is landslide.
+    Among names only one that wholly means other ground counts ("stable", not "Lake Road"), and 0 is a number as any
+    other where they are more than MOST_CLASSES, or three and more that are called label or value.
 
     Args:
         path, table: of the vector file. choice: vectors.Choice, which has no condition.
@@ -95,18 +108,19 @@ def check_classes(path, table, choice, landslides=True):
         words = table[name].dropna().astype("string").str.strip().str.removesuffix(".0")
         words = words[words != ""]
         values, is_number = sorted(set(words)), pandas.api.types.is_numeric_dtype(table[name])
-        many = len(values) > MOST_CLASSES
-        if not values or (many and is_number and name not in RASTER_VALUES) or not (landslides or is_number):
+        many, single = len(values) > MOST_CLASSES, len(values) == len(words)
+        numbered = many or (single and len(values) > 2 and name in (*LABELS, "value"))
+        if not values or (numbered and is_number and name not in RASTER_VALUES) or not (landslides or is_number):
             continue
-        single = many or len(values) == len(words)
         plain = [re.sub(r"(?!\.\d)[\W_]+", " ", value.lower()).strip() for value in values]
-        is_other = [bool((re.fullmatch if single else re.search)(OTHER_GROUND, word)) for word in plain]
-        known = single or len(values) == 1 or all(re.search(LANDSLIDE_WORDS, word) for word in plain)
-        if known and not any(is_other):
+        is_slide = [bool(re.search(LANDSLIDE_WORDS, word)) for word in plain]
+        is_other = [means_other_ground(word, name, many or single) for word in plain]
+        names = (many or single) and not (name in CLASSES and not many and not is_number and any(is_slide))
+        if not any(is_other) and (names or len(values) == 1 or all(is_slide)):
             continue
         others_first = [value for _, value in sorted(zip(is_other, values, strict=True), key=lambda each: not each[0])]
         listed = f"{', '.join(others_first[:5])}{', ...' * (len(values) > 5)}"
-        if not any(is_other) and name not in CLASSES:
+        if not any(is_other) and name not in (*CLASSES, *LABELS):
             if landslides:
                 note(f"{path}: its column {name} holds {listed}: all are landslides here; {choice.where_flag} chooses")
             continue
@@ -116,15 +130,42 @@ def check_classes(path, table, choice, landslides=True):
                 f"{path}: its column {name} holds {listed} alone, which means other ground: leave these polygons out, "
                 f"or say with {choice.where_flag} that {all_of_them}, {everything}"
             )
-        kept = values[is_other.index(False)]
-        if pandas.api.types.is_bool_dtype(table[name]):
-            kept = int(kept == "True")
-        elif not is_number:
-            kept = f"'{kept}'"
+        left_out = is_other if any(is_other) else np.logical_not(is_slide) if any(is_slide) else np.arange(len(values))
         raise UserError(
             f"{path}: its column {name} holds {listed}: choose the {what} with {choice.where_flag}, such as "
-            f'"{name} = {kept}", or say that {all_of_them}, {everything}'
+            f'"{condition(table[name], name, values, left_out)}", or say that {all_of_them}, {everything}'
         )
+
+
+def means_other_ground(word, column, is_name):
+    """Return whether a value of a column means ground that is no landslide.
+
+    word: in lower case, with words divided by spaces. is_name: whether it may be the name of a single polygon, of which
+    only one that wholly means other ground counts.
+    """
+    if column in ("type", "kind") and re.fullmatch(REST_OF_KINDS, word):
+        return False
+    if re.search(DENIED, word):
+        return True
+    return bool((re.fullmatch if is_name else re.search)(OTHER_GROUND, word)) and not re.search(SLIDES, word)
+
+
+def condition(column, name, values, left_out):
+    """Return a condition in SQL on a column that leaves out some of its values.
+
+    column: pandas.Series. name: of it. values: its values as text. left_out: for each, whether it is left out.
+    """
+
+    def literal(value):
+        if pandas.api.types.is_bool_dtype(column):
+            return str(int(value == "True"))
+        return value if pandas.api.types.is_numeric_dtype(column) else "'" + value.replace("'", "''") + "'"
+
+    others = [literal(value) for value, is_out in zip(values, left_out, strict=True) if is_out]
+    kept = [literal(value) for value, is_out in zip(values, left_out, strict=True) if not is_out]
+    if len(kept) == 1:
+        return f"{name} = {kept[0]}"
+    return f"{name} <> {others[0]}" if len(others) == 1 else f"{name} NOT IN ({', '.join(others)})"
 
 
 def elsewhere_text(shapes, grid):

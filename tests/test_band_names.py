@@ -107,6 +107,8 @@ def taken(path, run):
         (("Red River B02", "Red River B03", "Red River B04"), BANDS_RGB, [2, 1, 0]),  # red is no colour here
         (("B1_Blue", "B2_Green", "B3_Red", "B4_NIR"), ("B4", "B3", "B2"), [2, 1, 0]),  # the numbers are none
         (("B1_Blue", "B2_Green", "B3_Red", "B4_NIR"), (*BANDS_RGB, "nir"), [2, 1, 0, 3]),
+        (("B", "G", "R", "N"), ("B4", "B3", "B2", "B8"), [2, 1, 0, 3]),
+        (("b", "g", "r"), BANDS_RGB, [2, 1, 0]),
         (("B04 red", "B8A NIR", "B08", "B05 red edge"), ("B8", "B8A", "red", "B5"), [2, 1, 0, 3]),
         (("B8_nir", "B8A_nir", "B4"), ("B8A", "B8"), [1, 0]),  # the numbers tell them apart
         (("B4", "B3", "B2", "plan_curvature"), ("plan_curvature", "B4", "B3", "B2"), [3, 0, 1, 2]),

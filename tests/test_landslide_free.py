@@ -141,6 +141,14 @@ def test_bands_that_are_known_by_number_alone_are_taken_in_their_order(tmp_path)
         landslide_free.read_image(tmp_path / "free/b.tif", near_infrared)
 
 
+def test_many_bands_without_names_are_no_colours(tmp_path):
+    """Of Sentinel-2 the first three are none of red, green and blue; a scene with them is refused, too."""
+    write_raster(tmp_path / "free/all_bands.tif", np.ones((13, 32, 32), np.uint16))
+    form = PatchFormat((32, 32, 3), np.dtype(np.uint16), ("B4", "B3", "B2"), ("B4", "B3", "B2"))
+    with pytest.raises(UserError, match="holds 13 bands without names: which of them are B4 B3 B2 of the training"):
+        landslide_free.open_landslide_free([tmp_path / "free"], form, tmp_path / "cache", 10.0)
+
+
 def test_ground_of_which_no_patch_is_left_is_told(tmp_path):
     image = np.full((32, 32, 3), 9, np.float32)
     image[3, 4] = -9999

@@ -329,3 +329,12 @@ def test_a_picture_drawn_in_black_is_no_landslide(tmp_path):
         Image.fromarray(np.dstack([np.full((SIZE, SIZE), grey, np.uint8), disc()]), "LA").save(path)
         values, unlabelled, *_ = image_files.read_mask(path)
         assert (values[disc() > 0] == expected).all() and unlabelled.any() == (grey == 0)
+
+
+def test_indices_beyond_a_palette_are_refused(tmp_path):
+    """Pillow writes a palette of one colour for an image that was made of numbers."""
+    image = Image.fromarray(np.eye(32, dtype=np.uint8)).convert("P")
+    image.putpalette((0, 0, 0))
+    image.save(tmp_path / "mask.png")
+    with pytest.raises(image_files.NotAPicture, match="holds index 1 of a palette of 1 colours"):
+        image_files.read_mask(tmp_path / "mask.png")

@@ -291,6 +291,25 @@ def test_numbers_without_a_tag_are_left_out_before_pixels_are_averaged(tmp_path,
     np.testing.assert_allclose(values[:, valid], expected[:, valid], atol=0.51)  # GDAL rounds
 
 
+@pytest.mark.parametrize("tag", [None, np.nan, -9999.0])
+def test_what_is_not_a_number_is_left_out_before_pixels_are_averaged(tmp_path, tag):
+    bands = ground("float32", 3, 100)
+    bands[:, :, :33], bands[:, 50:52, 70:72] = np.nan, np.inf
+    if tag is None:
+        bands[:, 0] = 0
+    with open_scene([write_raster(tmp_path / "a.tif", bands, nodata=tag)], BANDS_RGB) as scene:
+        values, valid = scene.read_files(Window(0, 0, 100, 100), shape=(20, 20))
+    assert valid[:, 7:].all() and not valid[:, :6].any() and np.isfinite(values[:, valid]).all()
+
+
+def test_a_collar_of_zeros_is_none_in_pictures_of_three_of_four_bands(tmp_path):
+    bands = ground("uint16", 4, 100)
+    bands[:, :, :33] = 0
+    with open_scene([write_raster(tmp_path / "a.tif", bands)], (*BANDS_RGB, "nir")) as scene:
+        values, valid = scene.read_files(Window(0, 0, 100, 100), (0, 1, 2), (20, 20))
+    assert valid[:, 7:].all() and not valid[:, :6].any() and values[:, valid].min() >= 40
+
+
 def test_a_usual_number_beside_a_tag_is_left_out_before_pixels_are_averaged(tmp_path):
     bands = ground("int16", 3, 100)
     bands[:, :7], bands[:, 50:52, 70:72] = -1, -9999

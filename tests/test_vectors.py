@@ -146,12 +146,16 @@ def classes_file(**columns):
     ("columns", "condition"),
     [
         ({"DN": [1, 0]}, "dn = 1"),
-        ({"DN": [*range(1, 30), 0]}, "dn = 1"),  # numbered areas of a raster, and its background
+        ({"DN": [*range(1, 30), 0]}, "dn <> 0"),  # numbered areas of a raster, and its background
         ({"grid_code": [0, 2, 2]}, "grid_code = 2"),
         ({"raster_val": [0.0, 1.0]}, "raster_val = 1"),
         ({"class": ["landslide", "stable"]}, "class = 'landslide'"),
         ({"class": ["debris flow", "Stable ground", "River"]}, "class = 'debris flow'"),
-        ({"class_id": [0, 1, 2]}, "class_id = 1"),
+        ({"class_id": [0, 1, 2]}, "class_id <> 0"),
+        ({"class": ["landslide", "bare soil", "grassland"]}, "class = 'landslide'"),  # dissolved
+        ({"type": ["flow", "slide", "stable", "lake"]}, "type NOT IN ('lake', 'stable')"),
+        ({"label": [0, 1]}, "label = 1"),
+        ({"type": ["false positive slide", "slide", "slide"]}, "type = 'slide'"),
         ({"landslide": [True, False]}, "landslide = 1"),
         *(({name: [0, 1, 1]}, f"{name} = 1") for name in ("pred", "mask", "gt", "value")),
     ],
@@ -181,6 +185,10 @@ def test_other_ground_alone_asks_as_well(scene, columns):
         {"DN": [1, 1, 1]},
         {"label": list(range(30))},
         {"label": [1, 2]},
+        {"label": [0, 1, 2, 3, 4]},
+        {"value": [0, 1200.5, 300.2, 4.4]},
+        {"type": ["slide", "slide", "flow", "other", "not classified", "None"]},
+        {"type": ["Non-channelised debris flow", "road-cut slide", "slide 0-2 m", "slide 0-2 m"]},
         {"landslide": ["Lake Road slide", "Oso", "Slide No 5", "Water Creek"]},
         {"class": ["at least 0.75", "0.5 to 0.75"]},
         {"class": ["landslide", None, None]},
@@ -197,3 +205,12 @@ def test_the_background_of_a_raster_is_no_area(scene):
     with pytest.raises(UserError, match='0, 1: choose the polygons with --exclude-where, such as "dn = 1", or say'):
         vectors.shapes_over(classes_file(DN=[0, 1]), grid, choice=vectors.Choice(prefix="exclude-"))
     assert len(vectors.shapes_over(classes_file(**{"class": ["water", "forest"]}), grid)) == 2
+
+
+@pytest.mark.parametrize("column", ["is_landslide", "ground_truth", "pixel_value", "classification"])
+def test_columns_whose_names_a_shapefile_cuts_ask_as_well(scene, column):
+    _, shapes = scene
+    values = ["slide", "lake"] if column == "classification" else [1, 0]
+    write_shapes("cut.shp", *(box(4, 2 * i, 4, 1) for i in range(2)), **{column[:10]: values})
+    with pytest.raises(UserError, match=f"its column {column[:10]} holds .*: choose the landslides with --where"):
+        vectors.read_layers("cut.shp", landslides=True)
