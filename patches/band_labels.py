@@ -98,7 +98,8 @@ def label_of(text, landsat=None):
 def landsat_bands(file_name, labels=()):
     """Return {number: codes} of the bands of the Landsat that a file is of; {} if it is of none, or unknown which.
 
-    Surface reflectance has a band 6 since Landsat 8.
+    Surface reflectance has a band 6 since Landsat 8, Landsat 7 two of them, and at the top of the atmosphere Landsat 8
+    and 9 have bands 10 and 11 but neither the 8A nor the 12 of Sentinel-2.
 
     Args:
         file_name: without its ending. labels: all texts that name bands.
@@ -106,7 +107,11 @@ def landsat_bands(file_name, labels=()):
     if satellite := LANDSAT.search(file_name):
         return TM if (satellite[1] or "8") < "8" else OLI
     numbers = [number for number in map(NUMBER.search, labels) if number]
-    return OLI if any(number[1] and number[2] == "6" for number in numbers) else {}
+    if any("B6_VCID" in label.upper() for label in labels):
+        return TM
+    plain = {band_code(word) for label in labels for word in words_of(label)}
+    toa = {"B10", "B11"} <= plain and not {"B8A", "B12"} & plain
+    return OLI if toa or any(number[1] and number[2] == "6" for number in numbers) else {}
 
 
 def words_of(label):
@@ -138,7 +143,10 @@ def meant(label, number, counts, letters):
     letters: {letter: word for light} of labels that are one letter.
     """
     if label.landsat or not label.text:
-        name = label.codes[0] if label.codes else "_".join(lower_words(label.text)) or f"band{number}"
+        own = "landsat_" * bool(label.landsat) + "_".join(
+            lower_words(label.text)
+        )  # its B8 is another than Sentinel-2's
+        name = label.codes[0] if label.codes else own or f"band{number}"
         return label._replace(name=name)
     if re.fullmatch(r"\S+ (before|after|t\d+)", label.text):
         return label._replace(codes=(label.text,), name=label.text)

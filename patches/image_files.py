@@ -9,7 +9,7 @@ from bands import BANDS_RGB, band_names, light
 from mask_values import equals
 from patches.band_labels import SameNames, stated_bands
 from patches.picture_damage import damage
-from patches.scale_tags import SCALED_MASK, is_fill, scaled, without_data
+from patches.scale_tags import SCALED_MASK, is_fill, scaled, stated_scales, without_data
 
 
 class NotAPicture(Exception):
@@ -48,7 +48,9 @@ def read(path, bands=0):
             names = stated_bands(file, count)
         except SameNames as fault:
             raise NotAPicture(str(fault)) from None
-        result = scaled(image, file.scales[:count], file.offsets[:count], light(names or band_names(count)))
+        called = names or band_names(count)
+        tags = stated_scales(called, file.scales[:count], file.offsets[:count], file.units[:count])
+        result = scaled(image, *tags, light(called))
         stated = {"bands": list(names)} if names else {}
         return result, gap, stated if result is image else stated | {"scaled": True}
 

@@ -2,13 +2,19 @@
 
 import numpy as np
 
-from bands import REFLECTANCE
+from bands import REFLECTANCE, code_of
 
 LEAST_SCALE = 0.01  # a smaller scale turns whole numbers into reflectance
 LARGEST = 1e30  # absolute value of an image, at most: larger ones are no data or damage
 # Numbers that GDAL, QGIS, ArcGIS and elevation models write for pixels without data, often without a tag. Floats may be
 # LEAST or below: the least float32 is -3.4028234663852886e38, and ArcGIS writes -3.4028230607370965e38.
 FILLS, LEAST = (-9999.0, -32768.0), -3.4e38
+METRES = {
+    **dict.fromkeys(("", "m", "metre", "metres", "meter", "meters", "1"), 1.0),
+    **dict.fromkeys(("ft", "foot", "feet", "international foot"), 0.3048),
+    **dict.fromkeys(("us-ft", "us survey foot", "us_survey_foot"), 1200 / 3937),
+    **{"mm": 0.001, "cm": 0.01, "dm": 0.1, "dam": 10.0, "km": 1000.0},
+}
 SCALED_MASK = "states a scale or an offset: write the values of a mask as they are"
 
 
@@ -25,6 +31,21 @@ def tagged_scaling(scales, offsets, reflectance=True):
     unit = np.where(fractions, REFLECTANCE, 1)
     of_light = fractions[np.broadcast_to(reflectance, scales.shape)]
     return tuple((scales * unit).tolist()), tuple((offsets * unit).tolist()), bool(of_light.size and of_light.all())
+
+
+def metres_of(unit):
+    """Return the factor from the unit of an elevation, as a raster states it, to metres; None if it is unknown."""
+    return METRES.get((unit or "").strip().lower())
+
+
+def stated_scales(names, scales, offsets, units):
+    """Return (scales, offsets) of bands that also bring elevation to metres; an unknown unit counts as metres.
+
+    names, scales, offsets, units: of each band, as the file states them.
+    """
+    each = zip(names, units, strict=True)
+    of_unit = [(metres_of(unit) or 1.0) if code_of(name) == "dem" else 1.0 for name, unit in each]
+    return np.array(scales, float) * of_unit, np.array(offsets, float) * of_unit
 
 
 def scaled(image, scales, offsets, reflectance=True):

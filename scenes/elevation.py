@@ -10,6 +10,7 @@ from rasterio.enums import MaskFlags, Resampling
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
+from patches.scale_tags import metres_of
 from scenes.opening import RASTERS, band_count, damage_reported, hidden, names_in_zip, open_raster
 from scenes.pixel_grid import PixelGrid
 from script import UserError, note
@@ -17,12 +18,6 @@ from script import UserError, note
 ELEVATIONS = -500.0, 9000.0  # metres; beyond them an elevation is a void (the Dead Sea: -430, Everest: 8849)
 PREVIEWS = (".png", ".jpg", ".jp2")
 VOIDS = 3  # number of values of voids beside the tag's that are looked for
-METRES = {
-    **dict.fromkeys(("m", "metre", "metres", "meter", "meters", "1"), 1.0),
-    **dict.fromkeys(("ft", "foot", "feet", "international foot"), 0.3048),
-    **dict.fromkeys(("us-ft", "us survey foot", "us_survey_foot"), 1200 / 3937),
-    **{"mm": 0.001, "cm": 0.01, "dm": 0.1, "dam": 10.0, "km": 1000.0},
-}
 
 
 def elevation_files(paths):
@@ -148,10 +143,10 @@ class ElevationRaster:
             raise UserError(f"{path} has {self.file.count} bands, and elevation has one: write it to a file of its own")
         self.bounds = self.file.bounds
         self.scale, self.offset = self.file.scales[0], self.file.offsets[0]
-        unit = (self.file.units[0] or "m").strip().lower()
-        if unit not in METRES:
-            note(f"{path}: its unit, {unit}, is unknown: taken for metres")
-        self.unit = METRES.get(unit, 1.0)
+        self.unit = metres_of(self.file.units[0])
+        if self.unit is None:
+            note(f"{path}: its unit, {self.file.units[0].strip().lower()}, is unknown: taken for metres")
+            self.unit = 1.0
         stated = list(dict.fromkeys(value for value in (self.file.nodata, nodata) if value is not None))
         voids = [value for value in self._voids() if value not in stated]
         numbers = [*stated, *voids[: VOIDS + (not stated)]]

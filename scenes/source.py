@@ -8,7 +8,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from bands import TERRAIN, code_of, light, numbered
 from patches.image_files import is_alpha
-from patches.scale_tags import is_fill, tagged_scaling, usual_fills
+from patches.scale_tags import is_fill, stated_scales, tagged_scaling, usual_fills
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid, resized_grid
@@ -134,11 +134,17 @@ def open_scene(scene, model_bands, product=None):
             reflectance, sentinel2 = True, False
         else:
             bands = raster_bands(files, names, scene)
-            tags = [(files[index].scales[number - 1], files[index].offsets[number - 1]) for index, number in bands]
-            factors, offsets, reflectance = tagged_scaling(*zip(*tags, strict=True), lit)
+            each = [(files[index], number - 1) for index, number in bands]
+            tags = zip(*((file.scales[i], file.offsets[i], file.units[i]) for file, i in each), strict=True)
+            factors, offsets, reflectance = tagged_scaling(*stated_scales(names, *tags), lit)
             sentinel2 = of_sentinel2(files, bands, names)
         nodata = [number for number in (product and product.nodata, scene.nodata) if number is not None]
-        alphas = [None if (i, file.count) in bands else alpha_of(file) for i, file in enumerate(files)]
+        alphas = [alpha_of(file) for file in files]
+        for i in [] if product or scene.bands else range(len(files)):
+            if alphas[i] is not None and (i, files[i].count) in bands:
+                name = names[bands.index((i, files[i].count))]
+                raise UserError(f"{paths[i]}: its last band is one of opacity, and no {name}: see --scene-bands")
+        alphas = [None if (i, file.count) in bands else alphas[i] for i, file in enumerate(files)]
         filled = tell_fills(paths, files, alphas, bands)
         if scene.offset is not None:
             stated = zip(factors, offsets, lit, strict=True)

@@ -269,3 +269,28 @@ def test_terrain_beside_light_does_not_change_how_light_is_scaled(tmp_path, caps
         used = preparation.apply_scaling(scene, source.SceneInput((path,)), names, "display", scene.sample()[0])
     assert used.scaling == "l4s"
     assert "the scale and offset that the files state are applied: 1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "red"),
+    [
+        (("B1", "B2", "B3", "B4", "B5", "B6_VCID_1", "B6_VCID_2", "B7", "B8"), 2),  # Landsat 7
+        (("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B10", "B11"), 3),  # Landsat 8
+        (("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B10", "B11", "B12"), 3),  # Sentinel-2
+    ],
+)
+def test_numbers_of_landsat_at_the_top_of_the_atmosphere_are_its_own(tmp_path, names, red):
+    numbers = np.arange(1, 1 + len(names), dtype=np.uint16)[:, None, None].repeat(32, 1).repeat(32, 2)
+    path = write_raster(tmp_path / "a_1.tif", numbers, descriptions=names)
+    nir = {9: 3, 11: 4, 13: 7}[len(names)]
+    assert taken(path, (*BANDS_RGB, "B8")) == [red, red - 1, red - 2, nir]
+
+
+def test_a_band_of_opacity_is_no_near_infrared(tmp_path):
+    image = np.full((4, 32, 32), 90, np.uint8)
+    image[3] = np.where(np.arange(32) < 9, 0, 255)
+    path = write_raster(tmp_path / "a_1.tif", image, photometric="RGB", alpha="YES")
+    run = (*BANDS_RGB, "nir")
+    assert "its last band is one of opacity, and no nir: see --scene-bands" in refused(open_scene, [path], run)
+    names = reading.read_patch(path, None).band_names()
+    assert "lacks nir" in refused(bands.matching_bands, run, names, path, "the run")

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import rasterio
 
 from bands import BANDS_L4S, SCALE_L4S, l4s_gains, light
+from patches import reading
 from scenes import before_after, preparation, scaling, source
 from tests.rasters import open_scene, write_raster
 
@@ -115,3 +117,21 @@ def test_two_dates_take_terrain_from_the_file_after_the_event(tmp_path):
         values, valid = scene.read(0, SIZE)
         assert valid.all() and scene.source.light == (4, 5, 6, 1, 2, 3)
     np.testing.assert_array_equal(values, np.concatenate([TERRAIN[:1], LIGHT, LIGHT, TERRAIN[1:]]))
+
+
+@pytest.mark.parametrize("names", [NAMES, BANDS_L4S])
+def test_elevation_in_feet_is_brought_to_metres_in_scenes_and_patches(tmp_path, names):
+    """Named, and the last of fourteen bands without names; as `--dem` the same raster is in metres, too."""
+    stack = np.concatenate([np.resize(LIGHT, (len(names) - 2, SIZE, SIZE)), TERRAIN]).astype(np.float32)
+    path = write_raster(tmp_path / "a_1.tif", stack, descriptions=names if names is NAMES else ())
+    dem = write_raster(tmp_path / "dem.tif", TERRAIN[1:].astype(np.float32))
+    for each in (path, dem):
+        with rasterio.open(each, "r+") as file:
+            file.units = [None] * (file.count - 1) + ["ft"]
+    feet = TERRAIN[1].mean() * 0.3048
+    with open_scene([path], names) as scene:
+        assert scene.read(0, SIZE)[0][-1].mean() == pytest.approx(feet, rel=1e-5)
+    patch = reading.read_patch(path, None)
+    assert patch.image[..., -1].mean() == pytest.approx(feet, rel=1e-5)
+    with open_scene([path], names[:-1] + ("dem",), dem=(str(dem),)) as scene:
+        assert scene.read(0, SIZE)[0][-1].mean() == pytest.approx(feet, rel=1e-5)
