@@ -143,9 +143,8 @@ def meant(label, number, counts, letters):
     letters: {letter: word for light} of labels that are one letter.
     """
     if label.landsat or not label.text:
-        own = "landsat_" * bool(label.landsat) + "_".join(
-            lower_words(label.text)
-        )  # its B8 is another than Sentinel-2's
+        prefix = "landsat_" if label.landsat == "known" else ""  # its B8 is another than that of Sentinel-2
+        own = prefix + "_".join(lower_words(label.text))
         name = label.codes[0] if label.codes else own or f"band{number}"
         return label._replace(name=name)
     if re.fullmatch(r"\S+ (before|after|t\d+)", label.text):
