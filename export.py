@@ -28,6 +28,7 @@ from networks.keras_start import import_keras
 from patches import reading
 from patches.pixel_sizes import REFERENCE, learnt_by, network_bands, with_plane
 from scores.run_data import open_data
+from scores.thresholds import own_of_tta
 
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -78,9 +79,7 @@ def main():
     run = runs.open_run(RESULTS_DIR, RUN)
     check_settings(run)
     path = target(run)
-    # as in predict.py: without one of its own, the usual threshold
-    own_of_tta = TTA and run.path_of("threshold_tta.json").exists()
-    threshold = run.threshold(own_of_tta) if THRESHOLD is None else THRESHOLD
+    threshold = run.threshold(own_of_tta(run, TTA)) if THRESHOLD is None else THRESHOLD
     scaling = scaling_of(run)
     patches = read_patches(run) if CHECK_ON else draw_patches(run)
     told = pixel_size(run) if run.config.get("pixel_size_input") else None

@@ -63,7 +63,7 @@ def threshold_curve(thresholds, scores, marked, title, path):
             landslide_free_dice, which counts its false alarms, and landslide_free_pixel_share.
         marked: index of the threshold to mark.
     """
-    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+    figure, axis = plt.subplots(figsize=(8, 4), layout="constrained")
     styles = {"dice": (BLUE, "-"), "iou": (GREEN, "-"), "precision": (ORANGE, "--"), "recall": (PURPLE, "-.")}
     styles |= {"landslide_free_dice": (BLUE, ":"), "landslide_free_pixel_share": ("black", ":")}
     labels = {"dice": "Dice", "iou": "IoU", "landslide_free_dice": "Dice with landslide-free ground"}
@@ -75,7 +75,7 @@ def threshold_curve(thresholds, scores, marked, title, path):
     axis.axvline(threshold, color=GREY, linestyle=":")
     axis.plot(threshold, dice, "o", color=BLUE, label=f"chosen: {threshold:.3f}, Dice {dice:.3f}")
     axis.set(title=title, xlabel="threshold on the probability", ylabel="pooled score", xlim=(0, 1), ylim=(0, 1.01))
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))  # beside the curves, which reach everywhere
     save(figure, path)
 
 

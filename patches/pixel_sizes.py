@@ -93,9 +93,10 @@ def size_class(size):
 
 def by_size_class(sizes):
     """Return {size class: N booleans, where `sizes` lie in it}, the smallest first; "unknown" comes last."""
-    ordered = dict.fromkeys(size_class(size) for size in np.unique(sizes))
-    classes = np.array([size_class(size) for size in sizes])
-    return {name: classes == name for name in ordered}
+    values, positions = np.unique(sizes, return_inverse=True)
+    names = list(map(size_class, values))
+    classes = np.array(names, object)[positions]
+    return {name: classes == name for name in dict.fromkeys(names)}
 
 
 def octave_shares(sizes):

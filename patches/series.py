@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from bands import BANDS_SEN12
-from mask_values import is_tagged
+from mask_values import is_tagged, is_unknown
 from patches.image_files import holds_fill
 from patches.scale_tags import StoredTags, WrongTag, mask_fills, scaled
 from patches.slope import horn_slope
@@ -46,7 +46,7 @@ def read_series(path, dates):
         if missing:
             raise NotASeries(f"has no variable {missing[0]}, which Sentinel-2 files of Sen12Landslides have")
         classes, fills = file["SCL"][()], fills_of(file, "SCL")
-        without = np.isin(classes, (*NO_DATA, *fills)) | (classes != classes)  # the last: not a number
+        without = np.isin(classes, NO_DATA) | is_unknown(classes, fills)
         clouds = (without | np.isin(classes, UNUSABLE)).mean((1, 2))
         positions = choose_dates(clouds, event_dates(file.attrs), dates)
         chosen = [(file[band], position) for position in positions for band in BANDS_SEN12]

@@ -15,7 +15,7 @@ def averages(read, window, shape):
     the file has no overviews.
 
     Args:
-        read: function of a Window: (values, bands x H x W float32, which are changed; valid, H x W bool).
+        read: function of a Window: (values, bands x H x W float32; valid, H x W bool).
         window: rasterio Window, may begin within a pixel. shape: (H, W) of the result, no larger than the window.
 
     Returns:

@@ -163,7 +163,7 @@ def brightness_pair(after, before, window):
     both = valid[0] & valid[1]
     if both.mean() < 0.95 or min(shape) < 16:
         return None
-    positions = [[scene.source.columns.index(column) for column in scene.source.light] for scene in (after, before)]
+    positions = [scene.source.light_bands for scene in (after, before)]
     pictures = [image[of_light].mean(0) for image, of_light in zip(images, positions, strict=True)]
     return [np.where(both, picture, picture[both].mean()) for picture in pictures]
 

@@ -156,8 +156,8 @@ def apply_scaling(opened, scene, bands, unit, pixels):
     """
     scaling, of_dates, source = scene.scaling, {}, opened.source
     tagged = source.reflectance or set(source.factors) != {1.0} or (scene.offset is None and any(source.offsets))
-    for column in source.light:
-        of_dates.setdefault(bands[column].partition(" ")[2], []).append(source.columns.index(column))
+    for position in source.light_bands:
+        of_dates.setdefault(bands[source.columns[position]].partition(" ")[2], []).append(position)
     for date, positions in of_dates.items() if scaling in ("auto", "l4s") else ():
         if holds_fractions(opened, unit, pixels, positions):
             whose = f" of the scene {date}" if date else ""
@@ -183,7 +183,7 @@ def apply_scaling(opened, scene, bands, unit, pixels):
         if scaling == "l4s" and unit != "l4s" and source.sentinel2:
             reason = "the files name bands of Sentinel-2 and hold reflectance x 10000"
         note(f"--scaling {scaling}: {reason}; none takes them as is")
-    offset = next((source.offsets[source.columns.index(column)] for column in source.light), 0.0)
+    offset = next((source.offsets[position] for position in source.light_bands), 0.0)
     return replace(scene, scaling=scaling, offset=offset)
 
 

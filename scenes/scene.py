@@ -60,8 +60,7 @@ class Scene:
         os.environ.setdefault("GDAL_CACHEMAX", str(64 + round(bytes_of_two_block_rows(files) / 2**20)))
         self.grid = source.grid or PixelGrid.of(files[source.reference])
         self.dtypes = [files[index].dtypes[number - 1] for index, number in source.bands]
-        lit = [dtype for dtype, column in zip(self.dtypes, source.columns, strict=True) if column in source.light]
-        self.dtype = common_type(lit or self.dtypes)
+        self.dtype = common_type([self.dtypes[i] for i in source.light_bands] or self.dtypes)
         moves, self._dates = source.moves or ((0.0, 0.0),) * len(files), source.dates or (0,) * len(files)
         single = [self._dates.count(date) == 1 for date in self._dates]
         blank = {source.bands[i] for group in source.blank for i in group}

@@ -93,6 +93,11 @@ class SceneSource:
     dates: tuple = ()
 
     @property
+    def light_bands(self):
+        """Positions in `bands` of those that hold light."""
+        return [self.columns.index(column) for column in self.light]
+
+    @property
     def band_count(self):
         """Number of the model's bands."""
         return len(self.columns) + len(self.terrain)

@@ -21,17 +21,25 @@ def elsewhere(run, tta=False, pixel_size=None):
     return record.get("by_pixel_size", {}).get(size_class(pixel_size), record) if pixel_size else record
 
 
+def own_of_tta(run, tta):
+    """Return whether to take the threshold of test-time augmentation; without one, the usual one is nearly the same.
+
+    run: runs.Run. tta: whether flips and turns are averaged.
+    """
+    return tta and run.path_of("threshold_tta.json").exists()
+
+
 def for_map(run, metadata, tta=False, threshold=None, recall=None, scene=True, pixel_size=None):
     """Return the threshold of a map, and add it to the metadata of the map, a dict.
 
     Args:
-        run: runs.Run. tta: take that of test-time augmentation, if there is one: the usual one is nearly the same.
+        run: runs.Run. tta: see `own_of_tta`.
         threshold: of the user; None: the one that was chosen, and it is printed on what, and how good it was there.
         recall: the highest threshold with at least this recall is taken instead of that of the highest Dice.
         scene: whether a scene is mapped, which counts as ground that the run has not seen. pixel_size: see `elsewhere`.
     """
     if threshold is None:
-        tta = tta and run.path_of("threshold_tta.json").exists()
+        tta = own_of_tta(run, tta)
         chosen = elsewhere(run, tta, pixel_size) if scene else run.threshold_record(tta)
         where = "on validation patches of its own training data"
         if unseen := "runs" in chosen:
