@@ -11,6 +11,9 @@ from patches.band_labels import SameNames, stated_bands
 from patches.picture_damage import damage
 from patches.scale_tags import SCALED_MASK, is_fill, scaled, stated_scales, without_data
 
+LOSSY_OPAQUE = 223  # of 255; JPEG at quality 50 leaves more than LOSSY_SHARE of an alpha band within 32 of 0 and 255
+LOSSY_SHARE = 0.98
+
 
 class NotAPicture(Exception):
     """A file that is not a picture, or that cannot be a patch or a mask; the text gives the reason."""
@@ -38,7 +41,7 @@ def read(path, bands=0):
         if _has_palette(file):
             return image, _lacking(file, stored, alpha), {}
         needed = file.driver == "GTiff" and bands == image.shape[2] + 1
-        if alpha is not None and (needed or not is_alpha(file.driver, alpha)):
+        if alpha is not None and (needed or not is_alpha(file, alpha)):
             image, alpha = stored, None
         gap = _lacking(file, image, alpha) | holds_fill(image)
         if image.dtype.kind == "f":
@@ -55,14 +58,20 @@ def read(path, bands=0):
         return result, gap, stated if result is image else stated | {"scaled": True}
 
 
-def is_alpha(driver, band):
-    """Return whether a band that GDAL takes for alpha is one, by its values or GDAL's name of the format.
+def is_alpha(file, band):
+    """Return whether the band of an open raster that GDAL takes for alpha is one, by its values.
 
     PNG and WebP have such a band only for that. In other formats it may be any band, such as near infrared, unless it
-    holds nothing but 0 and the largest number of its type, as GDAL's warper writes it, or 255; of floats, also 1.
+    holds nothing but 0 and the largest number of its type, as GDAL's warper writes it, or 255; of floats, also 1. Lossy
+    formats change these numbers beside the edge of what is hidden.
     """
+    if file.driver in ("PNG", "WEBP"):
+        return True
     opaque = {255, np.iinfo(band.dtype).max if band.dtype.kind in "iu" else 1}
-    return driver in ("PNG", "WEBP") or any(bool(np.isin(band, (0, most)).all()) for most in opaque)
+    if any(bool(np.isin(band, (0, most)).all()) for most in opaque):
+        return True
+    seen = band > LOSSY_OPAQUE
+    return is_lossy(file) and bool(seen.any() and (seen | (band < 255 - LOSSY_OPAQUE)).mean() > LOSSY_SHARE)
 
 
 def holds_fill(image):

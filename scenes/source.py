@@ -228,7 +228,7 @@ def alpha_of(file):
     shape = tuple(min(size, 1024) for size in file.shape)
     with damage_reported(file.name):
         band = file.read(file.count, out_shape=shape)
-    return band if is_alpha(file.driver, band) else None
+    return band if is_alpha(file, band) else None
 
 
 def is_untagged(file, alpha, numbers):

@@ -165,6 +165,27 @@ def test_where_opacity_says_what_is_no_data_zeros_are_data(tmp_path, ending):
         np.testing.assert_array_equal(scene.read(0, 32)[1], bands[0] > 0)
 
 
+@pytest.mark.parametrize("quality", [50, 90])
+def test_an_alpha_band_that_jpeg_changed_is_one_and_near_infrared_is_none(tmp_path, quality):
+    """As programs for drone pictures write mosaics. JPEG works in blocks of 8 pixels. Patches agree."""
+    y, x = np.mgrid[:128, :128]
+    far = np.hypot(x - 64, y - 64)
+    opaque = far < 50
+    bands = np.random.default_rng(0).normal(110, 20, (4, 128, 128)) * opaque
+    options = {"compress": "JPEG", "JPEG_QUALITY": quality}
+    for kind, fourth in (("rgba", 255 * opaque), ("rgbn", np.where(x < 40, 8, 140))):  # near infrared of a lake
+        path = write_raster(tmp_path / f"{kind}.tif", np.uint8([*bands[:3], fourth]), **options)
+        image, gap, _ = image_files.read(path)
+        with open_scene([path], BANDS_RGB) as scene:
+            valid = scene.read(0, 128)[1]
+        assert image.shape[2] == (3 if kind == "rgba" else 4)
+        if kind == "rgba":
+            assert valid[opaque].all() and not valid[far > 50 + 8 * 2**0.5].any()
+            np.testing.assert_array_equal(valid, ~gap)
+        else:
+            assert valid[opaque].all() and not gap.any()
+
+
 def test_zeros_beyond_the_swath_are_no_data_and_dark_pixels_are_not(tmp_path):
     for kind in (np.uint8, np.uint16, np.float32):
         bands = np.random.default_rng(0).integers(40, 200, (3, 32, 40)).astype(kind)
