@@ -25,7 +25,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import records
 import script
 from mask_values import UNLABELLED
-from scenes.hiding_raster import SCL_CLOUDS, SCL_GAPS
 from scenes.labels import MaskRaster
 from scenes.pixel_grid import PixelGrid
 
@@ -56,10 +55,8 @@ def main():
     rows = [score(*case, mask if case[0].startswith("slide") else None) for case in cases]
     if CLOUDY:
         scene, classes = CLOUDY
-        with tempfile.TemporaryDirectory() as folder:
-            hidden = hidden_by_classes(classes, Path(folder, "hidden.tif"))
-            for name, flags in (("cloudy lake", ""), ("cloudy lake, with clouds", f"--clouds {hidden}")):
-                rows.append(score(name, scene, (), "4 3 2", f"--scaling l4s {flags}", None))
+        for name, flags in (("cloudy lake", ""), ("cloudy lake, with clouds", f"--clouds {classes}")):
+            rows.append(score(name, scene, (), "4 3 2", f"--scaling l4s {flags}", None))
     if EVENT:
         before, after, truth = (Path(EVENT, name) for name in ("before.tif", "after.tif", "landslides.gpkg"))
         terrain = f"--dem {Path(EVENT, 'dem.tif')} --min-slope 8"
@@ -113,16 +110,6 @@ def rasterized(path, shape, transform):
     """Return 1 where the polygons of a GeoPackage lie, 0 elsewhere: H x W uint8."""
     shapes = pyogrio.read_dataframe(path, layer="landslides", columns=[]).geometry
     return rasterize(shapes, shape, transform=transform, dtype="uint8") if len(shapes) else np.zeros(shape, np.uint8)
-
-
-def hidden_by_classes(classes, path):
-    """Write a mask of the ground that the classes of a Level-2A product hide; returns its path."""
-    with rasterio.open(classes) as file:
-        hidden = np.isin(file.read(1), (*SCL_CLOUDS, *SCL_GAPS)).astype(np.uint8)
-        profile = file.profile | {"driver": "GTiff", "nodata": None}
-    with rasterio.open(path, "w", **profile) as file:
-        file.write(hidden, 1)
-    return path
 
 
 if __name__ == "__main__":

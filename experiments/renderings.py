@@ -11,22 +11,26 @@ Writes renderings.csv, renderings_probe.csv and renderings.png into OUT. Runs mu
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import augment
 import dataset
+import metrics
 import records
 import rendering
 import runs
 import script
 from bands import BANDS_RGB, SCALE_L4S, optical_bands
-from networks.inference import probabilities
+from networks.inference import confusions, probabilities
 from networks.model_files import load_model
 from patches import landslide_free
 from patches.patch_format import PatchFormat
+from patches.pixel_sizes import shown
 from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
@@ -44,6 +48,18 @@ TO_EUROSAT = L4S_RGB / 57.5 * 255 / 2750  # EuroSAT shows 0 to 2750 digital numb
 HAZE = np.array([14, 19, 25])  # grey levels of light scattered by the air, most in blue
 
 
+class Rendering(NamedTuple):
+    """A way to show pictures.
+
+    Attributes:
+        render: function of images (N x H x W x 3, 0 to 255) and masks that returns both anew.
+        factor: how many times as large a pixel is.
+    """
+
+    render: Callable
+    factor: float = 1.0
+
+
 def each(change):
     """Make a rendering of a function of one picture (H x W x 3, 0 to 255); masks stay."""
 
@@ -51,7 +67,7 @@ def each(change):
         changed = [np.clip(np.rint(change(image)), 0, 255) for image in images]
         return np.stack(changed).astype(np.float32), masks
 
-    return render
+    return Rendering(render)
 
 
 def moved(factor, shift=0.0):
@@ -62,7 +78,7 @@ def moved(factor, shift=0.0):
         images, changed = (np.stack(parts) for parts in zip(*pairs, strict=True))
         return np.rint(images), masks if shift else changed
 
-    return render
+    return Rendering(render, factor)
 
 
 def lossy(kind, quality):
@@ -100,6 +116,26 @@ SCALINGS = {  # of digital numbers to 8 bits, for the scene
 }
 
 
+class RenderedPatches:
+    """packing.Patches under a Rendering, for `networks.inference`."""
+
+    def __init__(self, patches, rendering):
+        self._patches, self._render = patches, rendering.render
+        self.bands, self.extents = patches.bands, patches.extents
+        self.pixel_sizes = patches.pixel_sizes * rendering.factor
+
+    def __len__(self):
+        return len(self._patches)
+
+    def read(self, indices):
+        """Return the images as they are shown, n x H x W x bands float32."""
+        return self._render(self._patches.read(indices), self._patches.read_masks(indices))[0]
+
+    def read_masks(self, indices):
+        """Return the masks that belong to them, n x H x W uint8."""
+        return self._render(self._patches.read(indices), self._patches.read_masks(indices))[1]
+
+
 def main():
     """Score every run under every rendering, try the probe, and write the tables and the picture."""
     cache, out = Path(RESULTS_DIR, "cache"), Path(OUT)
@@ -111,9 +147,15 @@ def main():
         patches, indices, _ = dataset.open_for_run(run, SPLIT, DATA_DIR, cache)
         ground = landslide_free.open_landslide_free(LANDSLIDE_FREE_DIRS, PatchFormat.of(patches), cache)
         model, threshold = load_model(run.folder), run.threshold()
-        for title, render in RENDERINGS.items():
-            rows.append({"run": name, "rendering": title, **score(model, patches, indices, threshold, render)})
-            rows[-1] |= alarms(model, ground, threshold, render)
+        for title, way in RENDERINGS.items():
+            counts = confusions(model, RenderedPatches(patches, way), indices, threshold, BATCH_SIZE)
+            scores = metrics.scores(*(count.sum() for count in counts[:3]))
+            rows.append({"run": name, "rendering": title})
+            rows[-1] |= {score: float(scores[score]) for score in ("dice", "precision", "recall")}
+            if ground:
+                found = RenderedPatches(ground, way), np.arange(len(ground)), threshold, BATCH_SIZE
+                alarms = false_alarms.summary(*false_alarms.count(model, *found))
+                rows[-1] |= {"ground_pixels": alarms["pixel_share"], "ground_patches": alarms["patch_share"]}
             print(", ".join(f"{key} {value:.4f}" if type(value) is float else value for key, value in rows[-1].items()))
         for title, change in SCALINGS.items() if SCENE else ():
             alarm_share = scene_alarm_share(model, threshold, change)
@@ -131,42 +173,13 @@ def main():
     print(f"written: {out}/renderings.csv, renderings.png")
 
 
-def score(model, patches, indices, threshold, render):
-    """Score the test patches under a rendering."""
-    import metrics
-
-    counts = np.zeros(3, int)
-    for start in range(0, len(indices), BATCH_SIZE):
-        batch = indices[start : start + BATCH_SIZE]
-        images, masks = render(patches.read(batch), patches.read_masks(batch))
-        tp, fp, fn, _ = metrics.confusion(masks, probabilities(model, images) >= np.float32(threshold))
-        counts += tp.sum(), fp.sum(), fn.sum()
-    scores = metrics.scores(*counts)
-    return {name: float(scores[name]) for name in ("dice", "precision", "recall")}
-
-
-def alarms(model, ground, threshold, render):
-    """Count the false alarms on landslide-free ground under a rendering."""
-    if not ground:
-        return {}
-
-    class Rendered:
-        extents, read_masks = ground.extents, ground.read_masks
-
-        @staticmethod
-        def read(indices):
-            return render(ground.read(indices), ground.read_masks(indices))[0]
-
-    summary = false_alarms.summary(*false_alarms.count(model, Rendered, np.arange(len(ground)), threshold, BATCH_SIZE))
-    return {"ground_pixels": summary["pixel_share"], "ground_patches": summary["patch_share"]}
-
-
 def scene_alarm_share(model, threshold, change):
     """Return the share of a landslide-free scene's pixels with data at or above the threshold, in tiles of a patch."""
     from scenes.source import SceneInput, open_scene
 
     with open_scene(SceneInput((SCENE,)), BANDS_RGB) as opened:
         values, seen = opened.read(0, opened.grid.height)
+        metres = opened.grid.metres
     scene = np.moveaxis(values, 0, -1)
     scene = np.where(seen[..., None], np.clip(np.rint(change(scene, seen)), 0, 255), 0)
     size, counts = model.input_shape[1], np.zeros(2, int)
@@ -174,7 +187,8 @@ def scene_alarm_share(model, threshold, change):
         for column in range(0, scene.shape[1] - size + 1, size):
             tile = np.s_[row : row + size, column : column + size]
             if seen[tile].any():
-                alarm = probabilities(model, scene[tile][None].astype(np.float32))[0] >= np.float32(threshold)
+                images = shown(model, scene[tile][None].astype(np.float32), np.array([metres]))
+                alarm = probabilities(model, images)[0] >= np.float32(threshold)
                 counts += np.count_nonzero(alarm & seen[tile]), np.count_nonzero(seen[tile])
     return float(counts[0] / counts[1])
 
@@ -223,14 +237,14 @@ def draw(rows, patches, indices, path):
 
     import plots
 
-    shown = max(indices[:100], key=lambda i: patches.masks[i].sum())
+    example = max(indices[:100], key=lambda i: patches.masks[i].sum())
     titles, names = list(RENDERINGS), list(dict.fromkeys(row["run"] for row in rows))
     figure = plt.figure(figsize=(14, 6.5), layout="constrained")
     pictures, below = figure.subfigures(2, 1, height_ratios=(1, 2.2))
     for axis, title in zip(pictures.subplots(2, 9).flat, [*titles, None], strict=True):
         axis.set_axis_off()
         if title:
-            image, mask = RENDERINGS[title](patches.read([shown]), patches.read_masks([shown]))
+            image, mask = RENDERINGS[title].render(patches.read([example]), patches.read_masks([example]))
             axis.imshow(image[0].astype(np.uint8))
             axis.contour(mask[0], [0.5], colors="yellow", linewidths=0.6)
             axis.set_title(title, fontsize=7)

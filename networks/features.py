@@ -45,7 +45,7 @@ def _means(layer):
 def patch_features(model, patches, indices):
     """Return the features of some patches: n x channels. model: of `feature_model`. patches: packing.Patches."""
     batches = [indices[start : start + BATCH_SIZE] for start in range(0, len(indices), BATCH_SIZE)]
-    images = (shown(model, patches.read(batch), patches, batch) for batch in batches)
+    images = (shown(model, patches.read(batch), patches.pixel_sizes[batch]) for batch in batches)
     return np.concatenate([np.asarray(model.predict_on_batch(each)) for each in images])
 
 

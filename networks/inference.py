@@ -36,7 +36,7 @@ def predict(model, patches, indices, batch_size=32, tta=False, convert=None):
     for start in range(0, len(indices), batch_size):
         batch = indices[start : start + batch_size]
         images = convert(patches.read(batch)) if convert else patches.read(batch)
-        yield batch, images, probabilities(model, shown(model, images, patches, batch), tta)
+        yield batch, images, probabilities(model, shown(model, images, patches.pixel_sizes[batch]), tta)
 
 
 def confusions(model, patches, indices, threshold, batch_size=32, convert=None):

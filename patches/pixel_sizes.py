@@ -35,13 +35,13 @@ def with_plane(images, sizes):
     return np.concatenate([images, plane], axis=-1)
 
 
-def shown(model, images, patches, indices):
-    """Return images as a network takes them: with the plane of their patches' pixel sizes, if it takes one.
+def shown(model, images, sizes):
+    """Return images, N x H x W x bands, as a network takes them: with the plane of the pixel size, if it takes one.
 
-    images: n x H x W x bands, of the patches at `indices` of packing.Patches.
+    sizes: N, in metres.
     """
-    takes_plane = model.input.shape[-1] == len(patches.bands) + 1
-    return with_plane(images, patches.pixel_sizes[indices]) if takes_plane else images
+    takes_plane = model.input.shape[-1] == images.shape[-1] + 1
+    return with_plane(images, sizes) if takes_plane else images
 
 
 def network_bands(config):

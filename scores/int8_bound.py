@@ -42,7 +42,7 @@ def calibration_images(data, model, seed):
     images = []
     for patches, group, count in drawn:
         some = np.sort(rng.permutation(group)[:count])
-        images.append(shown(model, patches.read(some).astype(np.float32), patches, some))
+        images.append(shown(model, patches.read(some).astype(np.float32), patches.pixel_sizes[some]))
     return np.concatenate(images)
 
 

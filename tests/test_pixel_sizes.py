@@ -12,6 +12,7 @@ from rasterio.enums import Resampling
 import augment
 import dataset
 from bands import optical_bands
+from experiments import renderings
 from networks import model_files
 from networks.inference import predict
 from patches import pixel_sizes
@@ -97,6 +98,18 @@ def test_patches_are_predicted_with_their_own_sizes(flat):
         assert images.shape[-1] == 14
         expected = 1 / (1 + np.exp(-np.log2(10 / patches.pixel_sizes[batch])))
         np.testing.assert_allclose(probability[:, 0, 0], expected, rtol=1e-5)
+
+
+def test_a_rendering_of_larger_pixels_says_so(flat):
+    patches = dataset.open_patches(flat, flat.parent / "cache")
+    patches.pixel_sizes = np.full(20, 10.0)
+    image = keras.Input((32, 32, 15))
+    model = keras.Model(image, keras.ops.sigmoid(image[..., 14:]))
+    for rendering, octave in ((renderings.moved(2.0), -1), (renderings.each(lambda picture: picture / 2), 0)):
+        rendered = renderings.RenderedPatches(patches, rendering)
+        _, images, probability = next(predict(model, rendered, np.arange(4)))
+        assert probability[0, 0, 0] == pytest.approx(1 / (1 + np.exp(-octave)), rel=1e-5)
+        np.testing.assert_array_equal(images, rendering.render(patches.read([0, 1, 2, 3]), patches.masks[:4])[0])
 
 
 # ---------------------------------------------------------------------- scenes

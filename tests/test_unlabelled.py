@@ -79,7 +79,7 @@ def test_calibration_takes_labelled_pixels(case):
     masks, probabilities, labels, seen = case
 
     class Patches:
-        bands = ("red",)
+        pixel_sizes = np.full(4, np.nan)
         read = staticmethod(lambda indices: probabilities[indices][..., None])
         read_masks = staticmethod(lambda indices: masks[indices])
 

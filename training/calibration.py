@@ -30,7 +30,7 @@ def calibrate(model, patches, indices, batch_size=32):
     for start in range(0, len(indices), batch_size):
         batch = indices[start : start + batch_size]
         labels = patches.read_masks(batch)[..., None]
-        images = shown(model, patches.read(batch), patches, batch)
+        images = shown(model, patches.read(batch), patches.pixel_sizes[batch])
         logits.append(np.asarray(logits_of.predict_on_batch(images), np.float32)[labels <= 1])
         masks.append(labels[labels <= 1] > 0)
     logits, masks = np.concatenate(logits), np.concatenate(masks)
