@@ -26,9 +26,9 @@ from networks.engines import model_digest
 from networks.inference import probabilities
 from networks.keras_start import import_keras
 from patches import reading
-from patches.pixel_sizes import REFERENCE, learnt_by, network_bands, with_plane
+from patches.pixel_sizes import REFERENCE, learnt_by, network_bands, size_class, with_plane
 from scores.run_data import open_data
-from scores.thresholds import own_of_tta
+from scores.thresholds import elsewhere, own_of_tta
 
 # ---------------------------------------------------------------------- input and output
 RESULTS_DIR = "results"  # holds a folder for each run
@@ -47,8 +47,8 @@ DATA_DIR = ()  # folders of the run's data, if they have moved since training; I
 LANDSLIDE_FREE_DIRS = ()  # folders of its landslide-free ground, if they have moved
 SEED = 0  # of the draw of training patches that set the scales of INT8
 # ---------------------------------------------------------------------- what the file says about itself
-THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one of optimize_threshold.py
-PIXEL_SIZE = None  # float: metres a pixel of the images that the file is for; none: the usual one of the run's training
+THRESHOLD = None  # float: probability from which a pixel is landslide; none: that of a map of a scene of PIXEL_SIZE
+PIXEL_SIZE = None  # float: metres a pixel of the images that the file is for; none: 10, or the usual one of training
 OVERLAP = 48  # pixels that neighbouring tiles share
 # ---------------------------------------------------------------------- comparison with Keras
 CHECK_ON = ()  # patches to compare on; none given: random values with the mean and variance of the training
@@ -79,7 +79,7 @@ def main():
     run = runs.open_run(RESULTS_DIR, RUN)
     check_settings(run)
     path = target(run)
-    threshold = run.threshold(own_of_tta(run, TTA)) if THRESHOLD is None else THRESHOLD
+    threshold = map_threshold(run)
     scaling = scaling_of(run)
     patches = read_patches(run) if CHECK_ON else draw_patches(run)
     told = pixel_size(run) if run.config.get("pixel_size_input") else None
@@ -109,9 +109,10 @@ def main():
         if not largest <= TOLERANCE:  # not a number fails, too
             raise script.UserError(f"{path} is not written: its probabilities differ from Keras by {largest:.1e}")
         if INT8:
-            int8_bound.quantise(partial, run, data, threshold, SEED)
+            int8_bound.quantise(partial, run, data, run.threshold(), SEED)
     print(f"{path}: image {shape_text(graph.input_shape)} -> probability {shape_text(graph.output_shape)}")
-    print(f"threshold {threshold:.3f}; largest difference from Keras in float32: {largest:.1e}")
+    of_size = "" if FORMAT == "openvino" else f"for pixels of {pixel_size(run):.3g} m; "
+    print(f"{of_size}threshold {threshold:.3f}; largest difference from Keras in float32: {largest:.1e}")
 
 
 def target(run):
@@ -166,9 +167,21 @@ def scaling_of(run):
 
 
 def pixel_size(run):
-    """Return the side of a pixel in metres that the file is for."""
+    """Return the side of a pixel in metres that the file is for.
+
+    It is 10 m for a run that learnt most from such pixels: among finer ones, their median may be one that few have.
+    """
     learnt = learnt_by(run.config)
-    return PIXEL_SIZE or (learnt.usual if learnt else REFERENCE)
+    if PIXEL_SIZE or not learnt:
+        return PIXEL_SIZE or REFERENCE
+    shares = run.config["pixel_size"]["shares"]
+    commonest = max(shares, key=shares.get, default="")
+    return REFERENCE if commonest == size_class(REFERENCE) else learnt.usual
+
+
+def map_threshold(run):
+    """Return the threshold of a map of a scene with pixels of the size that the file is for."""
+    return elsewhere(run, own_of_tta(run, TTA), pixel_size(run))["threshold"] if THRESHOLD is None else THRESHOLD
 
 
 def image_size(model, run):

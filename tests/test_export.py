@@ -10,6 +10,7 @@ import pytest
 
 import export
 import records
+import runs
 import script
 from bands import BANDS_RGB, dated_names
 from networks import model_files
@@ -87,6 +88,27 @@ def test_deepness_reads_the_file(call, results):
     expected = probabilities(reference(results, (64, 64)), tiles.astype(np.float32))
     assert expected.std() > 0.01
     np.testing.assert_allclose(model.process(tiles)[:, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shares", "size", "threshold"),
+    [
+        ({"2 to 4 m": 0.4, "4 to 8 m": 0.1, "8 to 16 m": 0.5}, 10.0, 0.1),
+        ({"2 to 4 m": 0.6, "8 to 16 m": 0.4}, 3.0, 0.3),
+    ],
+)
+def test_a_file_is_for_the_usual_pixels_and_has_their_threshold(results, monkeypatch, shares, size, threshold):
+    """The threshold is that of predict.py for a scene."""
+    record = {"least": 0.5, "most": 20.0, "usual": 3.0, "shares": shares}
+    write_random_run(results, f"sizes{size:g}", SMALL, pixel_size=record)
+    run = runs.open_run(results, f"sizes{size:g}")
+    by_size = {name: {"threshold": t, "precision": 1.0, "recall": 1.0} for name, t in (("8 to 16 m", 0.1),)}
+    record = {"threshold": 0.5, "elsewhere": {"threshold": 0.3, "by_pixel_size": by_size}}
+    (run.folder / "threshold.json").write_text(json.dumps(record))
+    assert export.pixel_size(run) == size and export.map_threshold(run) == threshold
+    monkeypatch.setattr(export, "PIXEL_SIZE", 9.0)
+    monkeypatch.setattr(export, "THRESHOLD", 0.0)
+    assert export.pixel_size(run) == 9.0 and export.map_threshold(run) == 0.0
 
 
 @pytest.mark.slow
