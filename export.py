@@ -39,7 +39,7 @@ OVERWRITE = False  # replace a file of the same name
 FORMAT = "deepness"  # deepness: ONNX as this plugin reads it; the others: images in and out as for model.keras
 SCALING = "none"  # none: values as the run's patches hold them; l4s: reflectance x 10000, which is scaled inside
 OFFSET = 0.0  # added to bands of light before the scaling l4s; -1000 for digital numbers of baseline 04.00 or later
-SIZE = None  # int: pixels a side of the images; 0: any size; none: 512, or the only size that the network takes
+SIZE = None  # int: pixels a side of the images; 0: any size; none: those of the patches of the training
 TTA = False  # average over the eight flips and turns, which takes eight times as long
 # ---------------------------------------------------------------------- for predict.py --engine openvino
 INT8 = False  # compute in 8-bit integers, if Dice and false alarms on the run's validation stay nearly the same
@@ -49,7 +49,7 @@ SEED = 0  # of the draw of training patches that set the scales of INT8
 # ---------------------------------------------------------------------- what the file says about itself
 THRESHOLD = None  # float: probability from which a pixel is landslide; none: that of a map of a scene of PIXEL_SIZE
 PIXEL_SIZE = None  # float: metres a pixel of the images that the file is for; none: 10, or the usual one of training
-OVERLAP = 48  # pixels that neighbouring tiles share
+OVERLAP = 32  # pixels that neighbouring tiles share
 # ---------------------------------------------------------------------- comparison with Keras
 CHECK_ON = ()  # patches to compare on; none given: random values with the mean and variance of the training
 TOLERANCE = 1e-4  # largest difference of a probability
@@ -194,7 +194,9 @@ def image_size(model, run):
             only = reading.size_text(trained)
             raise script.UserError(f"SIZE is {SIZE}, but the network of run {run.name} takes {only} pixels only")
         return trained
-    side = (0 if FORMAT == "openvino" else 512) if SIZE is None else SIZE
+    if SIZE is None and FORMAT != "openvino":
+        return trained
+    side = SIZE or 0
     stride = image_sizes.total_stride(run.constants, trained)
     if side % stride:
         raise script.UserError(f"SIZE is {side}: run {run.name} needs a multiple of {stride}")

@@ -36,7 +36,7 @@ PATCH_PROBABILITIES = False  # of patches, write probability_N.h5 beside the mas
 # ---------------------------------------------------------------------- what the model is shown
 SCENE_BANDS = ()  # bands of the scene in the model's order, by number from 1 or name; none: by name, or all in order
 DEM = ()  # elevation rasters in any projection, or a folder or zip of tiles: describe polygons, feed slope and dem
-SCALING = "auto"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile of the scene to 0-255; none
+SCALING = "auto"  # l4s: divide as Landslide4Sense was; stretch: 2nd-98th percentile to 0-255; match: as training; none
 OFFSET = None  # float: added to bands of light before scaling; none: what their metadata or tags say, or 0
 NODATA = None  # float: value of no data beside that of a tag or a product; none: without these, 0 in all bands
 DEM_NODATA = None  # float: value of no elevation beside the tag; none: that alone, and below -500 or above 9000 m
@@ -51,8 +51,8 @@ BUFFER = 0.0  # metres by which the shapes to exclude are widened; for lines, su
 THRESHOLD = None  # float: probability from which a pixel is landslide; none: the one chosen, of scenes for elsewhere
 RECALL = None  # float: share of landslide pixels to find: the threshold for it is taken; none: that of the highest Dice
 TTA = False  # average over the eight flips and turns, which takes eight times as long
-TILE = 512  # pixels a side of the tiles of a scene, at most; larger ones compute less twice, and take more memory
-OVERLAP = 48  # pixels that neighbouring tiles share
+TILE = None  # int: pixels a side of the tiles of a scene, at most; none: those of the patches of the training
+OVERLAP = 32  # pixels that neighbouring tiles share
 MIN_AREA = None  # float: smallest area of a polygon in m2 (in pixels, without a coordinate system); none: 5 pixels
 MIN_HOLE = None  # float: holes of polygons below this size are filled, in the same unit; none: 5 pixels; 0: all stay
 MIN_SLOPE = 0.0  # degrees: leave out polygons whose steepest tenth of pixels lies below it; needs --dem
@@ -63,7 +63,7 @@ ENGINE = "auto"  # what computes the network: keras, openvino (once export.py wr
 SCHEDULER = None  # str: none: this process computes; local:2: two processes here; tcp://host:8786: a Dask cluster
 
 CHOICES = {
-    **{"PROBABILITY_TYPE": ("uint8", "float32"), "SCALING": ("auto", "none", "l4s", "stretch")},
+    **{"PROBABILITY_TYPE": ("uint8", "float32"), "SCALING": ("auto", "none", "l4s", "stretch", "match")},
     "ENGINE": ("auto", *engines.ENGINES),
 }
 RANGES = {

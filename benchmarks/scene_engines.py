@@ -44,7 +44,7 @@ ISA = "all"  # instructions that the libraries may use: all, or avx2, as on a pr
 
 CHOICES = {"ISA": ISAS}
 RANGES = {"SIDE": (1024, None), "SEAM_SIDE": (1024, None), "ROUNDS": (1, None)}
-TILE, OVERLAP = 512, 48  # of the ONNX file, as export.py writes it and predict.py lays its tiles
+TILE, OVERLAP = 128, 32  # of the ONNX file, as export.py writes it and predict.py lays its tiles
 MARGIN = 256  # pixels along the edges of the scene that do not count for seams, because each way mirrors or fills them
 
 

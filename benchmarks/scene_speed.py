@@ -84,11 +84,12 @@ def open_scene_and_model(folder):
 
 def strips(folder, tile, overlap, batch_size):
     """Map as predict.py does; return (seconds, peak memory in kB)."""
+    from networks import tiles
     from networks.threads import BackgroundWriter
     from scenes import pipeline, tiling
 
     opened, model = open_scene_and_model(folder)
-    grid = tiling.TileGrid.of(opened.grid.shape, tile, overlap, 16)
+    grid = tiles.TileGrid.of(opened.grid.shape, tile, overlap, 16)
     size = max(1, round(batch_size * 128**2 / np.prod(grid.tile)))
     job = pipeline.Job(folder, opened.source, grid.filling(size), (1.0,) * 14, size)
     model = model_files.resized(model, grid.tile)
@@ -111,10 +112,11 @@ def naive(folder, *strips):
     """Map with the scene in memory and one model.predict for each tile; return (seconds, peak memory in kB)."""
     import rasterio
 
+    from networks import tiles
     from scenes import tiling
 
     opened, model = open_scene_and_model(folder)
-    grid = tiling.TileGrid(*opened.grid.shape, *PATCH)
+    grid = tiles.TileGrid(*opened.grid.shape, *PATCH)
     model.predict(np.ones((1, 128, 128, 14), np.float32), verbose=0)
     began = time.perf_counter()
     with rasterio.open(Path(folder, "scene.tif")) as file:

@@ -28,7 +28,7 @@ SIDE = 0  # mirror the part to this many pixels a side; 0: leave it
 BATCH_SIZE = 32  # patches at once, as in predict.py
 OUT = "results/figures/tiles.csv"  # the table
 
-WAYS = ((128, 64), (256, 64), (512, 32), (512, 48), (512, 64), (512, 96), (512, 128))  # sides and overlaps, in pixels
+WAYS = ((128, 0), (128, 16), (128, 32), (128, 48), (128, 64), (256, 48), (512, 48))  # sides and overlaps, in pixels
 
 
 def main():
@@ -38,6 +38,7 @@ def main():
     import rasterio
     from rasterio.windows import Window
 
+    from networks.tiles import TileGrid, mirrored_indices
     from scenes import pipeline, tiling
     from scenes.scaling import scaled
     from scenes.source import SceneInput, open_scene
@@ -50,7 +51,7 @@ def main():
         path = Path(folder, "part.tif")
         values = file.read(window=Window(left, top, width, height))
         if SIDE:
-            row_indices, column_indices = (tiling.mirrored_indices(0, SIDE, size) for size in values.shape[1:])
+            row_indices, column_indices = (mirrored_indices(0, SIDE, size) for size in values.shape[1:])
             values = values[:, row_indices][:, :, column_indices]
         profile = file.profile | {"height": values.shape[1], "width": values.shape[2], "driver": "GTiff"}
         with rasterio.open(path, "w", **profile) as part:
@@ -59,14 +60,16 @@ def main():
         pixels, _ = opened.sample()
         opened.source = scaled(opened.source, "stretch", tuple(run.config["bands"]), pixels)
         trained = tuple(run.config["input_shape"][:2])
+        fill = tuple(run.config["band_mean"])
+        told = opened.grid.metres if run.config.get("pixel_size_input") else None
         rows = []
         for side, overlap in WAYS:
-            plain = tiling.TileGrid.of(opened.grid.shape, side, overlap, total_stride(run.constants, trained))
+            plain = TileGrid.of(opened.grid.shape, side, overlap, total_stride(run.constants, trained))
             size = max(1, round(BATCH_SIZE * np.prod(trained) / np.prod(plain.tile)))
             maps, seconds, model = [], [], None
             for shift in (0, (min(plain.tile) - overlap) // 2):
                 grid = replace(plain, shift=shift).filling(size)
-                job = pipeline.Job(str(run.folder), opened.source, grid, tuple(run.config["band_mean"]), size)
+                job = pipeline.Job(str(run.folder), opened.source, grid, fill, size, pixel_size=told)
                 model = model or pipeline.model_of(job)
                 model.predict_on_batch(np.zeros((size, *grid.tile, len(run.config["bands"])), np.float32))
                 overlap_add, began = tiling.OverlapAdd(grid), time.perf_counter()

@@ -3,8 +3,8 @@ r"""How good a map is of an event that the network has not seen: scenes with kno
     python experiments/unseen_scenes.py --scenes-dir data/scenes --events iburi gorkha kodagu --run without_them
 
 The folder holds EVENT_scene.tif, EVENT_landslides.gpkg and EVENT_area.gpkg, the ground in which the landslides are
-complete. Each scene is mapped by predict.py with each scaling, each pixel size and each threshold: of the run's
-validation, and that for elsewhere if it has one. Polygons below each smallest area are left out, and compare_maps.py
+complete. Each scene is mapped by predict.py with each scaling, each pixel size, each size of tiles and each threshold.
+Polygons below each smallest area are left out, and compare_maps.py
 compares the rest with the landslides.
 
 Writes OUT, a row for each map: Dice of pixels, polygons, landslides detected, false polygons per 100 km2, and mapped
@@ -30,12 +30,14 @@ RESULTS_DIR = "results"  # folder of all runs
 RUN = "unet"  # run that has seen none of them
 SCALINGS = ("auto",)  # of predict.py
 PIXEL_SIZES = (0.0,)  # metres a pixel of the maps; 0: that of the scene
+TILES = (0,)  # pixels a side of tiles; 0: those of the patches that the run learnt from
+THRESHOLDS = ()  # probabilities; none: the run's own, and that for elsewhere if it has one
 MIN_AREAS = (0.0, 500.0, 1000.0, 2000.0)  # smallest areas of a polygon in m2
 MAPS_DIR = None  # str: folder that keeps the maps; none: they are not kept
 OUT = "results/figures/unseen_scenes.csv"  # the table
 
-CHOICES = {"SCALINGS": ("auto", "none", "l4s", "stretch")}
-RANGES = {"PIXEL_SIZES": (0, 1e4), "MIN_AREAS": (0, None)}
+CHOICES = {"SCALINGS": ("auto", "none", "l4s", "stretch", "match")}
+RANGES = {"PIXEL_SIZES": (0, 1e4), "TILES": (0, None), "THRESHOLDS": (0, 1), "MIN_AREAS": (0, None)}
 
 
 def main():
@@ -46,29 +48,30 @@ def main():
     events = EVENTS or sorted(path.name.removesuffix("_scene.tif") for path in Path(SCENES_DIR).glob("*_scene.tif"))
     if not events:
         raise script.UserError(f"{SCENES_DIR} holds no EVENT_scene.tif")
-    thresholds = {run.threshold(), elsewhere(run)["threshold"]}
+    thresholds = sorted(THRESHOLDS or {run.threshold(), elsewhere(run)["threshold"]})
     rows = records.read_rows(OUT)
     with tempfile.TemporaryDirectory() as temporary:
         for event in events:
-            for scaling, size, threshold in itertools.product(SCALINGS, PIXEL_SIZES, sorted(thresholds)):
-                folder = Path(MAPS_DIR or temporary, f"{event}-{scaling}-{size:g}-{threshold:g}")
-                new = list(score(event, scaling, size, threshold, folder))
+            for way in itertools.product(SCALINGS, PIXEL_SIZES, TILES, thresholds):
+                folder = Path(MAPS_DIR or temporary, "-".join(map(str, (event, *way))))
+                new = list(score(event, *way, folder))
                 keys = {tuple(str(row[name]) for name in KEY) for row in new}
                 rows = [row for row in rows if tuple(row[name] for name in KEY) not in keys] + new
                 records.write_csv(OUT, rows[0], [row.values() for row in rows])
     print(f"written: {OUT}")
 
 
-KEY = ("run", "event", "scaling", "pixel_size", "threshold", "min_area")  # columns that tell rows apart
+KEY = ("run", "event", "scaling", "pixel_size", "tile", "threshold", "min_area")  # columns that tell rows apart
 
 
-def score(event, scaling, size, threshold, folder):
+def score(event, scaling, size, tile, threshold, folder):
     """Map a scene into a folder, and yield a row for each of MIN_AREAS."""
     scene, landslides, area = (
         Path(SCENES_DIR, f"{event}_{name}") for name in ("scene.tif", "landslides.gpkg", "area.gpkg")
     )
     flags = ["--results-dir", RESULTS_DIR, "--run", RUN, "--input", scene, "--scaling", scaling, "--out-dir", folder]
-    flags += ["--min-area", 0, "--min-hole", 0, *(["--pixel-size", size] if size else [])]  # areas are chosen below
+    flags += ["--min-area", 0, "--min-hole", 0, "--no-desk"]  # areas are chosen below
+    flags += [*(["--pixel-size", size] if size else []), *(["--tile", tile] if tile else [])]
     runs.call_script("predict.py", *map(str, [*flags, "--threshold", threshold, "--overwrite"]))
     mapped = geopandas.read_file(folder / f"{event}_scene_landslides.gpkg", layer="landslides")
     for min_area in MIN_AREAS:
@@ -78,7 +81,7 @@ def score(event, scaling, size, threshold, folder):
         runs.call_script("compare_maps.py", *map(str, [*flags, "--overwrite"]))
         scores = records.read_json(folder / f"from_{min_area:g}" / "scores.json", "compare_maps.py")
         pixels, objects, areas = scores["pixels"], scores["objects"], scores["area_m2"]
-        row = dict(zip(KEY, (RUN, event, scaling, size, threshold, min_area), strict=True))
+        row = dict(zip(KEY, (RUN, event, scaling, size, tile, threshold, min_area), strict=True))
         row |= {name: round(pixels[name], 3) for name in ("dice", "precision", "recall")}
         row |= {"polygons": objects["map"], "landslides": objects["reference"]}
         row |= {"detected": round(objects["detected_share"], 3), "false": round(objects["false_share"], 3)}

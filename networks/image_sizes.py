@@ -1,8 +1,5 @@
 """Which sizes of images the network of a run takes."""
 
-from patches.reading import size_text
-from script import UserError
-
 
 def has_fixed_size(constants):
     """Return whether the network of a run takes images of one size only, that of its patches."""
@@ -23,19 +20,9 @@ def padded_size(constants, input_shape, size):
     """Return the least (height, width) that the network of a run takes and that holds an image of a size.
 
     constants: of train.py. input_shape: (height, width, bands) of the patches of the training, which may be smaller or
-        larger than the image.
+    larger than the image.
     """
     if has_fixed_size(constants):
         return tuple(input_shape[:2])
     stride = total_stride(constants, input_shape)
     return tuple(-(-side // stride) * stride for side in size)
-
-
-def check_size(constants, input_shape, size, where, run):
-    """Raise UserError if the network of a run has a fixed size, and an image of another size does not fit into it.
-
-    where: before the message, such as "image_2.h5: ". run: its name. For the others see `padded_size`.
-    """
-    if any(side > most for side, most in zip(size, padded_size(constants, input_shape, size), strict=True)):
-        most = size_text(input_shape[:2])
-        raise UserError(f"{where}{size_text(size)} pixels, but the network of run {run} takes {most} at most: cut them")

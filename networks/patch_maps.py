@@ -13,6 +13,7 @@ from mask_values import UNLABELLED
 from networks import engines, image_sizes
 from networks.inference import probabilities
 from networks.threads import BackgroundWriter, prefetch
+from networks.tiles import predict_picture
 from patches import image_files, layouts, reading, resizing
 from patches.pixel_sizes import learnt_by, with_plane
 from patches.usual_values import MOST_COMPARED, distance_of_patches, mean_and_variance
@@ -80,6 +81,7 @@ def map_patches(run, paths, settings, out_dir, metadata, overwrite=False):
         if is_picture(entry):
             write_bytes(target / f"mask_{entry.number}.png", png_of(mask))
 
+    tile = tuple(shape[:2])
     batches = [entries[i : i + settings.batch_size] for i in range(0, len(entries), settings.batch_size)]
     patches = prefetch(lambda batch: list(map(read, batch)), batches)
     with BackgroundWriter(write) as writer:
@@ -88,8 +90,12 @@ def map_patches(run, paths, settings, out_dir, metadata, overwrite=False):
                 images, gaps, sizes = zip(*(read_batch[i] for i in members), strict=True)
                 images = np.stack(images)
                 images = with_plane(images, np.array(sizes)) if told else images
-                model = copy_for(image_sizes.padded_size(run.constants, shape, images.shape[1:3]))
-                predicted = probabilities(model, images, settings.tta)
+                if (np.array(images.shape[1:3]) > tile).any():
+                    model, how = copy_for(tile), (tile, settings.batch_size, settings.tta)
+                    predicted = [predict_picture(model, image, *how) for image in images]
+                else:
+                    model = copy_for(image_sizes.padded_size(run.constants, shape, images.shape[1:3]))
+                    predicted = probabilities(model, images, settings.tta)
                 for i, *each in zip(members, predicted, gaps, strict=True):
                     writer(batch[i], *each)
     return len(entries)
@@ -170,7 +176,6 @@ def read_patch(entry, run, options, pixel_size, report=False):
     size = patch.image.shape[:2]
     if max(size) > LARGEST:
         raise UserError(f"{entry.image}: {reading.size_text(size)} pixels: map it as a scene, as a file of --input")
-    image_sizes.check_size(run.constants, run.config["input_shape"], size, f"{entry.image}: ", run.name)
     check_numbers(run.config, patch.image.shape[2], entry.image)
     names = patch.band_names(options.of(entry.image).dates)
     columns = matching_bands(run.config["bands"], names, entry.image, "the run")

@@ -3,6 +3,7 @@
 import numpy as np
 
 from bands import far_off
+from patches.pixel_sizes import size_class
 
 MOST_COMPARED = 100  # patches whose values are compared with those of training, spread over all
 
@@ -22,6 +23,22 @@ def mean_and_variance(parts, shift):
         squares += np.square(pixels).sum(0)
     with np.errstate(invalid="ignore"):
         return shift + total / count, squares / count - np.square(total / count)
+
+
+def statistics_of_size(config, metres):
+    """Return (mean, variance) of each band over what a run of several sources learnt from, for pixels of a size.
+
+    They are those of the source with the most patches of this size class; None if there is none, or one source alone,
+    whose patches the user may have cut from scenes like the one at hand.
+
+    config: of the run. metres: a pixel; None: unknown.
+    """
+    sources = [source for source in config.get("sources", ()) if "band_mean" in source]
+    if len(sources) < 2 or not metres:
+        return None
+    patches = [source["patches"] * source["pixel_sizes"].get(size_class(metres), 0.0) for source in sources]
+    most = sources[int(np.argmax(patches))]
+    return (most["band_mean"], most["band_variance"]) if max(patches) else None
 
 
 def usual_statistics(config, mean, variance):

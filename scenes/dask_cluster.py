@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from networks import engines
+from networks.tiles import predict_strip
 from scenes.elevation import elevation_files
 from scenes.opening import rasterio_path
 from scenes.pipeline import model_of
 from scenes.scene import Scene
 from scenes.source import SceneSource
-from scenes.tiling import predict_strip, read_strip
+from scenes.tiling import read_strip
 from script import UserError
 
 PATIENCE = 15  # seconds within which a cluster must answer and show a worker

@@ -5,8 +5,8 @@ import functools
 import numpy as np
 
 from networks import engines, features
+from networks.tiles import mirrored_indices
 from patches.pixel_sizes import with_plane
-from scenes.tiling import mirrored_indices
 
 WINDOWS = 6  # along each side of the scene, at most, that are looked at
 NEAR, FAR = 0.15, 0.5  # shares of unlike windows from which a scene is not at home, and from which it is far

@@ -17,6 +17,7 @@ from bands import true_colour
 from map_files import FILES, FILTERED, change_time, check_targets, date_of, scene_name, side_files, strips_folder
 from mask_values import HIDDEN
 from networks.image_sizes import has_fixed_size, total_stride
+from networks.tiles import TileGrid
 from records import atomic_write
 from scenes import (
     desk,
@@ -31,7 +32,6 @@ from scenes import (
     stac_items,
     styles,
     suggestions,
-    tiling,
 )
 from scenes.distance import distance_text
 from scenes.preparation import CoverSettings, open_covers, open_learnt, prepare
@@ -49,7 +49,7 @@ class MapSettings:
     threshold: float | None
     recall: float | None
     tta: bool
-    tile: int
+    tile: int | None
     overlap: int
     batch_size: int
     scheduler: str
@@ -187,10 +187,12 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
 
 def lay_tiles(run, shape, settings):
     """Lay tiles over a scene of a shape; returns (TileGrid, tiles of a batch)."""
-    trained = run.config["input_shape"][:2]
-    unit = total_stride(run.constants, trained)
-    side = unit if has_fixed_size(run.constants) else unit * max(1, settings.tile // unit)
-    grid = tiling.TileGrid.of(shape, side, settings.overlap, unit)
+    trained = tuple(run.config["input_shape"][:2])
+    if settings.tile is None or has_fixed_size(run.constants):
+        grid = TileGrid(*shape, trained, min(settings.overlap, min(trained) // 2))
+    else:
+        unit = total_stride(run.constants, trained)
+        grid = TileGrid.of(shape, unit * max(1, settings.tile // unit), settings.overlap, unit)
     size = max(1, round(settings.batch_size * np.prod(trained) / np.prod(grid.tile)))
     return grid.filling(size), size
 

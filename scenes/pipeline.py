@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from networks import engines
 from networks.threads import prefetch
+from networks.tiles import TileGrid, predict_strip
 from scenes.source import SceneSource
-from scenes.tiling import TileGrid, predict_strip, read_strip
+from scenes.tiling import read_strip
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from affine import Affine
 from bands import REFLECTANCE
 from mask_values import EXCLUDED, HIDDEN
 from patches.pixel_sizes import learnt_by, outside
-from patches.usual_values import usual_statistics
+from patches.usual_values import statistics_of_size, usual_statistics
 from scenes import before_after
 from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
 from scenes.products.recognition import open_product
-from scenes.scaling import Known, choose_scaling, distance_from_training, holds_fractions, scaled
+from scenes.scaling import Known, choose_scaling, distance_from_training, holds_fractions, matched, scaled
 from scenes.source import open_scene
 from scenes.vectors import EVERYTHING, Choice
 from scenes.weaknesses import OTHER_PIXELS, OTHER_VALUES, Weakness
@@ -140,8 +140,20 @@ def prepare(opened, scene, config, covers=(), size_warned=False):
         (name of the scaling, [Weakness, ...]).
     """
     pixels, dem_share = opened.sample(covers)
-    scene = apply_scaling(opened, scene, config["bands"], config["values"], pixels)
-    return scene.scaling, scene_warnings(opened, scene, config, pixels, dem_share, bool(covers), size_warned)
+    setting, unit = scene.scaling, config["values"]
+    scene = apply_scaling(opened, scene, config["bands"], unit, pixels)
+    found = scene_warnings(opened, scene, config, pixels, dem_share, bool(covers), size_warned)
+    usual = statistics_of_size(config, opened.grid.metres or scene.pixel_size)
+    near = scene.scaling == "l4s" and unit == "display" and not any(each.title == OTHER_VALUES for each in found)
+    if setting == "match":
+        usual = usual or (config["band_mean"], config["band_variance"])
+    elif setting != "auto" or not near:
+        usual = None
+    if usual and pixels.size:
+        opened.source = matched(opened.source, pixels, *usual, unit)
+        note("--scaling match: each band gets the mean and variance of training pictures with such pixels, as well")
+        return "match", found
+    return scene.scaling, found
 
 
 def apply_scaling(opened, scene, bands, unit, pixels):

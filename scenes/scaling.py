@@ -9,7 +9,7 @@ from bands import l4s_gains, light
 from patches.usual_values import describe_unusual, unusual_bands
 from script import UserError
 
-SCALINGS = ("auto", "none", "l4s", "stretch")
+SCALINGS = ("auto", "none", "l4s", "stretch", "match")
 HIGHEST_FRACTION = 1.5  # reflectance of snow, and of slopes that face the sun, may exceed 1
 
 
@@ -44,7 +44,7 @@ def choose_scaling(unit, source, dtype, pixels):
             files. pixels: a sample of the scene without a scaling, model's bands x pixels.
 
     Returns:
-        one of SCALINGS but auto.
+        one of SCALINGS but auto and match.
     """
     if not unit or dtype == "uint8" or (not source.reflectance and np.dtype(dtype).kind not in "ui"):
         return "none"
@@ -86,6 +86,8 @@ def holds_reflectance(pixels):
 def scaled(source, scaling, model_bands, pixels, unit="l4s"):
     """Return the source with a scaling: "l4s" by the data set's constants, "stretch" by percentiles of the scene.
 
+    With "match" the values stay, for `matched`.
+
     Slope and elevation are not stretched. They come to the run's unit as by "l4s": in degrees and metres for pictures.
 
     Args:
@@ -108,6 +110,27 @@ def scaled(source, scaling, model_bands, pixels, unit="l4s"):
             (gain[i],), bias[i] = l4s_gains([from_dem.get(i, model_bands[i])], unit or "display"), 0.0
         return replace(source, gain=tuple(gain.tolist()), bias=tuple(bias.tolist()), clip=True)
     return source
+
+
+def matched(source, pixels, mean, variance, unit):
+    """Return the source with the bands of light brought to the mean and variance that they have in training.
+
+    Images of another place, season or sensor then look as those that the run learnt from (Reinhard et al. 2001, doi
+    10.1109/38.946629, for colours). The darkest and the brightest hundredth of the scene count as the next ones.
+
+    Args:
+        source: SceneSource, scaled or not. pixels: a sample of the scene, scaled as by the source, model's bands x
+            pixels; at least one. mean, variance: in training, of each of the model's bands. unit: see `scaled`.
+    """
+    lowest, highest = np.percentile(pixels, [1, 99], axis=1, keepdims=True)
+    kept = np.clip(pixels, lowest, highest).astype(float)
+    gain, bias = np.ones(len(pixels)), np.zeros(len(pixels))
+    for i in source.light:
+        gain[i] = np.sqrt(variance[i]) / max(kept[i].std(), 1e-6)
+        bias[i] = mean[i] - gain[i] * kept[i].mean()
+    gain_before, bias_before = source.gain or np.ones(len(pixels)), source.bias or np.zeros(len(pixels))
+    bias += gain * bias_before
+    return replace(source, gain=tuple((gain * gain_before).tolist()), bias=tuple(bias.tolist()), clip=unit == "display")
 
 
 def distance_from_training(pixels, mean, variance, bands, scene, known=UNKNOWN):

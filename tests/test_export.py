@@ -81,7 +81,7 @@ def test_deepness_reads_the_file(call, results):
     assert model.meta["model_type"] == "Segmentor" and names == {"0": "background", "1": "landslide"}
     assert float(model.meta["resolution"]) == 1000  # centimetres
     assert model.meta["tile_size"] == model.meta["tiles_size"] == 64
-    assert model.meta["tiles_overlap"] == 50  # percent: the 48 pixels are more than half of a tile
+    assert model.meta["tiles_overlap"] == 50  # percent
     assert model.meta["seg_thresh"] == 0.381 and model.meta["seg_small_segment"] == 0
     assert model.meta["bands"] == ["red", "green", "blue"]
     tiles = pictures(2, 64, 64, 3)
@@ -144,7 +144,7 @@ def test_a_file_for_any_size_takes_the_values_of_patches(call, results):
 
 @pytest.mark.slow
 def test_nothing_in_a_file_is_bfloat16(call):
-    graph = onnx.load(call(SIZE=32)).graph
+    graph = onnx.load(call()).graph
     assert {tensor.data_type for tensor in graph.initializer} <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}
     assert "Cast" not in {node.op_type for node in graph.node}
 
@@ -209,7 +209,7 @@ def test_every_family_is_exported(call, tmp_path, family):
 
 
 def test_a_file_that_differs_is_not_put_in_place(call, tmp_path):
-    path = call(SIZE=32)
+    path = call()
     before = path.read_bytes()
     with pytest.raises(script.UserError, match="is not written: its probabilities differ from Keras"):
         call(SIZE=32, OVERWRITE=True, THRESHOLD=0.9, TOLERANCE=0.0)

@@ -14,8 +14,9 @@ import mask_values
 import runs
 from patches import image_files
 from script import UserError
-from tests.maps import TILE, make_bands, sigmoid, written
+from tests.maps import TILE, make_bands, read, sigmoid, written
 from tests.patch_files import write_h5
+from tests.rasters import write_raster
 
 
 def write_image(path, number=0):
@@ -79,11 +80,6 @@ def test_data_folders_are_mapped_split_by_split(call, workdir):
 @pytest.mark.parametrize(
     ("shape", "constants", "message"),
     [
-        (
-            (64, 64, 3),
-            {"RUN": "fixed"},
-            "image_2.h5: 64 x 64 pixels, but the network of run fixed takes 32 x 32",
-        ),
         ((9, 3000, 3), {}, "image_2.h5: 9 x 3000 pixels: map it as a scene"),
         ((TILE, TILE, 2), {}, "image_2.h5 holds band1 band2 and lacks red green blue of the run"),
         ((TILE, TILE), {}, "image_2.h5: 'img' has shape 32 x 32, not height x width x bands"),
@@ -91,7 +87,6 @@ def test_data_folders_are_mapped_split_by_split(call, workdir):
     ],
 )
 def test_patches_that_do_not_fit_are_named(call, workdir, shape, constants, message):
-    copied_run(workdir, "fixed", {"MODEL": "segformer"})
     write_image(workdir / "patches" / "image_1.h5")
     write_h5(workdir / "patches" / "image_2.h5", "img", np.ones(shape))
     with pytest.raises(UserError, match=message):
@@ -155,7 +150,7 @@ def test_patches_of_any_size_are_taken_also_in_one_folder(call, workdir):
 
 @pytest.mark.usefixtures("unet")
 def test_a_network_takes_smaller_and_larger_patches_than_it_was_trained_on(call, workdir):
-    """A U-Net of stride 4: by itself as in a model of that size, and filled up by mirroring where 4 does not divide."""
+    """A U-Net of stride 4: smaller ones filled up by mirroring where 4 does not divide, larger ones as scenes are."""
     from networks.model_files import load_model, resized
 
     copied_run(workdir, "free", {})
@@ -164,13 +159,23 @@ def test_a_network_takes_smaller_and_larger_patches_than_it_was_trained_on(call,
     config["constants"] = {"MODEL": "unet", "DEPTH": 2}
     (workdir / "results/free/config.json").write_text(json.dumps(config))
     model = load_model(workdir / "results/free")
-    for number, (height, width) in enumerate([(16, 24), (48, 40), (30, 31)]):
+    for number, (height, width) in enumerate([(16, 24), (30, 31)]):
         image = np.moveaxis(make_bands(height, width, number), 0, -1)
         write_h5(workdir / "patches" / f"image_{number}.h5", "img", image)
         filled = np.pad(image, ((0, -height % 4), (0, -width % 4), (0, 0)), "reflect")[None]
         truth = np.asarray(resized(model, filled.shape[1:3]).predict_on_batch(filled))[0, :height, :width, 0]
         call(f"patches/image_{number}.h5", RUN="free", PATCH_PROBABILITIES=True)
         np.testing.assert_allclose(h5(f"maps/probability_{number}.h5", "probability"), truth, atol=1e-5)
+    bands = make_bands(80, 40)
+    write_h5(workdir / "patches/image_9.h5", "img", np.moveaxis(bands, 0, -1))
+    write_raster("scene.tif", bands)
+    for constants in ({"MODEL": "unet", "DEPTH": 2}, {"MODEL": "segformer"}):  # the second has tiles of one size
+        config["constants"] = constants
+        (workdir / "results/free/config.json").write_text(json.dumps(config))
+        call("patches/image_9.h5", RUN="free", PATCH_PROBABILITIES=True)
+        call("scene.tif", RUN="free", PROBABILITY_TYPE="float32", OVERWRITE=True)
+        mapped = read("maps/scene_probability.tif")
+        np.testing.assert_allclose(h5("maps/probability_9.h5", "probability"), mapped, atol=1e-5)
 
 
 def test_a_picture_gets_a_picture_that_is_read_as_the_same_mask(call, workdir):

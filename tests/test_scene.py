@@ -10,6 +10,7 @@ import rasterio
 from rasterio.transform import from_origin
 
 from bands import BANDS_L4S, BANDS_RGB, SCALE_L4S, light
+from networks import tiles
 from patches.usual_values import unusual_bands
 from scenes import scaling, scene, tiling
 from script import UserError
@@ -196,7 +197,7 @@ def test_files_of_other_resolutions_are_brought_onto_the_finest_grid(tmp_path):
 def test_reading_a_strip_takes_little_more_memory_than_its_values(tmp_path):
     """NumPy reports its arrays to tracemalloc."""
     path = write_raster(tmp_path / "scene.tif", np.ones((14, 480, 600), np.uint16))
-    grid = tiling.TileGrid.of((480, 600), 512, 32, 16)
+    grid = tiles.TileGrid.of((480, 600), 512, 32, 16)
     with open_scene([path], BANDS_L4S) as opened:
         tracemalloc.start()
         strip = tiling.read_strip(opened, grid, 0, (0.0,) * 14)
