@@ -17,6 +17,7 @@ from scenes.elevation import Elevation
 from scenes.hiding_raster import HidingRaster
 from scenes.labels import MaskRaster
 from scenes.masked_view import lookup, masked_view
+from script import UserError
 from tests.rasters import GRID, grid_of, open_scene, write_raster
 
 SIZE = 32
@@ -262,6 +263,24 @@ def test_opacity_hides_classes_and_no_mask_of_clouds(tmp_path, kind, most):
     np.testing.assert_array_equal(on_both_grids(clouds_of, path), TOP | clouds)
     path = write_hidden(tmp_path / "mask.tif", (bands == 9).astype(kind), most)
     np.testing.assert_array_equal(on_both_grids(clouds_of, path), clouds)
+
+
+@pytest.mark.parametrize("reader", [labels_of, clouds_of])
+def test_a_scale_of_a_mask_is_refused(tmp_path, reader):
+    path = write_raster(tmp_path / "mask.tif", np.ones((1, SIZE, SIZE), np.uint8))
+    with rasterio.open(path, "r+") as file:
+        file.offsets = (1.0,)
+    with pytest.raises(UserError, match="mask.tif states a scale or an offset: write the values of a mask as they are"):
+        reader(path, grid_of(path))
+
+
+@pytest.mark.parametrize("reader", [labels_of, reference_of, clouds_of])
+def test_a_picture_with_transparent_pixels_is_refused(tmp_path, reader):
+    """As a patch, the opaque part of one colour is landslide: drawn so, the rest is no landslide."""
+    path = tmp_path / "mask.png"
+    write_raster(path, [np.full((SIZE, SIZE), 200, np.uint8), np.where(TOP, 0, 255).astype(np.uint8)])
+    with pytest.raises(UserError, match=r"mask.png is a picture with transparent pixels: write a .* as GeoTIFF, or as"):
+        reader(path, grid_of(path))
 
 
 @pytest.mark.parametrize("kind", ["uint8", "int16", "int32", "uint32", "int64", "float32"])

@@ -13,8 +13,8 @@ from scipy import ndimage
 
 import dataset
 from patches import image_files, layouts, picture_damage, reading
-from scenes.opening import open_raster
 from scenes.before_after import reopened
+from scenes.opening import open_raster
 from script import UserError
 from tests.patch_files import make_pair, open_folder, scar, write_pictures
 from tests.rasters import open_scene, write_picture, write_raster
