@@ -20,9 +20,10 @@ SEEN, HIDDEN = 255, 0  # of a mask
 
 
 def lookup(dtype, numbers, within=None):
-    """Return the table by which GDAL makes a mask of a band: "-9999:0,-9998:255", "" if it hides nothing.
+    """Return the table (LUT) by which GDAL makes a mask of a band, such as "...,-9999.0:0,..."; "" if it hides nothing.
 
-    GDAL interpolates between the entries, and takes the first one for NaN and all that is smaller.
+    GDAL interpolates between the entries, and takes the first one for NaN and all that is smaller. So each number of no
+    data stands between the two numbers next to it, which are data.
 
     Args:
         dtype: of the band. numbers: of no data, beside scale_tags.usual_fills. within: (least, largest) number of data;
@@ -92,7 +93,7 @@ def described(file, name, bands, groups, factor=1, options=(), smaller=()):
         hiding += sources
     if hiding:
         overviews = [(text, "mask,1") for text in smaller]
-        function = "min" if len(hiding) > 1 else "real"
+        function = "min" if len(hiding) > 1 else "real" if hiding[0][2] else ""
         add_band(SubElement(root, "MaskBand"), "Byte", hiding, options, function, overviews)
     return tostring(root, "unicode")
 

@@ -38,7 +38,7 @@ def missing_values(file):
 
 
 class SceneFile:
-    """An open raster of a scene, and the views of it that are warped to the scene's grid where its own is another.
+    """An open raster of a scene, and the view of it that is warped to the scene's grid where its own is another.
 
     A pixel has no data where an internal mask or an alpha band hides it, where it holds NaN or a value beyond LARGEST,
     and where a number of no data stands: the tag of the band, one that is stated beside it, and in signed numbers and
