@@ -85,6 +85,10 @@ def test_a_mask_hides_exactly_the_numbers_of_no_data(tmp_path, kind, numbers, hi
             np.testing.assert_array_equal(view.read(), bands[[2, 0]])
 
 
+def test_numbers_that_a_type_cannot_hold_hide_nothing():
+    assert lookup("uint8", [0.5, -1, 256, np.nan]) == {} and list(lookup("int8", [-128]).values()) == [255, 0, 255]
+
+
 def test_overviews_of_a_file_are_those_of_its_view(tmp_path):
     """Pictures of a large mosaic are made from them."""
     bands = np.repeat(np.repeat(ground("uint16"), 16, 1), 16, 2)
