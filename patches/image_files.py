@@ -158,7 +158,8 @@ def is_lossy(file):
     """Return whether the format of an open raster changes values, as JPEG does, by what it states of itself."""
     stated = file.tags(ns="IMAGE_STRUCTURE")
     jpeg = file.driver == "JPEG" or stated.get("COMPRESSION", "").endswith("JPEG")
-    return jpeg or stated.get("COMPRESSION_REVERSIBILITY") == "LOSSY"
+    lerc = float(stated.get("MAX_Z_ERROR", 0)) > 0
+    return jpeg or lerc or stated.get("COMPRESSION_REVERSIBILITY") == "LOSSY"
 
 
 def has_alpha(file):

@@ -7,8 +7,8 @@ from bands import REFLECTANCE, code_of
 LEAST_SCALE = 0.01  # a smaller scale turns whole numbers into reflectance
 LARGEST = 1e30  # absolute value of an image, at most: larger ones are no data or damage
 # Numbers that GDAL, QGIS, ArcGIS and elevation models write for pixels without data, often without a tag. Floats may be
-# LEAST or below: the least float32 is -3.4028234663852886e38, and ArcGIS writes -3.4028230607370965e38.
-FILLS, LEAST = (-9999.0, -32768.0), -3.4e38
+# LEAST or below: the least float32 is -3.4028234663852886e38, ArcGIS writes -3.4028230607370965e38, and R -3.4e38.
+FILLS, LEAST = (-9999.0, -32768.0), float(np.float32(-3.4e38))
 METRES = {
     **dict.fromkeys(("", "m", "metre", "metres", "meter", "meters", "1"), 1.0),
     **dict.fromkeys(("ft", "foot", "feet", "international foot"), 0.3048),
@@ -89,7 +89,7 @@ def is_fill(values):
         return None
     hits = np.logical_or.reduce([values == fill for fill in FILLS])
     with np.errstate(over="ignore"):
-        return hits | (values < LEAST) if values.dtype.kind == "f" else hits
+        return hits | (values <= LEAST) if values.dtype.kind == "f" else hits
 
 
 class WrongTag(Exception):
@@ -101,7 +101,7 @@ class StoredTags:
 
     Attributes:
         scales, offsets: of its numbers, one for all bands or one for each; 1 and 0 if it states none.
-        fills: its numbers of no data.
+        fills: its numbers of no data. valid: (least, largest) number of data.
     """
 
     def __init__(self, array):
@@ -112,6 +112,9 @@ class StoredTags:
             raise WrongTag(f"holds unsigned numbers as {stored} (_Unsigned is true): write them as u{stored}")
         self.scales, self.offsets = numbers(array, "scale_factor", (1.0,)), numbers(array, "add_offset", (0.0,))
         self.fills = np.append(numbers(array, "_FillValue", ()), numbers(array, "missing_value", ()))
+        self.valid = numbers(array, "valid_range", (-np.inf, np.inf))
+        if len(self.valid) != 2:
+            raise WrongTag(f"states a valid_range of {len(self.valid)} numbers, and two are its ends")
 
     @property
     def changes(self):
@@ -121,7 +124,7 @@ class StoredTags:
     def lacking(self, stored):
         """Return where numbers of the array, of any shape, are those of no data."""
         fills = self.fills.astype(stored.dtype) if stored.dtype.kind == "f" else self.fills
-        lacking = np.isin(stored, fills)
+        lacking = np.isin(stored, fills) | (stored < self.valid[0]) | (stored > self.valid[1])
         return lacking | np.isnan(stored) if np.isnan(fills).any() else lacking
 
 

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import numpy as np
 from affine import Affine
-from rasterio.enums import MaskFlags, Resampling
+from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
+from patches.image_files import has_alpha
 from patches.scale_tags import metres_of
-from scenes.opening import RASTERS, band_count, damage_reported, hidden, names_in_zip, open_raster
+from scenes.masked_view import lookup, masked_view
+from scenes.opening import RASTERS, band_count, damage_reported, names_in_zip, open_raster
 from scenes.pixel_grid import PixelGrid
 from script import UserError, note
 
 ELEVATIONS = -500.0, 9000.0  # metres; beyond them an elevation is a void (the Dead Sea: -430, Everest: 8849)
 PREVIEWS = (".png", ".jpg", ".jp2")
-VOIDS = 3  # number of values of voids beside the tag's that are looked for
 
 
 def elevation_files(paths):
@@ -134,51 +135,40 @@ class ElevationRaster:
         Raises:
             UserError: it cannot be read, or has no coordinate system.
         """
-        self.path, self.file = str(path), file
-        if self.file.crs is None:
-            self.file.close()
-            raise UserError(f"{path}: without a coordinate system the elevation cannot be laid over the scene")
-        if band_count(self.file) > 1:
-            self.file.close()
-            raise UserError(f"{path} has {self.file.count} bands, and elevation has one: write it to a file of its own")
-        self.bounds = self.file.bounds
-        self.scale, self.offset = self.file.scales[0], self.file.offsets[0]
-        self.unit = metres_of(self.file.units[0])
+        self.path = str(path)
+        fault = ""
+        if file.crs is None:
+            fault = ": without a coordinate system the elevation cannot be laid over the scene"
+        elif band_count(file) > 1:
+            fault = f" has {file.count} bands, and elevation has one: write it to a file of its own"
+        if fault:
+            file.close()
+            raise UserError(f"{path}{fault}")
+        self.bounds, self.scale, self.offset = file.bounds, file.scales[0], file.offsets[0]
+        self.unit = metres_of(file.units[0])
         if self.unit is None:
-            note(f"{path}: its unit, {self.file.units[0].strip().lower()}, is unknown: taken for metres")
+            note(f"{path}: its unit, {file.units[0].strip().lower()}, is unknown: taken for metres")
             self.unit = 1.0
-        stated = list(dict.fromkeys(value for value in (self.file.nodata, nodata) if value is not None))
-        voids = [value for value in self._voids() if value not in stated]
-        numbers = [*stated, *voids[: VOIDS + (not stated)]]
-        fill = numbers[0] if numbers else None
-        self._hidden_in = []
-        masked = MaskFlags.per_dataset in self.file.mask_flag_enums[0]
-        for value in (*[None] * (masked and fill is not None), *numbers[1:]):
-            self._hidden_in.append(self.file)
-            self.file = hidden(self.file, value, fill)
+        stated = [value for value in (file.nodata, nodata) if value is not None]
+        within = (
+            sorted((metres / self.unit - self.offset) / self.scale for metres in ELEVATIONS) if self.scale else None
+        )
+        table = lookup(file.dtypes[0], stated, within)
+        masked, memory = masked_view(file, [1], [{1: table}], has_alpha(file))
         # ground beyond 180 degrees may have longitudes that differ by a turn
-        turns = (0, -360, 360) if PixelGrid.of(self.file).reaches_beyond_180 or grid.reaches_beyond_180 else (0,)
+        turns = (0, -360, 360) if PixelGrid.of(file).reaches_beyond_180 or grid.reaches_beyond_180 else (0,)
         self.views = [
             grid.warped(
-                self.file,
-                src_transform=Affine.translation(turn, 0) @ self.file.transform,
+                masked,
+                src_transform=Affine.translation(turn, 0) @ file.transform,
                 resampling=Resampling.bilinear,
-                src_nodata=fill,
+                src_nodata=None,
                 nodata=np.nan,
                 dtype="float32",
             )
             for turn in turns
         ]
-
-    def _voids(self):
-        """Return the values beyond ELEVATIONS that pixels hold, the most frequent first."""
-        step = max(1, max(self.file.shape) // 4000)
-        with damage_reported(self.path):
-            sample = self.file.read(1, out_shape=tuple(size // step for size in self.file.shape)).astype(np.float64)
-        metres = (sample * self.scale + self.offset) * self.unit
-        beyond = sample[(metres < ELEVATIONS[0]) | (metres > ELEVATIONS[1])]
-        values, counts = np.unique(beyond, return_counts=True)
-        return values[np.argsort(-counts)].tolist()
+        self._opened = [*self.views, masked, memory, file]
 
     def read(self, window):
         """Read a window: H x W float32 in metres, NaN where there is no elevation."""
@@ -194,5 +184,5 @@ class ElevationRaster:
 
     def close(self):
         """Close the raster and its views."""
-        for each in (*self.views, self.file, *self._hidden_in[::-1]):
+        for each in self._opened:
             each.close()

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import scipy
-from rasterio.enums import Resampling
 from rasterio.env import ensure_env
 from rasterio.warp import transform
 from rasterio.windows import Window
 
 from mask_values import WrongValues, as_labels, is_unknown
-from patches.image_files import is_lossy
-from patches.scale_tags import is_fill
-from scenes.opening import BEYOND, damage_reported, open_mask, strips, tags_of, wide_type
+from patches.image_files import is_lossy, states_scale
+from patches.scale_tags import SCALED_MASK, is_fill
+from scenes.opening import BEYOND, damage_reported, nearest_on_grid, open_mask, strips, tags_of
 from scenes.pixel_grid import PixelGrid
 from script import UserError, note, warn
 
@@ -45,8 +44,8 @@ class HidingRaster:
             margin: metres by which clouds and their shadows are widened, from the middles of their pixels.
 
         Raises:
-            UserError: it cannot be opened, or laid over the scene; it is a mask in a format that changed its values; or
-                there is a margin and no coordinate system.
+            UserError: it cannot be opened, or laid over the scene; it is a mask with a scale, or in a format that
+                changed its values; or there is a margin and no coordinate system.
         """
         if margin and grid.crs is None:
             raise UserError("--cloud-buffer is in metres, and the scene has no coordinate system to measure them in")
@@ -56,6 +55,8 @@ class HidingRaster:
         self.file = self.view = self._opened[0]
         self.origin, self.grid = origin or ORIGINS.get(coding, self.path), grid
         try:
+            if coding == "mask" and states_scale(self._opened[-1]):
+                raise UserError(f"{path} {SCALED_MASK}")
             if coding == "mask" and is_lossy(self._opened[-1]):
                 self._check_lossy()
         except BaseException:
@@ -65,9 +66,7 @@ class HidingRaster:
             if grid.crs is None or self.file.crs is None:
                 self.close()
                 raise UserError(f"{path}: neither on the scene's grid nor with a coordinate system to lay it over that")
-            # what the file calls no data is known all the same: only ground beyond it is not
-            options = {"resampling": Resampling.nearest, "src_nodata": None, "nodata": BEYOND}
-            self.view = grid.warped(self.file, dtype=wide_type(self.file), **options)
+            self.view = nearest_on_grid(self.file, grid)
 
     def _check_lossy(self):
         """Raise UserError if a mask in a lossy format holds other values than 0 and 255."""

@@ -3,18 +3,17 @@
 import geopandas
 import numpy as np
 import shapely
-from rasterio.enums import Resampling
 from rasterio.env import ensure_env
 from rasterio.features import rasterize
 from rasterio.windows import Window
 from scipy.ndimage import distance_transform_edt
 
-from mask_values import EXCLUDED, LANDSLIDE, OTHER, UNLABELLED, MaskRule, WrongValues, as_labels
+from mask_values import LANDSLIDE, OTHER, UNLABELLED, MaskRule, WrongValues, as_labels
 from patches.image_files import is_lossy, states_scale
 from patches.scale_tags import SCALED_MASK
 from scenes.box_file import is_box_labels
 from scenes.box_labels import BoxLabels
-from scenes.opening import damage_reported, open_mask, tags_of
+from scenes.opening import BEYOND, damage_reported, nearest_on_grid, open_mask, tags_of
 from scenes.pixel_grid import PixelGrid
 from scenes.styles import VERDICTS
 from scenes.vectors import EVERYTHING, SEEN, is_vector, shapes_over
@@ -234,7 +233,7 @@ class MaskRaster:
             if not grid.matches(PixelGrid.of(self.file)):
                 if grid.crs is None or self.file.crs is None:
                     raise UserError(f"{path}: neither on the scene's grid nor with a coordinate system to lay it over")
-                self.view = grid.warped(self.file, resampling=Resampling.nearest, src_nodata=None, nodata=EXCLUDED)
+                self.view = nearest_on_grid(self.file, grid)
             rule = MaskRule()
             for top in range(0, self.file.height, STRIP):
                 bottom = min(top + STRIP, self.file.height)
@@ -252,7 +251,7 @@ class MaskRaster:
         with damage_reported(self.path):
             values = file.read(1, window=Window.from_slices(rows, columns))
         try:
-            return as_labels(values, nodata=self._tags, lossy=self._lossy)
+            return as_labels(values, nodata=(*self._tags, BEYOND), lossy=self._lossy)
         except WrongValues as wrong:
             raise UserError(
                 f"{self.path} holds {wrong}; a mask has 1 for landslide, 0 for other ground, 255 for no label"

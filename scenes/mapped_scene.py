@@ -1,6 +1,7 @@
 """The scene of a map, opened again by what the map's tags say of it, and its desk."""
 
 import contextlib
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def open_mapped(path, instead=()):
         for part in each:
             if "://" not in part and ":" not in part and not Path(part).exists():
                 raise UserError(f"{part}, of which {path} was made, does not exist here: {flag}")
-    scene_bands = tuple(tags.get("scene_bands", "").split())
+    scene_bands = tuple(shlex.split(tags.get("scene_bands", "")))
     scenes = open_scenes(
         SceneInput(paths, scene_bands, dem, offset=0.0),
         SceneInput(before, scene_bands, offset=0.0) if before else None,

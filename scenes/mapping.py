@@ -1,6 +1,7 @@
 """The map of a scene, from an open scene to complete files: map_files.FILES lists them."""
 
 import contextlib
+import shlex
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -120,7 +121,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         same = {"tta": settings.tta, "pixel_size": told, "engine": settings.engine}
         jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, **same) for each in scenes]
         metadata |= {"scene": name, "source": " ".join(map(str, scene.paths)), "bands": ", ".join(bands)}
-        metadata |= {"scene_bands": " ".join(scene.bands)} if scene.bands else {}
+        metadata |= {"scene_bands": shlex.join(scene.bands)} if scene.bands else {}
         metadata |= {"pixel_size": f"{metres:.4g} m"} if metres else {}
         metadata |= {"dem": " ".join(map(str, scene.dem))} if scene.dem else {}
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}

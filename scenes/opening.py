@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from affine import Affine
-from rasterio.enums import ColorInterp, MaskFlags, Resampling
+from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
-from rasterio.io import MemoryFile
-from rasterio.shutil import copy
-from rasterio.vrt import WarpedVRT
 from rasterio.windows import Window
 
 from patches.image_files import has_alpha, has_own_mask
 from patches.picture_damage import damage
+from scenes.masked_view import masked_view
+from scenes.pixel_grid import PixelGrid
 from script import UserError
 
 # GDAL reports errors as exceptions; its log would print lines of its own before ours.
@@ -28,6 +27,7 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.p
 MASKED = -(2**24)  # value of masked pixels where a mask, classes or percentages are read; exact also as float32
 BEYOND = 2 * MASKED  # value of ground beyond such a raster, where it is brought onto another grid
 ANY_CRS = "EPSG:3857"  # stands for no coordinate system where GDAL needs one to move pixels
+PICTURES = ("PNG", "GIF", "BMP", "WEBP")  # drivers of GDAL
 RASTERS = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".png", ".jpg", ".hgt", ".asc", ".bil", ".dt1", ".dt2")
 
 
@@ -62,19 +62,6 @@ def open_raster(path):
     return file
 
 
-def without_alpha(file):
-    """Open a view (a VRT of GDAL) of a raster whose last band GDAL takes for alpha, in which it is a band as any other.
-
-    Returns:
-        (MemoryFile that holds the view, the open view); close the view first.
-    """
-    memory = MemoryFile(ext=".vrt")
-    copy(file, memory.name, driver="VRT")
-    with rasterio.open(memory.name, "r+") as view:
-        view.colorinterp = [ColorInterp.undefined] * file.count
-    return memory, rasterio.open(memory.name)
-
-
 def band_count(file):
     """Return the number of bands of an open raster without one of transparency."""
     return file.count - has_alpha(file)
@@ -87,37 +74,44 @@ def open_mask(path, what):
         path: of the raster. what: it has to be, in words for an error.
 
     Returns:
-        Open rasters; the first is to be read, and all are to be closed in this order. Pixels that are masked hold
-        MASKED. What the file calls no data: `tags_of`.
+        Open rasters; the first is to be read, the last one is the file, and all are to be closed in this order. Pixels
+        that are masked hold MASKED. What the file calls no data: `tags_of`.
 
     Raises:
-        UserError: see `open_raster`; or it has several bands, or is a picture with a palette.
+        UserError: see `open_raster`; or it has several bands, or is a picture with a palette or transparent pixels.
     """
     file = open_raster(path)
     fault = ""
+    masked, transparent = has_own_mask(file), has_alpha(file)
     if band_count(file) != 1:
         fault = f"has {file.count} bands: {what} has one"
-    elif file.colorinterp[0] == ColorInterp.palette and file.driver in ("PNG", "GIF", "BMP"):
-        fault = f"is a picture with a palette: write {what} as GeoTIFF, or as grey values"
-    masked = MaskFlags.per_dataset in file.mask_flag_enums[0]
-    if has_own_mask(file) and has_alpha(file):  # GDAL's warper knows one of both
-        fault = f"has an alpha band and a mask of its own: write {what} with one of them"
-    elif masked and not file.crs:
+    elif file.driver in PICTURES and (transparent or file.colorinterp[0] == ColorInterp.palette):
+        kind = "transparent pixels" if transparent else "a palette"
+        fault = f"is a picture with {kind}: write {what} as GeoTIFF, or as grey values"
+    elif (masked or transparent) and not file.crs:
         fault = f"has a mask of its own or transparent pixels, but no coordinate system: write {what} without them"
     if fault:
         file.close()
         raise UserError(f"{path} {fault}")
-    return [hidden(file, None, MASKED, dtype=wide_type(file)), file] if masked else [file]
+    if not (masked or transparent):
+        return [file]
+    view, memory = masked_view(file, [1], alpha=transparent)
+    return [nearest_on_grid(view, PixelGrid.of(view), MASKED), view, memory, file]
 
 
-def wide_type(file):
-    """Return the name of a type that holds the values of an open raster of one band, MASKED and BEYOND."""
-    return "int32" if np.dtype(file.dtypes[0]).itemsize < 4 else "float64"
+def nearest_on_grid(file, grid, fill=BEYOND):
+    """Return a view of an open raster of one band on a PixelGrid: each pixel is the nearest one.
+
+    fill: the value beyond the raster and under its mask.
+    """
+    kind = "int32" if np.dtype(file.dtypes[0]).itemsize < 4 else "float64"  # holds all values and the fill
+    # a tag is a value as any other: what it means is for the reader to say
+    return grid.warped(file, resampling=Resampling.nearest, src_nodata=None, nodata=fill, dtype=kind)
 
 
 def tags_of(opened):
     """Return the values that the rasters of `open_mask` call no data, for mask_values.is_tagged."""
-    return [file.nodata for file in opened if file.nodata is not None]
+    return [file.nodata for file in (opened[0], opened[-1]) if file.nodata is not None]
 
 
 def strips(file, path, height=256):
@@ -125,19 +119,6 @@ def strips(file, path, height=256):
     for top in range(0, file.height, height):
         with damage_reported(path):
             yield file.read(1, window=Window(0, top, file.width, min(height, file.height - top)))
-
-
-def hidden(file, value, fill, **options):
-    """Open a view of a raster on its own grid in which `fill` stands for a value, and is the value of no data.
-
-    Programs that move pixels know one value of no data, and would blend the ground at the rim of another with it.
-    value: None: that of the raster's tag, or what lies under its mask. options: of WarpedVRT.
-    """
-    if file.dtypes[0] in ("int32", "uint32"):  # GDAL would move pixels that hold `fill` by one, as if by chance
-        options = {"dtype": "float64"} | options
-    crs = file.crs or ANY_CRS
-    own = {"src_crs": crs, "crs": crs, "transform": file.transform, "width": file.width, "height": file.height}
-    return WarpedVRT(file, **own, src_nodata=value, nodata=fill, resampling=Resampling.nearest, **options)
 
 
 @contextlib.contextmanager

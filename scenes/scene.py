@@ -63,11 +63,11 @@ class Scene:
         self.dtype = common_type([self.dtypes[i] for i in source.light_bands] or self.dtypes)
         moves, self._dates = source.moves or ((0.0, 0.0),) * len(files), source.dates or (0,) * len(files)
         single = [self._dates.count(date) == 1 for date in self._dates]
-        blank = {source.bands[i] for group in source.blank for i in group}
         self.files = []
         for i, (file, nodata, alone, move) in enumerate(zip(files, source.nodata, single, moves, strict=True)):
             numbers = [number for index, number in source.bands if index == i]
-            zeros = tuple(number for number in numbers if (i, number) in blank)
+            groups = [[source.bands[position] for position in group] for group in source.blank]
+            zeros = [[number for _, number in group] for group in groups if {index for index, _ in group} == {i}]
             about = {"alpha": i in source.alpha, "filled": i in source.filled, "blank": zeros, "alone": alone}
             self.files.append(SceneFile(file, self.grid, numbers, nodata, move=move, **about))
         # GDAL reprojects to about an eighth of a pixel, and differently in each window: then a strip is read as one

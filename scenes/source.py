@@ -16,7 +16,7 @@ from scenes.products import recognition
 from scenes.products.product import Product
 from scenes.raster_bands import of_sentinel2, raster_bands, terrain_among
 from scenes.scene import Scene
-from scenes.scene_file import common_type, read_bands
+from scenes.scene_file import common_type, missing_values, read_bands
 from script import UserError, note
 
 
@@ -165,7 +165,7 @@ def open_scene(scene, model_bands, product=None):
             reference=finest(files),
             dem=tuple(map(str, scene.dem)),
             terrain=terrain,
-            nodata=(tuple(nodata),) * len(paths),
+            nodata=tuple((*nodata, *missing_values(file)) for file in files),
             factors=factors,
             offsets=offsets,
             dem_nodata=scene.dem_nodata,

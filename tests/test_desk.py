@@ -268,6 +268,14 @@ def test_a_product_with_clouds_has_a_page_and_its_name_is_its_digest(call, workd
     assert data_of(page) == data
 
 
+def test_the_page_of_suggested_boxes_has_the_bands_of_the_map(call, workdir, monkeypatch):
+    names = ("B4 red", "B3 green", "B2 blue")
+    write_raster("named.tif", make_bands(128, 128), descriptions=names)
+    call("named.tif", SCENE_BANDS=names, DESK=False)
+    call_main(suggest_boxes, monkeypatch, MAP="maps/named_probability.tif")
+    assert len(data_of("maps/named_desk.html")["boxes"]) == 1
+
+
 def test_names_of_files_cannot_break_the_page(call, workdir):
     write_raster(workdir / "a<script>'b&.tif", make_bands(128, 128))
     call("a<script>'b&.tif")

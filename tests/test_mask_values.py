@@ -315,6 +315,13 @@ def test_a_jpeg_is_refused_by_the_same_rule(tmp_path):
         open_folder(tmp_path / "d")
 
 
+@pytest.mark.parametrize("error", [0, 0.6])
+def test_lerc_is_lossy_if_it_allows_for_an_error(tmp_path, error):
+    write_raster(tmp_path / "mask.tif", [disc()], compress="LERC", MAX_Z_ERROR=error)
+    with rasterio.open(tmp_path / "mask.tif") as file:
+        assert image_files.is_lossy(file) == (error > 0)
+
+
 @pytest.mark.parametrize("lossless", [True, False])
 def test_webp_says_itself_whether_it_is_lossy(tmp_path, lossless):
     Image.fromarray(disc()).convert("RGB").save(tmp_path / "mask.webp", lossless=lossless)

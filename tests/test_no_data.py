@@ -1,9 +1,11 @@
 """Where there is no data: patches and scenes follow one rule for tags, masks, opacity and numbers without a tag."""
 
+import h5py
 import numpy as np
 import pytest
 import rasterio
 import rasterio.shutil
+from netCDF4 import Dataset
 from rasterio.windows import Window
 from scipy.ndimage import binary_erosion
 
@@ -17,7 +19,7 @@ from tests.rasters import GRID, open_scene, write_raster
 
 SIZE = 32
 LEFT = np.arange(SIZE)[None].repeat(SIZE, 0) < 10  # what masks and opacity hide
-FLOAT_FILLS = [-9999.0, -32768.0, float(np.finfo(np.float32).min), -3.4028230607370965e38]
+FLOAT_FILLS = [-9999.0, -32768.0, float(np.finfo(np.float32).min), -3.4028230607370965e38, -3.4e38]
 
 
 def ground(kind, count=3, size=SIZE):
@@ -110,6 +112,43 @@ def test_values_beyond_all_measure_are_no_data_of_a_scene_and_damage_of_a_patch(
     assert np.argwhere(~scene_valid(path)[1]).tolist() == [[0, 0], [0, 1], [0, 2]]
     with pytest.raises(reading.Fault, match="holds NaN or infinite values"):
         reading.read_patch(path, None)
+
+
+@pytest.mark.parametrize("attributes", [{"_FillValue": -1, "missing_value": -2}, {"valid_range": [40, 120]}])
+def test_patches_and_scenes_follow_the_attributes_of_netcdf(tmp_path, attributes):
+    """The numbers of no data are the same of HDF5; GDAL knows one of two, and makes the fill of what is not valid."""
+    bands, expected = ground("int16"), np.ones((SIZE, SIZE), bool)
+    bands[:, 5], bands[0, 9], bands[1, 11], expected[[5, 9, 11]] = -2, -1, 300, False
+    if "valid_range" in attributes:
+        attributes = {"_FillValue": -99, **attributes}
+    else:
+        expected[11] = True
+    attributes = {name: np.int16(value) for name, value in attributes.items()}
+    with h5py.File(tmp_path / "a_1.h5", "w") as file:
+        file["img"] = np.moveaxis(bands, 0, -1)
+        file["img"].attrs.update(attributes)
+    with Dataset(tmp_path / "a.nc", "w") as file:
+        for axis, sign in (("y", -1), ("x", 1)):
+            file.createDimension(axis, SIZE)
+            places = file.createVariable(axis, "f8", (axis,))
+            places[:] = sign * 10 * np.arange(SIZE)
+            places.setncatts({"standard_name": f"projection_{axis}_coordinate", "units": "m"})
+        for name, band in zip(BANDS_RGB, bands, strict=True):
+            stored = file.createVariable(name, "i2", ("y", "x"), fill_value=attributes["_FillValue"])
+            stored.set_auto_maskandscale(False)
+            stored.setncatts({name: value for name, value in attributes.items() if name != "_FillValue"})
+            stored[:] = band
+    np.testing.assert_array_equal(~reading.read_patch(tmp_path / "a_1.h5", None).gap, expected)
+    valid = scene_valid([f'NETCDF:"{tmp_path}/a.nc":{name}' for name in BANDS_RGB])[1]
+    np.testing.assert_array_equal(valid, expected)
+
+
+def test_a_valid_range_of_one_end_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a_1.h5", "w") as file:
+        file["img"] = np.moveaxis(ground("int16"), 0, -1)
+        file["img"].attrs["valid_range"] = np.int16([3])
+    with pytest.raises(reading.Fault, match="'img' states a valid_range of 1 numbers, and two are its ends"):
+        reading.read_patch(tmp_path / "a_1.h5", None)
 
 
 # ---------------------------------------------------------------------- 8 bits, several files, several dates

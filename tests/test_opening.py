@@ -11,6 +11,7 @@ import pytest
 import rasterio
 from netCDF4 import Dataset
 from rasterio.control import GroundControlPoint
+from rasterio.windows import Window
 
 import map_files
 from bands import BANDS_RGB
@@ -77,7 +78,7 @@ def test_pages_of_a_tiff_are_several_rasters(tmp_path):
             read()
 
 
-def test_rasters_that_are_cut_short_are_told_where_they_are_looked_at_first(tmp_path):
+def test_rasters_that_are_cut_short_are_told_where_they_are_read_first(tmp_path):
     noise = np.random.default_rng(0).integers(1, 255, (4, 300, 300), np.uint8)
     picture = write_raster(tmp_path / "picture.tif", noise, photometric="RGB", alpha="yes")
     elevation = write_raster(tmp_path / "dem.tif", noise[:1].astype(np.int16))
@@ -86,7 +87,7 @@ def test_rasters_that_are_cut_short_are_told_where_they_are_looked_at_first(tmp_
     with pytest.raises(UserError, match="picture.tif cannot be read: cut short or damaged"):
         open_scene([picture], BANDS_RGB)
     with rasterio.open(elevation) as file, pytest.raises(UserError, match="dem.tif cannot be read: cut short"):
-        Elevation([elevation], PixelGrid.of(file))
+        Elevation([elevation], PixelGrid.of(file)).read(Window(0, 0, 300, 300))
 
 
 def test_control_points_alone_and_several_rasters_are_told(tmp_path):

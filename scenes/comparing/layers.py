@@ -3,7 +3,6 @@
 import numpy as np
 import shapely
 from rasterio.crs import CRS
-from rasterio.enums import Resampling
 from rasterio.features import rasterize
 from rasterio.transform import from_origin
 from rasterio.windows import Window
@@ -14,7 +13,7 @@ from patches.scale_tags import SCALED_MASK
 from scenes.components import Numbering
 from scenes.geodesy import has_ellipsoid
 from scenes.mask_or_percent import meaning_of
-from scenes.opening import BEYOND, damage_reported, open_mask
+from scenes.opening import BEYOND, damage_reported, nearest_on_grid, open_mask
 from scenes.pixel_grid import PixelGrid
 from scenes.vector_faults import elsewhere_text, without_refuted
 from scenes.vectors import faults_reported, on_grid, read_layers
@@ -140,8 +139,7 @@ class RasterLayer:
                 raise UserError(f"{path} is a mask: --threshold is for probabilities")
             self.threshold = float(tag if threshold is None else threshold) if self.probability else None
             self.what = f"probability ≥ {self.threshold:g}" if self.probability else "mask"
-            fill = {"resampling": Resampling.nearest, "src_nodata": BEYOND, "nodata": BEYOND, "dtype": "float32"}
-            self.view = self.file if self.grid.matches(own) else self.grid.warped(self.file, **fill)
+            self.view = self.file if self.grid.matches(own) else nearest_on_grid(self.file, self.grid)
         except BaseException:
             self.close()
             raise
