@@ -106,6 +106,8 @@ def main():
     print(f"{title}\n{text}; at 0.5 Dice {record['dice_at_0.5']:.3f}")
     if left_out:
         record["elsewhere"] = choose_elsewhere(left_out, on_ground, folder, suffix, plots)
+    elif kept := kept_elsewhere(run, suffix):
+        record["elsewhere"] = kept
     records.write_json(folder / f"threshold{suffix}.json", record)
     if ground:
         print(
@@ -129,6 +131,15 @@ def open_left_out(name, run, cache_dir):
         raise script.UserError(f"run {name} has other bands than run {run.name}: ELSEWHERE takes runs of one recipe")
     patches, indices, _ = dataset.open_for_run(other, "test", (), cache_dir)
     return other, patches, indices
+
+
+def kept_elsewhere(run, suffix):
+    """Return what was chosen for elsewhere before, and say that it stays; None if there is nothing."""
+    path = run.path_of(f"threshold{suffix}.json")
+    kept = records.read_json(path, "optimize_threshold.py").get("elsewhere") if path.exists() else None
+    if kept:
+        script.note(f"the threshold for elsewhere stays {kept['threshold']:.3f}: --elsewhere chooses it anew")
+    return kept
 
 
 def open_folds(run, patches, indices, cache_dir):

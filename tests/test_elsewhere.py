@@ -42,6 +42,8 @@ def test_each_size_of_pixels_has_its_own_threshold(left_out, tmp_path, capsys):
         curve = records.read_csv(run.folder / record["curve"], "")
         assert record["dice"] == pytest.approx(max(row["dice"] for row in curve), abs=1e-9)
     records.write_json(run.folder / "threshold.json", {"threshold": 0.9, "elsewhere": chosen})
+    assert optimize_threshold.kept_elsewhere(run, "") == chosen and "stays" in capsys.readouterr().out
+    assert optimize_threshold.kept_elsewhere(run, "_tta") is None
     small, large = (part["threshold"] for part in chosen["by_pixel_size"].values())
     of_sizes = (
         ((3.0, 2.5), small),
