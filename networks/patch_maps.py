@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from bands import check_numbers, matching_bands, renamed
+from bands import matching_bands, renamed
 from map_files import check_targets
 from mask_values import UNLABELLED
 from networks import engines, image_sizes
@@ -171,9 +171,8 @@ def read_patch(entry, run, options, pixel_size, report=False):
     if max(size) > LARGEST:
         raise UserError(f"{entry.image}: {reading.size_text(size)} pixels: map it as a scene, as a file of --input")
     image_sizes.check_size(run.constants, run.config["input_shape"], size, f"{entry.image}: ", run.name)
-    check_numbers(run.config, patch.image.shape[2], entry.image)
     names = patch.band_names(options.of(entry.image).dates)
-    columns = matching_bands(run.config["bands"], names, entry.image, "the run")
+    columns = matching_bands(run.config["bands"], names, entry.image, "the run", run.config["file_bands"])
     if report and (text := renamed(run.config["bands"], names, columns)):
         note(text)
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap

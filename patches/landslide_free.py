@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from bands import matching_bands, numbered
+from bands import matching_bands
 from patches import image_files
 from patches.cutting import LEAST, cut, patch_name
 from patches.layouts import HDF5, PICTURES, SPLITS
@@ -131,8 +131,6 @@ def pack(files, patch_format, folder, key):
 def read_image(path, patch_format):
     """Read a picture or patch with the bands of the training patches, by name; raise UserError that names the file.
 
-    Bands that are known by their numbers alone are taken in their order, if there are as many.
-
     Returns (image height x width x bands, gap height x width bool: without data, size of a pixel in metres or None).
     """
     try:
@@ -143,8 +141,7 @@ def read_image(path, patch_format):
             image, gap, stated = from_picture(image_files.read, path, patch_format.shape[2])
         image, gap = checked_image(image, gap)
         names = Patch(image, None, gap, stated).band_names()
-        if not numbered(names) or image.shape[2] != patch_format.shape[2]:
-            image = image[..., matching_bands(patch_format.file_bands, names, path, "the training patches")]
+        image = image[..., matching_bands(patch_format.file_bands, names, path, "the training patches")]
         units = stated.get("values"), patch_format.unit
         if all(units) and units[0] != units[1]:
             raise Fault(f"holds values of the unit {units[0]}, the training patches of {units[1]}: bring them to one")

@@ -10,7 +10,7 @@ import numpy as np
 
 from bands import value_unit
 from patches.layouts import HDF5
-from patches.reading import H5_ERRORS, Fault, read_patch, size_text, squeezed
+from patches.reading import H5_ERRORS, Fault, StoredArray, read_patch, size_text, squeezed
 from patches.scale_tags import StoredTags, WrongTag
 from patches.usual_values import MOST_COMPARED
 
@@ -102,7 +102,7 @@ def format_of_header(path):
         return None
     with h5py.File(path) as file:
         stored = file["img"]
-        if StoredTags(stored).changes:
+        if StoredTags(StoredArray.of(stored)).changes:
             return None
         return squeezed(np.broadcast_to(np.uint8(0), stored.shape), 3).shape, stored.dtype
 
