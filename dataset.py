@@ -16,11 +16,11 @@ from patches import places, split_table
 from patches.folder_packing import describe_faults, pack_folder
 from patches.layouts import NoPatches, find_patches, unused_folders
 from patches.packing import PACK_FORMAT, Patches, read_pack
-from patches.patch_format import sampled_formats
+from patches.patch_format import PatchFormat, sampled_formats
 from patches.pixel_sizes import known_or_usual, learnt_by
 from patches.reading import ReadOptions, size_text
 from patches.sources import Sources
-from patches.usual_values import MOST_COMPARED, distance_of_patches
+from patches.usual_values import check_unit, distance_of_patches, sampled_statistics
 from script import UserError, note, warn
 
 
@@ -65,9 +65,11 @@ def open_sources(
         use_matching(parts[-1], bands, "the other sources", count, hint)
         if parts[-1].dates != parts[0].dates:
             raise UserError(f"{first} and {data_dir}: series of dates and single pictures do not go together")
-        units = [part.values for part in (parts[0], parts[-1])]
-        if all(units) and units[0] != units[1]:
-            raise UserError(f"{first} holds values of the unit {units[0]}, {data_dir} of {units[1]}: bring them to one")
+    if others and not of_run:
+        usual = PatchFormat.of(parts[0])
+        for part in parts[1:]:
+            check_unit(part.data_dir, part.values, usual.unit, first)
+            warn_if_far(part, np.arange(len(part)), usual.usual, f"the patches of {first}", f"{part.data_dir}: ")
     for part, size in zip(parts, pixel_sizes or [None] * len(parts), strict=True):
         fill_pixel_sizes(part, size, places_of)
     return Sources(parts) if others else parts[0]
@@ -211,6 +213,8 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
             f"{first.data_dir} holds the bands {' '.join(first.file_bands)}, and run {run.name} took them for "
             f"{' '.join(config['file_band_names'])}, in this order: train again"
         )
+    for part in [] if own else patches.parts:
+        check_unit(part.data_dir, part.values, config.get("values"), "the training patches")
     if not own and patches.left_out and not skip_bad:
         raise UserError(describe_faults(patches.data_dir, patches.left_out))
     for name, fault in patches.left_out:
@@ -260,11 +264,13 @@ def warn_of_other_data(run, patches, indices):
     warn_if_far(patches, indices, run.config)
 
 
-def warn_if_far(patches, indices, config):
-    """Print a warning if the values of some patches lie far from those that a run was trained on."""
-    some = indices[:: max(1, len(indices) // MOST_COMPARED)]
-    if text := distance_of_patches(*patches.statistics(some), config):
-        warn(text)
+def warn_if_far(patches, indices, config, usual_values="what the run was trained on", whose=""):
+    """Print a warning if the values of some patches lie far from those that a run was trained on.
+
+    config, usual_values: see usual_values.distance_of_patches. whose: words before the warning.
+    """
+    if text := distance_of_patches(*sampled_statistics(patches, indices), config, usual_values):
+        warn(whose + text)
 
 
 def tell_usual_size(patches, run):

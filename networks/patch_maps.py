@@ -15,7 +15,7 @@ from networks.inference import probabilities
 from networks.threads import BackgroundWriter, prefetch
 from patches import image_files, layouts, reading, resizing
 from patches.pixel_sizes import learnt_by, with_plane
-from patches.usual_values import MOST_COMPARED, distance_of_patches, mean_and_variance
+from patches.usual_values import MOST_COMPARED, check_unit, distance_of_patches, mean_and_variance
 from records import write_bytes
 from script import UserError, note, progress, warn
 
@@ -171,6 +171,7 @@ def read_patch(entry, run, options, pixel_size, report=False):
     if max(size) > LARGEST:
         raise UserError(f"{entry.image}: {reading.size_text(size)} pixels: map it as a scene, as a file of --input")
     image_sizes.check_size(run.constants, run.config["input_shape"], size, f"{entry.image}: ", run.name)
+    check_unit(entry.image, patch.stated.get("values"), run.config.get("values"), "the training patches")
     names = patch.band_names(options.of(entry.image).dates)
     columns = matching_bands(run.config["bands"], names, entry.image, "the run", run.config["file_bands"])
     if report and (text := renamed(run.config["bands"], names, columns)):
