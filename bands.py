@@ -128,8 +128,9 @@ def true_colour(file_bands):
 def counterparts(bands, others):
     """Return the position of each band among others, by name: "B4", "B04" and "red" are one band.
 
-    Where no band has a name (band1, band2 ...) the first three count as red, green and blue. Of several dates the last
-    one counts as red, green and blue, as in `true_colour`. A name that is in both lists is the same band.
+    Where the first three bands have no name, and no other one has that of light, they count as red, green and blue. Of
+    several dates the last one counts as red, green and blue, as in `true_colour`. A name that is in both lists is the
+    same band.
 
     Returns:
         list of positions, None for a band that is not among the others.
@@ -203,9 +204,9 @@ def kind_of(band):
 def _kinds(bands):
     """Return one word for each band that is the same for all its names: B4 for B4, B04 and red."""
     kinds = list(map(kind_of, bands))
-    nameless = len(bands) > 2 and not any(map(sentinel2_band, bands))
+    nameless = len(bands) > 2 and numbered(bands[:3]) and not any(map(sentinel2_band, bands))
     for colour, position in zip(("B4", "B3", "B2"), true_colour(tuple(bands)), strict=True):
-        if (nameless and re.fullmatch(r"band\d+", bands[position])) or sentinel2_band(bands[position]) == colour:
+        if colour not in kinds and (nameless or sentinel2_band(bands[position]) == colour):
             kinds[position] = colour
     return kinds
 

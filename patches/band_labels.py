@@ -173,7 +173,7 @@ def meant(label, number, counts, letters):
 def whole(label):
     """Return a Label of several words whose name is all of them, because none of them tells its band from others."""
     words = lower_words(label.text)
-    if len(words) < 2 and label.name:
+    if label.name and (len(words) < 2 or " " in label.name):  # one word, or a band of a date
         return label
     name = "_".join(words) or label.text
     return label._replace(codes=(name,), name=name)
@@ -194,7 +194,7 @@ def called_bands(labels, names=()):
     """
     kinds = set(map(kind_of, names))
     called = [next((code for code in label.codes if label.landsat and code in kinds), label.name) for label in labels]
-    known = any(map(is_known, labels)) or not kinds.isdisjoint(map(kind_of, called))
+    known = any(is_known(label) or (label.text and kind_of(label.name) in kinds) for label in labels)
     return tuple(called) if known and not alike(called) else ()
 
 

@@ -153,7 +153,7 @@ def test_geotiff_hdf5_and_scenes_name_and_take_bands_alike(tmp_path, stem, names
         ("LE07_1", ("B1", "B2", "B3", "B4"), ("B4", "B3", "B2"), [2, 1, 0]),
         ("a_1", ("red_river_B02", "red_river_B03", "red_river_B04"), BANDS_RGB, [2, 1, 0]),
         ("a_1", ("", "", ""), ("band3", "band2", "band1"), [2, 1, 0]),
-        ("a_1", ("", "", ""), ("blue", "B3", "1"), [2, 1, 0]),
+        ("a_1", ("", "", ""), ("blue", "B3", "band1"), [2, 1, 0]),
     ],
 )
 def test_a_user_who_names_bands_means_the_same_in_training_and_in_a_scene(tmp_path, stem, names, asked, expected):
@@ -220,6 +220,7 @@ def test_colours_in_an_order_of_their_own_do_not_stand_in_for_a_band_that_is_mis
         file.colorinterp = [rasterio.enums.ColorInterp[name] for name in ("blue", "green", "red", "undefined")]
     assert "lacks nir: its bands are taken for blue, green, red, band4" in refused(open_scene, [path], run)
     assert taken(path, BANDS_RGB) == [2, 1, 0]
+    assert taken(path, (*BANDS_RGB, "band4")) == [2, 1, 0, 3]
 
 
 @pytest.mark.parametrize("names", [("B4", "red", "B3", "B2"), ("B4", "B3", "B3", "B2")])
@@ -261,6 +262,7 @@ def test_names_in_hdf5_are_those_of_a_geotiff(tmp_path, names, expected):
         (["B2", "B3", "B3"], "calls several bands B3: name each once, or none of them"),
         (["B2", "B3", "b03"], "calls several bands B3"),
         (["B2", "B3 x", "B3 x"], "calls several bands b3_x"),
+        (["B2 after", "B3 after", "B3 after"], "calls several bands B3 after"),
         (["B2", "B3"], r"names 2 bands (B2 B3), and 'img' holds 3"),
         ("B2,B3,B4", "states its bands as 'B2,B3,B4': write a list of names, one for each band"),
         ([2, 3, 4], "states bands that are no text: "),
