@@ -51,21 +51,29 @@ def band_names(count, dates=0):
 
 def band_columns(bands, file_bands, data_dir=""):
     """Return the positions of `bands`, which are names or numbers from 1, among those of a file; empty for all."""
-    columns, codes = [], [kind_of(name) for name in file_bands]
+    columns = []
     for band in map(str, bands or file_bands):
-        if band in file_bands:
-            columns.append(file_bands.index(band))
-        elif kind_of(band) in codes:
-            columns.append(codes.index(kind_of(band)))
-        elif (number := re.fullmatch(r"(?:band)?(\d+)", band)) and 1 <= int(number[1]) <= len(file_bands):
-            columns.append(int(number[1]) - 1)
-        else:
+        if not (positions := positions_of(band, file_bands)):
             have = f"{', '.join(file_bands)}, or 1 to {len(file_bands)}"
             raise UserError(f"{data_dir}: band {band} is not in these files (they have {have})")
+        columns.append(positions[0])
     if len(set(columns)) < len(columns):
         named = ", ".join(map(str, bands or file_bands))
         raise UserError(f"{data_dir}: the bands {named} name the same band twice")
     return columns
+
+
+def positions_of(band, file_bands):
+    """List the positions of the bands of a file that a user means: by name, or by number from 1 (3, band3).
+
+    B4, B04 and red are one name, which several bands may have, unless one is called exactly so.
+    """
+    kinds = list(map(kind_of, file_bands))
+    for name, names in ((band, file_bands), (kind_of(band), kinds)):
+        if name in names:
+            return [i for i, each in enumerate(names) if each == name]
+    number = re.fullmatch(r"(?:band)?(\d+)", band)
+    return [int(number[1]) - 1] if number and 1 <= int(number[1]) <= len(file_bands) else []
 
 
 def sentinel2_band(name):
@@ -120,8 +128,9 @@ def true_colour(file_bands):
 def counterparts(bands, others):
     """Return the position of each band among others, by name: "B4", "B04" and "red" are one band.
 
-    Where no band has a name (band1, band2 ...) the first three count as red, green and blue. Of several dates the last
-    one counts as red, green and blue, as in `true_colour`. A name that is in both lists is the same band.
+    Where the first three bands have no name, and no other one has that of light, they count as red, green and blue. Of
+    several dates the last one counts as red, green and blue, as in `true_colour`. A name that is in both lists is the
+    same band.
 
     Returns:
         list of positions, None for a band that is not among the others.
@@ -135,24 +144,37 @@ def counterparts(bands, others):
     return positions
 
 
-def matching_bands(bands, file_bands, files, whose):
-    """Return the position of each band among those of files, by name.
+def matching_bands(bands, file_bands, files, whose, count=None, hint=""):
+    """Return the position of each band among those of files, by name or number.
+
+    Bands that are known by number alone are taken by it, whatever files of as many bands call them. Others are found by
+    name, see `counterparts`; of four bands without names, which count as red, green, blue and one more, that one is
+    whatever stands beside red, green and blue, in this order.
 
     Args:
         bands: names of the bands to find. file_bands: names of all bands of the files.
-        files, whose: words for the files and for the owner of the bands, for the message.
+        files, whose: words for the files and for the owner of the bands, for the message. hint: follows it.
+        count: number of bands of the files that `bands` are of; None: `bands` are all of them.
 
     Raises:
-        UserError: the files lack one of them, or have more than four bands and name none.
+        UserError: the files lack one of them, or it is unknown which they are: there are more than four, without names.
     """
-    if len(file_bands) > 4 and numbered(file_bands) and not numbered(bands):
+    by_number, count = numbered(bands), count or len(bands)
+    if by_number and len(file_bands) == count:
+        return [int(band.removeprefix("band")) - 1 for band in bands]
+    if by_number and count > 4:
+        known = f"those of {whose} are known by number alone, in files of {count}"
+        raise UserError(f"{files} holds {len(file_bands)} bands, and {known}")
+    if len(file_bands) > 4 and numbered(file_bands) and not by_number:
         raise UserError(
             f"{files} holds {len(file_bands)} bands without names: which of them are {' '.join(bands)} of {whose} is "
             "unknown; write their names into the files"
         )
     positions = counterparts(bands, file_bands)
+    if positions == [0, 1, 2, None] and len(file_bands) == 4 and numbered(file_bands):
+        positions[3] = 3
     if lacking := [band for band, position in zip(bands, positions, strict=True) if position is None]:
-        raise UserError(f"{files} holds {' '.join(file_bands)} and lacks {' '.join(lacking)} of {whose}")
+        raise UserError(f"{files} holds {' '.join(file_bands)} and lacks {' '.join(lacking)} of {whose}{hint}")
     return positions
 
 
@@ -165,24 +187,13 @@ def renamed(bands, file_bands, positions):
     """
     pairs = [(band, file_bands[position]) for band, position in zip(bands, positions, strict=True)]
     text = ", ".join(f"{band} {called}" for band, called in pairs if band != called)
-    how = "number" if numbered(file_bands) else "names"
+    how = "number" if numbered(file_bands) or numbered(bands) else "names"
     return f"bands are taken by their {how}: {text}" if text else ""
 
 
 def numbered(names):
     """Return whether bands are known by their numbers alone: band1, band2 ..."""
     return all(re.fullmatch(r"band\d+", name) for name in names)
-
-
-def check_numbers(config, count, files):
-    """Raise UserError if a run knows its bands by number alone, and files have another number of bands.
-
-    config: of the run. count: number of bands of the files. files: words for them, for the message.
-    """
-    if count != config["file_bands"] and numbered(config["bands"]):
-        raise UserError(
-            f"{files} holds {count} bands, but the run was trained on numbered bands of {config['file_bands']}"
-        )
 
 
 def kind_of(band):
@@ -193,9 +204,9 @@ def kind_of(band):
 def _kinds(bands):
     """Return one word for each band that is the same for all its names: B4 for B4, B04 and red."""
     kinds = list(map(kind_of, bands))
-    nameless = len(bands) > 2 and not any(map(sentinel2_band, bands))
+    nameless = len(bands) > 2 and numbered(bands[:3]) and not any(map(sentinel2_band, bands))
     for colour, position in zip(("B4", "B3", "B2"), true_colour(tuple(bands)), strict=True):
-        if (nameless and re.fullmatch(r"band\d+", bands[position])) or sentinel2_band(bands[position]) == colour:
+        if colour not in kinds and (nameless or sentinel2_band(bands[position]) == colour):
             kinds[position] = colour
     return kinds
 

@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from bands import check_numbers, matching_bands, renamed
+from bands import matching_bands, renamed
 from patches import places, split_table
 from patches.folder_packing import describe_faults, pack_folder
 from patches.layouts import NoPatches, find_patches, unused_folders
 from patches.packing import PACK_FORMAT, Patches, read_pack
-from patches.patch_format import sampled_formats
+from patches.patch_format import PatchFormat, sampled_formats
 from patches.pixel_sizes import known_or_usual, learnt_by
 from patches.reading import ReadOptions, size_text
 from patches.sources import Sources
-from patches.usual_values import MOST_COMPARED, distance_of_patches
+from patches.usual_values import check_unit, distance_of_patches, sampled_statistics
 from script import UserError, note, warn
 
 
@@ -31,7 +31,7 @@ def open_sources(
     skip_bad=False,
     options=None,
     pixel_sizes=(),
-    of_run=False,
+    of_run=0,
     places_of="auto",
 ):
     """Open the patches of one folder or of several, whose bands and patch size are those of the first.
@@ -41,7 +41,8 @@ def open_sources(
         bands: names or numbers of the bands of the first folder, empty for all; those of the others are found by name.
         pixel_sizes: side of a pixel of each source in metres, for files that do not state it; 0: unknown. Without it,
             the sets that places.known_set knows, or that `places_of` names, have pixels of 10 m.
-        of_run: whether `bands` are those of a run, and are found by name in the first folder, too.
+        of_run: number of bands of the files of a run whose bands `bands` are: they are found by name in the first
+            folder, too. 0: they are of no run.
         places_of: PLACES of train.py.
 
     Returns:
@@ -56,25 +57,27 @@ def open_sources(
     options = options or ReadOptions()
     parts = [open_patches(first, cache_dir, () if of_run else bands, skip_bad, options)]
     if of_run:
-        use_matching(parts[0], bands, "the run")
+        use_matching(parts[0], bands, "the run", of_run)
     options = replace(options, cut=parts[0].input_shape[:2], keep_smaller=False)
-    whose = "the other sources: name with --bands those of all"
+    bands, count, hint = parts[0].bands, len(parts[0].file_bands), ": name with --bands those of all"
     for data_dir in others:
         parts.append(open_patches(data_dir, cache_dir, (), skip_bad, options))
-        use_matching(parts[-1], parts[0].bands, whose)
+        use_matching(parts[-1], bands, "the other sources", count, hint)
         if parts[-1].dates != parts[0].dates:
             raise UserError(f"{first} and {data_dir}: series of dates and single pictures do not go together")
-        units = [part.values for part in (parts[0], parts[-1])]
-        if all(units) and units[0] != units[1]:
-            raise UserError(f"{first} holds values of the unit {units[0]}, {data_dir} of {units[1]}: bring them to one")
+    if others and not of_run:
+        usual = PatchFormat.of(parts[0])
+        for part in parts[1:]:
+            check_unit(part.data_dir, part.values, usual.unit, first)
+            warn_if_far(part, np.arange(len(part)), usual.usual, f"the patches of {first}", f"{part.data_dir}: ")
     for part, size in zip(parts, pixel_sizes or [None] * len(parts), strict=True):
         fill_pixel_sizes(part, size, places_of)
     return Sources(parts) if others else parts[0]
 
 
-def use_matching(patches, bands, whose):
+def use_matching(patches, bands, whose, count, hint=""):
     """Read from now on those bands of packing.Patches that are some bands by name, see bands.matching_bands."""
-    positions = matching_bands(bands, patches.file_bands, patches.data_dir, whose)
+    positions = matching_bands(bands, patches.file_bands, patches.data_dir, whose, count, hint)
     patches.use([position + 1 for position in positions])
     if text := renamed(bands, patches.file_bands, positions):
         note(f"{patches.data_dir}: {text}")
@@ -193,7 +196,7 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
             skip_bad or bool(config["left_out"]),
             options,
             pixel_sizes or (run.constants.get("PIXEL_SIZES") if folders == own_folders else ()),
-            of_run=True,
+            of_run=config["file_bands"],
             places_of=run.constants.get("PLACES", "auto") if folders == own_folders else "auto",
         )
     except NoPatches as error:
@@ -210,9 +213,10 @@ def open_for_run(run, split, data_dir="", cache_dir="results/cache", skip_bad=Fa
             f"{first.data_dir} holds the bands {' '.join(first.file_bands)}, and run {run.name} took them for "
             f"{' '.join(config['file_band_names'])}, in this order: train again"
         )
+    for part in [] if own else patches.parts:
+        check_unit(part.data_dir, part.values, config.get("values"), "the training patches")
     if not own and patches.left_out and not skip_bad:
         raise UserError(describe_faults(patches.data_dir, patches.left_out))
-    check_numbers(config, len(patches.file_bands), patches.data_dir)
     for name, fault in patches.left_out:
         print(f"left out {name}: {fault}")
     if any(side > most for side, most in zip(patches.input_shape[:2], config["input_shape"][:2], strict=True)):
@@ -260,11 +264,13 @@ def warn_of_other_data(run, patches, indices):
     warn_if_far(patches, indices, run.config)
 
 
-def warn_if_far(patches, indices, config):
-    """Print a warning if the values of some patches lie far from those that a run was trained on."""
-    some = indices[:: max(1, len(indices) // MOST_COMPARED)]
-    if text := distance_of_patches(*patches.statistics(some), config):
-        warn(text)
+def warn_if_far(patches, indices, config, usual_values="what the run was trained on", whose=""):
+    """Print a warning if the values of some patches lie far from those that a run was trained on.
+
+    config, usual_values: see usual_values.distance_of_patches. whose: words before the warning.
+    """
+    if text := distance_of_patches(*sampled_statistics(patches, indices), config, usual_values):
+        warn(whose + text)
 
 
 def tell_usual_size(patches, run):

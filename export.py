@@ -20,7 +20,7 @@ import numpy as np
 import records
 import runs
 import script
-from bands import check_numbers, l4s_gains, light, matching_bands
+from bands import l4s_gains, light, matching_bands
 from networks import exported_graph, features, image_sizes, model_files
 from networks.engines import model_digest
 from networks.inference import probabilities
@@ -273,8 +273,8 @@ def read_patches(run):
             patch = reading.read_patch(path, None, options, bands=run.config["file_bands"])
         except reading.Fault as fault:
             raise script.UserError(f"{path}: {fault}") from None
-        check_numbers(run.config, patch.image.shape[2], path)
-        columns = matching_bands(run.config["bands"], patch.band_names(options.of(path).dates), path, "the run")
+        names = patch.band_names(options.of(path).dates)
+        columns = matching_bands(run.config["bands"], names, path, "the run", run.config["file_bands"])
         images.append(patch.image[..., columns].astype(np.float32))
         if images[-1].shape != tuple(run.config["input_shape"]):
             trained = reading.size_text(run.config["input_shape"][:2])

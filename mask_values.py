@@ -105,6 +105,20 @@ def as_labels(values, unlabelled=None, nodata=None, lossy=False, colour=()):
     return Labels(mask, undecided, bool(codes.any()), colour)
 
 
+def landslides_among(values):
+    """Return which of the values that a mask holds are landslide, as an array of bool; None if they are of no mask.
+
+    values: array of numbers, all that the mask holds.
+    """
+    rule = MaskRule()
+    try:
+        labels = as_labels(values)
+    except WrongValues:
+        return None
+    rule.add(labels)
+    return labels.decided(rule.high_is_landslide) == LANDSLIDE
+
+
 class MaskRule:
     """Decides what 255 means in the masks of a folder, or in the rows of a raster, once all of them are added."""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from bands import check_numbers, matching_bands, renamed
+from bands import matching_bands, renamed
 from map_files import check_targets
 from mask_values import UNLABELLED
 from networks import engines, image_sizes
@@ -16,7 +16,7 @@ from networks.threads import BackgroundWriter, prefetch
 from networks.tiles import predict_picture
 from patches import image_files, layouts, reading, resizing
 from patches.pixel_sizes import learnt_by, with_plane
-from patches.usual_values import MOST_COMPARED, distance_of_patches, mean_and_variance
+from patches.usual_values import MOST_COMPARED, check_unit, distance_of_patches, mean_and_variance
 from records import write_bytes
 from script import UserError, note, progress, warn
 
@@ -176,9 +176,9 @@ def read_patch(entry, run, options, pixel_size, report=False):
     size = patch.image.shape[:2]
     if max(size) > LARGEST:
         raise UserError(f"{entry.image}: {reading.size_text(size)} pixels: map it as a scene, as a file of --input")
-    check_numbers(run.config, patch.image.shape[2], entry.image)
+    check_unit(entry.image, patch.stated.get("values"), run.config.get("values"), "the training patches")
     names = patch.band_names(options.of(entry.image).dates)
-    columns = matching_bands(run.config["bands"], names, entry.image, "the run")
+    columns = matching_bands(run.config["bands"], names, entry.image, "the run", run.config["file_bands"])
     if report and (text := renamed(run.config["bands"], names, columns)):
         note(text)
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap

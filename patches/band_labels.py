@@ -53,16 +53,24 @@ class Label(NamedTuple):
 def labels_of(files):
     """Return the Label of each band of some open rasters, in a list for each file."""
     texts = [[candidates(file, number, len(files) > 1) for number in file.indexes] for file in files]
+    named = iter(labelled(texts, [file.name for file in files]))
+    return [[next(named) for _ in of_file] for of_file in texts]
+
+
+def labelled(texts, paths):
+    """Return the Label of each band of some files, which are judged together.
+
+    texts: of each band of each file, those that may name it, the first one first. paths: of the files.
+    """
     of_bands = [of_band for of_file in texts for of_band in of_file]
     listed = [text for of_band in of_bands for text in of_band]
     shared = set.intersection(*map(set, of_bands)) if len(of_bands) > 1 else set()  # it tells no band from another
     labels = [
         best_label([text for text in of_band if text not in shared] or of_band, landsat)
-        for landsat, of_file in zip((landsat_bands(Path(file.name).stem, listed) for file in files), texts, strict=True)
+        for landsat, of_file in zip((landsat_bands(Path(path).stem, listed) for path in paths), texts, strict=True)
         for of_band in of_file
     ]
-    named = iter(told_apart(labels))
-    return [[next(named) for _ in of_file] for of_file in texts]
+    return told_apart(labels)
 
 
 def candidates(file, number, by_file):
@@ -82,8 +90,8 @@ def best_label(texts, landsat):
 
 
 def is_known(label):
-    """Return whether a Label names a known band, or one of Landsat."""
-    return bool(label.landsat or KNOWN.intersection(label.codes))
+    """Return whether a Label names a known band, also of one of several dates (B04 after), or one of Landsat."""
+    return bool(label.landsat or KNOWN.intersection(code_of(code.split(" ")[0]) for code in label.codes))
 
 
 def label_of(text, landsat=None):
@@ -165,7 +173,7 @@ def meant(label, number, counts, letters):
 def whole(label):
     """Return a Label of several words whose name is all of them, because none of them tells its band from others."""
     words = lower_words(label.text)
-    if len(words) < 2 and label.name:
+    if label.name and (len(words) < 2 or " " in label.name):  # one word, or a band of a date
         return label
     name = "_".join(words) or label.text
     return label._replace(codes=(name,), name=name)
@@ -176,9 +184,23 @@ def lower_words(text):
     return [word.lower() for word in words_of(text)]
 
 
-def positions_of(name, labels):
-    """Return the positions of the labels, see `told_apart`, that mean a band. B4, B04, b4 and red are one name."""
-    return [i for i, label in enumerate(labels) if kind_of(name) in label.codes]
+def called_bands(labels, names=()):
+    """Return what bands with these Labels are called; () where that tells nothing of them.
+
+    It tells nothing if none of them is known, or if all have the same name.
+
+    names: of the bands that a model takes, which are known, too. Of the two codes of Landsat's near infrared, the one
+        that the model takes counts.
+    """
+    kinds = set(map(kind_of, names))
+    called = [next((code for code in label.codes if label.landsat and code in kinds), label.name) for label in labels]
+    known = any(is_known(label) or (label.text and kind_of(label.name) in kinds) for label in labels)
+    return tuple(called) if known and not alike(called) else ()
+
+
+def alike(names):
+    """Return whether several bands have one name, all of them."""
+    return len(set(map(kind_of, names))) == 1 < len(names)
 
 
 def coloured_bands(file, count):
@@ -199,20 +221,20 @@ class SameNames(Exception):
 def stated_bands(file, count):
     """Return the names of the first `count` bands of an open raster, or () where it names none that is known.
 
-    Colours count only where they stand in another order than red, green, blue, and only for pictures of 3 or 4 bands:
-    GDAL calls the first three bands of any such picture so.
+    Colours count only where they stand in another order than red, green, blue: GDAL calls the first three bands of any
+    picture so.
 
     Raises:
         SameNames: some of the bands have one name. Where all have it, it says nothing.
     """
     (labels,) = labels_of([file])
-    if any(map(is_known, labels[:count])):
-        return distinct_names(labels[:count])
+    if called := called_bands(labels[:count]):
+        return distinct_names(called)
     names = coloured_bands(file, count)
-    return () if count not in (3, 4) or names[:3] == BANDS_RGB else names
+    return () if names[:3] == BANDS_RGB else names
 
 
-def listed_bands(texts):
+def listed_bands(texts, path):
     """Return the names of bands that a file lists, such as HDF5 in an attribute, as those of a raster are called.
 
     Names that are not known stay, in lower case, because a list says on purpose what the bands are.
@@ -220,14 +242,13 @@ def listed_bands(texts):
     Raises:
         SameNames: see `stated_bands`.
     """
-    return distinct_names(told_apart([label_of(text, landsat_bands("", texts)) for text in texts]))
+    names = [label.name for label in labelled([[[text] for text in texts]], [path])]
+    return () if alike(names) else distinct_names(names)
 
 
-def distinct_names(labels):
-    """Return the names of bands with these Labels; () if all have one name. Raises SameNames if some have."""
-    kinds = [kind_of(label.name) for label in labels]
-    if len(set(kinds)) == 1 < len(kinds):
-        return ()
-    if repeated := [label.name for label, kind in zip(labels, kinds, strict=True) if kinds.count(kind) > 1]:
+def distinct_names(names):
+    """Return the names of bands as a tuple; raise SameNames if some have one name."""
+    kinds = list(map(kind_of, names))
+    if repeated := [name for name, kind in zip(names, kinds, strict=True) if kinds.count(kind) > 1]:
         raise SameNames(f"calls several bands {repeated[0]}: name each once, or none of them")
-    return tuple(label.name for label in labels)
+    return tuple(names)

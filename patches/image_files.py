@@ -23,7 +23,8 @@ def read(path, bands=0):
     """Read a picture with the values of its file, palettes expanded, scale and offset tags applied.
 
     An alpha band is not a band of the image: pixels where it is 0 hold no data. GDAL takes the fourth band of any 8-bit
-    TIFF for alpha. It counts as alpha only if `is_alpha` and if it is not one of the needed bands.
+    TIFF for alpha. It counts as alpha only if `is_alpha`. If it is needed, it is none if it is 0 all over, as near
+    infrared is over water.
 
     Args:
         path: of the file.
@@ -41,7 +42,7 @@ def read(path, bands=0):
         if _has_palette(file):
             return image, _lacking(file, stored, alpha), {}
         needed = file.driver == "GTiff" and bands == image.shape[2] + 1
-        if alpha is not None and (needed or not is_alpha(file, alpha)):
+        if alpha is not None and not ((alpha.any() or not needed) and is_alpha(file, alpha)):
             image, alpha = stored, None
         gap = _lacking(file, image, alpha) | holds_fill(image)
         if image.dtype.kind == "f":

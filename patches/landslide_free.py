@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from bands import matching_bands, numbered
+from bands import matching_bands
 from patches import image_files
 from patches.cutting import LEAST, cut, patch_name
 from patches.layouts import HDF5, PICTURES, SPLITS
 from patches.packing import PACK_FORMAT, JoinedPatches, PackWriter, Patches, content_hash, read_pack
 from patches.reading import Fault, Patch, check_readable, checked_image, from_picture, read_stored
-from script import UserError, progress
+from patches.usual_values import check_unit, distance_of_patches, sampled_statistics
+from script import UserError, progress, warn
 
 SUFFIXES = (*HDF5, *PICTURES, ".webp")
 FRACTIONS = (0.8, 0.1, 0.1)  # of the sources for training, validation and test
@@ -57,6 +58,9 @@ def open_landslide_free(folders, patch_format, cache_dir="results/cache", pixel_
     ground = Patches(" ".join(map(str, folders)), folder, record, patch_format.bands, patch_format.file_bands)
     if pixel_size:
         ground.pixel_sizes[np.isnan(ground.pixel_sizes)] = pixel_size
+    statistics = sampled_statistics(ground, np.arange(len(ground)))
+    if patch_format.usual and (text := distance_of_patches(*statistics, patch_format.usual, "the training patches")):
+        warn(f"{ground.data_dir}: {text}")
     return ground
 
 
@@ -131,8 +135,6 @@ def pack(files, patch_format, folder, key):
 def read_image(path, patch_format):
     """Read a picture or patch with the bands of the training patches, by name; raise UserError that names the file.
 
-    Bands that are known by their numbers alone are taken in their order, if there are as many.
-
     Returns (image height x width x bands, gap height x width bool: without data, size of a pixel in metres or None).
     """
     try:
@@ -143,11 +145,8 @@ def read_image(path, patch_format):
             image, gap, stated = from_picture(image_files.read, path, patch_format.shape[2])
         image, gap = checked_image(image, gap)
         names = Patch(image, None, gap, stated).band_names()
-        if not numbered(names) or image.shape[2] != patch_format.shape[2]:
-            image = image[..., matching_bands(patch_format.file_bands, names, path, "the training patches")]
-        units = stated.get("values"), patch_format.unit
-        if all(units) and units[0] != units[1]:
-            raise Fault(f"holds values of the unit {units[0]}, the training patches of {units[1]}: bring them to one")
+        image = image[..., matching_bands(patch_format.file_bands, names, path, "the training patches")]
+        check_unit(path, stated.get("values"), patch_format.unit, "the training patches")
         if min(image.shape[:2]) < LEAST:
             raise Fault(f"is {image.shape[0]} x {image.shape[1]} pixels; {LEAST} a side are the least")
         patch_format.check_type(image, "the training patches")

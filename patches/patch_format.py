@@ -3,16 +3,16 @@
 import contextlib
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import h5py
 import numpy as np
 
 from bands import value_unit
 from patches.layouts import HDF5
-from patches.reading import H5_ERRORS, Fault, read_patch, size_text, squeezed
+from patches.reading import H5_ERRORS, Fault, StoredArray, read_patch, size_text, squeezed
 from patches.scale_tags import StoredTags, WrongTag
-from patches.usual_values import MOST_COMPARED
+from patches.usual_values import sampled_statistics
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class PatchFormat:
         dtype: type in which images are kept.
         file_bands, bands: names of all bands, and of those that a network takes.
         unit: of the values, as bands.value_unit returns it; "" if it is unknown.
+        usual: names of the bands, and mean and variance of each, as in the config.json of a run; {} if unknown.
     """
 
     shape: tuple
@@ -31,21 +32,25 @@ class PatchFormat:
     file_bands: tuple = ()
     bands: tuple = ()
     unit: str = ""
+    usual: dict = field(default_factory=dict)
 
     @classmethod
     def of(cls, patches):
         """Return the format of packing.Patches, or that of the first of several sources."""
-        first = patches.parts[0]
-        some = np.arange(0, len(first), max(1, len(first) // MOST_COMPARED))
-        unit = patches.values or value_unit(first.bands, first.dtype, first.statistics(some)[0])
-        return cls(first.images.shape[1:], np.dtype(first.dtype), first.file_bands, first.bands, unit)
+        first, usual = patches.parts[0], []
+        for part in patches.parts:
+            mean, variance = sampled_statistics(part, np.arange(len(part)))
+            usual.append({"bands": first.bands, "band_mean": mean, "band_variance": variance})
+        unit = patches.values or value_unit(first.bands, first.dtype, usual[0]["band_mean"])
+        usual = usual[0] | {"sources": usual}
+        return cls(first.images.shape[1:], np.dtype(first.dtype), first.file_bands, first.bands, unit, usual)
 
     @classmethod
     def of_run(cls, config):
         """Return the format of the patches that a run was trained on."""
         shape = (*config["input_shape"][:2], config["file_bands"])
         names = tuple(config["file_band_names"]), tuple(config["bands"])
-        return cls(shape, np.dtype(config["file_dtype"]), *names, config.get("values", ""))
+        return cls(shape, np.dtype(config["file_dtype"]), *names, config.get("values", ""), config)
 
     @property
     def values(self):
@@ -102,7 +107,7 @@ def format_of_header(path):
         return None
     with h5py.File(path) as file:
         stored = file["img"]
-        if StoredTags(stored).changes:
+        if StoredTags(StoredArray.of(stored)).changes:
             return None
         return squeezed(np.broadcast_to(np.uint8(0), stored.shape), 3).shape, stored.dtype
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -11,7 +12,7 @@ from mask_values import UNLABELLED, Labels, WrongValues, as_labels, is_tagged
 from patches import image_files, resizing, series
 from patches.band_labels import SameNames, listed_bands
 from patches.layouts import PICTURES, SERIES
-from patches.scale_tags import LARGEST, StoredTags, WrongTag, mask_fills, scaled, without_data
+from patches.scale_tags import LARGEST, SCALED_MASK, StoredTags, WrongTag, numbers, scaled, without_data
 from records import atomic_hdf5
 
 
@@ -79,6 +80,19 @@ class Patch:
     def band_names(self, dates=0):
         """Return the names of its bands: those that the file states, or by their number. dates: of a series."""
         return tuple(self.stated.get("bands") or band_names(self.image.shape[2], dates))
+
+
+class StoredArray(NamedTuple):
+    """The type of an array of HDF5, and what it states: its own attributes and, where it lacks them, its file's."""
+
+    dtype: np.dtype
+    attrs: dict
+
+    @classmethod
+    def of(cls, array):
+        """Read the attributes of an h5py.Dataset."""
+        each = (array.file.attrs, array.attrs)
+        return cls(array.dtype, {name: attributes[name] for attributes in each for name in attributes})
 
 
 # h5py raises one of these for a damaged file, depending on which bytes are damaged
@@ -185,12 +199,13 @@ def read_stored(path):
     with opened(path) as file:
         image, stated = squeezed(read_array(file, "img"), 3), {}
         gap = squeezed(read_array(file, "gap"), 2) if "gap" in file else None
-        if "values" in file.attrs:
-            stated["values"] = text_of(file.attrs["values"], "values")
-        if names := stored_names(file.attrs.get("bands"), image.shape[-1]):
+        attributes = StoredArray.of(file["img"]).attrs
+        if "values" in attributes:
+            stated["values"] = text_of(attributes["values"], "values")
+        if names := stored_names(attributes.get("bands"), image.shape[-1], path):
             stated["bands"] = list(names)
         with contextlib.suppress(*H5_ERRORS):
-            if 0 < (size := float(file.attrs["pixel_size"])) < np.inf:
+            if 0 < (size := float(attributes["pixel_size"])) < np.inf:
                 stated["pixel_size"] = size
         if image.ndim == 3 and image.dtype.kind in "uif":
             check_gap(gap, image.shape[:2])
@@ -201,8 +216,10 @@ def read_stored(path):
     return image, gap, stated
 
 
-def stored_names(listed, count):
+def stored_names(listed, count, path):
     """Return the names of `count` bands by the attribute of an HDF5 file that lists them; () if there is none.
+
+    path: of the file, whose name may say which satellite it is of.
 
     Raises:
         Fault: it is no list of as many names, or several are the same.
@@ -215,7 +232,7 @@ def stored_names(listed, count):
     if len(texts) != count:
         raise Fault(f"names {len(texts)} bands ({' '.join(texts)}), and 'img' holds {count}")
     try:
-        return listed_bands(texts)
+        return listed_bands(texts, path)
     except SameNames as fault:
         raise Fault(str(fault)) from None
 
@@ -245,7 +262,7 @@ def with_tags_applied(image, array, reflectance):
     Returns (image, height x width bool: without data).
     """
     try:
-        tags = StoredTags(array)
+        tags = StoredTags(StoredArray.of(array))
         hidden = without_data(tags.lacking(image), image.dtype) | image_files.holds_fill(image)
         return scaled(image, tags.scales, tags.offsets, reflectance), hidden
     except WrongTag as wrong:
@@ -314,16 +331,18 @@ def read_stored_mask(path):
     """Read a mask from HDF5, without leading and trailing axes of length 1; see `write_array`.
 
     Returns:
-        (values; unlabelled, bool of the same shape: by the attribute `nodata` of the file, and `_FillValue` and
-        `missing_value` of the array).
+        (values; unlabelled, bool of the same shape: by the attributes `nodata`, `_FillValue` and `missing_value`).
     """
     with opened(path) as file:
         values = squeezed(read_array(file, "mask"), 2)
+        stored = StoredArray.of(file["mask"])
         try:
-            nodata = mask_fills(file, "mask")
+            tags, nodata = StoredTags(stored), numbers(stored, "nodata", ())
         except WrongTag as wrong:
             raise Fault(f"'mask' {wrong}") from None
-    return values, is_tagged(values, nodata)
+        if tags.changes:
+            raise Fault(f"'mask' {SCALED_MASK}")
+    return values, is_tagged(values, np.append(nodata, tags.fills))
 
 
 def checked_labels(size, values, unlabelled, lossy=False, colour=()):

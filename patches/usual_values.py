@@ -1,11 +1,27 @@
-"""Whether values lie far from those that a run was trained on, band by band."""
+"""Whether values lie far from those that a run was trained on, band by band, or are of another unit."""
 
 import numpy as np
 
 from bands import far_off
 from patches.pixel_sizes import size_class
+from script import UserError
 
 MOST_COMPARED = 100  # patches whose values are compared with those of training, spread over all
+
+
+def check_unit(files, stated, usual, whose):
+    """Raise UserError if files state another unit for their values than the usual one.
+
+    stated, usual: as bands.value_unit returns it; empty if unknown. files, whose: words for the files and for the owner
+    of the usual unit.
+    """
+    if stated and usual and stated != usual:
+        raise UserError(f"{files}: holds values of the unit {stated}, {whose} of {usual}: bring them to one")
+
+
+def sampled_statistics(patches, indices):
+    """Compute mean and variance of each band over some of the patches of these indices, see packing.Patches."""
+    return patches.statistics(indices[:: max(1, len(indices) // MOST_COMPARED)])
 
 
 def mean_and_variance(parts, shift):
@@ -67,10 +83,11 @@ def describe_unusual(bands, positions, mean, variance, usual_mean, usual_varianc
     return listed + (f" and {len(positions) - 3} more bands" if len(positions) > 3 else "")
 
 
-def distance_of_patches(mean, variance, config):
+def distance_of_patches(mean, variance, config, usual_values="what the run was trained on"):
     """Return a warning on patches whose values are unusual for a run, "" if they are usual.
 
-    mean, variance: of each band over the patches. config: of the run.
+    mean, variance: of each band over the patches. config: of the run, or as much of it as patch_format.PatchFormat has.
+    usual_values: words for what they are compared with.
     """
     usual = usual_statistics(config, mean, variance)
     positions = unusual_bands(mean, variance, *usual)
@@ -78,6 +95,6 @@ def distance_of_patches(mean, variance, config):
         return ""
     text = describe_unusual(config["bands"], positions, mean, variance, *usual)
     return (
-        f"far from what the run was trained on: {text}. Likely: another unit, bit depth or stretch than in training; "
+        f"far from {usual_values}: {text}. Likely: another unit, bit depth or stretch than in training; "
         "results mean little"
     )

@@ -2,10 +2,23 @@
 
 from rasterio.enums import ColorInterp
 
-from bands import BANDS_RGB, band_code, band_names, code_of, kind_of, light, numbered, sentinel2_band
-from patches.band_labels import KNOWN, coloured_bands, is_known, labels_of, positions_of, words_of
+from bands import (
+    BANDS_RGB,
+    band_code,
+    band_names,
+    code_of,
+    counterparts,
+    kind_of,
+    light,
+    numbered,
+    positions_of,
+    sentinel2_band,
+)
+from patches.band_labels import KNOWN, called_bands, coloured_bands, labels_of, words_of
 from scenes.opening import band_count
 from script import UserError, note
+
+BY_NAME, BY_COLOUR = "bands are taken by their names", "bands are taken by the colours that the file states"
 
 
 def raster_bands(files, names, scene):
@@ -15,9 +28,8 @@ def raster_bands(files, names, scene):
         files: open rasters: one, or several of one band each in the model's order.
         names: of the model's bands that come from files.
         scene: SceneInput. Its `bands` say which to take, by number from 1 or by name (what a band is called, see
-            band_labels, or a word of it: B4 is found in T33UVP_B04.jp2). Without them, names decide if the bands have
-            any that the model knows (`named_bands`), then their colours or number (`counted_bands`), otherwise the
-            order.
+            band_labels, or a word of it: B4 is found in T33UVP_B04.jp2). Without them, names decide, otherwise the
+            order, see `positions_by_name`.
 
     Raises:
         UserError: for bands that are missing, too many or too few.
@@ -31,14 +43,16 @@ def raster_bands(files, names, scene):
         for index, of_file in enumerate(labels_of(files))
         for number, label in enumerate(of_file, 1)
     ]
+    labels = [label for *_, label in entries]
     if scene.bands:
-        entries = [find_band(name, entries, path) for name in scene.bands]
-    elif named := named_bands(names, entries, path):
-        if named != entries:
-            tell("bands are taken by their names", names, named)
-        entries = named
-    elif len(files) == 1 and (counted := counted_bands(names, entries, files[0])):
-        entries = counted
+        called, _ = names_in(files, labels, scene.bands)
+        entries = [entries[find_band(name, called, labels, path)] for name in scene.bands]
+    elif by_name := positions_by_name(names, files, labels):
+        positions, how = by_name
+        usual = entries if how == BY_NAME else entries[: len(positions)]
+        entries = [entries[i] for i in positions]
+        if entries != usual:
+            tell(how, names, entries)
     elif len(entries) != len(names):  # a last band that GDAL takes for alpha is one if the model needs as many
         alpha = [(i, file.count) for i, file in enumerate(files) if file.colorinterp[-1] == ColorInterp.alpha]
         entries = [entry for entry in entries if entry[:2] not in alpha]
@@ -51,85 +65,64 @@ def raster_bands(files, names, scene):
         raise UserError(
             f"{files_text}: {len(entries)} bands, but the run takes {len(names)} ({' '.join(names)}): {hint}"
         )
+    if numbered(names) and not scene.bands and called_bands(labels):
+        tell("the run knows its bands by number, so they are taken in their order", names, entries)
     return tuple(entry[:2] for entry in entries)
 
 
-def named_bands(names, entries, path):
-    """Find the bands of a model by what the bands of rasters are called; None where names do not decide.
+def names_in(files, labels, names):
+    """Return (names of the bands of rasters as in patches, how they are known); names are () if the order decides.
+
+    They are known by what the bands are called, by the colours of one raster, or by its number of bands.
+
+    labels: band_labels.Label of each band. names: of the bands that a model takes, or that a user chooses.
+    """
+    if called := called_bands(labels, names):
+        return called, BY_NAME
+    if len(files) > 1:
+        return (), ""
+    if coloured := coloured_bands(files[0], files[0].count):
+        return coloured, BY_COLOUR
+    called = band_names(band_count(files[0]))
+    usual = "red, green and blue" if len(called) == 3 else "those of Landslide4Sense"
+    return called, f"{len(called)} bands without known names are taken for {usual}"
+
+
+def positions_by_name(names, files, labels):
+    """Find the bands of a model in rasters by name, as in patches: (positions, how), see `names_in`; None by order.
 
     If a band of the model is missing, the order does not stand in for it: a file of B2, B3 and B8 lacks red, and one of
-    B8, B11 and B12 lacks red, green and blue. Names decide nothing if none of those of the file, or none of those of
-    the model, is a known one, or if all bands have the same.
-
-    Args:
-        names: of the model's bands. entries: [(index of the file, number from 1, band_labels.Label), ...]. path: for
-            the message.
+    B8, B11 and B12 lacks red, green and blue. Names decide nothing if the model knows its bands by number, or if none
+    of its names is known or in the file. In rasters of more than three bands, GDAL calls the first three red, green and
+    blue, whatever they are: there the order decides if the model takes others, too.
 
     Raises:
         UserError: a band of the model is missing, or is there several times; or the names are those of Landsat, whose
             satellites number their bands differently, and which of them it is, is unknown.
     """
-    labels = [label for *_, label in entries]
-    called = ", ".join(label.text or "without a name" for label in labels)
+    path, listed = files[0].name, ", ".join(label.text or "without a name" for label in labels)
     if any(label.landsat == "unknown" for label in labels) and any(map(sentinel2_band, names)):
         raise UserError(
-            f"{path}: its bands are called {called}, which mean others on Landsat 8 and 9 than before: "
+            f"{path}: its bands are called {listed}, which mean others on Landsat 8 and 9 than before: "
             f"name bands to take as {' '.join(names)}, in this order, with --scene-bands"
         )
-    if numbered(names) or len({label.text for label in labels}) == 1 < len(labels):
+    called, how = names_in(files, labels, names)
+    if numbered(names) or numbered(called):
         return None
-    found = {name: positions_of(name, labels) for name in names}
-    if not any(found.values()) and not (any(map(is_known, labels)) and knows_any(names)):
-        return None
-    if not all(found.values()):
-        lacking = [name for name in names if not found[name]]
-        raise UserError(lacking_text(names, lacking, f"its bands are called {called}", path))
-    if repeated := [name for name in names if len(found[name]) > 1]:
-        raise UserError(f"{path} calls several bands {repeated[0]} ({called}): choose with --scene-bands")
-    return [entries[i] for (i,) in found.values()]
-
-
-def counted_bands(names, entries, file):
-    """Find the bands of a model in a raster that names none, by its colours, or by their number as in patches.
-
-    Of three bands without colours, red, green and blue are the first, second and third; fourteen are those of
-    Landslide4Sense. Then a band that is none of them is missing. In larger rasters GDAL calls the first three bands
-    red, green and blue, whatever they are: there the order decides if the model takes others, too.
-
-    Args:
-        names, entries: see `named_bands`. file: the open raster.
-
-    Returns:
-        entries of the model's bands; None where they do not decide.
-
-    Raises:
-        UserError: a band of the model is missing.
-    """
-    coloured = coloured_bands(file, file.count)
-    called = coloured or band_names(band_count(file))
-    if numbered(called) or numbered(names):
-        return None
-    kinds = list(map(kind_of, called))
-    found = [kinds.index(kind_of(name)) if kind_of(name) in kinds else None for name in names]
-    if lacking := [name for name, position in zip(names, found, strict=True) if position is None]:
-        if (called[:3] == BANDS_RGB and len(called) > 3) or not knows_any(names):
+    positions, kinds = counterparts(names, called), list(map(kind_of, called))
+    if lacking := [name for name, position in zip(names, positions, strict=True) if position is None]:
+        unknown = lacking == list(names) and not any(code_of(name) in KNOWN for name in names)
+        if unknown or (how == BY_COLOUR and called[:3] == BANDS_RGB and len(called) > 3):
             return None
-        raise UserError(lacking_text(names, lacking, f"its bands are taken for {', '.join(called)}", file.name))
-    counted = [entries[i] for i in found]
-    if counted != entries[: len(counted)]:
-        usual = "red, green and blue" if len(called) == 3 else "those of Landslide4Sense"
-        how = f"{len(called)} bands without known names are taken for {usual}"
-        tell("bands are taken by the colours that the file states" if coloured else how, names, counted)
-    return counted
-
-
-def knows_any(names):
-    """Return whether any of the model's bands has a known name."""
-    return any(code_of(name) in KNOWN for name in names)
+        instead = f"called {listed}" if how == BY_NAME else f"taken for {', '.join(called)}"
+        raise UserError(lacking_text(names, lacking, f"its bands are {instead}", path))
+    if repeated := [name for name in names if kinds.count(kind_of(name)) > 1]:
+        raise UserError(f"{path} calls several bands {repeated[0]} ({listed}): choose with --scene-bands")
+    return positions, how
 
 
 def tell(how, names, entries):
-    """Print which bands are taken for those of a model. how: they were found. entries: see `named_bands`."""
+    """Print which bands are taken for those of a model. how: they were found. entries: (file, number, Label)."""
     found = (
         " ".join(filter(None, (name, label.text, f"(band {number})" if label.text else f"band {number}")))
         for name, (_, number, label) in zip(names, entries, strict=True)
@@ -166,24 +159,23 @@ def of_sentinel2(files, bands, names):
     return bool(lit.any())
 
 
-def find_band(name, entries, path):
-    """Return the one of `entries` (index, number, Label) that has a number or name; B4, B04 and red are one name.
+def find_band(name, called, labels, path):
+    """Return the position of the band that a user means: by name or number, see bands.positions_of, or a word of it.
+
+    called: names of the bands, as far as they are known. labels: band_labels.Label of each.
 
     Raises:
         UserError: none or several of them have the name. path: of the scene, for the message.
     """
-    if name.isdigit() and 1 <= int(name) <= len(entries):
-        return entries[int(name) - 1]
-    labels = [label for *_, label in entries]
+    called = (*called, *(f"band{number}" for number in range(len(called) + 1, len(labels) + 1)))
     words = [[band_code(word) for word in words_of(label.text)] for label in labels]
     named = (
-        [i for i, label in enumerate(labels) if label.text.upper() == name.upper()]
-        or [i for i, each in enumerate(words) if each == [band_code(name)]]
+        positions_of(name, called)
+        or [i for i, label in enumerate(labels) if label.text.upper() == name.upper()]
         or [i for i, each in enumerate(words) if band_code(name) in each]
-        or positions_of(name, labels)
     )
     if len(named) != 1:
         texts = ", ".join(label.text for label in labels if label.text) or "no names"
         fault = "is not in the scene" if not named else "is there more than once"
-        raise UserError(f"{path}: band {name} {fault} (it has bands 1 to {len(entries)}, named: {texts})")
-    return entries[named[0]]
+        raise UserError(f"{path}: band {name} {fault} (it has bands 1 to {len(labels)}, named: {texts})")
+    return named[0]

@@ -8,7 +8,7 @@ import numpy as np
 import pandas
 import shapely
 
-from mask_values import OTHER
+from mask_values import EXCLUDED, HIDDEN, OTHER, UNLABELLED, landslides_among
 from scenes.verdicts import verdict_labels
 from script import UserError, note
 
@@ -20,7 +20,7 @@ def with_cut(*names):
 
 # Columns that say what a polygon is: its class, or a number or name that may be one; its kind, or whether it is a
 # landslide; the value of the raster from which a program drew it (GDAL and QGIS: DN, ArcGIS: gridcode), of which 0 is
-# the background.
+# the background. Of a mask, its codes are no landslides either.
 CLASSES = (
     *with_cut("class", "classes", "classname", "class_name", "class_id", "classid", "classvalue", "classification"),
     *("category", "landcover", "land_cover"),
@@ -32,6 +32,7 @@ KINDS = (
 )
 RASTER_VALUES = with_cut("dn", "gridcode", "grid_code", "raster_val", "raster_value", "pixel_value")
 CLASS_COLUMNS = CLASSES + LABELS + KINDS + RASTER_VALUES
+MASK_CODES = {str(code) for code in (EXCLUDED, HIDDEN, UNLABELLED)}
 MOST_CLASSES = 20  # a column of more values holds names or numbers of single polygons
 OTHER_GROUND = (
     r"\b((no|non|not)(?! \d)( ?(land)?slides?)?|none|stable|background|bg|other|neg|negative|false|absent|forest|water|"
@@ -97,7 +98,8 @@ def check_classes(path, table, choice, landslides=True):
     condition, in however few rows: other ground would count as landslide. A column in which each row has a value of its
     own holds names or numbers of single polygons, but a column called class holds classes if one of them is landslide.
     Among names only one that wholly means other ground counts ("stable", not "Lake Road"), and 0 is a number as any
-    other where they are more than MOST_CLASSES, or three and more that are called label or value.
+    other where they are more than MOST_CLASSES, or three and more that are called label or value. Numbers that are all
+    values of a mask, with 253, 254 or 255 among them, mean what they mean there.
 
     Args:
         path, table: of the vector file. choice: vectors.Choice, which has no condition.
@@ -110,11 +112,16 @@ def check_classes(path, table, choice, landslides=True):
         values, is_number = sorted(set(words)), pandas.api.types.is_numeric_dtype(table[name])
         many, single = len(values) > MOST_CLASSES, len(values) == len(words)
         numbered = many or (single and len(values) > 2 and name in (*LABELS, "value"))
-        if not values or (numbered and is_number and name not in RASTER_VALUES) or not (landslides or is_number):
+        coded = MASK_CODES.intersection(values) and all(map(str.isdigit, values))
+        of_mask = landslides_among(np.array(values, float)) if coded else None
+        numbered = numbered and is_number and name not in RASTER_VALUES and of_mask is None
+        if not values or numbered or not (landslides or is_number):
             continue
         plain = [re.sub(r"(?!\.\d)[\W_]+", " ", value.lower()).strip() for value in values]
         is_slide = [bool(re.search(LANDSLIDE_WORDS, word)) for word in plain]
         is_other = [means_other_ground(word, name, many or single) for word in plain]
+        if of_mask is not None:
+            is_other = [not landslide for landslide in of_mask]
         names = (many or single) and not (name in CLASSES and not many and not is_number and any(is_slide))
         if not any(is_other) and (names or len(values) == 1 or all(is_slide)):
             continue

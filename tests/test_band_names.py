@@ -7,6 +7,7 @@ import rasterio
 
 import bands
 from bands import BANDS_RGB
+from experiments import few_labels
 from patches import reading
 from scenes import preparation, source
 from script import UserError
@@ -122,6 +123,57 @@ def test_names_mean_the_same_in_scenes_and_patches(tmp_path, names, run, expecte
     assert taken(tiff(tmp_path, names), run) == expected
 
 
+NUMBERED, AFTER = ("band1", "band2", "band3", "band4"), ("B04 after", "B03 after", "B02 after")
+
+
+@pytest.mark.parametrize(
+    ("stem", "names", "run", "expected"),
+    [
+        ("LE07_TOA_1", ("B1", "B2", "B3", "B4"), ("B4", "B3", "B2"), [2, 1, 0]),  # its red is B3
+        ("LC08_L2SP_1", ("SR_B2", "SR_B3", "SR_B4", "SR_B5"), (*BANDS_RGB, "B8"), [2, 1, 0, 3]),
+        ("a_1", AFTER[::-1], BANDS_RGB, [2, 1, 0]),
+        ("a_1", AFTER[::-1], AFTER, [2, 1, 0]),
+        ("a_1", ("B04 before", "B04 after", "B03 before", "B03 after"), AFTER[:2], [1, 3]),
+        ("a_1", ("B2", "B3", "B4", "B8"), NUMBERED, [0, 1, 2, 3]),  # a run without names takes them in order
+        ("a_1", ("B2", "B3", "B4", "x"), NUMBERED, [0, 1, 2, 3]),
+    ],
+)
+def test_geotiff_hdf5_and_scenes_name_and_take_bands_alike(tmp_path, stem, names, run, expected):
+    assert taken(tiff(tmp_path, names).rename(tmp_path / f"{stem}.tif"), run) == expected
+    stored = reading.read_patch(hdf5(tmp_path, names).rename(tmp_path / f"{stem}.h5"), None)
+    assert stored.band_names() == reading.read_patch(tmp_path / f"{stem}.tif", None).band_names()
+    assert bands.matching_bands(run, stored.band_names(), "a", "the run") == expected
+
+
+@pytest.mark.parametrize(
+    ("stem", "names", "asked", "expected"),
+    [
+        ("a_1", ("B1_Blue", "B2_Green", "B3_Red", "B4_NIR"), ("B4", "B3", "B2"), [2, 1, 0]),
+        ("LE07_1", ("SR_B1", "SR_B2", "SR_B3", "SR_B4"), ("B4", "B3", "B2"), [2, 1, 0]),
+        ("LE07_1", ("B1", "B2", "B3", "B4"), ("B4", "B3", "B2"), [2, 1, 0]),
+        ("a_1", ("red_river_B02", "red_river_B03", "red_river_B04"), BANDS_RGB, [2, 1, 0]),
+        ("a_1", ("", "", ""), ("band3", "band2", "band1"), [2, 1, 0]),
+        ("a_1", ("", "", ""), ("blue", "B3", "band1"), [2, 1, 0]),
+    ],
+)
+def test_a_user_who_names_bands_means_the_same_in_training_and_in_a_scene(tmp_path, stem, names, asked, expected):
+    path = tiff(tmp_path, names).rename(tmp_path / f"{stem}.tif")
+    assert bands.band_columns(asked, reading.read_patch(path, None).band_names()) == expected
+    with open_scene([path], BANDS_RGB, asked) as scene:
+        assert (scene.read(0, 32)[0] == NUMBERS[expected]).all()
+
+
+def test_a_run_without_names_says_that_it_takes_named_bands_in_their_order(tmp_path, capsys):
+    taken(tiff(tmp_path, ("B2", "B3", "B4", "B8")), NUMBERED)
+    said = (
+        "note: the run knows its bands by number, so they are taken in their order: band1 B2 (band 1), band2 B3 (band"
+    )
+    assert said in capsys.readouterr().out
+    names = ("B2", "B3", "B4", "B8")
+    text = "bands are taken by their number: band1 B2, band2 B3, band3 B4, band4 B8"
+    assert bands.renamed(NUMBERED, names, [0, 1, 2, 3]) == text
+
+
 def test_names_of_files_have_the_word_of_a_river_in_common(tmp_path):
     paths = [write_raster(tmp_path / f"red_river_B0{i}.tif", np.full((1, 4, 5), i, np.uint16)) for i in (2, 3, 4)]
     with open_scene(paths, BANDS_RGB) as scene:
@@ -168,6 +220,7 @@ def test_colours_in_an_order_of_their_own_do_not_stand_in_for_a_band_that_is_mis
         file.colorinterp = [rasterio.enums.ColorInterp[name] for name in ("blue", "green", "red", "undefined")]
     assert "lacks nir: its bands are taken for blue, green, red, band4" in refused(open_scene, [path], run)
     assert taken(path, BANDS_RGB) == [2, 1, 0]
+    assert taken(path, (*BANDS_RGB, "band4")) == [2, 1, 0, 3]
 
 
 @pytest.mark.parametrize("names", [("B4", "red", "B3", "B2"), ("B4", "B3", "B3", "B2")])
@@ -209,6 +262,7 @@ def test_names_in_hdf5_are_those_of_a_geotiff(tmp_path, names, expected):
         (["B2", "B3", "B3"], "calls several bands B3: name each once, or none of them"),
         (["B2", "B3", "b03"], "calls several bands B3"),
         (["B2", "B3 x", "B3 x"], "calls several bands b3_x"),
+        (["B2 after", "B3 after", "B3 after"], "calls several bands B3 after"),
         (["B2", "B3"], r"names 2 bands (B2 B3), and 'img' holds 3"),
         ("B2,B3,B4", "states its bands as 'B2,B3,B4': write a list of names, one for each band"),
         ([2, 3, 4], "states bands that are no text: "),
@@ -231,6 +285,22 @@ def test_names_and_unit_are_read_one_without_the_other(tmp_path):
     assert patch.stated == {"bands": ["B2", "B3", "B4"]}
     assert bands.matching_bands(("B4", "B3", "B2"), patch.band_names(), "a", "the run") == [2, 1, 0]
     assert reading.read_patch(hdf5(tmp_path, count=3, values=b"l4s"), None).stated == {"values": "l4s"}
+
+
+@pytest.mark.parametrize("where", ["file", "array"])
+def test_attributes_of_an_hdf5_file_and_of_its_array_count_alike(tmp_path, where):
+    path, mask = hdf5(tmp_path, count=3), tmp_path / "mask_1.h5"
+    stated = {"bands": ["blue", "green", "red"], "values": "l4s", "pixel_size": 3.0}
+    numbers = {"scale_factor": 0.5, "add_offset": 1.0, "_FillValue": NUMBERS[0, 4, 5]}
+    with h5py.File(path, "a") as file, h5py.File(mask, "w") as of_mask:
+        of_mask["mask"] = np.where(scar(1), 255, 0)
+        (file if where == "file" else file["img"]).attrs.update(stated | numbers)
+        (of_mask if where == "file" else of_mask["mask"]).attrs["nodata"] = 255
+    patch = reading.read_patch(path, mask)
+    assert patch.stated == stated | {"bands": ["blue", "green", "red"], "scaled": True}
+    np.testing.assert_array_equal(patch.image[~patch.gap], np.moveaxis(NUMBERS[:3], 0, -1)[~patch.gap] * 0.5 + 1)
+    assert patch.gap[4, 5] and not patch.labels.undecided.any()
+    assert (patch.labels.mask == np.where(scar(1) | patch.gap, 255, 0)).all()
 
 
 @pytest.mark.parametrize(("values", "factor"), [(None, 10000), ("", 10000), ("l4s", 1)])
@@ -291,6 +361,19 @@ def test_a_band_of_opacity_is_no_near_infrared(tmp_path):
     image[3] = np.where(np.arange(32) < 9, 0, 255)
     path = write_raster(tmp_path / "a_1.tif", image, photometric="RGB", alpha="YES")
     run = (*BANDS_RGB, "nir")
+    assert reading.read_patch(path, None, bands=4).image.shape[2] == 3
+    assert "its last band is one of opacity, and no band4" in refused(open_scene, [path], NUMBERED)
     assert "its last band is one of opacity, and no nir: see --scene-bands" in refused(open_scene, [path], run)
     names = reading.read_patch(path, None).band_names()
     assert "lacks nir" in refused(bands.matching_bands, run, names, path, "the run")
+
+
+def test_few_labels_takes_bands_by_name(tmp_path):
+    """Its folders are written with the names of the bands that were asked for."""
+    (tmp_path / "d/images").mkdir(parents=True)
+    hdf5(tmp_path / "d/images", ["blue", "green", "red"])
+    write_raster(tmp_path / "d/masks/a_1.tif", scar(1)[None])
+    few_labels.write(tmp_path / "out", open_folder(tmp_path / "d"), {"train": [0]})
+    with h5py.File(tmp_path / "out/images/train/image_1.h5") as file:
+        assert list(file.attrs["bands"]) == ["red", "green", "blue"]
+        np.testing.assert_array_equal(file["img"], np.moveaxis(NUMBERS[[2, 1, 0]], 0, -1).astype(np.uint8))

@@ -179,7 +179,7 @@ def test_bands_of_patches_are_called_as_the_files_say(tmp_path, capsys, descript
     patches = open_folder(tmp_path / "d")
     assert patches.file_bands == names
     if names[0] in ("B2", "blue") and names[2] in ("B4", "red"):
-        run = dataset.open_sources([tmp_path / "d"], tmp_path / "cache", BANDS_RGB, of_run=True)
+        run = dataset.open_sources([tmp_path / "d"], tmp_path / "cache", BANDS_RGB, of_run=3)
         np.testing.assert_array_equal(run.read([1])[0], patches.images[1][..., ::-1])
         said = f"bands are taken by their names: red {names[2]}, green {names[1]}" in capsys.readouterr().out
         assert said == (names[0] == "B2")

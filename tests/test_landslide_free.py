@@ -129,16 +129,25 @@ def test_three_bands_without_names_are_red_green_and_blue_whatever_the_order_of_
     np.testing.assert_array_equal(ground.images[0], image[..., order])
 
 
-def test_bands_that_are_known_by_number_alone_are_taken_in_their_order(tmp_path):
-    image = np.random.default_rng(0).integers(1, 200, (5, 32, 32)).astype(np.uint8)
-    write_raster(tmp_path / "free/a.tif", image)
-    wide = PatchFormat((32, 32, 5), np.dtype("uint8"), ("B2", "B3", "B4", "B8", "slope"), ("B2",))
-    ground = landslide_free.open_landslide_free([tmp_path / "free"], wide, tmp_path / "cache")
-    np.testing.assert_array_equal(ground.images[0], np.moveaxis(image, 0, -1))
-    write_raster(tmp_path / "free/b.tif", image[:3])
-    near_infrared = replace(PATCH_FORMAT, file_bands=("B4", "B3", "B8"))
-    with pytest.raises(UserError, match="b.tif holds red green blue and lacks B8 of the training patches"):
-        landslide_free.read_image(tmp_path / "free/b.tif", near_infrared)
+@pytest.mark.parametrize(
+    ("names", "lacking"),
+    [
+        (("B4", "B3", "B2", "B8"), None),
+        (("band1", "band2", "band3", "band4", "band5"), None),
+        (("B2", "B3", "B4", "B8"), "holds band1 band2 band3 band4 and lacks B8 of the training patches"),
+        (("B2", "B3", "B4", "B8", "slope"), "holds 5 bands without names: which of them are B2 B3 B4 B8 slope of the"),
+        (("B4", "B3", "B8"), "holds red green blue and lacks B8 of the training patches"),
+    ],
+)
+def test_bands_without_names_are_taken_in_their_order_where_nothing_contradicts_it(tmp_path, names, lacking):
+    image = np.random.default_rng(0).integers(1, 200, (len(names), 32, 32)).astype(np.uint8)
+    path = write_raster(tmp_path / "free/a.tif", image)
+    form = PatchFormat((32, 32, len(names)), np.dtype("uint8"), names, names)
+    if lacking:
+        with pytest.raises(UserError, match=lacking):
+            landslide_free.read_image(path, form)
+    else:
+        np.testing.assert_array_equal(landslide_free.read_image(path, form)[0], np.moveaxis(image, 0, -1))
 
 
 def test_many_bands_without_names_are_no_colours(tmp_path):

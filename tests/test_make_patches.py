@@ -1,6 +1,7 @@
 """Patches cut from a scene and polygons: make_patches.py, and splits by blocks of ground."""
 
 import csv
+import json
 from pathlib import Path
 
 import geopandas
@@ -142,6 +143,9 @@ def test_pixels_without_data_are_so_in_training_and_in_maps(workdir, slides, cut
     scene[:, 100:140, 150:] = fill
     write_raster(Path("scene.tif"), scene.astype(kind), nodata=fill)
     write_shapes("slides.gpkg", *slides)
+    if kind == "uint8":  # of the unit of the run that maps them
+        config = json.loads(Path("results/pixel/config.json").read_text())
+        Path("results/pixel/config.json").write_text(json.dumps(config | {"values": "display"}))
     cut("scene.tif", LABELS=["slides.gpkg"])
     rows = listed(workdir / "event")
     windows = {row["image"]: np.s_[:, int(row["row"]) :, int(row["column"]) :] for row in rows}

@@ -292,7 +292,7 @@ def learnt(tmp_path_factory):
     config |= {"file_dtype": str(patches.dtype), "file_band_names": list(patches.file_bands), "values": patches.values}
     mean = {"band_mean": [1.0] * 3, "band_variance": [0.5] * 3}
     constants = SMALL | {"LANDSLIDE_FREE_DIRS": [str(folder / "ground")]}
-    shape = PatchFormat.of_run(config | {"input_shape": [32, 32, 3], "bands": list(patches.bands)})
+    shape = PatchFormat.of_run(config | mean | {"input_shape": [32, 32, 3], "bands": list(patches.bands)})
     ground = landslide_free.open_landslide_free(constants["LANDSLIDE_FREE_DIRS"], shape, folder / "results/cache")
     config["landslide_free_digest"] = ground.digest
     write_random_run(folder / "results", "learnt", constants, patches.bands, **config, **mean)

@@ -157,6 +157,11 @@ def classes_file(**columns):
         ({"label": [0, 1]}, "label = 1"),
         ({"type": ["false positive slide", "slide", "slide"]}, "type = 'slide'"),
         ({"landslide": [True, False]}, "landslide = 1"),
+        ({"DN": [0, 1, 253, 254, 255]}, "dn = 1"),  # the mask of a map
+        ({"gridcode": ["254", "1"]}, "gridcode = '1'"),
+        ({"raster_val": [1.0, 255.0]}, "raster_val = 1"),
+        ({"DN": [0, 255]}, "dn = 255"),
+        ({"value": [1, 253, 254]}, "value = 1"),
         *(({name: [0, 1, 1]}, f"{name} = 1") for name in ("pred", "mask", "gt", "value")),
     ],
 )
@@ -167,7 +172,9 @@ def test_other_ground_asks_for_a_condition_in_however_few_rows(scene, columns, c
     assert 0 < len(chosen) < len(next(iter(columns.values())))
 
 
-@pytest.mark.parametrize("columns", [{"DN": [0]}, {"class": ["stable"] * 3}, {"label": [0, 0]}, {"mask": ["none"]}])
+@pytest.mark.parametrize(
+    "columns", [{"DN": [0]}, {"class": ["stable"] * 3}, {"label": [0, 0]}, {"mask": ["none"]}, {"DN": [253]}]
+)
 def test_other_ground_alone_asks_as_well(scene, columns):
     ((name, (value, *_)),) = columns.items()
     message = f"its column {name.lower()} holds {value} alone, which means other ground: leave these polygons out, or"
@@ -183,6 +190,8 @@ def test_other_ground_alone_asks_as_well(scene, columns):
         {"year": [0, 1, 1]},
         {"DN": list(range(1, 31))},
         {"DN": [1, 1, 1]},
+        {"DN": [255, 255]},
+        {"DN": [7, 253, 254]},
         {"label": list(range(30))},
         {"label": [1, 2]},
         {"label": [0, 1, 2, 3, 4]},
@@ -204,6 +213,8 @@ def test_the_background_of_a_raster_is_no_area(scene):
     grid, _ = scene
     with pytest.raises(UserError, match='0, 1: choose the polygons with --exclude-where, such as "dn = 1", or say'):
         vectors.shapes_over(classes_file(DN=[0, 1]), grid, choice=vectors.Choice(prefix="exclude-"))
+    with pytest.raises(UserError, match='254, 1: choose the polygons with --where, such as "dn = 1", or say'):
+        vectors.shapes_over(classes_file(DN=[1, 254]), grid)
     assert len(vectors.shapes_over(classes_file(**{"class": ["water", "forest"]}), grid)) == 2
 
 
