@@ -11,7 +11,8 @@ On ground that it has not seen, a network is less certain, and the threshold of 
 of the same recipe that left events or sources out (train.py --hold-out, --leave-out) show by how much: ELSEWHERE pools
 their predictions on what they left out. predict.py takes the threshold chosen there for scenes, evaluate.py for other
 folders. If what was left out has pixels of several sizes, each size class (8 to 16 m and so on) has its own, because a
-network may be sure of itself at one size and not at another.
+network may be sure of itself at one size and not at another. Pictures that are matched to the training (predict.py
+--scaling match) have one more.
 
 A few validation patches choose a threshold by chance. CROSS_FIT takes runs of the same recipe and data with another
 SPLIT_SEED (and --no-own-splits, if the folder has splits): each predicts its own validation patches, which it has not
@@ -25,6 +26,8 @@ import functools
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+
 import dataset
 import records
 import runs
@@ -34,6 +37,7 @@ from networks.inference import threshold_curve
 from networks.model_files import load_model
 from patches import layouts, split_table, splits
 from patches.pixel_sizes import by_size_class
+from patches.usual_values import gains_to_match, statistics_of_size
 from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
@@ -170,11 +174,12 @@ def open_folds(run, patches, indices, cache_dir):
 
 def choose_elsewhere(left_out, on_ground, folder, suffix, plots):
     """Choose the threshold for ground that the run has not seen, write its curve, and return its record."""
-    curves, images = {}, Counter()  # of each size class of pixels
+    curves, matched, images = {}, {}, Counter()  # of each size class of pixels
     for other, patches, indices in left_out:
         model = load_model(other.folder)
         for size, of_size in by_size_class(patches.pixel_sizes[indices]).items():
             curves[size] = threshold_curve(model, patches, indices[of_size], BATCH_SIZE, TTA, curves.get(size))
+            matched[size] = matched_curve(other, model, patches, indices[of_size], matched.get(size))
             images[size] += int(of_size.sum())
     names = [other.name for other, *_ in left_out]
     origin = f"that {', '.join(names)} left out"
@@ -197,7 +202,39 @@ def choose_elsewhere(left_out, on_ground, folder, suffix, plots):
         if images[size] >= FEW and of_size.positive.any() and size != "unknown":
             path = folder / f"threshold_curve_elsewhere_{size.replace(' ', '_')}{suffix}"
             by_size[size] = choose_on(of_size, images[size], path, f" of {size}") | {"pixel_size": size}
+            if matched[size]:
+                path = path.with_name(f"threshold_curve_matched_{size.replace(' ', '_')}{suffix}")
+                pixels = f" of {size}, matched to the training"
+                by_size[size]["matched"] = choose_on(matched[size], images[size], path, pixels) | {"pixel_size": size}
     return record | {"by_pixel_size": by_size}
+
+
+def matched_curve(other, model, patches, indices, curve=None):
+    """Compute the ThresholdCurve of patches whose pictures are brought to the training, or add them to a curve.
+
+    Those of an event are so together, as predict.py --scaling match does with a scene.
+
+    Args:
+        other: runs.Run that left them out. model: its network. patches, indices: of one size class. curve: of others.
+
+    Returns:
+        None if the run's record does not say how its pictures of such pixels look, or takes no pictures.
+    """
+    usual = statistics_of_size(other.config, float(patches.pixel_sizes[indices[0]]))
+    if not usual or other.config["values"] != "display":
+        return curve
+    events = split_table.read_events(other.path_of("split.csv"), patches.names, "train.py")
+    events = np.full(len(indices), "") if events is None else events[indices]
+    for event in np.unique(events):
+        of_event = indices[events == event]
+        sample = patches.read(of_event)[:, ::4, ::4].reshape(-1, len(patches.bands)).T
+        gain, bias = gains_to_match(sample, *usual)
+
+        def convert(images, gain=gain, bias=bias):
+            return np.clip(images * gain + bias, 0, 255).astype(np.float32)
+
+        curve = threshold_curve(model, patches, of_event, BATCH_SIZE, TTA, curve, convert)
+    return curve
 
 
 FEW = 10  # patches below which the threshold of the highest Dice is chance, and the middle of a plateau is taken

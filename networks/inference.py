@@ -47,9 +47,12 @@ def confusions(model, patches, indices, threshold, batch_size=32, convert=None):
     return tuple(np.concatenate(parts) for parts in zip(*counts, strict=True))
 
 
-def threshold_curve(model, patches, indices, batch_size=32, tta=False, curve=None):
-    """Compute the `metrics.ThresholdCurve` of a model on some patches, or add them to a curve."""
+def threshold_curve(model, patches, indices, batch_size=32, tta=False, curve=None, convert=None):
+    """Compute the `metrics.ThresholdCurve` of a model on some patches, or add them to a curve.
+
+    convert: function of the images, see `predict`.
+    """
     curve = curve or ThresholdCurve()
-    for batch, _, probabilities in predict(model, patches, indices, batch_size, tta):
+    for batch, _, probabilities in predict(model, patches, indices, batch_size, tta, convert):
         curve.update(patches.read_masks(batch), probabilities)
     return curve

@@ -57,6 +57,21 @@ def statistics_of_size(config, metres):
     return (most["band_mean"], most["band_variance"]) if max(patches) else None
 
 
+def gains_to_match(pixels, mean, variance):
+    """Return (gain, bias) of each band, which bring pixels to a mean and a variance.
+
+    Images of another place, season or sensor then look as those that a run learnt from (Reinhard et al. 2001, doi
+    10.1109/38.946629, for colours). The darkest and the brightest hundredth count as the next ones.
+
+    Args:
+        pixels: bands x n; at least one. mean, variance: of each band.
+    """
+    lowest, highest = np.percentile(pixels, [1, 99], axis=1, keepdims=True)
+    kept = np.clip(pixels, lowest, highest).astype(float)
+    gain = np.sqrt(variance) / np.maximum(kept.std(1), 1e-6)
+    return gain, mean - gain * kept.mean(1)
+
+
 def usual_statistics(config, mean, variance):
     """Return (mean, variance) of the bands in training; of several sources, those of the one most like some values.
 

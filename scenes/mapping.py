@@ -90,8 +90,6 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             stack.enter_context(each)
         for weakness in found:
             warn(weakness.text)
-        asked = settings.tta, settings.threshold, settings.recall
-        settings = replace(settings, threshold=thresholds.for_map(run, metadata, *asked, pixel_size=metres))
         opened, product = scenes[0], scenes[0].source.product
         name = product.name if product else scene_name(scene.paths)
         if name in taken:
@@ -110,6 +108,9 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
                 warn(text)
                 found.append(Weakness("Two scalings", text))
             found += of_scene
+        about = {"pixel_size": metres, "scaling": metadata["scaling"]}
+        asked = settings.tta, settings.threshold, settings.recall
+        settings = replace(settings, threshold=thresholds.for_map(run, metadata, *asked, **about))
         warned = size_warned or any(weakness.title == OTHER_VALUES for weakness in found)
         if far := distance_text(run, opened, metres, warned, settings.engine):
             print(f"distance from training: {far}")

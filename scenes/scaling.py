@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bands import l4s_gains, light
-from patches.usual_values import describe_unusual, unusual_bands
+from patches.usual_values import describe_unusual, gains_to_match, unusual_bands
 from script import UserError
 
 SCALINGS = ("auto", "none", "l4s", "stretch", "match")
@@ -115,19 +115,13 @@ def scaled(source, scaling, model_bands, pixels, unit="l4s"):
 def matched(source, pixels, mean, variance, unit):
     """Return the source with the bands of light brought to the mean and variance that they have in training.
 
-    Images of another place, season or sensor then look as those that the run learnt from (Reinhard et al. 2001, doi
-    10.1109/38.946629, for colours). The darkest and the brightest hundredth of the scene count as the next ones.
-
     Args:
         source: SceneSource, scaled or not. pixels: a sample of the scene, scaled as by the source, model's bands x
             pixels; at least one. mean, variance: in training, of each of the model's bands. unit: see `scaled`.
     """
-    lowest, highest = np.percentile(pixels, [1, 99], axis=1, keepdims=True)
-    kept = np.clip(pixels, lowest, highest).astype(float)
-    gain, bias = np.ones(len(pixels)), np.zeros(len(pixels))
-    for i in source.light:
-        gain[i] = np.sqrt(variance[i]) / max(kept[i].std(), 1e-6)
-        bias[i] = mean[i] - gain[i] * kept[i].mean()
+    gain, bias = gains_to_match(pixels, mean, variance)
+    others = sorted(set(range(len(gain))) - set(source.light))
+    gain[others], bias[others] = 1.0, 0.0
     gain_before, bias_before = source.gain or np.ones(len(pixels)), source.bias or np.zeros(len(pixels))
     bias += gain * bias_before
     return replace(source, gain=tuple((gain * gain_before).tolist()), bias=tuple(bias.tolist()), clip=unit == "display")

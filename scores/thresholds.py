@@ -29,7 +29,7 @@ def own_of_tta(run, tta):
     return tta and run.path_of("threshold_tta.json").exists()
 
 
-def for_map(run, metadata, tta=False, threshold=None, recall=None, scene=True, pixel_size=None):
+def for_map(run, metadata, tta=False, threshold=None, recall=None, scene=True, pixel_size=None, scaling=""):
     """Return the threshold of a map, and add it to the metadata of the map, a dict.
 
     Args:
@@ -37,10 +37,12 @@ def for_map(run, metadata, tta=False, threshold=None, recall=None, scene=True, p
         threshold: of the user; None: the one that was chosen, and it is printed on what, and how good it was there.
         recall: the highest threshold with at least this recall is taken instead of that of the highest Dice.
         scene: whether a scene is mapped, which counts as ground that the run has not seen. pixel_size: see `elsewhere`.
+        scaling: of the scene; one that is matched to the training has its own threshold.
     """
     if threshold is None:
         tta = own_of_tta(run, tta)
         chosen = elsewhere(run, tta, pixel_size) if scene else run.threshold_record(tta)
+        chosen = chosen.get("matched", chosen) if scaling == "match" else chosen
         where = "on validation patches of its own training data"
         if unseen := "runs" in chosen:
             of_size = f" with pixels of {chosen['pixel_size']}" if "pixel_size" in chosen else ""

@@ -16,6 +16,7 @@ import scipy
 
 import predict
 from bands import BANDS_L4S
+from networks import tiles
 from tests.patch_files import make_pair
 from tests.running import call_main
 
@@ -96,7 +97,8 @@ def workdir(tmp_path, results, monkeypatch):
 
 @pytest.fixture
 def call(workdir, monkeypatch):
-    """Run predict.main() in this process on some inputs."""
+    """Run predict.main() in this process on some inputs, with strips as low as small scenes need to have several."""
+    monkeypatch.setattr(tiles, "STRIP", 64)
 
     def run(*inputs, **constants):
         settings = {"INPUT": tuple(map(str, inputs)), "OUT_DIR": "maps", "RUN": "pixel", "OVERWRITE": True}

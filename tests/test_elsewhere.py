@@ -6,12 +6,15 @@ import pytest
 from sklearn.metrics import f1_score
 
 import evaluate
+import metrics
 import optimize_threshold
 import plots
 import records
 import runs
 from networks.inference import probabilities
 from networks.model_files import load_model
+from patches import split_table
+from scores import thresholds
 from tests.patch_files import open_folder, write_patches
 from tests.random_runs import SMALL, write_random_run
 
@@ -54,3 +57,35 @@ def test_each_size_of_pixels_has_its_own_threshold(left_out, tmp_path, capsys):
     for sizes, threshold in of_sizes:
         assert evaluate.threshold_for(run, False, np.array(sizes)) == threshold
     assert evaluate.threshold_for(run, True, np.array([10.0])) == 0.9
+
+
+def test_pictures_of_an_event_are_matched_together(left_out, monkeypatch):
+    """Against NumPy and scikit-learn; a map of a matched scene takes the threshold that was chosen on them."""
+    run, patches, indices = left_out
+    of_size = np.flatnonzero(np.array(SIZES) == 10.0)
+    model = load_model(run.folder)
+    assert optimize_threshold.matched_curve(run, model, patches, of_size) is None  # of one source
+    usual = {"band_mean": [50.0, 60.0, 70.0], "band_variance": [400.0, 300.0, 200.0]}
+    sources = [usual | {"patches": 5, "pixel_sizes": {"8 to 16 m": 1.0}}, usual | {"patches": 5, "pixel_sizes": {}}]
+    run.config.update(sources=sources, values="display")
+    events = np.array(["north", "south"])[indices % 2]
+    split_table.write_split(run.folder / "split.csv", patches, np.full(len(indices), "test"), events=events)
+    curve = optimize_threshold.matched_curve(run, model, patches, of_size)
+    scores, truth = [], []
+    for event in ("north", "south"):
+        of_event = of_size[events[of_size] == event]
+        images = patches.read(of_event).astype(float)
+        sample = images[:, ::4, ::4].reshape(-1, 3)
+        kept = np.clip(sample, *np.percentile(sample, [1, 99], axis=0))
+        images = (images - kept.mean(0)) / kept.std(0) * np.sqrt(usual["band_variance"]) + usual["band_mean"]
+        scores.append(probabilities(model, np.clip(images, 0, 255).astype(np.float32)).ravel())
+        truth.append(patches.masks[of_event].ravel() == 1)
+    scores, truth = np.concatenate(scores), np.concatenate(truth)
+    expected = [f1_score(truth, scores >= np.float32(t), zero_division=0) for t in metrics.THRESHOLDS[::200]]
+    np.testing.assert_allclose(curve.scores()["dice"][::200], expected, atol=2e-3)
+    part = {"threshold": 0.2, "precision": 0.5, "recall": 0.5, "pixel_size": "8 to 16 m", "runs": ["own"]}
+    record = part | {"by_pixel_size": {"8 to 16 m": part | {"matched": part | {"threshold": 0.4}}}}
+    records.write_json(run.folder / "threshold.json", part | {"elsewhere": record})
+    for scaling, threshold in (("l4s", 0.2), ("match", 0.4)):
+        assert thresholds.for_map(run, {}, pixel_size=10.0, scaling=scaling) == threshold
+    assert thresholds.for_map(run, {}, pixel_size=3.0, scaling="match") == 0.2

@@ -1,7 +1,4 @@
-"""Patches in PNG and TIFF: sizes, colours of masks, palettes and alpha.
-
-Files are written with rasterio and Pillow; values are compared with what was written.
-"""
+"""Patches in PNG and TIFF, written with rasterio and Pillow: sizes, colours of masks, palettes and alpha."""
 
 import unicodedata
 
@@ -396,6 +393,6 @@ def test_masks_in_the_folder_of_their_class_are_those_of_landslides(tmp_path):
 def test_names_in_two_forms_of_unicode_are_one(tmp_path):
     for form, folder in (("NFC", "images"), ("NFD", "masks")):
         name = unicodedata.normalize(form, "Säntis_Südwand")
-        value = np.full((8, 8, 3), 7, np.uint8) if folder == "images" else np.eye(8, dtype=np.uint8)[..., None]
-        write_picture(tmp_path / f"d/{folder}/{name}.png", value)
+        value = np.full((8, 8, 3), 7) if folder == "images" else np.eye(8)[..., None]
+        write_picture(tmp_path / f"d/{folder}/{name}.png", np.uint8(value))
     assert open_folder(tmp_path / "d").masks.sum() == 8
