@@ -44,17 +44,17 @@ def mean_and_variance(parts, shift):
 def statistics_of_size(config, metres):
     """Return (mean, variance) of each band over what a run of several sources learnt from, for pixels of a size.
 
-    They are those of the source with the most patches of this size class; None if there is none, or one source alone,
-    whose patches the user may have cut from scenes like the one at hand.
+    They are those of the largest source, most patches of which are of this size class; None if there is none, or one
+    source alone, whose patches the user may have cut from scenes like the one at hand.
 
     config: of the run. metres: a pixel; None: unknown.
     """
     sources = [source for source in config.get("sources", ()) if "band_mean" in source]
     if len(sources) < 2 or not metres:
         return None
-    patches = [source["patches"] * source["pixel_sizes"].get(size_class(metres), 0.0) for source in sources]
-    most = sources[int(np.argmax(patches))]
-    return (most["band_mean"], most["band_variance"]) if max(patches) else None
+    of_size = [source for source in sources if source["pixel_sizes"].get(size_class(metres), 0.0) > 0.5]
+    most = max(of_size, key=lambda source: source["patches"], default=None)
+    return most and (most["band_mean"], most["band_variance"])
 
 
 def gains_to_match(pixels, mean, variance):

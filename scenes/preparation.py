@@ -141,23 +141,35 @@ def prepare(opened, scene, config, covers=(), size_warned=False):
     """
     pixels, dem_share = opened.sample(covers)
     setting, unit = scene.scaling, config["values"]
+    scene = replace(scene, scaling="auto") if setting == "match" else scene  # the values are brought near first
     scene = apply_scaling(opened, scene, config["bands"], unit, pixels)
+    unscaled = pixels.copy()
+    opened.scale(pixels)
     found = scene_warnings(opened, scene, config, pixels, dem_share, bool(covers), size_warned)
     usual = statistics_of_size(config, opened.grid.metres or scene.pixel_size)
     near = scene.scaling == "l4s" and unit == "display" and not any(each.title == OTHER_VALUES for each in found)
     if setting == "match":
-        usual = usual or (config["band_mean"], config["band_variance"])
+        usual = usual or training_alone(config)
     elif setting != "auto" or not near:
         usual = None
     if usual and pixels.size:
-        opened.source = matched(opened.source, pixels, *usual, unit)
+        opened.source = replace(opened.source, clip=False)  # what l4s clips has its say in mean and variance
+        opened.scale(unscaled)
+        opened.source = matched(opened.source, unscaled, *usual, unit)
         note("--scaling match: each band gets the mean and variance of training pictures with such pixels, as well")
         return "match", found
     return scene.scaling, found
 
 
+def training_alone(config):
+    """Return (mean, variance) of each band over the training of a run of one source, for `--scaling match`."""
+    if len(config.get("sources", ())) > 1 or "band_mean" not in config:
+        raise UserError("--scaling match: the run learnt from no pictures with pixels of this size: --scaling auto")
+    return config["band_mean"], config["band_variance"]
+
+
 def apply_scaling(opened, scene, bands, unit, pixels):
-    """Scale a scene, and its sample in place; print how.
+    """Scale a scene, and print how. Fractions become reflectance x 10000, also in the sample, which is not scaled.
 
     Args:
         opened: open Scene. scene: SceneInput, whose scaling may be "auto". bands: names of the model's bands.
@@ -182,7 +194,6 @@ def apply_scaling(opened, scene, bands, unit, pixels):
     if scaling == "auto":
         scaling = choose_scaling(unit, source, opened.dtype, pixels)
     opened.source = scaled(source, scaling, tuple(bands), pixels, unit)
-    opened.scale(pixels)
     if source.product:
         offsets = {round(offset / factor) for factor, offset in zip(source.factors, source.offsets, strict=True)}
         offset_text = " or ".join(f"{offset:+d}" for offset in sorted(offsets))

@@ -6,6 +6,7 @@ import pytest
 from bands import BANDS_RGB
 from patches.usual_values import statistics_of_size
 from scenes import preparation, scaling, source
+from script import UserError
 from tests.rasters import open_scene, write_raster
 
 SOURCES = [
@@ -49,7 +50,7 @@ def prepared(path, config, setting="auto", **options):
     return values[:, valid], used
 
 
-@pytest.mark.parametrize(("metres", "expected"), [(10.0, 0), (3.0, 1), (30.0, None), (None, None)])
+@pytest.mark.parametrize(("metres", "expected"), [(10.0, 0), (3.0, 1), (5.0, None), (30.0, None), (None, None)])
 def test_the_source_with_most_patches_of_a_size_counts(metres, expected):
     found = statistics_of_size(CONFIG, metres)
     assert found == (
@@ -65,7 +66,8 @@ def test_bands_get_mean_and_variance_of_training(tmp_path, capsys):
     path = write_raster(tmp_path / "a.tif", bands, descriptions=("B4", "B3", "B2"))
     for setting in ("auto", "match"):
         values, used = prepared(path, CONFIG, setting)
-        assert used == "match" and "--scaling match" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert used == "match" and "--scaling match" in said and "warning" not in said
         ground = np.sort(values, 1)[:, :-16]
         np.testing.assert_allclose(ground.mean(1), SOURCES[0]["band_mean"], atol=1.5)
         np.testing.assert_allclose(ground.std(1), np.sqrt(SOURCES[0]["band_variance"]), rtol=0.1)
@@ -84,6 +86,8 @@ def test_l4s_stays_where_nothing_says_what_to_match(tmp_path):
     assert prepared(path, CONFIG | {"sources": [SOURCES[0] | {"pixel_sizes": {"2 to 4 m": 1.0}}] * 2})[1] == "l4s"
     path = write_raster(tmp_path / "white.tif", reflectance(4.0), descriptions=("B4", "B3", "B2"))
     assert prepared(path, CONFIG)[1] == "l4s"
+    with pytest.raises(UserError, match="no pictures with pixels of this size"):
+        prepared(path, CONFIG, "match", pixel_size=5.0)
     values, used = prepared(path, CONFIG | {"sources": []}, "match")
     assert used == "match"
     np.testing.assert_allclose(values.mean(1), CONFIG["band_mean"], atol=3)
