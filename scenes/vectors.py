@@ -17,6 +17,7 @@ from product_names import looks_like_product
 from scenes.box_file import in_finished_boxes, is_box_labels, judged_ground
 from scenes.geodesy import has_ellipsoid, to_geodetic
 from scenes.opening import RASTERS, check_readable, names_in_zip
+from scenes.shape_repair import note_repairs, repaired
 from scenes.vector_faults import check_classes, check_degrees, check_whole, class_columns, elsewhere_text
 from script import UserError
 
@@ -194,10 +195,10 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), choice=EVERYTHIN
             table = table.iloc[chosen]
         elif "verdict" not in table:  # a map of predict.py has its own classes
             check_classes(path, table, choice, landslides)
-        kept = table[~(table.geometry.is_empty | table.geometry.isna())]
-        valid = kept.geometry.is_valid
-        kept = kept.set_geometry(kept.geometry.where(valid, kept.geometry.make_valid()))
-        kept.attrs = {"empty": len(table) - len(kept), "repaired": int((~valid).sum())}
+        broken = int((~table.geometry.is_valid & table.geometry.notna()).sum())
+        kept = table.set_geometry(repaired(table.geometry.to_numpy()), crs=table.crs)
+        kept = kept[~(kept.geometry.is_empty | kept.geometry.isna())]
+        kept.attrs = {"empty": len(table) - len(kept), "repaired": broken}
         return kept
 
 
@@ -249,7 +250,7 @@ def on_grid(table, grid, margin=0.0):
     near = frame.to_crs(metres).buffer(margin + 1000)
     table = table[table.intersects(near.to_crs(table.crs).union_all().envelope)]
     shapes = table.geometry.to_crs(metres).buffer(margin) if margin and len(table) else table.geometry
-    return table.set_geometry(shapely.make_valid(shapes.to_crs(grid.crs).to_numpy()), crs=grid.crs)
+    return table.set_geometry(repaired(shapes.to_crs(grid.crs).to_numpy()), crs=grid.crs)
 
 
 def shapes_over(
@@ -282,6 +283,7 @@ def shapes_over(
     if grid.crs is None:
         raise UserError(f"{path}: the scene has no coordinate system to lay it over")
     table = read_layers(path, "the scene", choice, default_layer, columns, landslides)
+    note_repairs(path, table)
     if areas and not (shapely.get_dimensions(table.geometry.to_numpy()) == 2).all():
         raise UserError(f"{path} holds lines or points: areas are needed, so draw polygons")
     with faults_reported(path):

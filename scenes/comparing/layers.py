@@ -15,6 +15,7 @@ from scenes.geodesy import has_ellipsoid
 from scenes.mask_or_percent import meaning_of
 from scenes.opening import BEYOND, damage_reported, nearest_on_grid, open_mask
 from scenes.pixel_grid import PixelGrid
+from scenes.shape_repair import note_repairs
 from scenes.vector_faults import elsewhere_text, without_refuted
 from scenes.vectors import faults_reported, on_grid, read_layers
 from script import UserError, note
@@ -180,6 +181,7 @@ def read_polygons(path, other, choice, least):
     choice: vectors.Choice of them. least: smallest confidence of a polygon that counts; 0: all count.
     """
     table = read_layers(path, other, choice, columns=["confidence", "verdict"], landslides=True)
+    note_repairs(path, table)
     table, refuted = without_refuted(path, table)
     if refuted:
         note(f"{path}: {refuted} polygons are left out: their verdict is not landslide")
