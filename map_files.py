@@ -1,10 +1,14 @@
 """The files of a map: their names, and which may be replaced."""
 
+import contextlib
+import errno
 import os
 import re
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import locks
 from script import UserError
 
 FILES = {  # written for a scene: kind of the file, and what follows the name of the scene
@@ -21,6 +25,9 @@ FILES = {  # written for a scene: kind of the file, and what follows the name of
 FILTERED = {"filtered_mask": "_filtered_mask.tif", "filtered_mask_style": "_filtered_mask.qml"}  # on request
 # Files that other programs write for a map and that do not fit a new one: overviews, statistics, masks, journals.
 SIDE_FILES = (".ovr", ".aux.xml", ".msk", "-wal", "-shm", "-journal")
+
+FULL = ("ENOSPC", "EDQUOT", "EFBIG")  # errors of a disk that is full, and of what a user may store on it
+NEARLY_FULL = 2**20  # bytes
 
 
 def scene_name(paths):
@@ -57,6 +64,24 @@ def check_targets(targets, overwrite):
 def strips_folder(out_dir, name):
     """Return the folder in which the strips of an unfinished map are kept."""
     return out_dir / f".partial-{name}_strips"
+
+
+def map_lock(out_dir, name):
+    """Return a context manager that keeps other processes from mapping a scene into a folder; see locks.held."""
+    busy = f"another process maps {name} into {out_dir}/: wait until it has ended, or write elsewhere with --out-dir"
+    return locks.held(out_dir / f".partial-{name}.lock", busy)
+
+
+def write_error(out_dir, error):
+    """Return the UserError for a map that cannot be written. error: of the system or of GDAL."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    full = errno.errorcode.get(getattr(error, "errno", None)) in FULL or re.search(
+        r"no space left|disk is full|file too large", text, re.I
+    )
+    with contextlib.suppress(OSError):  # GDAL may say no more than that it cannot write
+        full = full or shutil.disk_usage(out_dir).free < NEARLY_FULL
+    reason = ": the disk is full" if full else f" ({text})"
+    return UserError(f"{out_dir}/ cannot be written to{reason}. The same command continues where it stopped")
 
 
 def side_files(targets):

@@ -109,13 +109,14 @@ CHOICES = {
     "MIXED_PRECISION": ("auto", "on", "off"),
 }
 RANGES = {
-    **{"DATES": (1, None), "SIZE": (8, None), "PATCH_SIZE": (8, None), "PIXEL_SIZES": (0, 1e4)},
     **{
-        "SOURCE_SHARES": (0, None),
-        "LANDSLIDE_FREE_PIXEL_SIZE": (1e-3, 1e4),
+        "DATES": (1, None),
+        "SIZE": (8, None),
+        "PATCH_SIZE": (8, None),
+        "PIXEL_SIZES": (0, 1e4),
         "BLOCK_SIZE": (1, None),
-        "LABELLED_FRACTION": (0, 1),
     },
+    **{"SOURCE_SHARES": (0, None), "LANDSLIDE_FREE_PIXEL_SIZE": (1e-3, 1e4), "LABELLED_FRACTION": (0, 1)},
     **{"TEACHER_WEIGHT": (0, 1), "LANDSLIDE_FREE_SHARE": (0, 0.9), "ENLARGE": (1, 2), "BASE_FILTERS": (1, None)},
     **{"MAX_FILTERS": (1, None), "DEPTH": (1, 8), "STEM": (1, 2), "DROPOUT": (0, 0.9), "POSITIVE_WEIGHT": (0, None)},
     **{"EPOCHS": (1, None), "EPOCH_STEPS": (1, None), "PATIENCE": (1, None), "BATCH_SIZE": (1, None)},
@@ -129,6 +130,12 @@ def main():
     folder = runs.run_folder(RESULTS_DIR, RUN)
     if devices.process()[0]:
         folder = devices.scratch_folder(folder, runs.TRAINED if RESUME else ())
+    with runs.training_lock(folder):
+        start_or_resume(folder)
+
+
+def start_or_resume(folder):
+    """Train the run of a folder, or go on with it."""
     if RESUME:
         if "finished" in records.read_json(folder / "config.json", "train.py without --resume"):
             print(f"run {folder} is finished; replace it with --overwrite, or choose another --run")
@@ -232,7 +239,6 @@ def train(folder, patches, landslide_free, assigned, teacher, shard):
         least_batches=EPOCH_STEPS or 1,
         workers=WORKERS,
     )
-
     began = time.monotonic()
     # A few validation patches rank epochs by chance, and a schedule of fine-tuning ends where it has settled.
     recorder = RunRecorder(folder, len(feed), PATIENCE, keep_last=bool(START_FROM) and not PATIENCE)

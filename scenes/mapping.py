@@ -15,7 +15,18 @@ from rasterio.windows import Window
 
 import records
 from bands import true_colour
-from map_files import FILES, FILTERED, change_time, check_targets, date_of, scene_name, side_files, strips_folder
+from map_files import (
+    FILES,
+    FILTERED,
+    change_time,
+    check_targets,
+    date_of,
+    map_lock,
+    scene_name,
+    side_files,
+    strips_folder,
+    write_error,
+)
 from mask_values import HIDDEN
 from networks.image_sizes import has_fixed_size, total_stride
 from networks.tiles import TileGrid
@@ -84,7 +95,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
     """
     began = time.monotonic()
     bands = tuple(run.config["bands"])
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as lock, contextlib.ExitStack() as stack:
         scenes, metres, found = open_learnt(scene, before, run.config)
         for each in scenes:
             stack.enter_context(each)
@@ -97,6 +108,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         if name in taken:
             raise UserError(f"{scene.paths[0]}: another scene has the name {name}, too: map it into another --out-dir")
         targets = {kind: out_dir / f"{name}{ending}" for kind, ending in (FILES | FILTERED).items()}
+        if lock.enter_context(map_lock(out_dir, name)):
+            records.remove_partials(targets.values())
         check_targets(targets.values(), overwrite)
         former = [] if settings.filtered_mask else [targets.pop(kind) for kind in FILTERED]
         stack.enter_context(rasterio.Env())
@@ -170,12 +183,11 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *geopackage.ERRORS) as error:  # GDAL raises all
             if getattr(error, "filename", None):  # an error of the system, with the file and the fault
                 raise
-            raise UserError(
-                f"{out_dir}/ cannot be written to: is the disk full? The same command continues where it stopped"
-            ) from None
-    for path in (*former, *side_files((*targets.values(), *former))):
-        path.unlink(missing_ok=True)
-    shutil.rmtree(strips_folder(out_dir, name))
+            raise write_error(out_dir, error) from None
+        stack.close()  # all files get their names, before the lock is released
+        for path in (*former, *side_files((*targets.values(), *former))):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(strips_folder(out_dir, name))
     megapixels = np.prod(opened.grid.shape) / 1e6
     seconds = time.monotonic() - began
     print(f"{summary}\nin {seconds:.0f} s ({megapixels / seconds:.2f} MP/s)")
