@@ -9,7 +9,7 @@ from rasterio.windows import Window
 from bands import light
 from scenes.scene import Scene
 from scenes.source import open_scene
-from scenes.titles import acquisition_time, sortable
+from scenes.titles import acquisition_time, is_later, note_unread_time
 from script import UserError, note, warn
 
 WINDOW, WINDOWS = 256, 5  # pixels a side of the windows in which the shift is measured; number of them along a side
@@ -98,8 +98,9 @@ def open_before(scene, model_bands, after):
 
 def check_order(after, before, path):
     """Raise UserError if the metadata of two scenes say that the one before is the later one. path: of it."""
+    note_unread_time(before)
     times = [acquisition_time(scene) for scene in (after, before)]
-    if all(times) and sortable(times[1]) > sortable(times[0]):
+    if all(times) and is_later(times[1], times[0]):
         raise UserError(
             f"{path} was taken at {times[1]}, after the scene that it should come before ({times[0]}): exchange "
             "--before and the other"

@@ -48,7 +48,7 @@ from scenes import (
 from scenes.distance import distance_text
 from scenes.preparation import CoverSettings, open_covers, open_learnt, prepare
 from scenes.scene_digest import scene_digests
-from scenes.titles import acquisition_time, scene_title
+from scenes.titles import acquisition_time, note_unread_time, scene_title
 from scenes.weaknesses import OTHER_PIXELS, OTHER_VALUES, Weakness, has_learnt_here, list_weaknesses
 from scores import thresholds
 from script import UserError, note, progress, warn
@@ -139,6 +139,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         metadata |= {"dem": " ".join(map(str, scene.dem))} if scene.dem else {}
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind} if product else {}
+        note_unread_time(opened)
         times = zip(("acquired", "acquired_before"), map(acquisition_time, scenes), strict=False)
         metadata |= {name: time for name, time in times if time}
         metadata["polygons"] = provenance.polygons_text(settings, opened.grid)
