@@ -67,11 +67,13 @@ def band_count(file):
     return file.count - has_alpha(file)
 
 
-def open_mask(path, what):
+def open_mask(path, what, band_of=None):
     """Open a raster of one band: a mask, classes or probabilities. An internal mask or a band of opacity is applied.
 
     Args:
         path: of the raster. what: it has to be, in words for an error.
+        band_of: function that returns the number of the band to read of an open raster of several; None if there is no
+            such band.
 
     Returns:
         Open rasters; the first is to be read, the last one is the file, and all are to be closed in this order. Pixels
@@ -83,19 +85,21 @@ def open_mask(path, what):
     file = open_raster(path)
     fault = ""
     masked, transparent = has_own_mask(file), has_alpha(file)
-    if band_count(file) != 1:
+    number = 1 if band_count(file) == 1 else band_of and band_of(file)
+    if not number:
         fault = f"has {file.count} bands: {what} has one"
     elif file.driver in PICTURES and (transparent or file.colorinterp[0] == ColorInterp.palette):
         kind = "transparent pixels" if transparent else "a palette"
         fault = f"is a picture with {kind}: write {what} as GeoTIFF, or as grey values"
-    elif (masked or transparent) and not file.crs:
-        fault = f"has a mask of its own or transparent pixels, but no coordinate system: write {what} without them"
+    elif (masked or transparent or file.count > 1) and not file.crs:
+        kind = "a mask of its own or transparent pixels" if masked or transparent else "several bands"
+        fault = f"has {kind}, but no coordinate system: write {what} without them"
     if fault:
         file.close()
         raise UserError(f"{path} {fault}")
-    if not (masked or transparent):
+    if not (masked or transparent or file.count > 1):
         return [file]
-    view, memory = masked_view(file, [1], alpha=transparent)
+    view, memory = masked_view(file, [number], alpha=transparent)
     return [nearest_on_grid(view, PixelGrid.of(view), MASKED), view, memory, file]
 
 
