@@ -232,3 +232,15 @@ def test_ground_that_parts_of_a_shape_cover_twice_is_no_hole(scene, capsys):
     expected = [first.union(second).area, 1100, 200]  # within the ring, with its loop
     np.testing.assert_allclose(read.area, expected)
     assert "merged.gpkg: 3 of its 3 outlines are not valid" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("encoding", "keep"), [("ISO-8859-1", False), ("ISO-8859-1", True), ("UTF-8", True)])
+def test_a_condition_on_letters_beyond_ascii_holds_in_any_shapefile(scene, encoding, keep):
+    """A Shapefile of an older program has no .cpg, and is Latin-1."""
+    _, shapes = scene
+    table = geopandas.GeoDataFrame({"Typ": ["Rutschung groß", "Sturz"]}, geometry=shapes)
+    table.to_file("rows.shp", encoding=encoding)
+    if not keep:
+        Path("rows.cpg").unlink()
+    chosen = vectors.Choice((), "Typ = 'Rutschung groß'")
+    assert len(vectors.read_shapes("rows.shp", choice=chosen)) == 1

@@ -10,6 +10,7 @@ from rasterio.windows import Window
 from mask_values import LANDSLIDE, UNLABELLED, as_labels
 from patches.image_files import states_scale
 from patches.scale_tags import SCALED_MASK
+from scenes.antimeridian import utm_of_table
 from scenes.components import Numbering
 from scenes.geodesy import has_ellipsoid
 from scenes.mask_or_percent import meaning_of
@@ -194,7 +195,7 @@ def read_polygons(path, other, choice, least):
 
 def metric_grid(table, resolution):
     """Return a PixelGrid of square pixels, `resolution` metres a side, around a table of shapes in their UTM zone."""
-    metres = table.estimate_utm_crs()
+    table, metres = utm_of_table(table)
     left, low, right, high = table.to_crs(metres).total_bounds
     left, high = np.floor(left / resolution) * resolution, np.ceil(high / resolution) * resolution
     shape = tuple(max(1, int(np.ceil(length / resolution))) for length in (high - low, right - left))
