@@ -18,7 +18,7 @@ import script
 from map_files import MapExists
 from networks import engines
 from networks.patch_maps import PatchSettings, map_patches
-from patches import layouts
+from patches import layouts, series
 from product_names import is_product_folder
 from scores import thresholds
 
@@ -160,7 +160,9 @@ def map_scenes(run, out_dir, metadata, engine):
 def holds_patches(path):
     """Return whether a path is of patches, and not of a scene or product."""
     if path.is_dir():
-        return not is_product_folder(path)
+        return not is_product_folder(path) and path.suffix.lower() != ".zarr"
+    if path.suffix.lower() == layouts.SERIES and path.exists():
+        return series.is_series(path)
     return path.suffix.lower() in (*layouts.HDF5, layouts.SERIES)
 
 
