@@ -27,6 +27,7 @@ FILTERED = {"filtered_mask": "_filtered_mask.tif", "filtered_mask_style": "_filt
 SIDE_FILES = (".ovr", ".aux.xml", ".msk", "-wal", "-shm", "-journal")
 
 FULL = ("ENOSPC", "EDQUOT", "EFBIG")  # errors of a disk that is full, and of what a user may store on it
+DENIED = ("EROFS", "EACCES", "EPERM")
 NEARLY_FULL = 2**20  # bytes
 
 
@@ -49,11 +50,14 @@ class MapExists(UserError):
     """A map of this name exists already."""
 
 
-def check_targets(targets, overwrite):
-    """Raise MapExists if a map exists and `overwrite` is False, UserError if one is open in another program."""
+def check_targets(targets, overwrite, flag="--out-dir"):
+    """Raise MapExists if a map exists and `overwrite` is False, UserError if one is open in another program.
+
+    flag: by which the user writes elsewhere.
+    """
     existing = [path for path in targets if path.exists()]
     if existing and not overwrite:
-        raise MapExists(f"{existing[0]} exists: replace it with --overwrite, or write elsewhere with --out-dir")
+        raise MapExists(f"{existing[0]} exists: replace it with --overwrite, or write elsewhere with {flag}")
     for path in side_files(targets):
         if path.name.endswith(("-wal", "-journal")) and path.stat().st_size:
             raise UserError(
@@ -72,8 +76,15 @@ def map_lock(out_dir, name):
     return locks.held(out_dir / f".partial-{name}.lock", busy)
 
 
+def is_denied(error):
+    """Return whether an error says that a user may not write somewhere."""
+    return errno.errorcode.get(getattr(error, "errno", None)) in DENIED
+
+
 def write_error(out_dir, error):
     """Return the UserError for a map that cannot be written. error: of the system or of GDAL."""
+    if is_denied(error):
+        return UserError(f"{out_dir}/ may not be written to ({error.strerror}): write elsewhere with --out-dir")
     text = " ".join(str(error).split()) or type(error).__name__
     full = errno.errorcode.get(getattr(error, "errno", None)) in FULL or re.search(
         r"no space left|disk is full|file too large", text, re.I

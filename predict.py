@@ -78,7 +78,8 @@ def main():
     """Open the run, then map patches or a scene, whichever the input is."""
     run = runs.open_run(RESULTS_DIR, RUN)
     check_settings()
-    scenes = not (INPUT and holds_patches(Path(INPUT[0])))
+    paths = records.expanded(INPUT)
+    scenes = not (paths and holds_patches(Path(paths[0])))
     if THRESHOLD is None:
         run.threshold()  # without one, nothing is read
     out_dir = Path(OUT_DIR) if OUT_DIR else run.output / "maps"
@@ -94,7 +95,7 @@ def main():
             raise script.UserError("patches are taken as they are: scene settings do not apply to them")
         threshold = thresholds.for_map(run, metadata, TTA, THRESHOLD, RECALL, scene=False)
         settings = PatchSettings(threshold, TTA, BATCH_SIZE, PATCH_PROBABILITIES, PIXEL_SIZE, engine)
-        count = map_patches(run, [Path(path) for path in INPUT], settings, out_dir, metadata, OVERWRITE)
+        count = map_patches(run, list(map(Path, paths)), settings, out_dir, metadata, OVERWRITE)
         print(f"{count} patches mapped at threshold {threshold:.3f}: {out_dir}/")
 
 

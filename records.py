@@ -213,6 +213,18 @@ def read_table(path):
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
 
 
+def expanded(paths):
+    """Return paths with those that have *, ? or [ and name no file replaced by the files that they match, sorted.
+
+    Shells do so, but neither that of Windows nor any with quotes. A pattern that matches nothing stays.
+    """
+    listed = []
+    for path in map(str, paths):
+        pattern = "://" not in path and any(mark in path for mark in "*?[") and not os.path.exists(path)
+        listed += (pattern and sorted(glob.glob(path))) or [path]
+    return tuple(listed)
+
+
 def portable(name):
     """Return the name of a file in the form in which all systems agree: slashes, accents with their letters."""
     return unicodedata.normalize("NFC", name).replace("\\", "/")

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -164,6 +165,13 @@ def resume_constants(constants, folder):
         print(f"resuming with {name} = {value!r}, as the run was started")
     for name in refused.keys() - {"DATA_DIR", "WORKERS"}:  # data may have moved; neither changes the result
         raise UserError(f"a resumed run keeps {name} {refused[name]}: leave it out or start with --overwrite")
+
+
+def command(stage, folder, *flags):
+    """Return the command that calls a stage for the run in a folder, as it is typed in a shell."""
+    words = ["python", stage, "--run", folder.name, *flags]
+    words += [] if folder.parent == Path("results") else ["--results-dir", str(folder.parent)]
+    return shlex.join(words)
 
 
 def scores_folder(folder):

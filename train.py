@@ -109,19 +109,13 @@ CHOICES = {
     "MIXED_PRECISION": ("auto", "on", "off"),
 }
 RANGES = {
-    **{
-        "DATES": (1, None),
-        "SIZE": (8, None),
-        "PATCH_SIZE": (8, None),
-        "PIXEL_SIZES": (0, 1e4),
-        "BLOCK_SIZE": (1, None),
-    },
-    **{"SOURCE_SHARES": (0, None), "LANDSLIDE_FREE_PIXEL_SIZE": (1e-3, 1e4), "LABELLED_FRACTION": (0, 1)},
-    **{"TEACHER_WEIGHT": (0, 1), "LANDSLIDE_FREE_SHARE": (0, 0.9), "ENLARGE": (1, 2), "BASE_FILTERS": (1, None)},
-    **{"MAX_FILTERS": (1, None), "DEPTH": (1, 8), "STEM": (1, 2), "DROPOUT": (0, 0.9), "POSITIVE_WEIGHT": (0, None)},
-    **{"EPOCHS": (1, None), "EPOCH_STEPS": (1, None), "PATIENCE": (1, None), "BATCH_SIZE": (1, None)},
+    **{"DATES": (1, None), "SIZE": (8, None), "PATCH_SIZE": (8, None), "PIXEL_SIZES": (0, 1e4)},
+    **{"SOURCE_SHARES": (0, None), "LANDSLIDE_FREE_PIXEL_SIZE": (1e-3, 1e4), "BLOCK_SIZE": (1, None)},
+    **{"LABELLED_FRACTION": (0, 1), "TEACHER_WEIGHT": (0, 1), "LANDSLIDE_FREE_SHARE": (0, 0.9), "ENLARGE": (1, 2)},
+    **{"BASE_FILTERS": (1, None), "MAX_FILTERS": (1, None), "DEPTH": (1, 8), "STEM": (1, 2), "DROPOUT": (0, 0.9)},
+    **{"POSITIVE_WEIGHT": (0, None), "EPOCHS": (1, None), "EPOCH_STEPS": (1, None), "PATIENCE": (1, None)},
+    **{"BATCH_SIZE": (1, None), "SPLIT_SEED": (0, 2**32 - 1), "SEED": (0, 2**32 - 1), "WORKERS": (0, None)},
     **{"LEARNING_RATE": (1e-12, None), "ENCODER_RATE": (0, 1), "WARMUP_EPOCHS": (0, None), "WEIGHT_DECAY": (0, None)},
-    **{"SPLIT_SEED": (0, 2**32 - 1), "SEED": (0, 2**32 - 1), "WORKERS": (0, None)},
 }
 
 
@@ -166,11 +160,7 @@ def open_data():
             DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, options, PIXEL_SIZES, places_of=PLACES
         )
     except layouts.NoPatches as error:
-        raise script.UserError(
-            f"{error}\n"
-            f"  real data: unzip Landslide4Sense (zenodo.org/records/10463239) into {DATA_DIR[0]}/, see README.md\n"
-            "  sample: run python make_sample_data.py, then python train.py --data-dir data/sample"
-        ) from None
+        raise script.UserError(f"{error}\n{run_record.way_to_data(DATA_DIR[0], RESUME)}") from None
     if LANDSLIDE_FREE_DIRS and patches.dates:
         raise script.UserError("LANDSLIDE_FREE_DIRS is for single pictures and patches, not for series of dates")
     return patches
@@ -273,7 +263,7 @@ def train(folder, patches, landslide_free, assigned, teacher, shard):
         f"kept: epoch {kept['epoch']} of {len(recorder.rows)}, validation Dice {kept['val_dice']:.3f} (at 0.5); "
         f"{time.monotonic() - began:.0f} s\n"
         f"calibrated: validation cross-entropy {before:.4f} -> {after:.4f}\n"
-        f"next: python optimize_threshold.py --run {RUN}"
+        f"next: {runs.command('optimize_threshold.py', folder)}"
     )
 
 

@@ -13,6 +13,7 @@ from rasterio.warp import transform_bounds
 
 from patches.image_files import has_alpha
 from patches.scale_tags import metres_of
+from records import expanded
 from scenes.masked_view import lookup, masked_view
 from scenes.opening import RASTERS, band_count, damage_reported, names_in_zip, open_raster
 from scenes.pixel_grid import PixelGrid
@@ -33,7 +34,7 @@ def elevation_files(paths):
         UserError: a path does not exist, or a folder or zip holds no raster.
     """
     files = []
-    for path in map(str, paths):
+    for path in expanded(paths):
         folder, inside = Path(path), []
         if folder.is_dir() and not (folder / "hdr.adf").exists():  # the folder of an ArcInfo grid is one raster
             inside = [str(file) for file in sorted(folder.rglob("*")) if is_tile(file.name)]

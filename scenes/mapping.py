@@ -21,6 +21,7 @@ from map_files import (
     change_time,
     check_targets,
     date_of,
+    is_denied,
     map_lock,
     scene_name,
     side_files,
@@ -182,7 +183,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             changed = change_time(file) if file else None
             stac_items.write_item(partial["stac"], partial, names, opened.grid, about, summary, changed)
         except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *geopackage.ERRORS) as error:  # GDAL raises all
-            if getattr(error, "filename", None):  # an error of the system, with the file and the fault
+            if getattr(error, "filename", None) and not is_denied(error):  # of the system, with its file
                 raise
             raise write_error(out_dir, error) from None
         stack.close()  # all files get their names, before the lock is released

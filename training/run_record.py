@@ -17,6 +17,16 @@ from training import fine_tuning
 from training.teacher import Teacher
 
 
+def way_to_data(folder, resumed):
+    """Return lines that say where to get patches if a folder has none. resumed: whether the run was started before."""
+    if resumed:
+        return "  have the patches of this run moved? Give their folder: --resume --data-dir FOLDER"
+    return (
+        f"  real data: unzip Landslide4Sense (zenodo.org/records/10463239) into {folder}/, see README.md\n"
+        "  sample: run python make_sample_data.py, then python train.py --data-dir data/sample"
+    )
+
+
 def open_teacher(constants, patches, assigned):
     """Open the run that TEACHER names; None if there is none. assigned: split of each patch."""
     if not constants["TEACHER"]:
