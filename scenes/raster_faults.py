@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+from patches.picture_damage import turned
+
 RASTERS = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".png", ".jpg", ".hgt", ".asc", ".bil", ".dt1", ".dt2")
 TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".ods")
 SHAPES = ".gpkg .shp .geojson .geojsonl .geojsons .topojson .kml .fgb .gml .gdb .sqlite .tab .mif .gpx .dxf".split()
@@ -44,6 +46,8 @@ def content_fault(file):
         local = (name for name in file.files if not re.match(r"/vsi|\w{2,}:", name))
         if missing := [name for name in local if not Path(name).exists()]:
             return f"is a virtual raster of other files, and {missing[0]} is missing: bring it back, or make it anew"
+    if not file.crs and (fault := turned(file.name, file.tags())):
+        return fault
     if any(dtype.startswith("complex") for dtype in file.dtypes):
         return "holds complex numbers, as radar does: light is needed, or give their amplitude as a raster of its own"
     return ""
