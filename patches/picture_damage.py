@@ -21,7 +21,11 @@ def damage(path):
     Every chunk of a PNG carries a checksum, and the last one is IEND (W3C, PNG specification). A JPEG has an end marker
     behind its last scan (ITU-T T.81). A WebP file states its size (RFC 9649). TIFF has nothing of the kind.
     """
-    content = Path(path).read_bytes()
+    with open(path, "rb") as file:
+        head = file.read(12)
+        if not head.startswith((PNG, JPEG, b"RIFF")):
+            return ""
+        content = head + file.read()
     if content.startswith(PNG):
         return _png_damage(content)
     if content.startswith(JPEG):
@@ -43,7 +47,7 @@ def turned(path, tags):
         return ""
     return (
         f"is turned or mirrored by viewers (EXIF orientation {orientation}), and its pixels lie otherwise: write it "
-        "upright, mogrify -auto-orient FILE; or, if all masks fit its pixels, remove the tag, exiftool -Orientation= FILE"
+        "upright, mogrify -auto-orient FILE; or, if the masks fit it, remove the tag, exiftool -Orientation= FILE"
     )
 
 

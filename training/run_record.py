@@ -11,7 +11,7 @@ import runs
 import script
 from bands import value_unit
 from mask_values import LANDSLIDE, UNLABELLED
-from patches import pixel_sizes, split_table, splits
+from patches import ground, pixel_sizes, split_table, splits
 from patches.places import SETS, find_places
 from training import fine_tuning
 from training.teacher import Teacher
@@ -74,6 +74,7 @@ def begin(folder, constants, patches, landslide_free):
     for name, fault in patches.left_out:
         print(f"left out {name}: {fault}")
     tell_landslide_shares(patches, assigned)
+    warn_of_overlaps(patches, assigned)
     split_table.write_split(
         folder / "split.csv", patches, assigned, landslide_free, split_table.events_of(places, patches)
     )
@@ -126,6 +127,20 @@ def tell_landslide_shares(patches, assigned):
                 f"more than half of what is labelled{where} is landslide: are the masks inverted? 1 (or 255) is "
                 "landslide, 0 is other ground; of a TIFF of MINISWHITE the numbers count, which viewers show inverted"
             )
+
+
+def warn_of_overlaps(patches, assigned):
+    """Warn of held-out patches that lie on the ground of training patches, as tiles that overlap. See split_patches."""
+    start = 0
+    for part in patches.parts:
+        for split, (count, pairs) in ground.overlaps(part, assigned[start : start + len(part)]).items():
+            if count:
+                script.warn(
+                    f"{part.data_dir}: {count} {split} patches overlap training patches on the ground ({pairs} pairs), "
+                    f"so scores on {split} are too high: cut tiles without overlap, or split them by place (--places "
+                    "with a table, --split-method blocks)"
+                )
+        start += len(part)
 
 
 def source_records(patches, assigned, given_sizes):
