@@ -57,7 +57,7 @@ def main():
     config["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     config["parameters"] = sum(model.count_params() for model in models)
     records.write_json(folder / "config.json", config | runs.environment())
-    print(f"{folder}: mean of {', '.join(names)}\nnext: python optimize_threshold.py --run {folder.name}")
+    print(f"{folder}: mean of {', '.join(names)}\nnext: {runs.command('optimize_threshold.py', folder)}")
 
 
 def check_members(opened):

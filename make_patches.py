@@ -223,8 +223,9 @@ def print_summary(rows, folder):
         f"{gaps} patches are left out, because they lie in gaps between the splits"
         + (" or are empty" * (EMPTY_SHARE < 1))
     )
-    start = f" --start-from {RUN}" if RUN else ""
-    print(f"next: python train.py --data-dir {folder}{start} --run {folder.resolve().name}")
+    start = ["--start-from", RUN] if RUN else []
+    name = Path(RESULTS_DIR, folder.resolve().name)
+    print(f"next: {runs.command('train.py', name, '--data-dir', str(folder), *start)}")
 
 
 if __name__ == "__main__":

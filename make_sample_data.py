@@ -63,7 +63,7 @@ def prepare(folder):
     if old and not OVERWRITE:
         raise script.UserError(f"{folder} already holds {len(old)} patches: choose another --out-dir or --overwrite")
     for path in old:
-        if re.fullmatch(r"(\.partial-)?((image|mask)_\d+\.h5|[a-z_]+_s2_\d+\.nc)", path.name):
+        if re.fullmatch(r"(\.partial-(\d+-)?)?((image|mask)_\d+\.h5|[a-z_]+_s2_\d+\.nc)", path.name):
             path.unlink()
 
 

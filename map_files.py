@@ -1,10 +1,14 @@
 """The files of a map: their names, and which may be replaced."""
 
+import contextlib
+import errno
 import os
 import re
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import locks
 from script import UserError
 
 FILES = {  # written for a scene: kind of the file, and what follows the name of the scene
@@ -21,6 +25,10 @@ FILES = {  # written for a scene: kind of the file, and what follows the name of
 FILTERED = {"filtered_mask": "_filtered_mask.tif", "filtered_mask_style": "_filtered_mask.qml"}  # on request
 # Files that other programs write for a map and that do not fit a new one: overviews, statistics, masks, journals.
 SIDE_FILES = (".ovr", ".aux.xml", ".msk", "-wal", "-shm", "-journal")
+
+FULL = ("ENOSPC", "EDQUOT", "EFBIG")  # errors of a disk that is full, and of what a user may store on it
+DENIED = ("EROFS", "EACCES", "EPERM")
+NEARLY_FULL = 2**20  # bytes
 
 
 def scene_name(paths):
@@ -42,11 +50,14 @@ class MapExists(UserError):
     """A map of this name exists already."""
 
 
-def check_targets(targets, overwrite):
-    """Raise MapExists if a map exists and `overwrite` is False, UserError if one is open in another program."""
+def check_targets(targets, overwrite, flag="--out-dir"):
+    """Raise MapExists if a map exists and `overwrite` is False, UserError if one is open in another program.
+
+    flag: by which the user writes elsewhere.
+    """
     existing = [path for path in targets if path.exists()]
     if existing and not overwrite:
-        raise MapExists(f"{existing[0]} exists: replace it with --overwrite, or write elsewhere with --out-dir")
+        raise MapExists(f"{existing[0]} exists: replace it with --overwrite, or write elsewhere with {flag}")
     for path in side_files(targets):
         if path.name.endswith(("-wal", "-journal")) and path.stat().st_size:
             raise UserError(
@@ -57,6 +68,31 @@ def check_targets(targets, overwrite):
 def strips_folder(out_dir, name):
     """Return the folder in which the strips of an unfinished map are kept."""
     return out_dir / f".partial-{name}_strips"
+
+
+def map_lock(out_dir, name):
+    """Return a context manager that keeps other processes from mapping a scene into a folder; see locks.held."""
+    busy = f"another process maps {name} into {out_dir}/: wait until it has ended, or write elsewhere with --out-dir"
+    return locks.held(out_dir / f".partial-{name}.lock", busy)
+
+
+def is_denied(error):
+    """Return whether an error says that a user may not write somewhere."""
+    return errno.errorcode.get(getattr(error, "errno", None)) in DENIED
+
+
+def write_error(out_dir, error):
+    """Return the UserError for a map that cannot be written. error: of the system or of GDAL."""
+    if is_denied(error):
+        return UserError(f"{out_dir}/ may not be written to ({error.strerror}): write elsewhere with --out-dir")
+    text = " ".join(str(error).split()) or type(error).__name__
+    full = errno.errorcode.get(getattr(error, "errno", None)) in FULL or re.search(
+        r"no space left|disk is full|file too large", text, re.I
+    )
+    with contextlib.suppress(OSError):  # GDAL may say no more than that it cannot write
+        full = full or shutil.disk_usage(out_dir).free < NEARLY_FULL
+    reason = ": the disk is full" if full else f" ({text})"
+    return UserError(f"{out_dir}/ cannot be written to{reason}. The same command continues where it stopped")
 
 
 def side_files(targets):

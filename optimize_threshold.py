@@ -119,7 +119,7 @@ def main():
             f"predicted; with {LANDSLIDE_FREE_WEIGHT:g} times as much of it as of the split, Dice "
             f"{record['landslide_free_dice']:.3f}"
         )
-    print(f"next: python evaluate.py --run {folder.name}{' --tta' if TTA else ''}")
+    print(f"next: {runs.command('evaluate.py', folder, *['--tta'] * TTA)}")
 
 
 def open_left_out(name, run, cache_dir):

@@ -18,7 +18,7 @@ import script
 from map_files import MapExists
 from networks import engines
 from networks.patch_maps import PatchSettings, map_patches
-from patches import layouts
+from patches import layouts, series
 from product_names import is_product_folder
 from scores import thresholds
 
@@ -78,7 +78,8 @@ def main():
     """Open the run, then map patches or a scene, whichever the input is."""
     run = runs.open_run(RESULTS_DIR, RUN)
     check_settings()
-    scenes = not (INPUT and holds_patches(Path(INPUT[0])))
+    paths = records.expanded(INPUT)
+    scenes = not (paths and holds_patches(Path(paths[0])))
     if THRESHOLD is None:
         run.threshold()  # without one, nothing is read
     out_dir = Path(OUT_DIR) if OUT_DIR else run.output / "maps"
@@ -94,7 +95,7 @@ def main():
             raise script.UserError("patches are taken as they are: scene settings do not apply to them")
         threshold = thresholds.for_map(run, metadata, TTA, THRESHOLD, RECALL, scene=False)
         settings = PatchSettings(threshold, TTA, BATCH_SIZE, PATCH_PROBABILITIES, PIXEL_SIZE, engine)
-        count = map_patches(run, [Path(path) for path in INPUT], settings, out_dir, metadata, OVERWRITE)
+        count = map_patches(run, list(map(Path, paths)), settings, out_dir, metadata, OVERWRITE)
         print(f"{count} patches mapped at threshold {threshold:.3f}: {out_dir}/")
 
 
@@ -160,7 +161,9 @@ def map_scenes(run, out_dir, metadata, engine):
 def holds_patches(path):
     """Return whether a path is of patches, and not of a scene or product."""
     if path.is_dir():
-        return not is_product_folder(path)
+        return not is_product_folder(path) and path.suffix.lower() != ".zarr"
+    if path.suffix.lower() == layouts.SERIES and path.exists():
+        return series.is_series(path)
     return path.suffix.lower() in (*layouts.HDF5, layouts.SERIES)
 
 

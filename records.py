@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import unicodedata
 from pathlib import Path
@@ -20,11 +21,12 @@ from script import UserError
 def atomic_write(path):
     """Yield a temporary path in the folder of `path`, which replaces `path` if the block succeeds.
 
-    Otherwise it is removed. The temporary name has the same suffix, because writers choose the format by it.
+    Otherwise it is removed. The temporary name has the same suffix, because writers choose the format by it, and the
+    number of the process, because two of them may write the same file: then it is that of the last one, whole.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{path.name}")
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
         with open(partial, "rb") as file:
@@ -32,6 +34,17 @@ def atomic_write(path):
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partials(paths):
+    """Remove what killed processes left of `atomic_write`, with files that other programs wrote for it.
+
+    No other process may write these files now.
+    """
+    for path in map(Path, paths):
+        for entry in path.parent.glob(f".partial-*{glob.escape(path.name)}*"):
+            if re.fullmatch(rf"\.partial-(\d+-)?{re.escape(path.name)}([.-].*)?", entry.name):
+                entry.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -198,6 +211,18 @@ def read_table(path):
         raise UserError(f"{path} is no table of commas or semicolons in UTF-8 ({error})") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def expanded(paths):
+    """Return paths with those that have *, ? or [ and name no file replaced by the files that they match, sorted.
+
+    Shells do so, but neither that of Windows nor any with quotes. A pattern that matches nothing stays.
+    """
+    listed = []
+    for path in map(str, paths):
+        pattern = "://" not in path and any(mark in path for mark in "*?[") and not os.path.exists(path)
+        listed += (pattern and sorted(glob.glob(path))) or [path]
+    return tuple(listed)
 
 
 def portable(name):

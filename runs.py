@@ -1,13 +1,16 @@
 """Runs: their folders, their records of training, and calls of one script by another."""
 
+import contextlib
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from records import read_json
+import locks
+from records import read_json, remove_partials
 from script import UserError, adopt, note, revision, versions
 
 PACKAGES = ("tensorflow", "keras", "h5py", "numpy", "scipy", "matplotlib", "scikit-learn")
@@ -164,9 +167,26 @@ def resume_constants(constants, folder):
         raise UserError(f"a resumed run keeps {name} {refused[name]}: leave it out or start with --overwrite")
 
 
+def command(stage, folder, *flags):
+    """Return the command that calls a stage for the run in a folder, as it is typed in a shell."""
+    words = ["python", stage, "--run", folder.name, *flags]
+    words += [] if folder.parent == Path("results") else ["--results-dir", str(folder.parent)]
+    return shlex.join(words)
+
+
 def scores_folder(folder):
     """Return the folder of the scores of a run, whose folder is given, on other data than its own."""
     return folder.parent / "scores" / folder.name
+
+
+@contextlib.contextmanager
+def training_lock(folder):
+    """Keep other processes from training the run of a folder while the block runs; see locks.held."""
+    busy = f"another process trains the run {folder}: wait until it has ended, or choose another --run"
+    with locks.held(folder / ".partial-training.lock", busy) as alone:
+        if alone:
+            remove_partials(folder / name for name in TRAINED)
+        yield
 
 
 def clear_run(folder, records):

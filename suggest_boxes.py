@@ -50,7 +50,7 @@ def main():
         raise script.UserError(f"{MAP} is a mask: give the probabilities beside it, <scene>{FILES['probability']}")
     name = Path(MAP).stem.removesuffix("_probability")
     target = Path(OUT) if OUT else Path(MAP).with_name(f"{name}_boxes.gpkg")
-    check_targets([target], OVERWRITE)
+    check_targets([target], OVERWRITE, "--out")
     grid, doubt = suggestions.tile_doubt(MAP, SIZE)
     if not grid.crs and (AREA or LABELLED or not DESK):
         raise script.UserError(f"{MAP} has no coordinate system: boxes are in pixels, on the page (--desk) alone")
@@ -59,11 +59,13 @@ def main():
     tiles = suggestions.choose_tiles(free, BOXES, None if BY == "doubt" else SEED)
     if not tiles:
         raise script.UserError(f"{MAP}: no box of {SIZE} pixels is left that was seen and can be labelled")
+    page = target.with_name(f"{name}{FILES['desk']}")
+    on_page = [(row * SIZE, column * SIZE, SIZE) for row, column in tiles]
+    has_page = DESK and write_page(mapped_scene, page, on_page)  # it refuses another scene before anything is written
     if grid.crs:
         suggestions.write(target, suggestions.boxes(grid, SIZE, tiles, doubt), change_time(MAP))
         print(f"{len(tiles)} boxes of {SIZE} pixels ({BY}): {target}")
-    page = target.with_name(f"{name}{FILES['desk']}")
-    if DESK and write_page(mapped_scene, page, [(row * SIZE, column * SIZE, SIZE) for row, column in tiles]):
+    if has_page:
         labels = f"{name}_labels.geojson"
         print(f"next: open {page} in a browser, label, and save {labels}")
         print(f"then: python make_patches.py --scene SCENE --labels {labels}")

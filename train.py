@@ -110,17 +110,12 @@ CHOICES = {
 }
 RANGES = {
     **{"DATES": (1, None), "SIZE": (8, None), "PATCH_SIZE": (8, None), "PIXEL_SIZES": (0, 1e4)},
-    **{
-        "SOURCE_SHARES": (0, None),
-        "LANDSLIDE_FREE_PIXEL_SIZE": (1e-3, 1e4),
-        "BLOCK_SIZE": (1, None),
-        "LABELLED_FRACTION": (0, 1),
-    },
-    **{"TEACHER_WEIGHT": (0, 1), "LANDSLIDE_FREE_SHARE": (0, 0.9), "ENLARGE": (1, 2), "BASE_FILTERS": (1, None)},
-    **{"MAX_FILTERS": (1, None), "DEPTH": (1, 8), "STEM": (1, 2), "DROPOUT": (0, 0.9), "POSITIVE_WEIGHT": (0, None)},
-    **{"EPOCHS": (1, None), "EPOCH_STEPS": (1, None), "PATIENCE": (1, None), "BATCH_SIZE": (1, None)},
+    **{"SOURCE_SHARES": (0, None), "LANDSLIDE_FREE_PIXEL_SIZE": (1e-3, 1e4), "BLOCK_SIZE": (1, None)},
+    **{"LABELLED_FRACTION": (0, 1), "TEACHER_WEIGHT": (0, 1), "LANDSLIDE_FREE_SHARE": (0, 0.9), "ENLARGE": (1, 2)},
+    **{"BASE_FILTERS": (1, None), "MAX_FILTERS": (1, None), "DEPTH": (1, 8), "STEM": (1, 2), "DROPOUT": (0, 0.9)},
+    **{"POSITIVE_WEIGHT": (0, None), "EPOCHS": (1, None), "EPOCH_STEPS": (1, None), "PATIENCE": (1, None)},
+    **{"BATCH_SIZE": (1, None), "SPLIT_SEED": (0, 2**32 - 1), "SEED": (0, 2**32 - 1), "WORKERS": (0, None)},
     **{"LEARNING_RATE": (1e-12, None), "ENCODER_RATE": (0, 1), "WARMUP_EPOCHS": (0, None), "WEIGHT_DECAY": (0, None)},
-    **{"SPLIT_SEED": (0, 2**32 - 1), "SEED": (0, 2**32 - 1), "WORKERS": (0, None)},
 }
 
 
@@ -129,6 +124,12 @@ def main():
     folder = runs.run_folder(RESULTS_DIR, RUN)
     if devices.process()[0]:
         folder = devices.scratch_folder(folder, runs.TRAINED if RESUME else ())
+    with runs.training_lock(folder):
+        start_or_resume(folder)
+
+
+def start_or_resume(folder):
+    """Train the run of a folder, or go on with it."""
     if RESUME:
         if "finished" in records.read_json(folder / "config.json", "train.py without --resume"):
             print(f"run {folder} is finished; replace it with --overwrite, or choose another --run")
@@ -159,11 +160,7 @@ def open_data():
             DATA_DIR, Path(RESULTS_DIR, "cache"), BANDS, SKIP_BAD, options, PIXEL_SIZES, places_of=PLACES
         )
     except layouts.NoPatches as error:
-        raise script.UserError(
-            f"{error}\n"
-            f"  real data: unzip Landslide4Sense (zenodo.org/records/10463239) into {DATA_DIR[0]}/, see README.md\n"
-            "  sample: run python make_sample_data.py, then python train.py --data-dir data/sample"
-        ) from None
+        raise script.UserError(f"{error}\n{run_record.way_to_data(DATA_DIR[0], RESUME)}") from None
     if LANDSLIDE_FREE_DIRS and patches.dates:
         raise script.UserError("LANDSLIDE_FREE_DIRS is for single pictures and patches, not for series of dates")
     return patches
@@ -232,7 +229,6 @@ def train(folder, patches, landslide_free, assigned, teacher, shard):
         least_batches=EPOCH_STEPS or 1,
         workers=WORKERS,
     )
-
     began = time.monotonic()
     # A few validation patches rank epochs by chance, and a schedule of fine-tuning ends where it has settled.
     recorder = RunRecorder(folder, len(feed), PATIENCE, keep_last=bool(START_FROM) and not PATIENCE)
@@ -267,7 +263,7 @@ def train(folder, patches, landslide_free, assigned, teacher, shard):
         f"kept: epoch {kept['epoch']} of {len(recorder.rows)}, validation Dice {kept['val_dice']:.3f} (at 0.5); "
         f"{time.monotonic() - began:.0f} s\n"
         f"calibrated: validation cross-entropy {before:.4f} -> {after:.4f}\n"
-        f"next: python optimize_threshold.py --run {RUN}"
+        f"next: {runs.command('optimize_threshold.py', folder)}"
     )
 
 

@@ -60,6 +60,8 @@ def map_patches(run, paths, settings, out_dir, metadata, overwrite=False):
     options = reading.ReadOptions.of_constants(run.constants)
     read = functools.partial(read_patch, run=run, options=options, pixel_size=settings.pixel_size)
     read(entries[0], report=True)  # reports a mistake before Keras is loaded
+    if is_picture(entries[0]):
+        note_ground(entries[0].image)
 
     if text := distance_of(entries, read, run.config):
         warn(text)
@@ -99,6 +101,17 @@ def map_patches(run, paths, settings, out_dir, metadata, overwrite=False):
                 for i, *each in zip(members, predicted, gaps, strict=True):
                     writer(batch[i], *each)
     return len(entries)
+
+
+def note_ground(path):
+    """Print how a picture that lies on the ground becomes a map, if it does."""
+    with image_files.opened(path) as file:
+        placed = bool(file.crs)
+    if placed:
+        note(
+            f"{path} lies on the ground, and masks of patches do not: for maps, give the files with --many, or as one "
+            f"scene, gdalbuildvrt scene.vrt {path.parent}/*{path.suffix}"
+        )
 
 
 def is_picture(entry):

@@ -8,7 +8,7 @@ import numpy as np
 from bands import BANDS_RGB, band_names, light
 from mask_values import equals
 from patches.band_labels import SameNames, stated_bands
-from patches.picture_damage import damage
+from patches.picture_damage import damage, turned
 from patches.scale_tags import SCALED_MASK, is_fill, scaled, stated_scales, without_data
 
 LOSSY_OPAQUE = 223  # of 255; JPEG at quality 50 leaves more than LOSSY_SHARE of an alpha band within 32 of 0 and 255
@@ -224,6 +224,8 @@ def opened(path):
             with rasterio.open(path) as file:
                 if pages := len(file.subdatasets):
                     raise NotAPicture(f"holds {pages} pages, of which one would be read: write all bands into one page")
+                if not file.crs and (fault := turned(path, file.tags())):
+                    raise NotAPicture(fault)
                 yield file
         except rasterio.errors.RasterioError:
             raise NotAPicture("is cut short or not a picture: fetch or write it again") from None

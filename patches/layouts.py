@@ -41,6 +41,17 @@ MEANING = {word: meaning for meaning, words in WORDS.items() for word in words}
 HDF5 = (".h5", ".hdf5")
 PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 SERIES = ".nc"
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+WAYS = {  # from files that are no patches to such that are, by their ending
+    **dict.fromkeys(
+        (".npy", ".npz", ".mat"), "Write arrays as HDF5, img and mask, or as PNG or TIFF, one for each patch"
+    ),
+    **dict.fromkeys((".bmp", ".jfif", ".jp2", ".webp", ".gif"), "Convert pictures to PNG or TIFF"),
+    **dict.fromkeys(
+        (".json", ".txt", ".xml"), "Outlines in .json, .txt or .xml (COCO, YOLO, VOC) have to be drawn as masks"
+    ),
+    **dict.fromkeys(ARCHIVES, "Unpack archives"),
+}
 
 
 class NoPatches(UserError):
@@ -192,12 +203,25 @@ def contents_text(data_dir):
         "Expected: .h5, .png or .tif files in images/ and masks/, in TrainData/img/ and TrainData/mask/, in "
         "images/train/ and masks/train/ or in train/images/ and train/masks/, x.png beside x_mask.png, or series (.nc)"
     )
+    if data_dir.is_file():
+        what = "an archive: unpack it, and give its folder" if data_dir.suffix.lower() in ARCHIVES else "a file"
+        return f"{layouts}. It is {what}"
     if not data_dir.is_dir():
         return f"{layouts}. There is no such folder"
     unknown = [f"{folder}/ ({count} files)" for folder, count in unused_folders(data_dir, [])]
     folders = [path.name + "/" for path in sorted(data_dir.iterdir()) if path.is_dir()]
-    contents = "patches in " + ", ".join(unknown[:5]) if unknown else ", ".join(folders[:10]) or "nothing"
-    return f"{layouts}. Found: {contents}"
+    contents = "patches in " + ", ".join(unknown[:5]) if unknown else ", ".join(folders[:10])
+    others = other_files(data_dir)
+    listed = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
+    hints = dict.fromkeys(hint for suffix in others for hint in [WAYS.get(suffix)] if hint)
+    return ". ".join([layouts, f"Found: {'; '.join(filter(None, (contents, listed))) or 'nothing'}", *hints])
+
+
+def other_files(data_dir):
+    """Count the files of a folder, and below, that are no patches, by their endings: a Counter."""
+    files = (path for path in data_dir.rglob("*") if path.is_file() and not path.name.startswith("."))
+    suffixes = Counter(path.suffix.lower() for path in files)
+    return Counter({suffix: count for suffix, count in suffixes.items() if suffix not in (*HDF5, *PICTURES, "")})
 
 
 def list_files(data_dir, folder):

@@ -200,7 +200,7 @@ class PackWriter:
         self.total, self.moments, self.largest = 0.0, 0.0, 0.0
         needed, free = values * self.stored.itemsize, shutil.disk_usage(folder.parent).free
         if needed > free:
-            raise UserError(f"{folder.parent}: packing needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free")
+            raise UserError(f"{folder.parent}: packing needs {needed / 1e6:,.1f} MB, {free / 1e6:,.1f} MB are free")
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:

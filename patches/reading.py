@@ -9,7 +9,7 @@ import numpy as np
 
 from bands import band_names, light
 from mask_values import UNLABELLED, Labels, WrongValues, as_labels, is_tagged
-from patches import image_files, resizing, series
+from patches import ground, image_files, resizing, series
 from patches.band_labels import SameNames, listed_bands
 from patches.layouts import PICTURES, SERIES
 from patches.scale_tags import LARGEST, SCALED_MASK, StoredTags, WrongTag, numbers, scaled, without_data
@@ -141,6 +141,8 @@ def read_patch(image_path, mask_path, options=None, patch_format=None, bands=0):
             path = mask_path
             check_readable(path)
             mask = from_picture(image_files.read_mask, path) if is_picture(path) else read_stored_mask(path)
+            if fault := ground.mask_fault(image_path, path):
+                raise Fault(fault)
         labels = checked_labels(stored_size, *mask)
         if options.size and stored_size != image.shape[:2]:
             labels = resizing.resized_labels(labels, image.shape[:2])

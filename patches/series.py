@@ -27,6 +27,18 @@ class NotASeries(Exception):
     """A file that lacks something that a series has; the text describes it."""
 
 
+def is_series(path):
+    """Return whether a file may be a series, also if it is damaged; not another NetCDF file, such as openEO's."""
+    with open(path, "rb") as file:
+        if file.read(3) == b"CDF":  # NetCDF-3
+            return False
+    try:
+        with h5py.File(path) as file:
+            return "MASK" in file or "pre_post_dates" in file.attrs
+    except OSError:
+        return True
+
+
 def read_series(path, dates):
     """Choose some dates of a series and read them.
 

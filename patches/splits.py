@@ -4,7 +4,7 @@ import numpy as np
 
 from mask_values import LANDSLIDE, OTHER
 from patches.blocks import in_patches, pairs_nearer_than, split_blocks
-from patches.layouts import SPLITS
+from patches.layouts import SPLITS, WAYS, other_files
 from patches.split_table import NO_MASK
 from script import UserError
 
@@ -58,7 +58,9 @@ def split_patches(
         raise ValueError(f"method {method!r} is none of {SPLIT_METHODS}, or test_split {test_split!r} of {TEST_SPLITS}")
     labelled = patches.labelled
     if not labelled.any():
-        raise UserError(f"{patches.data_dir}: no masks beside the images; training and scoring need them")
+        drawn = other_files(patches.data_dir).keys() & {".json", ".txt", ".xml"}
+        hint = f". {WAYS['.json']}" if drawn else ""
+        raise UserError(f"{patches.data_dir}: no masks beside the images; training and scoring need them{hint}")
     assigned = np.where(labelled, patches.own_splits if own_splits else "", "").astype("U10")
     flat = not (assigned != "").any()
     assigned[labelled & flat] = "train"

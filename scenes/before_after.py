@@ -9,13 +9,14 @@ from rasterio.windows import Window
 from bands import light
 from scenes.scene import Scene
 from scenes.source import open_scene
-from scenes.titles import acquisition_time, sortable
+from scenes.titles import acquisition_time, is_later, note_unread_time
 from script import UserError, note, warn
 
 WINDOW, WINDOWS = 256, 5  # pixels a side of the windows in which the shift is measured; number of them along a side
 REDUCED = 500  # pixels to which a scene is reduced, at least, to measure how much of it the other covers
 LARGEST_SHIFT = 4.0  # pixels; a larger one is no shift of a product, but an error of the measurement
 TOLERATED_SHIFT = 0.5  # pixels, up to which nothing is corrected
+ROWS = 256  # that are compared together
 
 
 def new_probability(after, before):
@@ -61,7 +62,7 @@ def open_before(scene, model_bands, after):
         open Scene.
 
     Raises:
-        UserError: the two do not overlap, cannot be laid over each other, or are the wrong way round.
+        UserError: the two do not overlap, cannot be laid over each other, are the wrong way round, or hold the same.
     """
     opened = open_scene(scene, model_bands)
     try:
@@ -72,6 +73,11 @@ def open_before(scene, model_bands, after):
     before = reopened(opened, after.grid)
     try:
         bounds = common_bounds(after, before, scene.paths[0])
+        if same_pixels(after, before):
+            raise UserError(
+                f"{scene.paths[0]} holds the same pixels as the scene after: give a picture from before the event with "
+                "--before, or leave it out"
+            )
         pictures = [brightness_pair(after, before, window) for window in windows(bounds, WINDOW, WINDOWS)]
     except BaseException:
         before.close()
@@ -92,12 +98,26 @@ def open_before(scene, model_bands, after):
 
 def check_order(after, before, path):
     """Raise UserError if the metadata of two scenes say that the one before is the later one. path: of it."""
+    note_unread_time(before)
     times = [acquisition_time(scene) for scene in (after, before)]
-    if all(times) and sortable(times[1]) > sortable(times[0]):
+    if all(times) and is_later(times[1], times[0]):
         raise UserError(
             f"{path} was taken at {times[1]}, after the scene that it should come before ({times[0]}): exchange "
             "--before and the other"
         )
+
+
+def same_pixels(after, before):
+    """Return whether two scenes on one grid hold the same values in all bands; not if they hold no data at all."""
+    any_data = False
+    for top in range(0, after.grid.height, ROWS):
+        shape = min(ROWS, after.grid.height - top), after.grid.width
+        window = Window(0, top, shape[1], shape[0])
+        values, valid = zip(*(scene.read_files(window, shape=shape) for scene in (after, before)), strict=True)
+        if not (valid[0] == valid[1]).all() or not ((values[0] == values[1]) | ~valid[0]).all():
+            return False
+        any_data |= valid[0].any()
+    return bool(any_data)
 
 
 def reopened(opened, grid, shift=None):

@@ -16,6 +16,7 @@ import numpy as np
 import shapely
 
 from mask_values import UNLABELLED
+from scenes.shape_repair import repaired
 from scenes.verdicts import VERDICT_LABELS, normalised
 from script import UserError, note
 
@@ -114,7 +115,7 @@ def judged_ground(path):
     ids = {box["id"] for box in finished_boxes(path, content, silent=True)}
     rows = [row for row in content["features"] if row["properties"]["box"] in ids]
     unsure = [shapely.geometry.shape(row["geometry"]) for row in rows if is_unsure(row["properties"]["verdict"])]
-    ground = outlines(path, 4326).difference(shapely.union_all(shapely.make_valid(unsure)))
+    ground = outlines(path, 4326).difference(shapely.union_all(repaired(np.array(unsure, object))))
     table = geopandas.GeoDataFrame(geometry=ground[~ground.is_empty].to_list(), crs=4326)
     table.attrs = {"empty": 0, "repaired": 0}
     return table

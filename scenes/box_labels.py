@@ -10,6 +10,7 @@ from mask_values import LANDSLIDE, OTHER, UNLABELLED
 from scenes.box_file import check_coordinates, finished_boxes, read_content
 from scenes.lon_lat import LonLat
 from scenes.scene_digest import scene_digests
+from scenes.shape_repair import repaired
 from scenes.vectors import ground_areas
 from scenes.verdicts import DRAWING_ORDER, VERDICT_LABELS, check_verdicts, normalised
 
@@ -64,7 +65,7 @@ class BoxLabels:
         words = [normalised(feature["properties"]["verdict"]) for feature in features]
         check_verdicts(self.path, words)
         labels = np.array([VERDICT_LABELS[word] for word in words], np.uint8)
-        shapes = [shapely.make_valid(shapely.geometry.shape(feature["geometry"])) for feature in features]
+        shapes = [repaired(shapely.geometry.shape(feature["geometry"])) for feature in features]
         if min_area and shapes:
             table = geopandas.GeoDataFrame(geometry=shapes, crs=4326)
             areas = ground_areas(table) if grid.crs else shapely.area(shapes)
@@ -74,7 +75,7 @@ class BoxLabels:
     def _in_pixels(self, shape):
         """Return a shape of the file in pixels (column, row), to the hundredth that the page works in."""
         in_pixels = shapely.transform(shape, lambda points: np.round(self._convert(points) * STEP) / STEP)
-        return shapely.make_valid(in_pixels)
+        return repaired(in_pixels)
 
     def read(self, top, bottom, left, right):
         """Read a window: (labels H x W uint8, 0, 1 or 255; H x W bool: in a finished box)."""

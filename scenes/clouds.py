@@ -40,7 +40,7 @@ def open_clouds(setting, product, grid, path, margin=0.0):
         return None
     if setting == "ukis":
         return HidingRaster(compute(product, path), "mask", grid, "computed by ukis-csmask", margin)
-    clouds = HidingRaster(setting, "mask", grid, margin=margin)
+    clouds = HidingRaster(setting, "clouds", grid, margin=margin)
     try:
         clouds.recognise()
         clouds.check_cover()

@@ -24,6 +24,7 @@ from scenes.box_file import DEGREES, PIXELS, VERSION
 from scenes.lon_lat import LonLat
 from scenes.quick_look import NODATA, as_seen
 from scenes.scene import Scene
+from scenes.shape_repair import repaired
 from scenes.styles import VERDICTS
 from scenes.web_page import embedded, render
 
@@ -190,7 +191,7 @@ def polygon_entries(table, grid, box, window):
     entries = []
     shapes = grid.in_pixels(table.geometry.to_numpy())
     for number, confidence, shape in zip(table["id"], table["confidence"], shapes, strict=True):
-        parts = shapely.get_parts(shapely.get_parts(shapely.make_valid(shape.intersection(window))))
+        parts = shapely.get_parts(shapely.get_parts(repaired(shape.intersection(window))))
         for part in parts:
             if part.geom_type != "Polygon" or not part.intersection(box).area:
                 continue

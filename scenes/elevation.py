@@ -1,6 +1,7 @@
 """Elevation in metres on any grid, from one raster or many tiles."""
 
 import posixpath
+import re
 import zipfile
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from rasterio.warp import transform_bounds
 
 from patches.image_files import has_alpha
 from patches.scale_tags import metres_of
+from records import expanded
 from scenes.masked_view import lookup, masked_view
 from scenes.opening import RASTERS, band_count, damage_reported, names_in_zip, open_raster
 from scenes.pixel_grid import PixelGrid
@@ -19,6 +21,10 @@ from script import UserError, note
 
 ELEVATIONS = -500.0, 9000.0  # metres; beyond them an elevation is a void (the Dead Sea: -430, Everest: 8849)
 PREVIEWS = (".png", ".jpg", ".jp2")
+# Words for what is computed from elevation, and for elevation itself, in descriptions of bands and names of files.
+DERIVED = "slope aspect hillshade hillshading shaded curvature roughness ruggedness tri tpi twi".split()
+ELEVATION_WORDS = "dem dtm dsm elevation elev height heights altitude srtm".split()
+ANGLES = ("deg", "degree", "degrees", "°", "rad", "radian", "radians", "%", "percent")  # units
 
 
 def elevation_files(paths):
@@ -28,7 +34,7 @@ def elevation_files(paths):
         UserError: a path does not exist, or a folder or zip holds no raster.
     """
     files = []
-    for path in map(str, paths):
+    for path in expanded(paths):
         folder, inside = Path(path), []
         if folder.is_dir() and not (folder / "hdr.adf").exists():  # the folder of an ArcInfo grid is one raster
             inside = [str(file) for file in sorted(folder.rglob("*")) if is_tile(file.name)]
@@ -41,6 +47,18 @@ def elevation_files(paths):
             raise UserError(f"{path} holds no raster of elevation ({', '.join(RASTERS)})")
         files += inside
     return files
+
+
+def other_terrain(file):
+    """Return what an open raster holds instead of elevation, "slope" or another of DERIVED; "" if nothing says so.
+
+    The description of its band decides, then the name of the file; in both, the last word that is known.
+    """
+    for text in (file.descriptions[0] or "", re.split(r"[/\\!]", file.name)[-1].rpartition(".")[0]):
+        words = [word for word in re.findall(r"[a-z]+", text.lower()) if word in DERIVED or word in ELEVATION_WORDS]
+        if words:
+            return words[-1] if words[-1] in DERIVED else ""
+    return ""
 
 
 def is_tile(name):
@@ -133,7 +151,7 @@ class ElevationRaster:
                 that of its tag, or None.
 
         Raises:
-            UserError: it cannot be read, or has no coordinate system.
+            UserError: it cannot be read, has no coordinate system, or says that it holds something else.
         """
         self.path = str(path)
         fault = ""
@@ -141,11 +159,17 @@ class ElevationRaster:
             fault = ": without a coordinate system the elevation cannot be laid over the scene"
         elif band_count(file) > 1:
             fault = f" has {file.count} bands, and elevation has one: write it to a file of its own"
+        elif (unit := (file.units[0] or "").strip().lower()) in ANGLES:
+            fault = f" is in {unit}: --dem takes elevation, in metres or feet, from which slope is computed"
+        elif other := other_terrain(file):
+            fault = f" is called {other}: --dem takes elevation, from which slope is computed; rename it if it is that"
         if fault:
             file.close()
             raise UserError(f"{path}{fault}")
         self.bounds, self.scale, self.offset = file.bounds, file.scales[0], file.offsets[0]
         self.unit = metres_of(file.units[0])
+        if np.dtype(file.dtypes[0]).itemsize == 1:
+            note(f"{path} has 8 bits, so elevation to 255 m at most: is it a hillshade or slope? --dem takes elevation")
         if self.unit is None:
             note(f"{path}: its unit, {file.units[0].strip().lower()}, is unknown: taken for metres")
             self.unit = 1.0

@@ -25,6 +25,32 @@ QA_CLOUDS, QA_GAPS = 0b11110, 0b1
 FMASK_CLOUDS, HLS_CLOUDS, FMASK_GAP = (2, 4), 0b1110, 255
 MASK_VALUES = (0, 1, 2, 3, 255)  # of a mask, at most: clear, cloud, thin cloud, shadow
 ORIGINS = {"scl": "classes of the product (SCL)", "qa_pixel": "classes of the product (QA_PIXEL)"}
+# Words of a band that is 1 where the ground is seen, and others that may stand with them.
+CLEAR_WORDS, FILLERS = (
+    {"clear", "valid", "seen", "usable"},
+    {"mask", "sky", "pixel", "pixels", "ground", "udm2", "band"},
+)
+
+
+def udm2_band(file):
+    """Return the number of the band "clear" of an open raster of Planet's UDM2, by its descriptions; None of others."""
+    names = [(name or "").lower() for name in file.descriptions]
+    return names.index("clear") + 1 if {"clear", "cloud"} <= set(names) else None
+
+
+def called_clear(file):
+    """Return the name by which an open mask is 1 where the ground is seen; "" if it says nothing like that.
+
+    That is the description of its band, or the last word in the name of a file that states none.
+    """
+    if udm2_band(file):
+        return "clear"
+    text = file.descriptions[0] or ""
+    if not text:
+        words = re.split(r"[^a-z0-9]+", Path(file.name).stem.lower())
+        return words[-1] if words[-1] in CLEAR_WORDS and not any(word.startswith("cloud") for word in words) else ""
+    words = set(re.findall(r"[a-z0-9]+", re.sub(r"cloud[ _-]?free", "clear", text.lower())))
+    return text if words & CLEAR_WORDS and words <= CLEAR_WORDS | FILLERS else ""
 
 
 class HidingRaster:
@@ -39,7 +65,8 @@ class HidingRaster:
 
         Args:
             path: of the raster. grid: PixelGrid to read it on.
-            coding: of its values; "scl", "qa_pixel", "fmask", "hls", or "mask", in which all but 0 is hidden.
+            coding: of its values; "scl", "qa_pixel", "fmask", "hls", "mask", in which all but 0 is hidden, or "clear",
+                in which 0 is hidden; "clouds": one of these, as `recognise` will find.
             origin: see above; "": the classes of the product, or the path of a mask.
             margin: metres by which clouds and their shadows are widened, from the middles of their pixels.
 
@@ -51,13 +78,14 @@ class HidingRaster:
             raise UserError("--cloud-buffer is in metres, and the scene has no coordinate system to measure them in")
         self.margin = margin
         self.path, self.coding = str(path), coding
-        self._opened = open_mask(path, "a raster of clouds or of excluded ground")
+        unknown_coding = coding == "clouds"
+        self._opened = open_mask(path, "a raster of clouds or of excluded ground", unknown_coding and udm2_band)
         self.file = self.view = self._opened[0]
         self.origin, self.grid = origin or ORIGINS.get(coding, self.path), grid
         try:
-            if coding == "mask" and states_scale(self._opened[-1]):
+            if coding in ("mask", "clouds") and states_scale(self._opened[-1]):
                 raise UserError(f"{path} {SCALED_MASK}")
-            if coding == "mask" and is_lossy(self._opened[-1]):
+            if coding in ("mask", "clouds") and is_lossy(self._opened[-1]):
                 self._check_lossy()
         except BaseException:
             self.close()
@@ -118,6 +146,8 @@ class HidingRaster:
             within = values != BEYOND
         if self.coding == "mask":
             return within & ~unknown & (values != 0), np.zeros_like(within)
+        if self.coding == "clear":
+            return within & ~unknown & (values == 0), within & unknown
         values = np.where(within & ~unknown, values, 0).astype(np.int64)  # bits, also if a program saved them as floats
         if self.coding == "qa_pixel":
             clouds, gaps = (values & QA_CLOUDS) > 0, (values & QA_GAPS) > 0
@@ -138,7 +168,7 @@ class HidingRaster:
         return unknown if fills is None else unknown | fills
 
     def recognise(self):
-        """Set the coding of a user's raster of clouds, by its name and its values; print a note if it holds classes.
+        """Set the coding of a user's raster of clouds, by its name, that of its band, and its values; print a note.
 
         Raises:
             UserError: the values are neither those of a mask nor of classes that are known.
@@ -149,6 +179,13 @@ class HidingRaster:
         values = np.unique(sample[~self._unknown(sample)]).tolist()
         words = re.split(r"[^a-z0-9]+", Path(self.path).name.lower())
         listed = " ".join(f"{value:g}" for value in values[:8]) + " ..." * (len(values) > 8)
+        self.coding = "mask"
+        if called := called_clear(self._opened[-1]):
+            if len(values) > 2 or (len(values) == 2 and 0 not in values):
+                raise UserError(f"{self.path}: its band {called} holds {listed}: 0 is hidden ground, 1 is seen")
+            self.coding = "clear"
+            note(f"{self.path}: by its name, {called}, it is 1 where the ground is seen, and 0 where it is hidden")
+            return
         whole = all(float(value).is_integer() for value in values)  # a program may have saved classes as floats
         fmask = words[-2].startswith("fmask") if len(words) > 1 else False
         if len(values) <= 2 and 0 in values:

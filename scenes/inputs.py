@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from records import portable, read_table
+from records import expanded, portable, read_table
 from scenes.opening import check_readable
 from script import UserError
 
@@ -19,6 +19,7 @@ def list_inputs(one, several, before, flags=("--input", "--many")):
     Raises:
         UserError: the user names both, or the table cannot be used.
     """
+    one, several, before = map(expanded, (one, several, before))
     if not several:
         return [(one, before)]
     if one or before:
@@ -28,6 +29,8 @@ def list_inputs(one, several, before, flags=("--input", "--many")):
     table = Path(several[0])
     check_readable(table)
     rows = read_table(table)
+    numbers = [number for number, row in enumerate(rows, 2) if any((cell or "").strip() for cell in row.values())]
+    rows = [rows[number - 2] for number in numbers]  # spreadsheets write blank rows
     if not rows or "input" not in rows[0] or set(rows[0]) - {"input", "before"}:
         columns = ", ".join(rows[0]) if rows else "none"
         raise UserError(f"{table} needs rows, a column input and at most a column before (it has {columns})")
@@ -42,6 +45,6 @@ def list_inputs(one, several, before, flags=("--input", "--many")):
         return (str(one_file),) if one_file.exists() else tuple(str(table.parent / part) for part in cell.split())
 
     pairs = [(paths(row["input"]), paths(row.get("before"))) for row in rows]
-    if empty := [number for number, (after, _) in enumerate(pairs, 2) if not after]:
+    if empty := [number for number, (after, _) in zip(numbers, pairs, strict=True) if not after]:
         raise UserError(f"{table}: line {empty[0]} names no input")
     return pairs

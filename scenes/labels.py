@@ -11,6 +11,7 @@ from scipy.ndimage import distance_transform_edt
 from mask_values import LANDSLIDE, OTHER, UNLABELLED, MaskRule, WrongValues, as_labels
 from patches.image_files import is_lossy, states_scale
 from patches.scale_tags import SCALED_MASK
+from scenes.antimeridian import utm_of
 from scenes.box_file import is_box_labels
 from scenes.box_labels import BoxLabels
 from scenes.opening import BEYOND, damage_reported, nearest_on_grid, open_mask, tags_of
@@ -201,7 +202,7 @@ def read_polygons(path, grid, min_area, choice=EVERYTHING):
     if blank.any():
         note(f"{path}: {blank.sum()} of {len(blank)} polygons have no verdict")
     if min_area and len(table):
-        metres = table.to_crs(table.estimate_utm_crs()).area.to_numpy()
+        metres = table.to_crs(utm_of(grid)).area.to_numpy()
         labels[(metres < min_area) & (labels == LANDSLIDE)] = UNLABELLED
     order = np.argsort([DRAWING_ORDER.index(label) for label in labels], kind="stable").astype(int)
     columns = {"label": labels, "blank": blank}

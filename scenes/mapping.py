@@ -15,7 +15,19 @@ from rasterio.windows import Window
 
 import records
 from bands import true_colour
-from map_files import FILES, FILTERED, change_time, check_targets, date_of, scene_name, side_files, strips_folder
+from map_files import (
+    FILES,
+    FILTERED,
+    change_time,
+    check_targets,
+    date_of,
+    is_denied,
+    map_lock,
+    scene_name,
+    side_files,
+    strips_folder,
+    write_error,
+)
 from mask_values import HIDDEN
 from networks.image_sizes import has_fixed_size, total_stride
 from networks.tiles import TileGrid
@@ -37,7 +49,7 @@ from scenes import (
 from scenes.distance import distance_text
 from scenes.preparation import CoverSettings, open_covers, open_learnt, prepare
 from scenes.scene_digest import scene_digests
-from scenes.titles import acquisition_time, scene_title
+from scenes.titles import acquisition_time, note_unread_time, scene_title
 from scenes.weaknesses import OTHER_PIXELS, OTHER_VALUES, Weakness, has_learnt_here, list_weaknesses
 from scores import thresholds
 from script import UserError, note, progress, warn
@@ -84,7 +96,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
     """
     began = time.monotonic()
     bands = tuple(run.config["bands"])
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as lock, contextlib.ExitStack() as stack:
         scenes, metres, found = open_learnt(scene, before, run.config)
         for each in scenes:
             stack.enter_context(each)
@@ -95,6 +107,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         if name in taken:
             raise UserError(f"{scene.paths[0]}: another scene has the name {name}, too: map it into another --out-dir")
         targets = {kind: out_dir / f"{name}{ending}" for kind, ending in (FILES | FILTERED).items()}
+        if lock.enter_context(map_lock(out_dir, name)):
+            records.remove_partials(targets.values())
         check_targets(targets.values(), overwrite)
         former = [] if settings.filtered_mask else [targets.pop(kind) for kind in FILTERED]
         stack.enter_context(rasterio.Env())
@@ -127,6 +141,7 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         metadata |= {"dem": " ".join(map(str, scene.dem))} if scene.dem else {}
         metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind} if product else {}
+        note_unread_time(opened)
         times = zip(("acquired", "acquired_before"), map(acquisition_time, scenes), strict=False)
         metadata |= {name: time for name, time in times if time}
         metadata["polygons"] = provenance.polygons_text(settings, opened.grid)
@@ -169,14 +184,13 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
             changed = change_time(file) if file else None
             stac_items.write_item(partial["stac"], partial, names, opened.grid, about, summary, changed)
         except (OSError, rasterio.errors.RasterioError, CPLE_BaseError, *geopackage.ERRORS) as error:  # GDAL raises all
-            if getattr(error, "filename", None):  # an error of the system, with the file and the fault
+            if getattr(error, "filename", None) and not is_denied(error):  # of the system, with its file
                 raise
-            raise UserError(
-                f"{out_dir}/ cannot be written to: is the disk full? The same command continues where it stopped"
-            ) from None
-    for path in (*former, *side_files((*targets.values(), *former))):
-        path.unlink(missing_ok=True)
-    shutil.rmtree(strips_folder(out_dir, name))
+            raise write_error(out_dir, error) from None
+        stack.close()  # all files get their names, before the lock is released
+        for path in (*former, *side_files((*targets.values(), *former))):
+            path.unlink(missing_ok=True)
+        shutil.rmtree(strips_folder(out_dir, name))
     megapixels = np.prod(opened.grid.shape) / 1e6
     seconds = time.monotonic() - began
     print(f"{summary}\nin {seconds:.0f} s ({megapixels / seconds:.2f} MP/s)")

@@ -18,6 +18,7 @@ from patches.image_files import has_alpha, has_own_mask
 from patches.picture_damage import damage
 from scenes.masked_view import masked_view
 from scenes.pixel_grid import PixelGrid
+from scenes.raster_faults import RASTERS, content_fault, open_fault, read_fault
 from script import UserError
 
 # GDAL reports errors as exceptions; its log would print lines of its own before ours.
@@ -28,14 +29,14 @@ MASKED = -(2**24)  # value of masked pixels where a mask, classes or percentages
 BEYOND = 2 * MASKED  # value of ground beyond such a raster, where it is brought onto another grid
 ANY_CRS = "EPSG:3857"  # stands for no coordinate system where GDAL needs one to move pixels
 PICTURES = ("PNG", "GIF", "BMP", "WEBP")  # drivers of GDAL
-RASTERS = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".png", ".jpg", ".hgt", ".asc", ".bil", ".dt1", ".dt2")
 
 
 def open_raster(path):
     """Open a raster: a file, a member of an archive (zip://scene.zip!scene.tif), an address, or a name of GDAL's.
 
     Raises:
-        UserError: it cannot be opened, holds several rasters, or is located by control points alone.
+        UserError: it cannot be opened, holds several rasters or complex numbers, lacks a file that it is made of, or is
+            located by control points alone.
     """
     path = str(path)
     picture = Path(path).suffix.lower() in (".png", ".jpg", ".jpeg", ".webp") and Path(path).is_file()
@@ -46,11 +47,14 @@ def open_raster(path):
     except RasterioError as error:
         if not re.match(r"^[\w+]+:|^/vsi", path):
             check_readable(path)
-        raise UserError(f"{path} cannot be opened as a raster, it may be cut short ({error})") from None
+        raise UserError(f"{path} {open_fault(path, error)}") from None
     if inside := file.subdatasets:  # of a TIFF, its pages, of which GDAL reads the first
         file.close()
         listed = " ".join(f"'{name}'" for name in inside[:3])
         raise UserError(f"{path} holds {len(inside)} rasters: give one or more of them instead, such as {listed}")
+    if fault := content_fault(file):
+        file.close()
+        raise UserError(f"{path} {fault}")
     points, _ = file.gcps
     if (points or file.rpcs) and file.transform == Affine.identity():
         file.close()
@@ -67,11 +71,13 @@ def band_count(file):
     return file.count - has_alpha(file)
 
 
-def open_mask(path, what):
+def open_mask(path, what, band_of=None):
     """Open a raster of one band: a mask, classes or probabilities. An internal mask or a band of opacity is applied.
 
     Args:
         path: of the raster. what: it has to be, in words for an error.
+        band_of: function that returns the number of the band to read of an open raster of several; None if there is no
+            such band.
 
     Returns:
         Open rasters; the first is to be read, the last one is the file, and all are to be closed in this order. Pixels
@@ -83,19 +89,21 @@ def open_mask(path, what):
     file = open_raster(path)
     fault = ""
     masked, transparent = has_own_mask(file), has_alpha(file)
-    if band_count(file) != 1:
+    number = 1 if band_count(file) == 1 else band_of and band_of(file)
+    if not number:
         fault = f"has {file.count} bands: {what} has one"
     elif file.driver in PICTURES and (transparent or file.colorinterp[0] == ColorInterp.palette):
         kind = "transparent pixels" if transparent else "a palette"
         fault = f"is a picture with {kind}: write {what} as GeoTIFF, or as grey values"
-    elif (masked or transparent) and not file.crs:
-        fault = f"has a mask of its own or transparent pixels, but no coordinate system: write {what} without them"
+    elif (masked or transparent or file.count > 1) and not file.crs:
+        kind = "a mask of its own or transparent pixels" if masked or transparent else "several bands"
+        fault = f"has {kind}, but no coordinate system: write {what} without them"
     if fault:
         file.close()
         raise UserError(f"{path} {fault}")
-    if not (masked or transparent):
+    if not (masked or transparent or file.count > 1):
         return [file]
-    view, memory = masked_view(file, [1], alpha=transparent)
+    view, memory = masked_view(file, [number], alpha=transparent)
     return [nearest_on_grid(view, PixelGrid.of(view), MASKED), view, memory, file]
 
 
@@ -129,9 +137,9 @@ def damage_reported(path, where=""):
     """
     try:
         yield
-    except RasterioError:
+    except RasterioError as error:
         part = f" {where}" if where else ""
-        raise UserError(f"{path} cannot be read{part}: cut short or damaged, fetch it again") from None
+        raise UserError(f"{path} cannot be read{part}{read_fault(error)}") from None
 
 
 def check_readable(path):

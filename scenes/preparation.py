@@ -15,6 +15,7 @@ from scenes import before_after
 from scenes.clouds import open_clouds
 from scenes.exclusion import open_excluded
 from scenes.products.recognition import open_product
+from scenes.raster_faults import LARGEST_LIGHT
 from scenes.scaling import Known, choose_scaling, distance_from_training, holds_fractions, matched, scaled
 from scenes.source import open_scene
 from scenes.vectors import EVERYTHING, Choice
@@ -138,8 +139,14 @@ def prepare(opened, scene, config, covers=(), size_warned=False):
 
     Returns:
         (name of the scaling, [Weakness, ...]).
+
+    Raises:
+        UserError: a value is too large for light.
     """
     pixels, dem_share = opened.sample(covers)
+    lit = pixels[list(opened.source.light)]
+    if lit.size and (largest := float(lit.flat[np.abs(lit).argmax()])) and abs(largest) > LARGEST_LIGHT:
+        raise UserError(f"{scene.paths[0]} holds {largest:g}, which is no light: is it no data? --nodata {largest:g}")
     setting, unit = scene.scaling, config["values"]
     scene = replace(scene, scaling="auto") if setting == "match" else scene  # the values are brought near first
     scene = apply_scaling(opened, scene, config["bands"], unit, pixels)

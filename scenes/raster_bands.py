@@ -37,7 +37,10 @@ def raster_bands(files, names, scene):
     path = files[0].name
     for file in files:
         if len(files) > 1 and file.count > 1:
-            raise UserError(f"{file.name} has {file.count} bands: of several files each must hold a single one")
+            raise UserError(
+                f"{file.name} has {file.count} bands: of several files each must hold a single one (several scenes: "
+                "--many; tiles of one ground: gdalbuildvrt scene.vrt FILES; pictures as patches: their folder)"
+            )
     entries = [
         (index, number, label)
         for index, of_file in enumerate(labels_of(files))

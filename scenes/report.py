@@ -19,7 +19,7 @@ from scenes.quick_look import extent
 from scenes.report_area import area_part
 from scenes.report_pictures import cover, picture, probability, reduced, sizes
 from scenes.styles import CLASSES, COLOURS, MASK_CLASSES, hex_colour
-from scenes.titles import date_text, resolution_text
+from scenes.titles import date_text, instant, resolution_text
 from scenes.web_page import embedded, render
 
 FOLDER = Path(__file__).parent / "report_page"
@@ -180,8 +180,9 @@ def plain_values(column):
 def subtitle(about, grid):
     """Return what names the scene in full: its file or product, when it was acquired, its pixels."""
     acquired = about.get("acquired", "")
-    clock = f", {acquired[11:16]} UTC" if acquired.endswith("Z") and len(acquired) > 16 else ""
-    date = f"acquired {date_text(acquired)}{clock}" if date_text(acquired) else "date of acquisition unknown"
+    taken = instant(acquired)
+    clock = f", {taken:%H:%M} UTC" if taken and taken.tzinfo else ""
+    date = f"acquired {date_text(acquired)}{clock}" if taken else "date of acquisition unknown"
     parts = [about["scene"], about.get("product", ""), date, resolution_text(grid)]
     if earlier := date_text(about.get("acquired_before", "")):
         parts.append(f"compared with a picture of {earlier}")

@@ -14,11 +14,12 @@ import shapely
 from pystac.extensions.file import FileExtension, MappingObject
 from pystac.extensions.projection import ProjectionExtension
 from pystac.extensions.raster import RasterBand, RasterExtension, Sampling
-from pystac.utils import datetime_to_str, str_to_datetime
+from pystac.utils import datetime_to_str
 
 import records
 from map_files import FILES
 from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER, UNLABELLED
+from scenes.titles import instant
 from script import UserError
 
 PREFIX = "landslide:"  # of the properties that STAC does not define
@@ -56,7 +57,8 @@ def write_item(path, files, names, grid, about, summary, changed):
     """
     created = datetime.fromtimestamp(int(os.environ.get("SOURCE_DATE_EPOCH", time.time())), UTC)
     geometry, bbox = footprint(grid)
-    taken = str_to_datetime(about["acquired"]) if about.get("acquired") else None
+    taken = instant(about.get("acquired", ""))
+    taken = taken and taken.replace(tzinfo=UTC)
     span = {} if taken else {"start_datetime": EARLIEST, "end_datetime": changed or created}
     properties = {"title": f"Landslides of {about['scene']}", "description": summary}
     properties |= {"created": datetime_to_str(created)} | ({"gsd": float(f"{grid.metres:.3g}")} if grid.crs else {})

@@ -86,7 +86,7 @@ def raster(path, grid, tags, dtype, nodata, description="", unit=""):
         tags: {name: text}. description, unit: of the band, as GIS programs show them.
     """
     path = Path(path)
-    plain = path.with_name(f"{path.stem}_strips.tif")
+    plain = path.with_name(f"{path.name}.strips.tif")
     profile = {
         "driver": "GTiff",
         "height": grid.height,

@@ -14,10 +14,13 @@ from pyogrio.errors import DataLayerError, DataSourceError, FieldError
 from shapely.errors import GEOSException
 
 from product_names import looks_like_product
+from scenes.antimeridian import brought_near, near_grid, utm_of
 from scenes.box_file import in_finished_boxes, is_box_labels, judged_ground
 from scenes.geodesy import has_ellipsoid, to_geodetic
 from scenes.opening import RASTERS, check_readable, names_in_zip
+from scenes.shape_repair import note_repairs, repaired
 from scenes.vector_faults import check_classes, check_degrees, check_whole, class_columns, elsewhere_text
+from scenes.vector_rows import rows_where
 from script import UserError
 
 VECTORS = tuple(
@@ -188,32 +191,17 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), choice=EVERYTHIN
             raise UserError(f"{path}: without a coordinate system of the Earth it cannot be laid over {over}")
         check_degrees(path, table)
         if choice.where:  # applied apart, because a condition on columns that are not read holds for no row
-            chosen = rows_where(path, layer, choice)
+            chosen = rows_where(path, file, layer, choice)
             if len(table) and not len(chosen):
                 raise UserError(f"{path}: none of its {len(table)} rows meets {choice.where_flag} {choice.where!r}")
             table = table.iloc[chosen]
         elif "verdict" not in table:  # a map of predict.py has its own classes
             check_classes(path, table, choice, landslides)
-        kept = table[~(table.geometry.is_empty | table.geometry.isna())]
-        valid = kept.geometry.is_valid
-        kept = kept.set_geometry(kept.geometry.where(valid, kept.geometry.make_valid()))
-        kept.attrs = {"empty": len(table) - len(kept), "repaired": int((~valid).sum())}
+        broken = int((~table.geometry.is_valid & table.geometry.notna()).sum())
+        kept = table.set_geometry(repaired(table.geometry.to_numpy()), crs=table.crs)
+        kept = kept[~(kept.geometry.is_empty | kept.geometry.isna())]
+        kept.attrs = {"empty": len(table) - len(kept), "repaired": broken}
         return kept
-
-
-def rows_where(path, layer, choice):
-    """Return the positions of the rows of a layer for which the condition of a Choice holds."""
-    file = gdal_path(path)
-    all_rows = pyogrio.read_dataframe(file, layer=layer, columns=[], read_geometry=False, fid_as_index=True).index
-    options = {"layer": layer, "where": choice.where, "read_geometry": False, "fid_as_index": True}
-    try:
-        rows = pyogrio.read_dataframe(file, **options).index
-    except (ValueError, DataSourceError, DataLayerError):  # which of them depends on the format
-        fields = ", ".join(pyogrio.read_info(file, layer=layer)["fields"])
-        raise UserError(
-            f"{path}: {choice.where_flag} {choice.where!r} is no condition on its layer {layer} with columns {fields}"
-        ) from None
-    return all_rows.get_indexer(rows)
 
 
 def ground_areas(table):
@@ -244,12 +232,12 @@ def on_grid(table, grid, margin=0.0):
     Args:
         table: geopandas.GeoDataFrame. grid: PixelGrid with a CRS. margin: metres by which the shapes are widened.
     """
-    frame = geopandas.GeoSeries([grid.box()], crs=grid.crs)
-    metres = frame.estimate_utm_crs()
-    near = frame.to_crs(metres).buffer(margin + 1000)
-    table = table[table.intersects(near.to_crs(table.crs).union_all().envelope)]
-    shapes = table.geometry.to_crs(metres).buffer(margin) if margin and len(table) else table.geometry
-    return table.set_geometry(shapely.make_valid(shapes.to_crs(grid.crs).to_numpy()), crs=grid.crs)
+    table = near_grid(table, grid, margin + 1000)
+    shapes = table.geometry.to_crs(utm_of(grid)).buffer(margin) if margin and len(table) else table.geometry
+    shapes = shapes.to_crs(grid.crs).to_numpy()
+    if grid.crs.is_geographic:
+        shapes = brought_near(shapes, (grid.transform @ (grid.width / 2, 0))[0])
+    return table.set_geometry(repaired(shapes), crs=grid.crs)
 
 
 def shapes_over(
@@ -282,6 +270,7 @@ def shapes_over(
     if grid.crs is None:
         raise UserError(f"{path}: the scene has no coordinate system to lay it over")
     table = read_layers(path, "the scene", choice, default_layer, columns, landslides)
+    note_repairs(path, table)
     if areas and not (shapely.get_dimensions(table.geometry.to_numpy()) == 2).all():
         raise UserError(f"{path} holds lines or points: areas are needed, so draw polygons")
     with faults_reported(path):

@@ -29,8 +29,10 @@ def digital_number(band):
     return 1500 + 100 * BANDS_SENTINEL2.index(band)
 
 
-def make_safe(parent, level="2A", baseline="05.10", offset=-1000, tile="T32TPS", quantification=10000, scl=None):
-    """Write a .SAFE folder; without data in its first row. Returns its path."""
+def make_safe(
+    parent, level="2A", baseline="05.10", offset=-1000, tile="T32TPS", quantification=10000, scl=None, brighter=0
+):
+    """Write a .SAFE folder; without data in its first row. Returns its path. brighter: is added to all bands."""
     number = baseline.replace(".", "")
     name = f"S2B_MSIL{level}_20230701T101559_N{number}_R065_{tile}_20230701T134856"
     safe = parent / f"{name}.SAFE"
@@ -43,7 +45,7 @@ def make_safe(parent, level="2A", baseline="05.10", offset=-1000, tile="T32TPS",
         written = f"B{int(band[1:]):02d}" if band != "B8A" else band
         stem = f"{tile}_20230701T101559_{written}"
         image = f"{granule}/IMG_DATA/R{metres}m/{stem}_{metres}m" if level == "2A" else f"{granule}/IMG_DATA/{stem}"
-        values = np.full((SIDE * 10 // metres,) * 2, digital_number(band), np.uint16)
+        values = np.full((SIDE * 10 // metres,) * 2, digital_number(band) + brighter, np.uint16)
         values[: 60 // metres] = 0
         write_band(safe / f"{image}.jp2", values, metres)
         listed.append(image)

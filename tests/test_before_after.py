@@ -27,8 +27,8 @@ def shift_between(after, before, windows):
 
 @pytest.mark.parametrize("shift", [(0, 0), (0.3, -0.2), (1.5, -0.75), (-2, 2)])
 def test_a_shift_is_measured_to_a_tenth_of_a_pixel(tmp_path, shift):
-    for name, moved in (("after", (0, 0)), ("before", shift)):
-        write_raster(tmp_path / f"{name}.tif", ground(shift=moved))
+    write_raster(tmp_path / "after.tif", ground())
+    write_raster(tmp_path / "before.tif", 0.9 * ground(shift=shift))
     with open_scene([tmp_path / "after.tif"], BANDS_RGB) as after:
         spread = before_after.windows((0, after.grid.height, 0, after.grid.width), 128, 3)
         with open_scene([tmp_path / "before.tif"], BANDS_RGB) as before:
@@ -65,6 +65,20 @@ def test_only_what_is_new_is_mapped(call, workdir, capsys):
     assert len(geopandas.read_file("maps/after_landslides.gpkg", layer="landslides")) == 1
     with rasterio.open("maps/after_mask.tif") as file:
         assert file.tags()["before"] == "before.tif"
+
+
+def test_a_scene_before_that_is_the_one_after_is_refused(call, workdir):
+    """By its pixels: under its own name, copied, and with another column that lies beyond the scene after."""
+    bands = make_bands(300, 60)
+    write_raster(workdir / "scene.tif", bands)
+    shutil.copy("scene.tif", "copy.tif")
+    write_raster(workdir / "wider.tif", np.pad(bands, ((0, 0), (0, 0), (0, 1)), "edge"))
+    for name in ("scene.tif", "copy.tif", "wider.tif"):
+        with pytest.raises(UserError, match=f"{name} holds the same pixels as the scene after: give a picture"):
+            call("scene.tif", BEFORE=(name,))
+    bands[2, -1, -1] += 0.1
+    write_raster(workdir / "other.tif", bands)
+    call("scene.tif", BEFORE=("other.tif",))
 
 
 def test_a_scene_before_on_another_grid_is_warped_and_one_elsewhere_refused(call, workdir, capsys):
@@ -113,7 +127,7 @@ def test_ground_hidden_on_either_date_is_not_seen(call, tmp_path, monkeypatch):
     for name, rows in (("after", slice(20, 40)), ("before", slice(60, 80))):
         scl = np.full((SIDE // 2, SIDE // 2), 4, np.uint8)
         scl[rows] = 8
-        parts[name] = make_safe(tmp_path / name, scl=scl)
+        parts[name] = make_safe(tmp_path / name, scl=scl, brighter=len(parts))
     call(parts["after"], BEFORE=(parts["before"],), SCALING="none")
     mask = read(next((tmp_path / "maps").glob("*_mask.tif")))
     assert (mask[40:80] == 254).all() and (mask[120:160] == 254).all() and (mask[90:110] < 2).all()
@@ -121,7 +135,7 @@ def test_ground_hidden_on_either_date_is_not_seen(call, tmp_path, monkeypatch):
 
 def test_dates_the_wrong_way_round_are_refused(call, tmp_path):
     """The metadata of both products say when they were taken."""
-    new, old = (make_safe(tmp_path / name) for name in ("new", "old"))
+    new, old = make_safe(tmp_path / "new"), make_safe(tmp_path / "old", brighter=1)
     metadata = old / "MTD_MSIL2A.xml"
     metadata.write_text(
         metadata.read_text().replace("<PRODUCT_START_TIME>2023-07-01", "<PRODUCT_START_TIME>2020-06-15")
@@ -139,7 +153,7 @@ def test_tags_of_pictures_that_are_the_wrong_way_round_are_refused(call, workdir
         ("old", None, {"EXIF_DateTimeOriginal": "2018:09:05 10:20:00", "TIFFTAG_DATETIME": "2024:01:01 00:00:00"}),
         ("undated", None, {"TIFFTAG_DATETIME": "2010:01:01 00:00:00"}),
     ):
-        write_raster(workdir / f"{name}.tif", make_bands(seed=len(name)))
+        write_raster(workdir / f"{name}.tif", make_bands(seed=ord(name[0])))
         with rasterio.open(workdir / f"{name}.tif", "r+") as file:
             file.update_tags(ns=domain, **tags)
     with pytest.raises(UserError, match=r"taken at 2018-09-12T.*, after the scene .*\(2018:09:05 10"):
@@ -185,7 +199,7 @@ def test_a_scene_before_on_another_grid_is_scaled_as_the_one_after(workdir):
     """The view that is warped to the grid holds floats, whatever the file does."""
     values = (1000 * ground()).astype(np.uint16)
     write_raster(workdir / "after.tif", values)
-    padded = np.pad(values, ((0, 0), (5, 5), (5, 5)), "edge")
+    padded = np.pad(values + 1, ((0, 0), (5, 5), (5, 5)), "edge")
     write_raster(workdir / "before.tif", padded, from_origin(LEFT - 50, TOP + 50, 10, 10))
     inputs = source.SceneInput((workdir / "before.tif",))
     with (
@@ -226,7 +240,7 @@ def test_each_date_has_its_own_no_data(workdir):
 
 def test_a_run_with_terrain_takes_it_on_both_dates(call, workdir):
     write_raster(workdir / "after.tif", np.ones((12, 40, 60), np.float32))
-    write_raster(workdir / "before.tif", np.ones((12, 40, 60), np.float32))
+    write_raster(workdir / "before.tif", np.full((12, 40, 60), 1.1, np.float32))
     write_raster(workdir / "dem.tif", [np.ones((60, 80), np.float32)], from_origin(LEFT - 100, TOP + 100, 10, 10))
     call("after.tif", BEFORE=("before.tif",), RUN="terrain", DEM=("dem.tif",))
     assert (read("maps/after_mask.tif") < 2).all()
@@ -239,7 +253,7 @@ def test_scenes_that_are_scaled_in_different_ways_are_reported(call, workdir, ca
     (run / "config.json").write_text(json.dumps(config | {"values": "display"}))
     values = (1000 * ground()).astype(np.uint16)
     write_raster(workdir / "after.tif", values, descriptions=("B4", "B3", "B2"))
-    write_raster(workdir / "before.tif", values)
+    write_raster(workdir / "before.tif", values + 1)
     call("after.tif", BEFORE=("before.tif",), RUN="pictures")
     text = "scaling stretch before the event, l4s after: --scaling sets one for both"
     assert f"warning: {text}" in capsys.readouterr().out

@@ -94,7 +94,7 @@ def test_tiles_of_elevation_are_laid_together(tmp_path):
         joined.close()
     write_raster(tmp_path / "tiles/._dem_0.png", np.zeros((1, 4, 4), np.uint8), crs=None)  # of macOS, or a preview
     assert len(Elevation([tmp_path / "tiles"], scene).rasters) == 2
-    write_raster(tmp_path / "tiles/aspect_0.tif", [z[:, :60].astype(np.float32)], place, "EPSG:32632")
+    write_raster(tmp_path / "tiles/count_0.tif", [z[:, :60].astype(np.float32)], place, "EPSG:32632")
     with pytest.raises(UserError, match="lie on the same ground, and one may hold slope, masks or counts"):
         Elevation([tmp_path / "tiles"], scene)
     (tmp_path / "empty").mkdir()
@@ -122,3 +122,34 @@ def test_a_number_of_no_elevation_counts_beside_the_tag(tmp_path, kind, tag):
     without = [np.isnan(Elevation([path], grid, nodata).read(window)[:, 0]) for nodata in (0.0, -9999.0, None)]
     assert np.flatnonzero(without[0]).tolist() == [*range(0 if tag else 4, 8)]
     assert np.flatnonzero(without[1]).tolist() == np.flatnonzero(without[2]).tolist() == [*range(4 if tag else 0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "unit", "fault"),
+    [
+        ("dem.tif", "slope", "", "is called slope: --dem takes elevation"),
+        ("dem.tif", "Hillshade (sun 315)", "", "is called hillshade"),
+        ("dem_aspect_10m.tif", "", "", "is called aspect"),
+        ("dem.tif", "", "degree", "is in degree"),
+        ("slope.tif", "elevation", "m", ""),
+        ("north_slope_dem.tif", "", "", ""),
+        ("heights.tif", "Band 1", "ft", ""),
+    ],
+)
+def test_what_says_that_it_is_no_elevation_is_refused(tmp_path, capsys, name, description, unit, fault):
+    path = write_raster(tmp_path / name, np.full((1, 20, 20), 100, np.int16), descriptions=(description,))
+    with rasterio.open(path, "r+") as file:
+        file.set_band_unit(1, unit)
+        grid = PixelGrid.of(file)
+    if not fault:
+        Elevation([path], grid).close()
+        assert not capsys.readouterr().out
+        return
+    with pytest.raises(UserError, match=f"{name} {fault}"):
+        Elevation([path], grid)
+
+
+def test_elevation_of_8_bits_is_noted(tmp_path, capsys):
+    path = write_raster(tmp_path / "ground.tif", np.full((1, 20, 20), 100, np.uint8))
+    Elevation([path], PixelGrid.of(rasterio.open(path))).close()
+    assert "ground.tif has 8 bits, so elevation to 255 m at most: is it a hillshade" in capsys.readouterr().out

@@ -113,7 +113,7 @@ def test_a_reader_can_use_it_in_a_browser(call, workdir, use):
     """With clouds, without polygons; and with a scene before, and holes in polygons."""
     scl = np.full((SIDE // 2, SIDE // 2), 4, np.uint8)
     scl[60:80] = 8
-    call(make_safe(workdir, scl=scl), SCALING="none", BEFORE=(make_safe(workdir / "before"),))
+    call(make_safe(workdir, scl=scl), SCALING="none", BEFORE=(make_safe(workdir / "before", brighter=1),))
     (page,) = (workdir / "maps").glob("*_report.html")
     assert "0 polygons" in use(page)
     write_raster(workdir / "after.tif", make_bands(300, 400))

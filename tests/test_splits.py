@@ -7,7 +7,7 @@ import pytest
 
 from patches import layouts, split_table, splits
 from script import UserError
-from tests.patch_files import layout_folder, open_folder, write_h5, write_patches
+from tests.patch_files import layout_folder, open_folder, write_h5, write_patches, write_pictures
 from tests.running import SMALL, assert_user_error, record, run_script
 
 
@@ -74,6 +74,17 @@ def test_images_without_a_mask_folder_are_unlabelled(tmp_path):
     assert counts(assigned) == {"train": 5, "validation": 3, "test": 1}
     assert any("2 patches count as unlabelled" in note for note in notes)
     assert (assigned[~patches.labelled] == "unlabelled").all()
+
+
+def test_outlines_beside_pictures_are_said_to_be_no_masks(tmp_path):
+    """As YOLO writes them."""
+    write_pictures(tmp_path / "data")
+    with pytest.raises(UserError, match="training and scoring need them$"):
+        splits.split_patches(open_folder(tmp_path / "data"))
+    (tmp_path / "data" / "labels").mkdir()
+    (tmp_path / "data" / "labels" / "t_1.txt").touch()
+    with pytest.raises(UserError, match=r"need them. Outlines in .json, .txt or .xml \(COCO, YOLO, VOC\) have to be"):
+        splits.split_patches(open_folder(tmp_path / "data"))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ MODULES = FILES.keys() - SCRIPTS
 # below its own, or from its own room; scripts, experiments and benchmarks are above all of them.
 FLOORS = (
     ("script", "product_names", "mask_values"),
-    ("records", "bands", "metrics", "rendering"),
+    ("records", "locks", "bands", "metrics", "rendering"),
     ("map_files", "runs", "plots"),
     ("augment", "losses", "unet", "patches"),
     ("dataset", "networks"),

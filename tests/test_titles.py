@@ -21,6 +21,16 @@ PIXELS = PixelGrid((240, 240), Affine.identity(), None)
         ("2023-07-01T10:15:59.024Z", "1 July 2023"),
         ("2023-07-03T", "3 July 2023"),
         ("2018:09:06 11:02:03", "6 September 2018"),
+        ("20230801", "1 August 2023"),
+        ("20230801T101559Z", "1 August 2023"),
+        ("2023-08-01T03:00:00+05:30", "31 July 2023"),  # the day in UTC
+        ("2023:08:01 10:15:59.25 +0200", "1 August 2023"),
+        ("2023/08/01 10:15 UTC", "1 August 2023"),
+        ("2023-W31-2", "1 August 2023"),
+        ("2023-213", "1 August 2023"),
+        ("2023-366", ""),
+        ("01.08.2023", ""),
+        ("yesterday", ""),
         ("0000:00:00 00:00:00", ""),
         ("2018-13-40", ""),
         ("", ""),
@@ -28,6 +38,34 @@ PIXELS = PixelGrid((240, 240), Affine.identity(), None)
 )
 def test_dates_in_words(time, text):
     assert titles.date_text(time) == text
+
+
+@pytest.mark.parametrize(
+    ("time", "other", "later"),
+    [
+        ("2023-08-01T05:30:00+05:30", "2023-08-01T00:00:00Z", False),  # one instant
+        ("2023-08-01T05:30:00Z", "2023-08-01T05:30:00+05:30", True),
+        ("20230802", "2023-08-01T10:15:59Z", True),
+        ("20230801", "2023-08-01T10:15:59Z", False),
+        ("2023-08-01T10:15:59Z", "20230801", False),
+        ("2023:08:01 12:00:00", "2023-08-01T10:15:59Z", False),  # perhaps by a clock of local time
+        ("2023:08:03 12:00:00", "2023-08-01T10:15:59Z", True),
+        ("2023:08:01 12:00:01", "20230801T120000", True),
+    ],
+)
+def test_which_of_two_times_is_later(time, other, later):
+    assert titles.is_later(time, other) == later
+
+
+def test_a_date_that_is_not_understood_is_named(tmp_path, capsys):
+    for text, said in (("01.08.2023", True), ("0000:00:00 00:00:00", False), ("20230801", False), ("", False)):
+        path = write_raster(tmp_path / "s.tif", np.ones((3, 20, 20), np.uint8))
+        with rasterio.open(path, "r+") as file:
+            file.update_tags(acquired=text)
+        with open_scene([path], ("red", "green", "blue")) as scene:
+            titles.note_unread_time(scene)
+        out = capsys.readouterr().out
+        assert (f"s.tif: its date, '{text}', is not understood: write it in ISO 8601" in out) == said, text
 
 
 @pytest.mark.parametrize(

@@ -225,3 +225,33 @@ def test_columns_whose_names_a_shapefile_cuts_ask_as_well(scene, column):
     write_shapes("cut.shp", *(box(4, 2 * i, 4, 1) for i in range(2)), **{column[:10]: values})
     with pytest.raises(UserError, match=f"its column {column[:10]} holds .*: choose the landslides with --where"):
         vectors.read_layers("cut.shp", landslides=True)
+
+
+def test_ground_that_parts_of_a_shape_cover_twice_is_no_hole(scene, capsys):
+    """ArcGIS's Merge and QGIS's Collect join polygons that overlap; a hand that draws a ring crosses it."""
+    grid, _ = scene
+    first, second = box(4, 4, 10, 20), box(9, 14, 10, 20)
+    turns = [(0, 0), (30, 0), (30, 30), (10, 30), (10, 10), (20, 10), (20, 40), (0, 40)]
+    corner = np.array(first.bounds)[[0, 1]]
+    ring = shapely.Polygon(corner + np.array(turns))
+    merged = shapely.MultiPolygon([first, second])
+    eight = shapely.Polygon(corner + np.array([(0, 0), (20, 20), (20, 0), (0, 20)]))
+    table = geopandas.GeoSeries([merged, ring, eight], crs=grid.crs)
+    assert not table.is_valid.any()
+    table.to_file("merged.gpkg")
+    read = vectors.shapes_over("merged.gpkg", grid, areas=True, landslides=True)
+    expected = [first.union(second).area, 1100, 200]  # within the ring, with its loop
+    np.testing.assert_allclose(read.area, expected)
+    assert "merged.gpkg: 3 of its 3 outlines are not valid" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("encoding", "keep"), [("ISO-8859-1", False), ("ISO-8859-1", True), ("UTF-8", True)])
+def test_a_condition_on_letters_beyond_ascii_holds_in_any_shapefile(scene, encoding, keep):
+    """A Shapefile of an older program has no .cpg, and is Latin-1."""
+    _, shapes = scene
+    table = geopandas.GeoDataFrame({"Typ": ["Rutschung groß", "Sturz"]}, geometry=shapes)
+    table.to_file("rows.shp", encoding=encoding)
+    if not keep:
+        Path("rows.cpg").unlink()
+    chosen = vectors.Choice((), "Typ = 'Rutschung groß'")
+    assert len(vectors.read_shapes("rows.shp", choice=chosen)) == 1

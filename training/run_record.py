@@ -10,10 +10,21 @@ import records
 import runs
 import script
 from bands import value_unit
-from patches import pixel_sizes, split_table, splits
+from mask_values import LANDSLIDE, UNLABELLED
+from patches import ground, pixel_sizes, split_table, splits
 from patches.places import SETS, find_places
 from training import fine_tuning
 from training.teacher import Teacher
+
+
+def way_to_data(folder, resumed):
+    """Return lines that say where to get patches if a folder has none. resumed: whether the run was started before."""
+    if resumed:
+        return "  have the patches of this run moved? Give their folder: --resume --data-dir FOLDER"
+    return (
+        f"  real data: unzip Landslide4Sense (zenodo.org/records/10463239) into {folder}/, see README.md\n"
+        "  sample: run python make_sample_data.py, then python train.py --data-dir data/sample"
+    )
 
 
 def open_teacher(constants, patches, assigned):
@@ -62,6 +73,8 @@ def begin(folder, constants, patches, landslide_free):
         print(text)
     for name, fault in patches.left_out:
         print(f"left out {name}: {fault}")
+    tell_landslide_shares(patches, assigned)
+    warn_of_overlaps(patches, assigned)
     split_table.write_split(
         folder / "split.csv", patches, assigned, landslide_free, split_table.events_of(places, patches)
     )
@@ -91,6 +104,43 @@ def begin(folder, constants, patches, landslide_free):
     }
     records.write_json(folder / "config.json", config)  # last: a folder with config.json can be resumed
     return assigned, teacher
+
+
+def tell_landslide_shares(patches, assigned):
+    """Print how much of the labelled ground of the training patches is landslide, by source; warn if it is most of it.
+
+    assigned: split of each patch.
+    """
+    start = 0
+    for name, part in zip(patches.sources, patches.parts, strict=True):
+        training = np.flatnonzero(assigned[start : start + len(part)] == "train")
+        start += len(part)
+        masks = (part.read_masks([i]) for i in training)
+        counts = np.sum([((mask == LANDSLIDE).sum(), (mask != UNLABELLED).sum()) for mask in masks], axis=0)
+        if not np.any(counts):
+            continue
+        share = counts[0] / counts[1]
+        where = f" of {name}" if len(patches.sources) > 1 else ""
+        print(f"{share:.2%} of the labelled pixels of the training patches{where} are landslide")
+        if share > 0.5:
+            script.warn(
+                f"more than half of what is labelled{where} is landslide: are the masks inverted? 1 (or 255) is "
+                "landslide, 0 is other ground; of a TIFF of MINISWHITE the numbers count, which viewers show inverted"
+            )
+
+
+def warn_of_overlaps(patches, assigned):
+    """Warn of held-out patches that lie on the ground of training patches, as tiles that overlap. See split_patches."""
+    start = 0
+    for part in patches.parts:
+        for split, (count, pairs) in ground.overlaps(part, assigned[start : start + len(part)]).items():
+            if count:
+                script.warn(
+                    f"{part.data_dir}: {count} {split} patches overlap training patches on the ground ({pairs} pairs), "
+                    f"so scores on {split} are too high: cut tiles without overlap, or split them by place (--places "
+                    "with a table, --split-method blocks)"
+                )
+        start += len(part)
 
 
 def source_records(patches, assigned, given_sizes):

@@ -10,11 +10,13 @@ from rasterio.windows import Window
 from mask_values import LANDSLIDE, UNLABELLED, as_labels
 from patches.image_files import states_scale
 from patches.scale_tags import SCALED_MASK
+from scenes.antimeridian import utm_of_table
 from scenes.components import Numbering
 from scenes.geodesy import has_ellipsoid
 from scenes.mask_or_percent import meaning_of
 from scenes.opening import BEYOND, damage_reported, nearest_on_grid, open_mask
 from scenes.pixel_grid import PixelGrid
+from scenes.shape_repair import note_repairs
 from scenes.vector_faults import elsewhere_text, without_refuted
 from scenes.vectors import faults_reported, on_grid, read_layers
 from script import UserError, note
@@ -180,6 +182,7 @@ def read_polygons(path, other, choice, least):
     choice: vectors.Choice of them. least: smallest confidence of a polygon that counts; 0: all count.
     """
     table = read_layers(path, other, choice, columns=["confidence", "verdict"], landslides=True)
+    note_repairs(path, table)
     table, refuted = without_refuted(path, table)
     if refuted:
         note(f"{path}: {refuted} polygons are left out: their verdict is not landslide")
@@ -192,7 +195,7 @@ def read_polygons(path, other, choice, least):
 
 def metric_grid(table, resolution):
     """Return a PixelGrid of square pixels, `resolution` metres a side, around a table of shapes in their UTM zone."""
-    metres = table.estimate_utm_crs()
+    table, metres = utm_of_table(table)
     left, low, right, high = table.to_crs(metres).total_bounds
     left, high = np.floor(left / resolution) * resolution, np.ceil(high / resolution) * resolution
     shape = tuple(max(1, int(np.ceil(length / resolution))) for length in (high - low, right - left))

@@ -43,6 +43,8 @@ def open_product(paths):
             f"{path} has the layout of before December 2016, with several granules: give the bands of one as files, "
             "--input GRANULE/*_T32TPS_*/IMG_DATA/*_B0[432].jp2"
         )
+    if any(re.search(r"(^|/)S1[A-D]_\w\w_", name) for name in (path.resolve().name, *package.names)):
+        raise UserError(f"{path} is a product of Sentinel-1, which is radar: give one of Sentinel-2 or Landsat")
     if any(looks_like_product(name) for name in (path.name, *package.names)):
         raise UserError(f"{path} lacks its metadata, MTD_MSIL1C.xml or MTD_MSIL2A.xml: download the product again")
     return None

@@ -20,7 +20,7 @@ def open_item(path):
         UserError: the file is no STAC item of Sentinel-2 Level-1C or Level-2A.
     """
     try:
-        item = json.loads(path.read_text(encoding="utf-8"))
+        item = json.loads(path.read_text(encoding="utf-8-sig"))  # some programs write a byte order mark
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read as JSON: {error}") from None
     if not isinstance(item, dict) or item.get("type") != "Feature" or not isinstance(item.get("assets"), dict):
