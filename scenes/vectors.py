@@ -197,8 +197,9 @@ def read_shapes(path, over="the Earth", layer=None, columns=(), choice=EVERYTHIN
             table = table.iloc[chosen]
         elif "verdict" not in table:  # a map of predict.py has its own classes
             check_classes(path, table, choice, landslides)
-        broken = int((~table.geometry.is_valid & table.geometry.notna()).sum())
-        kept = table.set_geometry(repaired(table.geometry.to_numpy()), crs=table.crs)
+        shapes = table.geometry.to_numpy()
+        broken = int((~shapely.is_valid(shapes) & ~shapely.is_missing(shapes)).sum())
+        kept = table.set_geometry(repaired(shapes), crs=table.crs)
         kept = kept[~(kept.geometry.is_empty | kept.geometry.isna())]
         kept.attrs = {"empty": len(table) - len(kept), "repaired": broken}
         return kept
