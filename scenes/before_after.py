@@ -108,12 +108,13 @@ def check_order(after, before, path):
 
 
 def same_pixels(after, before):
-    """Return whether two scenes on one grid hold the same values in all bands; not if they hold no data at all."""
+    """Return whether two scenes on one grid hold the same values in all bands of light; not if they hold no data."""
     any_data = False
     for top in range(0, after.grid.height, ROWS):
         shape = min(ROWS, after.grid.height - top), after.grid.width
         window = Window(0, top, shape[1], shape[0])
         values, valid = zip(*(scene.read_files(window, shape=shape) for scene in (after, before)), strict=True)
+        values = [read[scene.source.light_bands] for read, scene in zip(values, (after, before), strict=True)]
         if not (valid[0] == valid[1]).all() or not ((values[0] == values[1]) | ~valid[0]).all():
             return False
         any_data |= valid[0].any()

@@ -111,12 +111,12 @@ def test_a_collar_of_zeros_is_not_blended_with_the_ground_beside_bands_that_are_
 
 def test_two_dates_take_terrain_from_the_file_after_the_event(tmp_path):
     after = write_raster(tmp_path / "after.tif", STACK.astype(np.int16), descriptions=NAMES)
-    before = write_raster(tmp_path / "before.tif", LIGHT.astype(np.int16), descriptions=NAMES[:3])
+    before = write_raster(tmp_path / "before.tif", LIGHT.astype(np.int16) + 1, descriptions=NAMES[:3])
     names = ("slope", *(f"{name} {date}" for date in ("before", "after") for name in NAMES[:3]), "dem")
     with before_after.open_pair(*(source.SceneInput((str(path),)) for path in (after, before)), names) as scene:
         values, valid = scene.read(0, SIZE)
         assert valid.all() and scene.source.light == (4, 5, 6, 1, 2, 3)
-    np.testing.assert_array_equal(values, np.concatenate([TERRAIN[:1], LIGHT, LIGHT, TERRAIN[1:]]))
+    np.testing.assert_array_equal(values, np.concatenate([TERRAIN[:1], LIGHT + 1, LIGHT, TERRAIN[1:]]))
 
 
 @pytest.mark.parametrize("names", [NAMES, BANDS_L4S])
