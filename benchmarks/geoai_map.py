@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 from geoai.inference import predict_geotiff
 
-TILE, OVERLAP = 128, 32  # as of the other ways
+TILE, OVERLAP = 512, 48  # as of the other ways
 
 
 class OnnxModule(torch.nn.Module):

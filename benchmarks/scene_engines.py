@@ -44,7 +44,7 @@ ISA = "all"  # instructions that the libraries may use: all, or avx2, as on a pr
 
 CHOICES = {"ISA": ISAS}
 RANGES = {"SIDE": (1024, None), "SEAM_SIDE": (1024, None), "ROUNDS": (1, None)}
-TILE, OVERLAP = 128, 32  # of the ONNX file, as export.py writes it and predict.py lays its tiles
+TILE, OVERLAP = 512, 48  # of all ways, in pixels: engines are compared, not tiles
 MARGIN = 256  # pixels along the edges of the scene that do not count for seams, because each way mirrors or fills them
 
 
@@ -108,6 +108,7 @@ def prepare(run, folder):
             flags = ("--results-dir", results_dir, "--run", run.name, "--engine", engine, "--overwrite")
             flags += ("--probability-type", "float32") if as_float else ()
             flags += ("--input", scene, "--out-dir", out_dir)
+            flags += ("--tile", TILE, "--overlap", OVERLAP, "--scaling", "l4s")  # as the other ways
             _, memory, _ = run_script("predict.py", *flags, cwd=Path.cwd())
             return read(out_dir / f"{scene.stem}_probability.tif") if as_float else None, memory
 
