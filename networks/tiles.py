@@ -42,8 +42,22 @@ class TileGrid:
         overlap = min(overlap, side // 2)
         counts = (-(-size // (side - overlap)) for size in shape)
         needed = (-(-size // count) + overlap for size, count in zip(shape, counts, strict=True))
-        tile = tuple(-(-size // unit) * unit for size in needed)
+        return cls.of_size(shape, tuple(-(-size // unit) * unit for size in needed), overlap)
+
+    @classmethod
+    def of_size(cls, shape, tile, overlap):
+        """Cover a scene of a (height, width) with tiles of a size that share `overlap` pixels, at most half a tile."""
         return cls(*shape, tile, min(overlap, min(tile) // 2))
+
+    def laid(self, tops):
+        """Lay the tiles of some rows; return (rows, columns, corners) as a Strip has them, rows counted in the scene.
+
+        tops: the first row of each of these rows of tiles.
+        """
+        (height, width), lefts = self.tile, self.lefts
+        rows = mirrored_indices(tops[0], tops[-1] + height, self.height)
+        columns = mirrored_indices(lefts[0], lefts[-1] + width, self.width)
+        return rows, columns, [(top - tops[0], left - lefts[0]) for top in tops for left in lefts]
 
     def filling(self, batch_size):
         """Return the same tiles in strips that fill two batches and are STRIP pixels high: small ones are slow."""
@@ -173,11 +187,8 @@ def predict_picture(model, image, tile, batch_size, tta=False):
         probabilities, H x W float32.
     """
     height, width = image.shape[:2]
-    grid = TileGrid(height, width, tile, min(OVERLAP, min(tile) // 2))
-    tops, lefts = grid.tops, grid.lefts
-    rows = mirrored_indices(tops[0], tops[-1] + tile[0], height)
-    columns = mirrored_indices(lefts[0], lefts[-1] + tile[1], width)
-    corners = [(top - tops[0], left - lefts[0]) for top in tops for left in lefts]
+    grid = TileGrid.of_size((height, width), tile, OVERLAP)
+    rows, columns, corners = grid.laid(grid.tops)
     strip = Strip(np.moveaxis(image, -1, 0), rows, columns, np.ones((len(rows), width), bool), corners)
     sums = predict_strip(model, grid, strip, batch_size, tta)
-    return np.clip(sums[-tops[0] :][:height] / np.outer(*grid.weight_sums), 0, 1)
+    return np.clip(sums[-grid.tops[0] :][:height] / np.outer(*grid.weight_sums), 0, 1)

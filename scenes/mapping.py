@@ -205,7 +205,7 @@ def lay_tiles(run, shape, settings):
     """Lay tiles over a scene of a shape; returns (TileGrid, tiles of a batch)."""
     trained = tuple(run.config["input_shape"][:2])
     if settings.tile is None or has_fixed_size(run.constants):
-        grid = TileGrid(*shape, trained, min(settings.overlap, min(trained) // 2))
+        grid = TileGrid.of_size(shape, trained, settings.overlap)
     else:
         unit = total_stride(run.constants, trained)
         grid = TileGrid.of(shape, unit * max(1, settings.tile // unit), settings.overlap, unit)

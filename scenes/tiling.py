@@ -13,7 +13,7 @@ import rasterio
 import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning
 
-from networks.tiles import Strip, mirrored_indices
+from networks.tiles import Strip
 
 BLOCK = 256  # pixels a side of the blocks of written rasters; whole rows of blocks are written, each block once
 
@@ -21,9 +21,7 @@ BLOCK = 256  # pixels a side of the blocks of written rasters; whole rows of blo
 def read_strip(scene, grid, index, fill):
     """Read strip `index`; None if it has no data at all. Gaps are filled with `fill`, a value for each band."""
     tile_height, tile_width = grid.tile
-    tops, lefts = grid.strips[index], grid.lefts
-    rows = mirrored_indices(tops[0], tops[-1] + tile_height, grid.height)
-    columns = mirrored_indices(lefts[0], lefts[-1] + tile_width, grid.width)
+    rows, columns, corners = grid.laid(grid.strips[index])
     values, valid = scene.read(int(rows.min()), int(rows.max()) + 1)
     if not valid.any():
         return None
@@ -32,7 +30,6 @@ def read_strip(scene, grid, index, fill):
     rows = rows - rows.min()
     valid = valid[rows]
     covered = valid[:, columns]
-    corners = [(top - tops[0], left - lefts[0]) for top in tops for left in lefts]
     corners = [(top, left) for top, left in corners if covered[top : top + tile_height, left : left + tile_width].any()]
     return Strip(values, rows, columns, valid, corners)
 
