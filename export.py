@@ -20,8 +20,8 @@ import numpy as np
 import records
 import runs
 import script
-from bands import l4s_gains, light, matching_bands
-from networks import exported_graph, features, image_sizes, model_files
+from bands import l4s_gains, light
+from networks import exported_graph, features, image_sizes, model_files, patch_maps
 from networks.engines import model_digest
 from networks.inference import probabilities
 from networks.keras_start import import_keras
@@ -269,13 +269,7 @@ def read_patches(run):
     """Read the patches of CHECK_ON: n x H x W x bands float32."""
     images, options = [], reading.ReadOptions.of_constants(run.constants)
     for path in map(Path, CHECK_ON):
-        try:
-            patch = reading.read_patch(path, None, options, bands=run.config["file_bands"])
-        except reading.Fault as fault:
-            raise script.UserError(f"{path}: {fault}") from None
-        names = patch.band_names(options.of(path).dates)
-        columns = matching_bands(run.config["bands"], names, path, "the run", run.config["file_bands"])
-        images.append(patch.image[..., columns].astype(np.float32))
+        images.append(patch_maps.read_patch(path, run, options, None)[0])
         if images[-1].shape != tuple(run.config["input_shape"]):
             trained = reading.size_text(run.config["input_shape"][:2])
             raise script.UserError(f"{path}: run {run.name} was trained on patches of {trained} pixels")

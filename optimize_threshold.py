@@ -14,9 +14,11 @@ folders. If what was left out has pixels of several sizes, each size class (8 to
 network may be sure of itself at one size and not at another. Pictures that are matched to the training (predict.py
 --scaling match) have one more.
 
-A few validation patches choose a threshold by chance. CROSS_FIT takes runs of the same recipe and data with another
-SPLIT_SEED (and --no-own-splits, if the folder has splits): each predicts its own validation patches, which it has not
-learnt from, and all of these patches choose. Test patches of this run are left out.
+Fewer than ten validation patches choose a threshold by chance. The training patches choose with them then: the network
+is surer of these, but they show how much it calls landslide where none is. With
+CROSS_FIT, more patches choose that no network has learnt from. It takes runs of the same recipe and data with another
+SPLIT_SEED (and --no-own-splits, if the folder has splits), and each predicts its own validation patches. Test patches
+of this run are left out.
 
 Writes threshold.json, threshold_curve.csv and .png into the run's folder (with --tta threshold_tta.json and so on), and
 with --elsewhere threshold_curve_elsewhere and reliability_elsewhere. Next: python evaluate.py --run <run>
@@ -81,9 +83,14 @@ def main():
     for fold, fold_patches, fold_indices in folds:
         curve = threshold_curve(load_model(fold.folder), fold_patches, fold_indices, BATCH_SIZE, TTA, curve)
     count = len(indices) + sum(len(fold_indices) for *_, fold_indices in folds)
+    learnt = ()
+    if SPLIT == "validation" and not folds and count < splits.FEW:
+        learnt = indices_of(run, patches, "train")
+        curve = threshold_curve(model, patches, learnt, BATCH_SIZE, TTA, curve)
     on_ground = threshold_curve(model, ground, ground_indices, BATCH_SIZE, TTA) if ground else None
     title = f"{folder.name}: {SPLIT} split, {len(indices)} patches"
     title += f", and {count - len(indices)} of {', '.join(CROSS_FIT)}" if folds else ""
+    title += f", and {len(learnt)} of training" if len(learnt) else ""
     best, text = choose(curve, on_ground, count, title, folder / f"threshold_curve{suffix}", plots)
     record = {
         "threshold": best["threshold"],
@@ -91,6 +98,7 @@ def main():
         "data_digest": patches.digest,
         "tta": TTA,
         "images": count,
+        "training_images": len(learnt),
         "cross_fit": list(CROSS_FIT),
         "average": "pooled over pixels",
         **best,
@@ -100,12 +108,13 @@ def main():
         "average_precision": curve.average_precision(),
         "revision": script.revision(),
     }
-    if count < FEW:
+    if count < splits.FEW:
         low, high = best["plateau"]
+        known = f", and {len(learnt)} training patches, which the network knows" if len(learnt) else ""
         script.warn(
-            f"the threshold comes from few patches ({count}): any from {low:.3f} to {high:.3f} is within {EVEN} "
-            "of the best Dice on them, and their middle is taken; for a better choice, label more patches, or give "
-            "runs with other validation patches to CROSS_FIT"
+            f"the threshold comes from few validation patches ({count}){known}: any from {low:.3f} to {high:.3f} is "
+            f"within {EVEN} of the best Dice, and their middle is taken; for a better choice, label more patches, or "
+            "give runs with other validation patches to CROSS_FIT"
         )
     print(f"{title}\n{text}; at 0.5 Dice {record['dice_at_0.5']:.3f}")
     if left_out:
@@ -156,8 +165,7 @@ def open_folds(run, patches, indices, cache_dir):
     """
     if SPLIT != "validation":
         raise script.UserError(f"CROSS_FIT chooses on validation patches, and SPLIT is {SPLIT}")
-    folds, stage = [], f"python train.py --run {run.name}"
-    test = split_table.read_split(run.path_of("split.csv"), patches, stage) == "test"
+    folds, test = [], indices_of(run, patches, "test")
     for name in CROSS_FIT:
         other = runs.open_run(RESULTS_DIR, name, "CROSS_FIT")
         if any(other.config[key] != run.config[key] for key in ("data_digest", "bands")):
@@ -168,8 +176,14 @@ def open_folds(run, patches, indices, cache_dir):
                 f"run {name} has the validation patches of run {run.name}: train it with another --split-seed, and "
                 "with --no-own-splits if the folder has splits"
             )
-        folds.append((other, its_patches, its_indices[~test[its_indices]]))
+        folds.append((other, its_patches, np.setdiff1d(its_indices, test)))
     return folds
+
+
+def indices_of(run, patches, split):
+    """Return the indices of the patches of a split of a run, as its split.csv has them."""
+    assigned = split_table.read_split(run.path_of("split.csv"), patches, f"python train.py --run {run.name}")
+    return np.flatnonzero(assigned == split)
 
 
 def choose_elsewhere(left_out, on_ground, folder, suffix, plots):
@@ -199,7 +213,7 @@ def choose_elsewhere(left_out, on_ground, folder, suffix, plots):
     plots.reliability_diagram(*columns, f"{folder.name}: {images.total()} patches {origin}", path.with_suffix(".png"))
     by_size = {}
     for size, of_size in curves.items() if len(curves) > 1 else ():
-        if images[size] >= FEW and of_size.positive.any() and size != "unknown":
+        if images[size] >= splits.FEW and of_size.positive.any() and size != "unknown":
             path = folder / f"threshold_curve_elsewhere_{size.replace(' ', '_')}{suffix}"
             by_size[size] = choose_on(of_size, images[size], path, f" of {size}") | {"pixel_size": size}
             if matched[size]:
@@ -237,7 +251,6 @@ def matched_curve(other, model, patches, indices, curve=None):
     return curve
 
 
-FEW = 10  # patches below which the threshold of the highest Dice is chance, and the middle of a plateau is taken
 EVEN = 0.01  # Dice below the highest that still counts as the plateau
 
 
@@ -256,7 +269,7 @@ def choose(curve, on_ground, count, title, path, plots):
         joined = curve.with_landslide_free(on_ground, LANDSLIDE_FREE_WEIGHT)
         alarm_share = on_ground.counts()[1] / on_ground.negative.sum()
         alarms = {"landslide_free_dice": joined.scores()["dice"], "landslide_free_pixel_share": alarm_share}
-    best = joined.best(EVEN if count < FEW else 0.0)
+    best = joined.best(EVEN if count < splits.FEW else 0.0)
     ends = joined.plateau(EVEN)[[0, -1]]
     columns = [[round(float(t), 3) for t in THRESHOLDS], *curve.counts(), *scores.values(), *alarms.values()]
     header = ("threshold", "tp", "fp", "fn", "tn", *scores, *alarms)

@@ -10,7 +10,7 @@
 
 Each folder is packed once, and its patches are split. Batches of them, turned and zoomed, are fed to a U-Net, which
 learns by BCE + Dice with AdamW; after each epoch it is scored on validation, and the best model is kept. In the end its
-probabilities are calibrated on validation.
+probabilities are calibrated on validation; on training, too, if validation has fewer than ten patches.
 
 Writes results/<run>/: config.json, split.csv, history.csv, model.keras (of the epoch with the highest validation Dice;
 with --start-from, of the last one) and training_curves.png. Next: python optimize_threshold.py --run <run>
@@ -253,16 +253,18 @@ def train(folder, patches, landslide_free, assigned, teacher, shard):
         patches.pixel_sizes = pixel_sizes.known_or_usual(patches.pixel_sizes, told)
     # Recorded before the model is saved: after a kill, the resumed run calibrates a calibrated model again, and the
     # first record must stay.
-    config.setdefault("calibration", calibrate(kept_model, patches, validation))
+    few = len(by_split["validation"]) < splits.FEW
+    asked = np.append(by_split["train"], validation) if few else validation
+    config.setdefault("calibration", calibrate(kept_model, patches, asked))
     records.write_json(folder / "config.json", config)
     model_files.save_model(kept_model, folder / "model.keras")
-    features.write_home(folder, features.patch_features(features.feature_model(kept_model), patches, validation))
+    features.write_home(folder, features.patch_features(features.feature_model(kept_model), patches, asked))
     run_record.finish(folder, config, kept["epoch"], kept_model.count_params())
     before, after = (config["calibration"][f"cross_entropy_{when}"] for when in ("before", "after"))
     print(
         f"kept: epoch {kept['epoch']} of {len(recorder.rows)}, validation Dice {kept['val_dice']:.3f} (at 0.5); "
         f"{time.monotonic() - began:.0f} s\n"
-        f"calibrated: validation cross-entropy {before:.4f} -> {after:.4f}\n"
+        f"calibrated: {'training and ' * few}validation cross-entropy {before:.4f} -> {after:.4f}\n"
         f"next: {runs.command('optimize_threshold.py', folder)}"
     )
 

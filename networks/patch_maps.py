@@ -58,7 +58,10 @@ def map_patches(run, paths, settings, out_dir, metadata, overwrite=False):
         twice = next(path for i, path in enumerate(targets) if path in targets[:i])
         raise UserError(f"{twice} would hold the masks of two patches: map them in several calls")
     options = reading.ReadOptions.of_constants(run.constants)
-    read = functools.partial(read_patch, run=run, options=options, pixel_size=settings.pixel_size)
+
+    def read(entry, report=False):
+        return read_patch(entry.image, run, options, settings.pixel_size, report)
+
     read(entries[0], report=True)  # reports a mistake before Keras is loaded
     if is_picture(entries[0]):
         note_ground(entries[0].image)
@@ -174,7 +177,7 @@ def list_patches(paths):
     return entries
 
 
-def read_patch(entry, run, options, pixel_size, report=False):
+def read_patch(path, run, options, pixel_size, report=False):
     """Read the model's bands of a patch: (H x W x bands float32, H x W bool: without data, metres a pixel).
 
     Where there is no data, the bands hold their mean in the run's training.
@@ -183,15 +186,15 @@ def read_patch(entry, run, options, pixel_size, report=False):
     names.
     """
     try:
-        patch = reading.read_patch(entry.image, None, options, bands=run.config["file_bands"])
+        patch = reading.read_patch(path, None, options, bands=run.config["file_bands"])
     except reading.Fault as fault:
-        raise UserError(f"{entry.image}: {fault}") from None
+        raise UserError(f"{path}: {fault}") from None
     size = patch.image.shape[:2]
     if max(size) > LARGEST:
-        raise UserError(f"{entry.image}: {reading.size_text(size)} pixels: map it as a scene, as a file of --input")
-    check_unit(entry.image, patch.stated.get("values"), run.config.get("values"), "the training patches")
-    names = patch.band_names(options.of(entry.image).dates)
-    columns = matching_bands(run.config["bands"], names, entry.image, "the run", run.config["file_bands"])
+        raise UserError(f"{path}: {reading.size_text(size)} pixels: map it as a scene, as a file of --input")
+    check_unit(path, patch.stated.get("values"), run.config.get("values"), "the training patches")
+    names = patch.band_names(options.of(path).dates)
+    columns = matching_bands(run.config["bands"], names, path, "the run", run.config["file_bands"])
     if report and (text := renamed(run.config["bands"], names, columns)):
         note(text)
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap

@@ -10,6 +10,7 @@ from script import UserError
 
 SPLIT_METHODS = ("random", "blocks")
 TEST_SPLITS = ("validation", "test")
+FEW = 10  # validation patches below which what is chosen on them is chance: training patches are asked, too
 
 
 def split_patches(

@@ -43,7 +43,8 @@ def for_map(run, metadata, tta=False, threshold=None, recall=None, scene=True, p
         tta = own_of_tta(run, tta)
         chosen = elsewhere(run, tta, pixel_size) if scene else run.threshold_record(tta)
         chosen = chosen.get("matched", chosen) if scaling == "match" else chosen
-        where = "on validation patches of its own training data"
+        split = "training and validation" if chosen.get("training_images") else "validation"
+        where = f"on {split} patches of its own data"
         if unseen := "runs" in chosen:
             of_size = f" with pixels of {chosen['pixel_size']}" if "pixel_size" in chosen else ""
             where = f"on ground{of_size} that the model had not seen"

@@ -1,4 +1,4 @@
-"""A threshold that is chosen on the validation patches of several runs, because those of one are few."""
+"""A threshold where validation patches are few: training patches, or those of other runs, choose with them."""
 
 import numpy as np
 import pytest
@@ -51,19 +51,35 @@ def choose(workdir, monkeypatch):
     return run
 
 
-def test_each_run_predicts_its_own_validation_patches_and_none_of_the_tests(choose, capsys):
-    chosen = choose("second")
+@pytest.mark.parametrize(
+    ("folds", "asked", "said"),
+    [
+        (
+            (),
+            {"event": [*range(8), 10, 11]},
+            ("2 patches, and 8 of training", "few validation patches (2), and 8 train"),
+        ),
+        # patch 8 of the second is a test of the first
+        (
+            ("second",),
+            {"event": [10, 11], "second": [0, 1, 2]},
+            ("2 patches, and 3 of second", "few validation patches (5):"),
+        ),
+    ],
+)
+def test_the_patches_that_choose_are_predicted_by_the_run_that_they_belong_to(choose, capsys, folds, asked, said):
+    chosen = choose(*folds)
     masks, predicted = [], []
-    for name, indices in (("event", [10, 11]), ("second", [0, 1, 2])):  # patch 8 of the second is a test of the first
+    for name, indices in asked.items():
         masks.append(choose.patches.read_masks(indices))
         images = choose.patches.read(indices).astype(np.float32)
         predicted.append(probabilities(load_model(choose.results / name), images) >= chosen["threshold"])
     dice = f1_score(np.concatenate(masks).ravel() == 1, np.concatenate(predicted).ravel())
     assert chosen["dice"] == pytest.approx(dice, abs=1e-4)
-    assert chosen["images"] == 5 and chosen["cross_fit"] == ["second"]
+    assert chosen["images"] + chosen["training_images"] == sum(map(len, asked.values()))
+    assert chosen["cross_fit"] == list(folds)
     printed = capsys.readouterr().out
-    assert "event: validation split, 2 patches, and 3 of second" in printed and "few patches (5)" in printed
-    assert choose()["images"] == 2
+    assert all(text in printed for text in said)
 
 
 @pytest.mark.parametrize(

@@ -314,7 +314,7 @@ def test_a_scene_is_mapped_at_the_threshold_for_elsewhere_and_at_the_one_of_a_re
     assert tags(PIXEL_SIZE=5)["threshold"] == "0.200"  # no threshold of its own: that of all sizes together
     path.write_text(json.dumps(chosen))
     assert tags()["threshold"] == "0.700"
-    assert "on validation patches of its own training data, precision 0.80" in capsys.readouterr().out
+    assert "on validation patches of its own data, precision 0.80" in capsys.readouterr().out
 
 
 def test_the_run_that_comes_with_the_project_is_only_read(call, workdir, monkeypatch):

@@ -1,15 +1,16 @@
 """The unit of values: whoever reads more patches compares it with that of the first ones, in the same words."""
 
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
 import dataset
+import export
 from bands import BANDS_RGB
 from networks import patch_maps
 from patches.landslide_free import open_landslide_free
-from patches.layouts import Entry
 from patches.patch_format import PatchFormat
 from patches.reading import ReadOptions, write_array
 from script import UserError
@@ -48,11 +49,15 @@ def evaluated(first, other, cache):
 
 def predicted(first, other, cache):
     image = other / "images/image_0.h5"
-    entry = Entry(image.name, 0, "", image, None)
-    patch_maps.read_patch(entry, run_on(open_folder(first)), ReadOptions(), 10.0)
+    patch_maps.read_patch(image, run_on(open_folder(first)), ReadOptions(), 10.0)
 
 
-@pytest.mark.parametrize("read", [second_folder, ground, evaluated, predicted])
+def exported(first, other, cache):
+    with patch.object(export, "CHECK_ON", (str(other / "images/image_0.h5"),)):
+        export.read_patches(run_on(open_folder(first)))
+
+
+@pytest.mark.parametrize("read", [second_folder, ground, evaluated, predicted, exported])
 @pytest.mark.parametrize(
     ("first", "other"),
     [
