@@ -3,11 +3,11 @@
 import h5py
 import numpy as np
 import pytest
-import rasterio.shutil
+import rasterio
 
 from scenes.clouds import open_clouds
 from script import UserError
-from tests.rasters import grid_of, write_raster
+from tests.rasters import grid_of, write_netcdf, write_raster
 
 UDM2 = ("clear", "snow", "shadow", "haze_light", "haze_heavy", "cloud", "confidence", "unusable")
 
@@ -68,20 +68,17 @@ CLASSES = {  # name: (values of a row, which of them are hidden); as few as over
 def test_classes_are_known_by_what_their_band_is_called(tmp_path, capsys, name, where):
     """As exports of openEO and Earth Engine name them; as a mask, clear ground would be hidden."""
     values, expected = CLASSES[name]
-    path = write_raster(
-        tmp_path / (f"{name}.tif" if where == "file" else "openEO.tif"),
-        np.array([[values]], np.uint16),
-        descriptions=(name,) if where == "description" else (),
-    )
-    if where == "tag":
-        with rasterio.open(path, "r+") as file:
-            file.update_tags(1, BAND_NAME=name)
+    row, path = np.array([values], np.uint16), tmp_path / (f"{name}.tif" if where == "file" else "openEO.tif")
     if where == "variable":
-        rasterio.shutil.copy(path, tmp_path / "openEO.nc", driver="netCDF", FORMAT="NC4", WRITE_BOTTOMUP="NO")
-        path = tmp_path / "openEO.nc"
+        path = write_netcdf(tmp_path / "openEO.nc", row)
         with h5py.File(path, "r+") as file:
             file.move("Band1", name)
             del file[name].attrs["long_name"]
+    else:
+        write_raster(path, [row], descriptions=(name,) if where == "description" else ())
+    if where == "tag":
+        with rasterio.open(path, "r+") as file:
+            file.update_tags(1, BAND_NAME=name)
     assert hidden(path) == expected
     assert "taken for" in capsys.readouterr().out
 
