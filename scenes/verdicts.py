@@ -2,6 +2,7 @@
 
 import geopandas
 import numpy as np
+import pandas
 import shapely
 
 from mask_values import LANDSLIDE, OTHER, UNLABELLED
@@ -24,7 +25,7 @@ def normalised(verdict):
 def labels_of(path, verdicts):
     """Return what verdicts mean: LANDSLIDE, OTHER or UNLABELLED of mask_values, and which are blank.
 
-    path: of their file. verdicts: N texts; None or not a number where there is none.
+    path: of their file. verdicts: N texts, or what pandas takes for missing.
 
     Returns:
         (N uint8, N bool). Blank ones are UNLABELLED.
@@ -32,7 +33,7 @@ def labels_of(path, verdicts):
     Raises:
         UserError: a verdict is unknown.
     """
-    words = ["" if word is None or word != word else normalised(word) for word in verdicts]
+    words = ["" if pandas.isna(word) else normalised(word) for word in verdicts]
     if unknown := sorted(set(words) - VERDICT_LABELS.keys()):
         raise UserError(f"{path}: the verdict {unknown[0]!r} is none of {', '.join(VERDICTS)}")
     return np.array([VERDICT_LABELS[word] for word in words], np.uint8), np.array([not word for word in words], bool)

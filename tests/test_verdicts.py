@@ -6,15 +6,18 @@ from pathlib import Path
 import geopandas
 import numpy as np
 import pytest
+import scipy
 import shapely
 
 from mask_values import LANDSLIDE, OTHER, UNLABELLED
 from scenes.comparing.comparison import judged_by
 from scenes.comparing.inventory import read_inventory
 from scenes.comparing.layers import PolygonLayer, read_polygons
+from scenes.exclusion import open_excluded
 from scenes.labels import Labels
 from scenes.scene_digest import scene_digests
-from scenes.vectors import EVERYTHING
+from scenes.suggestions import doubt_of_free_tiles
+from scenes.vectors import EVERYTHING, Choice
 from tests.rasters import UTM, box, grid_of, in_degrees, write_raster, write_shapes
 
 ROWS = {  # name: (verdict, row, column, height, width); the second unsure one lies in a landslide
@@ -83,3 +86,21 @@ def test_a_landslide_of_the_map_on_unsure_ground_is_no_false_alarm(compare, tmp_
     scores = compare("map.tif", reviewed("gpkg"))
     assert (scores["pixels"]["fp"], scores["pixels"]["fn"], scores["pixels"]["tp"]) == (0, 0, 64)
     assert scores["objects"]["map"] == 1 and scores["area_m2"]["judged"] == pytest.approx(100 * (1600 - 72), rel=0.01)
+
+
+def test_as_ground_polygons_count_whatever_their_verdict(grid):
+    """Of --exclude, --area and --labelled; a condition chooses by the verdict."""
+    path = reviewed("gpkg")
+    every = np.zeros((40, 40), bool)
+    for _, row, column, height, width in ROWS.values():
+        every[row : row + height, column : column + width] = True
+    refuted = np.zeros_like(every)
+    refuted[5:13, 25:33] = True
+    for choice, expected in ((EVERYTHING, every), (Choice(where="verdict = 'not landslide'"), refuted)):
+        (excluded,) = open_excluded([path], grid, choice=choice)
+        near = scipy.ndimage.binary_dilation(expected, np.ones((3, 3)))  # pixels that the polygons may touch
+        assert excluded.hidden(0, 40)[expected].all() and not excluded.hidden(0, 40)[~near].any()
+        area = Labels([write_shapes("one.gpkg", box(6, 26, 2, 2))], grid, area=(path,), area_choice=choice)
+        np.testing.assert_array_equal(area.read(0, 40, 0, 40) != UNLABELLED, expected)
+        free = doubt_of_free_tiles(np.zeros((40, 40)), grid, 1, labelled=(path,), labelled_choice=choice)
+        np.testing.assert_array_equal(np.isnan(free), expected)
