@@ -15,9 +15,9 @@ import geopandas
 import numpy as np
 import shapely
 
-from mask_values import UNLABELLED
 from scenes.shape_repair import repaired
-from scenes.verdicts import VERDICT_LABELS, normalised
+from scenes.styles import VERDICTS
+from scenes.verdicts import by_verdict, labels_of
 from script import UserError, note
 
 VERSION = 1
@@ -111,34 +111,34 @@ def judged_ground(path):
     Raises:
         UserError: see `outlines` and `finished_boxes`.
     """
-    content = read_content(path)
-    ids = {box["id"] for box in finished_boxes(path, content, silent=True)}
-    rows = [row for row in content["features"] if row["properties"]["box"] in ids]
-    unsure = [shapely.geometry.shape(row["geometry"]) for row in rows if is_unsure(row["properties"]["verdict"])]
-    ground = outlines(path, 4326).difference(shapely.union_all(repaired(np.array(unsure, object))))
+    columns = ["geometry", "box", "verdict"]
+    table = geopandas.GeoDataFrame.from_features(read_content(path)["features"], crs=4326, columns=columns)
+    table = in_finished_boxes(path, table.set_geometry(repaired(table.geometry.to_numpy()), crs=4326), silent=True)
+    _, unsure, _ = by_verdict(path, table)
+    ground = outlines(path, 4326).difference(unsure.union_all())
     table = geopandas.GeoDataFrame(geometry=ground[~ground.is_empty].to_list(), crs=4326)
     table.attrs = {"empty": 0, "repaired": 0}
     return table
 
 
-def in_finished_boxes(path, table):
-    """Return the polygons of a file that lie in its finished boxes, without those of which a person was unsure.
+def in_finished_boxes(path, table, silent=False):
+    """Return the polygons of a file that lie in its finished boxes; one without a verdict is unsure.
 
-    A polygon counts within its box alone. table: of all polygons, with the columns box and verdict unless it is empty.
+    A polygon counts within its box alone.
+
+    Args:
+        path: of the file. table: of all polygons, with the columns box and verdict unless it is empty.
+        silent: see `finished_boxes`.
 
     Raises:
-        UserError: see `outlines` and `finished_boxes`.
+        UserError: see `outlines` and `finished_boxes`; or a verdict is unknown.
     """
     content = read_content(path)
     check_coordinates(path, content, table.crs)
-    boxes = {box["id"]: shapely.Polygon(box["outline"]) for box in finished_boxes(path, content)}
+    boxes = {box["id"]: shapely.Polygon(box["outline"]) for box in finished_boxes(path, content, silent)}
     if not len(table):
         return table
-    table = table[table["box"].isin(boxes) & ~table["verdict"].map(is_unsure)]
+    table = table[table["box"].isin(boxes)]
+    _, blank = labels_of(path, table["verdict"])
     shapes = shapely.intersection(table.geometry.to_numpy(), np.array([boxes[box] for box in table["box"]], object))
-    return table.set_geometry(shapes, crs=table.crs)
-
-
-def is_unsure(verdict):
-    """Return whether a verdict means neither landslide nor other ground."""
-    return VERDICT_LABELS.get(normalised(verdict)) == UNLABELLED
+    return table.assign(verdict=table["verdict"].mask(blank, VERDICTS[2])).set_geometry(shapes, crs=table.crs)

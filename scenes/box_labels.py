@@ -12,7 +12,7 @@ from scenes.lon_lat import LonLat
 from scenes.scene_digest import scene_digests
 from scenes.shape_repair import repaired
 from scenes.vectors import ground_areas
-from scenes.verdicts import DRAWING_ORDER, VERDICT_LABELS, check_verdicts, normalised
+from scenes.verdicts import DRAWING_ORDER, labels_of
 
 STEP = 100  # positions are kept to the hundredth of a pixel, on the page as in the file
 
@@ -62,9 +62,7 @@ class BoxLabels:
 
     def _labelled(self, features, grid, min_area):
         """Return [(polygon in pixels, label), ...] of features."""
-        words = [normalised(feature["properties"]["verdict"]) for feature in features]
-        check_verdicts(self.path, words)
-        labels = np.array([VERDICT_LABELS[word] for word in words], np.uint8)
+        labels, _ = labels_of(self.path, [feature["properties"]["verdict"] for feature in features])
         shapes = [repaired(shapely.geometry.shape(feature["geometry"])) for feature in features]
         if min_area and shapes:
             table = geopandas.GeoDataFrame(geometry=shapes, crs=4326)

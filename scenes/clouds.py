@@ -4,6 +4,8 @@ A product of Level-2 brings its classes along. For others the package ukis-csmas
 Center) computes the clouds.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from rasterio.windows import Window
 
@@ -19,7 +21,7 @@ UKIS_WINDOW, UKIS_MARGIN = 1024, 64  # pixels of UKIS_PIXEL computed together, a
 UKIS_SMALLEST = 256  # pixels a side of the smallest image that it takes
 
 
-def open_clouds(setting, product, grid, path, margin=0.0):
+def open_clouds(setting, product, grid, path, margin=0.0, scene=None):
     """Open the clouds of a scene: a HidingRaster, or None without a cloud mask.
 
     Args:
@@ -27,6 +29,7 @@ def open_clouds(setting, product, grid, path, margin=0.0):
             mask raster.
         product: product.Product that the scene is, or None. grid: PixelGrid to read the clouds on.
         path: of the raster that is written for "ukis". margin: metres by which clouds are widened.
+        scene: SceneInput of the scene, for "ukis"; its --offset and --nodata hold for the clouds, too.
 
     Raises:
         UserError: the clouds cannot be computed, or the raster cannot be read or laid over the scene.
@@ -39,7 +42,7 @@ def open_clouds(setting, product, grid, path, margin=0.0):
         note("no cloud mask was used: ground under clouds counts as seen (--clouds ukis, or a mask raster)")
         return None
     if setting == "ukis":
-        return HidingRaster(compute(product, path), "mask", grid, "computed by ukis-csmask", margin)
+        return HidingRaster(compute(product, path, scene), "mask", grid, "computed by ukis-csmask", margin)
     clouds = HidingRaster(setting, "clouds", grid, margin=margin)
     try:
         clouds.recognise()
@@ -50,11 +53,12 @@ def open_clouds(setting, product, grid, path, margin=0.0):
     return clouds
 
 
-def compute(product, path):
+def compute(product, path, scene=None):
     """Compute clouds and shadows of a product with ukis-csmask, and write them as a raster.
 
     Args:
         product: product.Product, or None. path: of the raster; returned.
+        scene: SceneInput that the product was opened by; None: without settings of a user.
 
     Raises:
         UserError: ukis-csmask is not installed, or the scene lacks bands that it needs.
@@ -67,10 +71,11 @@ def compute(product, path):
     if lacking and (not product or lacking != ["swir16", "swir22"]):
         raise UserError("--clouds ukis needs a product with blue, green, red and near infrared: give a mask raster")
     words = tuple(word for word in UKIS_BANDS if word not in lacking)
-    with source.open_scene(source.SceneInput((), words), words, product) as scene:
-        step = max(1, round(UKIS_PIXEL / float(np.median(scene.grid.pixel_size[0])))) if scene.grid.crs else 1
-        coarse = scene.grid.coarser(step)
-        write_clouds(CSmask, scene, coarse, step, "l2a" if product.surface else "l1c", path)
+    scene = replace(scene or source.SceneInput(()), bands=words, dem=(), pixel_size=None)
+    with source.open_scene(scene, words, product) as opened:
+        step = max(1, round(UKIS_PIXEL / float(np.median(opened.grid.pixel_size[0])))) if opened.grid.crs else 1
+        coarse = opened.grid.coarser(step)
+        write_clouds(CSmask, opened, coarse, step, "l2a" if product.surface else "l1c", path)
     return path
 
 

@@ -1,7 +1,6 @@
 """A raster of ground that cannot be judged: clouds and their shadows, faulty pixels, or what a user excludes."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import scipy
@@ -10,6 +9,7 @@ from rasterio.warp import transform
 from rasterio.windows import Window
 
 from mask_values import WrongValues, as_labels, is_unknown
+from patches import band_labels
 from patches.image_files import is_lossy, states_scale
 from patches.scale_tags import SCALED_MASK, is_fill
 from scenes.opening import BEYOND, damage_reported, nearest_on_grid, open_mask, strips, tags_of
@@ -18,14 +18,19 @@ from script import UserError, note, warn
 
 # Of each coding, the clouds and their shadows, and what else hides ground, which is never widened.
 # Classes of Sentinel-2's SCL: cloud shadow, cloud of medium and of high probability, thin cirrus; no data, defective.
-SCL_CLOUDS, SCL_GAPS = (3, 8, 9, 10), (0, 1)
+SCL_CLOUDS, SCL_GAPS, SCL_CLASSES = (3, 8, 9, 10), (0, 1), set(range(12))
 # Bits of Landsat's QA_PIXEL: dilated cloud, cirrus, cloud, cloud shadow; fill.
 QA_CLOUDS, QA_GAPS = 0b11110, 0b1
 # Classes of Fmask 4 (Qiu et al. 2019): cloud shadow, cloud; no data. Bits of HLS: cloud, beside a cloud, shadow.
-FMASK_CLOUDS, HLS_CLOUDS, FMASK_GAP = (2, 4), 0b1110, 255
-MASK_VALUES = (0, 1, 2, 3, 255)  # of a mask, at most: clear, cloud, thin cloud, shadow
+FMASK_CLOUDS, HLS_CLOUDS, FMASK_GAP, FMASK_CLASSES = (2, 4), 0b1110, 255, {0, 1, 2, 3, 4, 255}
+MASK_VALUES = {0, 1, 2, 3, 255}  # of a mask, at most: clear, cloud, thin cloud, shadow
 ORIGINS = {"scl": "classes of the product (SCL)", "qa_pixel": "classes of the product (QA_PIXEL)"}
-# Words of a band that is 1 where the ground is seen, and others that may stand with them.
+KINDS = {
+    **{"scl": "Sentinel-2's scene classification (SCL)", "qa_pixel": "bits of Landsat's QA_PIXEL"},
+    **{"fmask": "classes of Fmask", "hls": "bits of HLS's Fmask"},
+}
+# Words of a name: of classes and masks of clouds; of a band that is 1 where the ground is seen, and their company.
+CODING_WORDS = re.compile(r"\b(?:(?P<scl>scl)|(?P<fmask>fmask\w*)|(?P<qa_pixel>qa pixel)|(?P<mask>cloud\w*|mask))\b")
 CLEAR_WORDS, FILLERS = (
     {"clear", "valid", "seen", "usable"},
     {"mask", "sky", "pixel", "pixels", "ground", "udm2", "band"},
@@ -38,19 +43,34 @@ def udm2_band(file):
     return names.index("clear") + 1 if {"clear", "cloud"} <= set(names) else None
 
 
-def called_clear(file):
-    """Return the name by which an open mask is 1 where the ground is seen; "" if it says nothing like that.
+def called_coding(file):
+    """Return (coding, name) of an open raster by what its band is called; ("", "") where that says nothing.
 
-    That is the description of its band, or the last word in the name of a file that states none.
+    Of the names that a band has in scenes, the name of the file last, the first one decides that has a word of a
+    coding, and in it the last such word: SCL_cloudmask is a "mask". A band is "clear" if all of its name says so, and a
+    file by the last word of its name: clear_creek is a place.
     """
-    if udm2_band(file):
-        return "clear"
-    text = file.descriptions[0] or ""
-    if not text:
-        words = re.split(r"[^a-z0-9]+", Path(file.name).stem.lower())
-        return words[-1] if words[-1] in CLEAR_WORDS and not any(word.startswith("cloud") for word in words) else ""
-    words = set(re.findall(r"[a-z0-9]+", re.sub(r"cloud[ _-]?free", "clear", text.lower())))
-    return text if words & CLEAR_WORDS and words <= CLEAR_WORDS | FILLERS else ""
+    *stated, of_file = band_labels.candidates(file, udm2_band(file) or 1, by_file=True)
+    for name in (*stated, of_file):
+        words = re.findall(r"[a-z0-9]+", re.sub(r"cloud[ _-]?free", "clear", name.lower()))
+        codings = [match.lastgroup for match in CODING_WORDS.finditer(" ".join(words))]
+        own = set(words[-1:] if name == of_file and "mask" not in codings else words)
+        if own & CLEAR_WORDS and own <= CLEAR_WORDS | FILLERS:
+            return "clear", name
+        if codings:
+            return codings[-1], name
+    return "", ""
+
+
+def coding_of(values):
+    """Return the coding of values, a list without a name for them: "mask" or "scl"; "" if they are those of neither.
+
+    A mask holds 0, which is seen ground, or a single value. Two values of which neither is 0 may be any classes.
+    """
+    alone = len(values) < 2 and set(values) <= MASK_VALUES
+    if alone or (0 in values and (len(values) == 2 or set(values) <= MASK_VALUES)):
+        return "mask"
+    return "scl" if set(values) <= SCL_CLASSES and max(values) > 4 else ""
 
 
 class HidingRaster:
@@ -168,7 +188,7 @@ class HidingRaster:
         return unknown if fills is None else unknown | fills
 
     def recognise(self):
-        """Set the coding of a user's raster of clouds, by its name, that of its band, and its values; print a note.
+        """Set the coding of a user's raster of clouds, by what it is called, otherwise by its values; print a note.
 
         Raises:
             UserError: the values are neither those of a mask nor of classes that are known.
@@ -177,37 +197,26 @@ class HidingRaster:
         with damage_reported(self.path):
             sample = self.file.read(1, out_shape=tuple(-(-size // step) for size in self.file.shape))
         values = np.unique(sample[~self._unknown(sample)]).tolist()
-        words = re.split(r"[^a-z0-9]+", Path(self.path).name.lower())
         listed = " ".join(f"{value:g}" for value in values[:8]) + " ..." * (len(values) > 8)
-        self.coding = "mask"
-        if called := called_clear(self._opened[-1]):
+        self.coding, name = called_coding(self._opened[-1])
+        if self.coding == "clear":
             if len(values) > 2 or (len(values) == 2 and 0 not in values):
-                raise UserError(f"{self.path}: its band {called} holds {listed}: 0 is hidden ground, 1 is seen")
-            self.coding = "clear"
-            note(f"{self.path}: by its name, {called}, it is 1 where the ground is seen, and 0 where it is hidden")
+                raise UserError(f"{self.path}: its band {name} holds {listed}: 0 is hidden ground, 1 is seen")
+            note(f"{self.path}: by its name, {name}, it is 1 where the ground is seen, and 0 where it is hidden")
             return
-        whole = all(float(value).is_integer() for value in values)  # a program may have saved classes as floats
-        fmask = words[-2].startswith("fmask") if len(words) > 1 else False
-        if len(values) <= 2 and 0 in values:
-            other = max(values)
-            if not (fmask and other < 255) and not ("scl" in words and 1 < other < 255):
-                return  # a mask
-        classes = whole and set(values) <= set(range(12))
-        if "scl" in words or (classes and max(values, default=0) > 4):
-            self.coding, kind = "scl", "Sentinel-2's scene classification (SCL)"
-        elif any(word.startswith("fmask") for word in words):
-            plain = set(values) <= {0, 1, 2, 3, 4, 255}
-            self.coding, kind = ("fmask", "classes of Fmask") if plain else ("hls", "bits of HLS's Fmask")
-        elif words[-2:-1] == ["pixel"] and "qa" in words:
-            self.coding, kind = "qa_pixel", "bits of Landsat's QA_PIXEL"
-        elif set(values) <= set(MASK_VALUES) or len(values) <= 2:
-            return
-        else:
+        if self.coding == "scl" and set(values) <= {0, 1, 255}:  # a mask that was made of SCL and kept its name
+            self.coding = "mask"
+        if self.coding in ("", "mask"):
+            self.coding = coding_of(values)
+        if self.coding == "fmask" and not set(values) <= FMASK_CLASSES:
+            self.coding = "hls"
+        if not self.coding:
             raise UserError(
                 f"{self.path} holds {listed}: a mask of clouds is 0 where the ground is seen, and 1 elsewhere. Classes "
-                "are known as SCL, Fmask or QA_PIXEL by the name of the file"
+                "are known as SCL, Fmask or QA_PIXEL by the name of their band or of the file"
             )
-        note(f"{self.path} holds {listed}: taken for {kind}")
+        if self.coding != "mask":
+            note(f"{self.path} holds {listed}: taken for {KINDS[self.coding]}")
 
     def close(self):
         """Close the raster and the views of it."""

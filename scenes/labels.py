@@ -18,7 +18,7 @@ from scenes.opening import BEYOND, damage_reported, nearest_on_grid, open_mask, 
 from scenes.pixel_grid import PixelGrid
 from scenes.styles import VERDICTS
 from scenes.vectors import EVERYTHING, SEEN, is_vector, shapes_over
-from scenes.verdicts import DRAWING_ORDER, verdict_labels
+from scenes.verdicts import DRAWING_ORDER, labels_of
 from script import UserError, note
 
 STRIP = 1024  # rows of a raster read together
@@ -192,8 +192,10 @@ def read_polygons(path, grid, min_area, choice=EVERYTHING):
     """
     table = shapes_over(path, grid, columns=["verdict"], areas=True, may_miss=True, choice=choice, landslides=True)
     in_file = table.attrs
-    verdicts = verdict_labels(path, table)
-    labels, blank = verdicts or (np.full(len(table), LANDSLIDE, np.uint8), np.zeros(len(table), bool))
+    reviewed = "verdict" in table
+    labels, blank = np.full(len(table), LANDSLIDE, np.uint8), np.zeros(len(table), bool)
+    if reviewed:
+        labels, blank = labels_of(path, table["verdict"])
     if len(blank) and blank.all():
         raise UserError(
             f"{path}: no polygon has a verdict: write {', '.join(VERDICTS)} into that column in QGIS, or take the "
@@ -209,7 +211,7 @@ def read_polygons(path, grid, min_area, choice=EVERYTHING):
     table = geopandas.GeoDataFrame(columns, geometry=table.geometry.to_numpy(), crs=grid.crs)
     table = table.iloc[order]
     table.attrs = in_file
-    return table, verdicts is not None
+    return table, reviewed
 
 
 class MaskRaster:

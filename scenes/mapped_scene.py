@@ -2,7 +2,7 @@
 
 import contextlib
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import geopandas
@@ -39,6 +39,34 @@ class MappedScene:
     rasters: dict
 
 
+def scene_tags(scene, before):
+    """Return the tags of a map by which `tagged_inputs` opens its scenes again.
+
+    scene, before: SceneInput of them; before may be None.
+    """
+    tags = {
+        "source": " ".join(map(str, scene.paths)),
+        "scene_bands": shlex.join(scene.bands),
+        "dem": " ".join(map(str, scene.dem)),
+        "before": " ".join(map(str, before.paths)) if before else "",
+        "nodata": "" if scene.nodata is None else repr(float(scene.nodata)),
+        "dem_nodata": "" if scene.dem_nodata is None else repr(float(scene.dem_nodata)),
+    }
+    return {name: text for name, text in tags.items() if text}
+
+
+def tagged_inputs(tags):
+    """Return the SceneInput of the scene of a map, and of the one before or None, by its `scene_tags`.
+
+    The pages of a scene stretch its values, so its offset does not matter, and none is asked for.
+    """
+    numbers = {name: float(tags[name]) if name in tags else None for name in ("nodata", "dem_nodata")}
+    bands = tuple(shlex.split(tags.get("scene_bands", "")))
+    scene = SceneInput(listed(tags["source"]), bands, listed(tags.get("dem", "")), offset=0.0, **numbers)
+    before = listed(tags.get("before", ""))
+    return scene, replace(scene, paths=before, dem=()) if before else None
+
+
 @contextlib.contextmanager
 def open_mapped(path, instead=()):
     """Open the scene of a map; a context manager that yields a MappedScene.
@@ -59,28 +87,27 @@ def open_mapped(path, instead=()):
         tags, grid = file.tags(), PixelGrid.of(file)
     if not {"source", "bands"} <= tags.keys():
         raise UserError(f"{path} does not say of which scene and bands it was made: map the scene again")
-    paths = tuple(instead) or listed(tags["source"])
-    before, dem, bands = (listed(tags.get("before", "")), listed(tags.get("dem", "")), tuple(tags["bands"].split(", ")))
-    for each, flag in ((paths, "give the scene with --scene"), (before, "map the scene again"), (dem, "map it again")):
+    scene, before = tagged_inputs(tags)
+    scene = replace(scene, paths=tuple(instead)) if instead else scene
+    again, earlier = "map the scene again", before.paths if before else ()
+    for each, flag in ((scene.paths, "give the scene with --scene"), (earlier, again), (scene.dem, again)):
         for part in each:
             if "://" not in part and ":" not in part and not Path(part).exists():
                 raise UserError(f"{part}, of which {path} was made, does not exist here: {flag}")
-    scene_bands = tuple(shlex.split(tags.get("scene_bands", "")))
-    scenes = open_scenes(
-        SceneInput(paths, scene_bands, dem, offset=0.0),
-        SceneInput(before, scene_bands, offset=0.0) if before else None,
-        bands,
-    )
+    bands = tuple(tags["bands"].split(", "))
+    scenes = open_scenes(scene, before, bands)
     with contextlib.ExitStack() as stack:
         if not same_ground(scenes[0].grid, grid):
             for each in scenes:
                 each.close()
-            raise UserError(f"{paths[0]} covers other ground than {path}: give its own scene with --scene")
+            raise UserError(f"{scene.paths[0]} covers other ground than {path}: give its own scene with --scene")
         scenes = [reopened(each, grid) if each.grid != grid else each for each in scenes]
         for each in scenes:
             stack.callback(each.close)
         table = pyogrio.read_dataframe(files["landslides"], layer="landslides", columns=["id", "confidence"])
-        yield MappedScene(name, paths, scenes, bands, table, {kind: files[kind] for kind in ("probability", "mask")})
+        yield MappedScene(
+            name, scene.paths, scenes, bands, table, {kind: files[kind] for kind in ("probability", "mask")}
+        )
 
 
 def write_desk(target, path, boxes, instead=()):

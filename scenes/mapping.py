@@ -1,7 +1,6 @@
 """The map of a scene, from an open scene to complete files: map_files.FILES lists them."""
 
 import contextlib
-import shlex
 import shutil
 import time
 from dataclasses import dataclass, replace
@@ -35,6 +34,7 @@ from records import atomic_write
 from scenes import (
     desk,
     geopackage,
+    mapped_scene,
     outlines,
     pipeline,
     polygons,
@@ -135,11 +135,8 @@ def map_scene(run, scene, settings, out_dir, metadata, overwrite=False, before=N
         told = metres if run.config.get("pixel_size_input") else None
         same = {"tta": settings.tta, "pixel_size": told, "engine": settings.engine}
         jobs = [pipeline.Job(str(run.folder), each.source, grid, fill, size, **same) for each in scenes]
-        metadata |= {"scene": name, "source": " ".join(map(str, scene.paths)), "bands": ", ".join(bands)}
-        metadata |= {"scene_bands": shlex.join(scene.bands)} if scene.bands else {}
+        metadata |= {"scene": name, "bands": ", ".join(bands)} | mapped_scene.scene_tags(scene, before)
         metadata |= {"pixel_size": f"{metres:.4g} m"} if metres else {}
-        metadata |= {"dem": " ".join(map(str, scene.dem))} if scene.dem else {}
-        metadata |= {"before": " ".join(map(str, before.paths))} if before else {}
         metadata |= {"product": product.kind} if product else {}
         note_unread_time(opened)
         times = zip(("acquired", "acquired_before"), map(acquisition_time, scenes), strict=False)

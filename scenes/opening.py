@@ -119,7 +119,17 @@ def nearest_on_grid(file, grid, fill=BEYOND):
 
 def tags_of(opened):
     """Return the values that the rasters of `open_mask` call no data, for mask_values.is_tagged."""
-    return [file.nodata for file in (opened[0], opened[-1]) if file.nodata is not None]
+    own = [file.nodata for file in (opened[0], opened[-1]) if file.nodata is not None]
+    return [*own, *missing_values(opened[-1])]
+
+
+def missing_values(file):
+    """Return the numbers that a NetCDF file calls missing beside its _FillValue, of which GDAL knows one."""
+    numbers = {}
+    for number in file.indexes if file.driver == "netCDF" else ():
+        with contextlib.suppress(ValueError):  # no number
+            numbers |= dict.fromkeys(map(float, file.tags(number).get("missing_value", "").strip("{}").split(",")))
+    return tuple(numbers)
 
 
 def strips(file, path, height=256):

@@ -120,7 +120,7 @@ def open_covers(stack, scenes, inputs, settings):
         # a model of two dates has both in one scene, which knows the product of the later one
         product = scenes[i].source.product if i < len(scenes) else open_product(scene.paths)
         setting = settings.clouds if i == 0 or settings.clouds in ("none", "ukis") else "auto"
-        clouds.append(open_clouds(setting, product, grid, folder / f"clouds{i}.tif", margin))
+        clouds.append(open_clouds(setting, product, grid, folder / f"clouds{i}.tif", margin, scene))
     covers = [(EXCLUDED, cover) for cover in excluded] + [(HIDDEN, cover) for cover in clouds if cover]
     for _, cover in covers:
         stack.callback(cover.close)

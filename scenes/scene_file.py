@@ -1,7 +1,5 @@
 """One raster of a scene on the scene's grid: its numbers, and where they are no data."""
 
-import contextlib
-
 import numpy as np
 from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
@@ -26,15 +24,6 @@ def read_bands(file, numbers, shape=None, **where):
     if len({file.dtypes[number - 1] for number in numbers}) == 1:
         return file.read(numbers, out_shape=shape and (len(numbers), *shape), **where)
     return np.stack([file.read(number, out_shape=shape, **where) for number in numbers])
-
-
-def missing_values(file):
-    """Return the numbers that a NetCDF file calls missing beside its _FillValue, of which GDAL knows one."""
-    numbers = {}
-    for number in file.indexes if file.driver == "netCDF" else ():
-        with contextlib.suppress(ValueError):  # no number
-            numbers |= dict.fromkeys(map(float, file.tags(number).get("missing_value", "").strip("{}").split(",")))
-    return tuple(numbers)
 
 
 class SceneFile:

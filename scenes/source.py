@@ -10,13 +10,13 @@ from bands import TERRAIN, code_of, light, numbered
 from patches.image_files import is_alpha
 from patches.scale_tags import is_fill, stated_scales, tagged_scaling, usual_fills
 from scenes.geodesy import has_ellipsoid
-from scenes.opening import damage_reported, open_raster
+from scenes.opening import damage_reported, missing_values, open_raster
 from scenes.pixel_grid import PixelGrid, resized_grid
 from scenes.products import recognition
 from scenes.products.product import Product
 from scenes.raster_bands import of_sentinel2, raster_bands, terrain_among
 from scenes.scene import Scene
-from scenes.scene_file import common_type, missing_values, read_bands
+from scenes.scene_file import common_type, read_bands
 from script import UserError, note
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a vector file for its purpose: cut short, no degrees, other ground, elsewhere, refuted rows."""
+"""What is wrong with a vector file for its purpose: cut short, no degrees, other ground, elsewhere."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,7 @@ import numpy as np
 import pandas
 import shapely
 
-from mask_values import EXCLUDED, HIDDEN, OTHER, UNLABELLED, landslides_among
-from scenes.verdicts import verdict_labels
+from mask_values import EXCLUDED, HIDDEN, UNLABELLED, landslides_among
 from script import UserError, note
 
 
@@ -188,18 +187,3 @@ def elsewhere_text(shapes, grid):
         return ": they would, were latitude and longitude not in each other's place"
     (x, y), (own_x, own_y) = ((bounds[:2] + bounds[2:]) / 2 for bounds in (theirs, own))
     return f": they lie near {y:.2f} N {x:.2f} E, the scene near {own_y:.2f} N {own_x:.2f} E"
-
-
-def without_refuted(path, table):
-    """Leave out the rows that a reviewer refuted; return (table of the others, number of rows left out).
-
-    A row of the verdict unsure, or without one, stays: a landslide unless somebody says that it is none.
-
-    Raises:
-        UserError: a verdict is unknown.
-    """
-    verdicts = verdict_labels(path, table)
-    if not verdicts:
-        return table, 0
-    kept = table[verdicts[0] != OTHER]
-    return kept, len(table) - len(kept)

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import geopandas
+import h5py
 import numpy as np
 import rasterio
+import rasterio.shutil
 import shapely
 from rasterio.transform import from_origin
 
@@ -25,6 +27,16 @@ def write_raster(path, bands, transform=GRID, crs=UTM, descriptions=(), **option
         file.write(bands)
         for number, description in enumerate(descriptions, 1):
             file.set_band_description(number, description)
+    return path
+
+
+def write_netcdf(path, band, transform=GRID, crs=UTM, **attributes):
+    """Write H x W as the variable Band1 of NetCDF, by GDAL, with attributes of the variable."""
+    plain = write_raster(Path(path).with_suffix(".tif"), [band], transform, crs)
+    rasterio.shutil.copy(plain, path, driver="netCDF", FORMAT="NC4", WRITE_BOTTOMUP="NO")
+    with h5py.File(path, "r+") as file:
+        for name, value in attributes.items():
+            file["Band1"].attrs[name] = np.array([value], band.dtype)
     return path
 
 

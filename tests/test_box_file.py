@@ -59,10 +59,10 @@ def test_landslides_are_those_of_finished_boxes_within_them(grid, capsys):
     areas, _, _ = read_inventory(path)
     assert sorted(areas) == pytest.approx([4 * 8 * 100, 8 * 8 * 100], rel=0.01)  # one reaches beyond its box
     assert "1 of 2 boxes are not finished: what is drawn in them is left out" in capsys.readouterr().out
-    assert len(read_polygons(path, "map", EVERYTHING, 0)) == 2
-    assert len(read_polygons(path, "map", Choice(where="verdict = 'landslide'"), 0)) == 2
+    assert len(read_polygons(path, "map", EVERYTHING, 0)[0]) == 2
+    assert len(read_polygons(path, "map", Choice(where="verdict = 'landslide'"), 0)[0]) == 2
     write_labels(path, [])
-    assert len(read_polygons(path, "map", EVERYTHING, 0)) == 0
+    assert len(read_polygons(path, "map", EVERYTHING, 0)[0]) == 0
 
 
 def test_the_ground_of_boxes_is_judged_but_for_what_is_unsure(grid):

@@ -1,11 +1,13 @@
-"""Rasters that are 1 where the ground is seen, such as Planet's UDM2, as --clouds."""
+"""Rasters of --clouds that say what they are: classes by the name of a band, masks that are 1 where ground is seen."""
 
+import h5py
 import numpy as np
 import pytest
+import rasterio
 
 from scenes.clouds import open_clouds
 from script import UserError
-from tests.rasters import grid_of, write_raster
+from tests.rasters import grid_of, write_netcdf, write_raster
 
 UDM2 = ("clear", "snow", "shadow", "haze_light", "haze_heavy", "cloud", "confidence", "unusable")
 
@@ -51,4 +53,55 @@ def test_a_udm2_of_planet_is_read_by_its_band_clear(tmp_path):
 def test_a_clear_band_of_many_values_is_refused(tmp_path):
     path = write_raster(tmp_path / "a.tif", np.array([[[0, 30, 70, 100]]], np.uint8), descriptions=("clear",))
     with pytest.raises(UserError, match="a.tif: its band clear holds 0 30 70 100: 0 is hidden ground, 1 is seen"):
+        hidden(path)
+
+
+CLASSES = {  # name: (values of a row, which of them are hidden); as few as over a small area
+    "SCL": ([4, 4, 0, 0], [0, 0, 1, 1]),
+    "Fmask": ([0, 1, 2, 3], [0, 0, 1, 0]),
+    "QA_PIXEL": ([21824, 22280, 21824, 21824], [0, 1, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("where", ["file", "description", "tag", "variable"])
+def test_classes_are_known_by_what_their_band_is_called(tmp_path, capsys, name, where):
+    """As exports of openEO and Earth Engine name them; as a mask, clear ground would be hidden."""
+    values, expected = CLASSES[name]
+    row, path = np.array([values], np.uint16), tmp_path / (f"{name}.tif" if where == "file" else "openEO.tif")
+    if where == "variable":
+        path = write_netcdf(tmp_path / "openEO.nc", row)
+        with h5py.File(path, "r+") as file:
+            file.move("Band1", name)
+            del file[name].attrs["long_name"]
+    else:
+        write_raster(path, [row], descriptions=(name,) if where == "description" else ())
+    if where == "tag":
+        with rasterio.open(path, "r+") as file:
+            file.update_tags(1, BAND_NAME=name)
+    assert hidden(path) == expected
+    assert "taken for" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "description", "values", "expected"),
+    [
+        ("a_SCL.tif", "cloud mask", [0, 4, 4, 0], [0, 1, 1, 0]),
+        ("a_cloudmask.tif", "SCL", [0, 4, 4, 0], [1, 0, 0, 1]),
+        ("a_SCL.tif", "Band 1", [0, 4, 4, 0], [1, 0, 0, 1]),
+        ("a.tif", "SCL", [0, 1, 0, 1], [0, 1, 0, 1]),  # a mask that was made of SCL and kept its name
+        ("a.tif", "SCL cloud mask", [0, 1, 0, 1], [0, 1, 0, 1]),
+        ("a.tif", "SCL", [4, 4, 8, 8], [0, 0, 1, 1]),
+        ("a.tif", None, [1, 1, 1, 1], [1, 1, 1, 1]),
+    ],
+)
+def test_the_first_name_that_says_something_decides_before_the_values(tmp_path, name, description, values, expected):
+    path = write_raster(tmp_path / name, np.array([[values]], np.uint8), descriptions=(description,))
+    assert hidden(path) == expected
+
+
+@pytest.mark.parametrize("values", [[1, 2, 1, 2], [3, 4, 4, 3], [4, 4, 4, 4], [100, 200, 100, 200]])
+def test_values_without_a_name_and_without_seen_ground_are_no_mask(tmp_path, values):
+    path = write_raster(tmp_path / "a.tif", np.array([[values]], np.uint8))
+    with pytest.raises(UserError, match=r"a.tif holds .*: a mask of clouds is 0 where the ground is seen"):
         hidden(path)

@@ -157,8 +157,10 @@ def test_polygons_that_a_reviewer_refuted_do_not_count(compare, tmp_path, capsys
     write_shapes(tmp_path / "ref.gpkg", *shapes[1:])
     write_shapes(tmp_path / "area.gpkg", shapely.box(*shapely.total_bounds(shapes)))
     scores = compare("map.gpkg", "ref.gpkg", "area.gpkg")
-    assert scores["pixels"]["dice"] == 1 and scores["objects"]["map"] == 39
-    assert "1 polygons are left out" in capsys.readouterr().out
+    assert scores["pixels"]["dice"] == 1 and scores["objects"]["map"] == scores["objects"]["reference"] == 38
+    said = capsys.readouterr().out
+    assert "1 polygons are left out: their verdict is not landslide" in said
+    assert "1 polygons are left out and their ground is not judged: their verdict is unsure" in said
 
 
 @pytest.mark.parametrize(

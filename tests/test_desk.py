@@ -12,12 +12,14 @@ import rasterio
 import scipy
 import shapely
 from affine import Affine
+from rasterio.windows import Window
 
 import script
 import suggest_boxes
 from scenes import labels
 from scenes.box_labels import BoxLabels
 from scenes.lon_lat import LonLat
+from scenes.mapped_scene import open_mapped
 from scenes.pixel_grid import PixelGrid
 from scenes.scene_digest import scene_digests
 from tests.checks import desk_in_browser
@@ -274,6 +276,23 @@ def test_the_page_of_suggested_boxes_has_the_bands_of_the_map(call, workdir, mon
     call("named.tif", SCENE_BANDS=names, DESK=False)
     call_main(suggest_boxes, monkeypatch, MAP="maps/named_probability.tif")
     assert len(data_of("maps/named_desk.html")["boxes"]) == 1
+
+
+def test_the_page_of_suggested_boxes_leaves_out_what_the_map_did(call, workdir, monkeypatch):
+    """Ground that the user calls no data, of the scene, the one before and the elevation, is not drawn as data."""
+    for seed, name in enumerate(("after.tif", "before.tif")):
+        bands = make_bands(128, 128, seed)
+        bands[:, :, :40] = 0.25
+        write_raster(name, bands)
+    write_raster("dem.tif", np.where(np.arange(128) < 100, 500, 8000).astype(np.float32)[None, None].repeat(128, 1))
+    call("after.tif", BEFORE=("before.tif",), DEM=("dem.tif",), NODATA=0.25, DEM_NODATA=8000.0)
+    data = data_of("maps/after_desk.html")
+    call_main(suggest_boxes, monkeypatch, MAP="maps/after_probability.tif", BOXES=1)
+    assert data_of("maps/after_desk.html")["boxes"] == data["boxes"]
+    with open_mapped("maps/after_probability.tif") as again:
+        for scene in again.scenes:
+            assert (scene.read(0, 128)[1] == (np.arange(128) >= 40)).all()
+        assert np.nanmax(again.scenes[0].read_terrain(Window(0, 0, 128, 128))["dem"]) == 500
 
 
 def test_names_of_files_cannot_break_the_page(call, workdir):

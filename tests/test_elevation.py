@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import rasterio
 from rasterio.transform import from_origin
+from rasterio.windows import Window
 
 from scenes.elevation import Elevation
 from scenes.pixel_grid import PixelGrid
 from script import UserError
-from tests.rasters import write_raster
+from tests.rasters import GRID, UTM, write_netcdf, write_raster
 
 
 def plane(size=140):
@@ -44,7 +45,7 @@ def test_elevation_is_in_metres_whatever_the_raster_holds(tmp_path, case):
         for name, value in tags.items():
             setattr(file, name, value)
     scene = PixelGrid((96, 96), from_origin(580560, 5102120, 10, 10), rasterio.crs.CRS.from_epsg(32632))
-    elevation = Elevation([path], scene).read(rasterio.windows.Window(0, 0, 96, 96))
+    elevation = Elevation([path], scene).read(Window(0, 0, 96, 96))
     expected = plane()[20:116, 20:116]
     gap = np.isnan(elevation)
     assert gap.sum() == (64 if "void" in case else 0)
@@ -56,7 +57,7 @@ def test_an_elevation_that_crosses_180_degrees_covers_the_whole_scene(tmp_path):
     z = np.broadcast_to(np.arange(200.0), (100, 200)).astype(np.float32)
     beyond = write_raster(tmp_path / "beyond.tif", [z], from_origin(179, -16, 0.01, 0.01), "EPSG:4326")
     below = write_raster(tmp_path / "below.tif", [z], from_origin(-181, -16, 0.01, 0.01), "EPSG:4326")
-    window = rasterio.windows.Window(0, 0, 20, 20)
+    window = Window(0, 0, 20, 20)
     for left, first in ((-179.8, 120), (179.5, 50), (180.3, 130)):  # the first column of elevation under the scene
         scene = PixelGrid((20, 20), from_origin(left, -16.2, 0.01, 0.01), rasterio.crs.CRS.from_epsg(4326))
         for path in (beyond, below):
@@ -85,7 +86,7 @@ def test_tiles_of_elevation_are_laid_together(tmp_path):
         for tile in tiles:
             archive.write(tile, tile.name)
     scene = PixelGrid((96, 96), from_origin(580560, 5102120, 10, 10), rasterio.crs.CRS.from_epsg(32632))
-    window = rasterio.windows.Window(0, 0, 96, 96)
+    window = Window(0, 0, 96, 96)
     expected = Elevation([whole], scene).read(window)
     for paths in ([tmp_path / "tiles"], [tmp_path / "tiles.zip"], tiles):
         joined = Elevation(paths, scene)
@@ -107,7 +108,7 @@ def test_an_srtm_tile_is_read_in_its_zip(tmp_path):
     with zipfile.ZipFile(tmp_path / "N45E011.SRTMGL3.hgt.zip", "w") as archive:
         archive.writestr("N45E011.hgt", z.tobytes())
     scene = PixelGrid((20, 20), from_origin(11.5, 45.5, 1 / 1200, 1 / 1200), rasterio.crs.CRS.from_epsg(4326))
-    read = Elevation([tmp_path / "N45E011.SRTMGL3.hgt.zip"], scene).read(rasterio.windows.Window(0, 0, 20, 20))
+    read = Elevation([tmp_path / "N45E011.SRTMGL3.hgt.zip"], scene).read(Window(0, 0, 20, 20))
     np.testing.assert_allclose(read[0], np.arange(600.5, 620), atol=0.01)
 
 
@@ -118,7 +119,7 @@ def test_a_number_of_no_elevation_counts_beside_the_tag(tmp_path, kind, tag):
     z = np.full((1, 20, 20), 900, kind)
     z[:, :4], z[:, 4:8] = 7, 0
     path = write_raster(tmp_path / "dem.tif", z, nodata=tag)
-    grid, window = PixelGrid.of(rasterio.open(path)), rasterio.windows.Window(0, 0, 20, 20)
+    grid, window = PixelGrid.of(rasterio.open(path)), Window(0, 0, 20, 20)
     without = [np.isnan(Elevation([path], grid, nodata).read(window)[:, 0]) for nodata in (0.0, -9999.0, None)]
     assert np.flatnonzero(without[0]).tolist() == [*range(0 if tag else 4, 8)]
     assert np.flatnonzero(without[1]).tolist() == np.flatnonzero(without[2]).tolist() == [*range(4 if tag else 0)]
@@ -153,3 +154,13 @@ def test_elevation_of_8_bits_is_noted(tmp_path, capsys):
     path = write_raster(tmp_path / "ground.tif", np.full((1, 20, 20), 100, np.uint8))
     Elevation([path], PixelGrid.of(rasterio.open(path))).close()
     assert "ground.tif has 8 bits, so elevation to 255 m at most: is it a hillshade" in capsys.readouterr().out
+
+
+def test_missing_values_of_netcdf_are_no_elevation_beside_another_fill(tmp_path):
+    heights = np.full((20, 20), 500, np.int16)
+    heights[:, :5], heights[:, 5:8] = 7, 8
+    path = write_netcdf(tmp_path / "dem.nc", heights, _FillValue=7, missing_value=8)
+    elevation = Elevation((path,), PixelGrid((20, 20), GRID, rasterio.crs.CRS.from_string(UTM)))
+    metres = elevation.read(Window(0, 0, 20, 20))
+    elevation.close()
+    assert np.isnan(metres[:, :8]).all() and (metres[:, 8:] == 500).all()

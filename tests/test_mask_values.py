@@ -14,12 +14,14 @@ import dataset
 from mask_values import EXCLUDED, HIDDEN, LANDSLIDE, OTHER, UNLABELLED
 from patches import image_files
 from patches.reading import ReadOptions, write_array
+from scenes.clouds import open_clouds
 from scenes.comparing.layers import RasterLayer
+from scenes.exclusion import open_excluded
 from scenes.labels import MaskRaster
 from scenes.pixel_grid import PixelGrid
 from script import UserError
 from tests.patch_files import open_folder, scar, write_h5, write_patches, write_pictures
-from tests.rasters import write_raster
+from tests.rasters import write_netcdf, write_raster
 
 SIZE = 32
 GRID = PixelGrid((SIZE, SIZE), from_origin(500000, 4000000, 10, 10), rasterio.crs.CRS.from_epsg(32633))
@@ -248,6 +250,25 @@ def test_values_of_no_data_of_hdf5_are_not_labelled(tmp_path, name):
     np.testing.assert_array_equal(stored_labels(tmp_path / "b", stripes(0, 1), None, **{name: 0}), stripes(0, 1))
     both = stored_labels(tmp_path / "c", stripes(0, 1, 7, 255), [0, 255], **{name: 7})
     np.testing.assert_array_equal(both, stripes(OTHER, LANDSLIDE, UNLABELLED, UNLABELLED))
+
+
+@pytest.mark.parametrize("coarser", [1, 2])
+def test_missing_values_of_netcdf_are_tags_beside_another_fill(tmp_path, coarser):
+    """As of HDF5, for all readers of rasters; GDAL knows the _FillValue alone."""
+    mask, grid = stripes(0, 1, 7, 8).astype(np.int16), GRID.coarser(coarser)
+    fills, expected = {"_FillValue": 7, "missing_value": 8}, stored_labels(tmp_path, stripes(0, 1, 7, 8), [7, 8])
+    expected, height = expected[::coarser, ::coarser], SIZE // coarser
+    path = write_netcdf(tmp_path / "mask.nc", mask, GRID.transform, GRID.crs, **fills)
+    with contextlib.closing(MaskRaster(path, grid)) as raster:
+        np.testing.assert_array_equal(raster.read(0, height, 0, height), expected)
+    with contextlib.closing(RasterLayer(path, grid)) as layer:
+        landslide, known, _ = layer.read(0, height)
+    np.testing.assert_array_equal(np.where(known, landslide, UNLABELLED), expected)
+    (excluded,) = open_excluded([path], grid)
+    clouds = open_clouds(path, None, grid, None)
+    for cover in (excluded, clouds):
+        with contextlib.closing(cover):
+            np.testing.assert_array_equal(cover.hidden(0, height), expected == LANDSLIDE)
 
 
 def test_tags_of_hdf5_masks_that_cannot_be_applied_are_refused(tmp_path):

@@ -1,17 +1,21 @@
 """Products: Sentinel-2 as ESA publishes it, STAC items and Landsat, their values against the published formulas."""
 
+import contextlib
 import json
 import re
 import shutil
+import sys
+import types
 
 import numpy as np
 import pytest
 import rasterio
 
 from bands import BANDS_L4S, BANDS_RGB, SCALE_L4S, value_unit
-from scenes import scaling
+from scenes import scaling, source
+from scenes.preparation import CoverSettings, open_covers
 from scenes.products import recognition
-from scenes.source import SceneSource
+from scenes.source import SceneInput, SceneSource
 from script import UserError
 from tests.product_files import SIDE, band_file, digital_number, make_item, make_landsat, make_safe
 from tests.rasters import open_scene, write_raster
@@ -86,6 +90,32 @@ def test_bands_of_20_and_60_metres_lie_where_gdal_warps_them(copy):
 def test_an_offset_that_is_given_replaces_that_of_the_metadata(level_2a):
     with open_scene([level_2a], BANDS_RGB, offset=0.0) as scene:
         assert scene.read(100, 101, 5, 6)[0].ravel().tolist() == [digital_number(band) for band in ("B4", "B3", "B2")]
+
+
+@pytest.mark.parametrize(("baseline", "offset", "nodata"), [("99.99", -1000.0, None), ("05.10", 0.0, 1800.0)])
+def test_clouds_are_computed_from_what_is_mapped(tmp_path, monkeypatch, baseline, offset, nodata):
+    """--offset and --nodata hold for both dates of a product, made at home or not. A stand-in keeps what it gets."""
+    images = []
+
+    class CSmask:
+        def __init__(self, image, *args, **options):
+            images.append(image)
+            self.valid = np.ones((*image.shape[:2], 1), np.uint8)
+
+    package = types.ModuleType("ukis_csmask")
+    package.mask = types.SimpleNamespace(CSmask=CSmask)
+    monkeypatch.setitem(sys.modules, "ukis_csmask", package)
+    monkeypatch.setitem(sys.modules, "ukis_csmask.mask", package.mask)
+    made = make_safe(tmp_path, baseline="05.10", offset=None if baseline == "99.99" else -1000)
+    metadata = made / "MTD_MSIL2A.xml"
+    metadata.write_text(metadata.read_text().replace("<PROCESSING_BASELINE>05.10", f"<PROCESSING_BASELINE>{baseline}"))
+    scene = SceneInput((made,), offset=offset, nodata=nodata)
+    with source.open_scene(scene, BANDS_RGB) as opened, contextlib.ExitStack() as stack:
+        values, valid = opened.read(120, 121)
+        open_covers(stack, [opened], (scene, scene), CoverSettings("ukis"))
+    red = np.where(valid, values[0], 0)[0, 60] / 10000
+    assert red == (0 if nodata else 0.08)
+    assert [image[40, 20, 2] for image in images] == pytest.approx([red, red])
 
 
 def test_bands_can_be_named_for_a_run_without_names(level_2a):

@@ -63,7 +63,7 @@ def open_pair(map_path, reference_path, area_paths, settings):
     if empty := [path for path, table in zip(area_paths, areas, strict=True) if not len(table)]:
         raise UserError(f"{empty[0]} holds no shapes: it is empty")
     area, area_text = joined(areas) if areas else None, ", ".join(area_paths)
-    rasters, tables, seen = {}, {}, {}
+    rasters, tables, unsure, seen = {}, {}, {}, {}
     sides = {
         "map": (map_path, reference_path, settings.map_choice, settings.threshold, settings.min_confidence),
         "reference": (reference_path, map_path, settings.reference_choice, None, 0.0),
@@ -73,7 +73,7 @@ def open_pair(map_path, reference_path, area_paths, settings):
             if is_vector(path):
                 if threshold is not None:
                     raise UserError(f"{path} holds polygons: --threshold is for probabilities")
-                tables[name] = read_polygons(path, other, choice, least)
+                tables[name], unsure[name] = read_polygons(path, other, choice, least)
                 seen[name] = judged_by(path, other, choice)
             else:
                 if least:
@@ -103,7 +103,8 @@ def open_pair(map_path, reference_path, area_paths, settings):
             ground = None if judged is None else PolygonLayer(judged, grid, path, over, None, True, small=False)
             if ground is None and name == "map":
                 ground = area  # beyond it nothing is known of the map
-            layers[name] = PolygonLayer(table, grid, path, over, ground, may_be_empty=judged is not None)
+            doubt = PolygonLayer(unsure[name], grid, path, over, None, True, small=False)
+            layers[name] = PolygonLayer(table, grid, path, over, ground, judged is not None, unsure=doubt)
         yield Pair(layers["map"], layers["reference"], area, grid)
 
 

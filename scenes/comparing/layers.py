@@ -17,8 +17,10 @@ from scenes.mask_or_percent import meaning_of
 from scenes.opening import BEYOND, damage_reported, nearest_on_grid, open_mask
 from scenes.pixel_grid import PixelGrid
 from scenes.shape_repair import note_repairs
-from scenes.vector_faults import elsewhere_text, without_refuted
+from scenes.styles import VERDICTS
+from scenes.vector_faults import elsewhere_text
 from scenes.vectors import faults_reported, on_grid, read_layers
+from scenes.verdicts import by_verdict
 from script import UserError, note
 
 ROWS = 256  # read together
@@ -33,13 +35,14 @@ class PolygonLayer:
 
     what, probability = "polygons", False
 
-    def __init__(self, table, grid, path, over, ground=None, may_be_empty=False, small=True):
+    def __init__(self, table, grid, path, over, ground=None, may_be_empty=False, small=True, unsure=None):
         """Lay polygons over a grid.
 
         Args:
             table: of `vectors.read_layers`. grid: PixelGrid. path, over: of the file and of the grid, for messages.
             ground: PolygonLayer of the ground that was judged; None: all ground. may_be_empty: accept a table without
                 polygons. small: give a polygon without the centre of any pixel the pixel in which it lies.
+            unsure: PolygonLayer of ground that was not judged; None: there is none.
 
         Raises:
             UserError: the table is empty, holds other shapes than polygons, or no polygon lies over the grid.
@@ -57,7 +60,7 @@ class PolygonLayer:
             where = elsewhere_text(table.geometry, grid) if len(table) else ""
             raise UserError(f"{path}: none of its {len(table)} polygons lies over {over}{where}")
         self.shapes, self.grid = parts[np.argsort(-shapely.area(parts), kind="stable")], grid
-        self.count, self.ground = len(parts), ground
+        self.count, self.ground, self.unsure = len(parts), ground, unsure
         self.tree, self.points = shapely.STRtree(self.shapes), np.zeros(0, int)
         if small:
             is_small = shapely.area(self.shapes) < 4 * abs(grid.transform.determinant)
@@ -85,6 +88,8 @@ class PolygonLayer:
             inside = (row >= 0) & (row < rows.height) & (column >= 0) & (column < rows.width)
             numbers[row[inside], column[inside]] = points[inside] + 1
         known = self.ground.read(top, bottom)[0] > 0 if self.ground else np.ones(rows.shape, bool)
+        if self.unsure:
+            known &= self.unsure.read(top, bottom)[0] == 0
         return numbers, known, None
 
     def number(self, landslide):
@@ -177,20 +182,22 @@ class RasterLayer:
 
 
 def read_polygons(path, other, choice, least):
-    """Read polygons that are to be laid over `other`, without those whose verdict is not landslide.
+    """Read polygons that are to be laid over `other`: (landslides, unsure ground), see verdicts.by_verdict.
 
-    choice: vectors.Choice of them. least: smallest confidence of a polygon that counts; 0: all count.
+    choice: vectors.Choice of them. least: smallest confidence of a landslide that counts; 0: all count.
     """
     table = read_layers(path, other, choice, columns=["confidence", "verdict"], landslides=True)
     note_repairs(path, table)
-    table, refuted = without_refuted(path, table)
-    if refuted:
-        note(f"{path}: {refuted} polygons are left out: their verdict is not landslide")
+    table, unsure, left_out = by_verdict(path, table)
+    for verdict, number in left_out.items():
+        if number:
+            not_judged = " and their ground is not judged" if verdict == VERDICTS[2] else ""
+            note(f"{path}: {number} polygons are left out{not_judged}: their verdict is {verdict}")
     if not least:
-        return table
+        return table, unsure
     if "confidence" not in table:
         raise UserError(f"{path} has no column confidence, which --min-confidence needs")
-    return table[table["confidence"] >= least]
+    return table[table["confidence"] >= least], unsure
 
 
 def metric_grid(table, resolution):
