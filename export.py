@@ -270,7 +270,7 @@ def read_patches(run):
     images, options = [], reading.ReadOptions.of_constants(run.constants)
     for path in map(Path, CHECK_ON):
         try:
-            patch = reading.read_patch(path, None, options, bands=run.config["file_bands"])
+            patch = reading.read_patch(path, None, options)
         except reading.Fault as fault:
             raise script.UserError(f"{path}: {fault}") from None
         names = patch.band_names(options.of(path).dates)

@@ -183,7 +183,7 @@ def read_patch(entry, run, options, pixel_size, report=False):
     names.
     """
     try:
-        patch = reading.read_patch(entry.image, None, options, bands=run.config["file_bands"])
+        patch = reading.read_patch(entry.image, None, options)
     except reading.Fault as fault:
         raise UserError(f"{entry.image}: {fault}") from None
     size = patch.image.shape[:2]

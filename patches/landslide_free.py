@@ -142,7 +142,7 @@ def read_image(path, patch_format):
         if path.suffix.lower() in HDF5:
             image, gap, stated = read_stored(path)
         else:
-            image, gap, stated = from_picture(image_files.read, path, patch_format.shape[2])
+            image, gap, stated = from_picture(image_files.read, path)
         image, gap = checked_image(image, gap)
         names = Patch(image, None, gap, stated).band_names()
         image = image[..., matching_bands(patch_format.file_bands, names, path, "the training patches")]

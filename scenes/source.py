@@ -230,7 +230,8 @@ def alpha_of(file):
     shape = tuple(min(size, 1024) for size in file.shape)
     with damage_reported(file.name):
         band = file.read(file.count, out_shape=shape)
-    return band if is_alpha(file, band) else None
+        found = is_alpha(file, band, lambda: read_bands(file, file.indexes[:-1], shape))
+    return band if found else None
 
 
 def is_untagged(file, alpha, numbers):
