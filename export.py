@@ -26,6 +26,7 @@ from networks.engines import model_digest
 from networks.inference import probabilities
 from networks.keras_start import import_keras
 from patches import reading
+from patches.layouts import HDF5
 from patches.pixel_sizes import REFERENCE, learnt_by, network_bands, size_class, with_plane
 from scores.run_data import open_data
 from scores.thresholds import elsewhere, own_of_tta
@@ -274,7 +275,8 @@ def read_patches(run):
         except reading.Fault as fault:
             raise script.UserError(f"{path}: {fault}") from None
         names = patch.band_names(options.of(path).dates)
-        columns = matching_bands(run.config["bands"], names, path, "the run", run.config["file_bands"])
+        about = {"count": run.config["file_bands"], "arrays": path.suffix.lower() in HDF5}
+        columns = matching_bands(run.config["bands"], names, path, "the run", **about)
         images.append(patch.image[..., columns].astype(np.float32))
         if images[-1].shape != tuple(run.config["input_shape"]):
             trained = reading.size_text(run.config["input_shape"][:2])

@@ -191,7 +191,8 @@ def read_patch(entry, run, options, pixel_size, report=False):
         raise UserError(f"{entry.image}: {reading.size_text(size)} pixels: map it as a scene, as a file of --input")
     check_unit(entry.image, patch.stated.get("values"), run.config.get("values"), "the training patches")
     names = patch.band_names(options.of(entry.image).dates)
-    columns = matching_bands(run.config["bands"], names, entry.image, "the run", run.config["file_bands"])
+    about = {"count": run.config["file_bands"], "arrays": entry.image.suffix.lower() in layouts.HDF5}
+    columns = matching_bands(run.config["bands"], names, entry.image, "the run", **about)
     if report and (text := renamed(run.config["bands"], names, columns)):
         note(text)
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap

@@ -145,7 +145,8 @@ def read_image(path, patch_format):
             image, gap, stated = from_picture(image_files.read, path)
         image, gap = checked_image(image, gap)
         names = Patch(image, None, gap, stated).band_names()
-        image = image[..., matching_bands(patch_format.file_bands, names, path, "the training patches")]
+        arrays = path.suffix.lower() in HDF5
+        image = image[..., matching_bands(patch_format.file_bands, names, path, "the training patches", arrays=arrays)]
         check_unit(path, stated.get("values"), patch_format.unit, "the training patches")
         if min(image.shape[:2]) < LEAST:
             raise Fault(f"is {image.shape[0]} x {image.shape[1]} pixels; {LEAST} a side are the least")
