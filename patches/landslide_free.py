@@ -20,7 +20,7 @@ from patches.reading import Fault, Patch, check_readable, checked_image, from_pi
 from patches.usual_values import check_unit, distance_of_patches, sampled_statistics
 from script import UserError, progress, warn
 
-SUFFIXES = (*HDF5, *PICTURES, ".webp")
+SUFFIXES = (*HDF5, *PICTURES)
 FRACTIONS = (0.8, 0.1, 0.1)  # of the sources for training, validation and test
 
 
