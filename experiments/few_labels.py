@@ -101,6 +101,7 @@ def write(folder, patches, splits):
     for split, indices in splits.items():
         for number, index in enumerate(indices, 1):
             image, mask = patches.read([index])[0], patches.read_masks([index])[0]
+            # the tiles of Jinsha are cut from a mosaic without a tag; of other patches black is ground
             mask = np.where((image == 0).all(-1), np.uint8(UNLABELLED), mask)
             image = image[..., columns].astype(dtype)
             about = {"bands": list(BANDS), "values": "display"}
