@@ -144,20 +144,22 @@ def counterparts(bands, others):
     return positions
 
 
-def matching_bands(bands, file_bands, files, whose, count=None, hint=""):
+def matching_bands(bands, file_bands, files, whose, count=None, hint="", arrays=False):
     """Return the position of each band among those of files, by name or number.
 
     Bands that are known by number alone are taken by it, whatever files of as many bands call them. Others are found by
-    name, see `counterparts`; of four bands without names, which count as red, green, blue and one more, that one is
-    whatever stands beside red, green and blue, in this order.
+    name, see `counterparts`; of four bands that count as red, green, blue and one without a name, that one is whatever
+    stands beside red, green and blue, in this order. Of four bands of a raster that states neither names nor colours,
+    it is unknown which three are red, green and blue: many satellites have blue first.
 
     Args:
         bands: names of the bands to find. file_bands: names of all bands of the files.
         files, whose: words for the files and for the owner of the bands, for the message. hint: follows it.
         count: number of bands of the files that `bands` are of; None: `bands` are all of them.
+        arrays: whether the files are HDF5, which states no colours: the first three of four are red, green and blue.
 
     Raises:
-        UserError: the files lack one of them, or it is unknown which they are: there are more than four, without names.
+        UserError: the files lack one of them, or it is unknown which they are, because they have no names.
     """
     by_number, count = numbered(bands), count or len(bands)
     if by_number and len(file_bands) == count:
@@ -165,13 +167,17 @@ def matching_bands(bands, file_bands, files, whose, count=None, hint=""):
     if by_number and count > 4:
         known = f"those of {whose} are known by number alone, in files of {count}"
         raise UserError(f"{files} holds {len(file_bands)} bands, and {known}")
-    if len(file_bands) > 4 and numbered(file_bands) and not by_number:
+    some_of_four = len(file_bands) == 4 != len(bands) and not arrays
+    if (len(file_bands) > 4 or some_of_four) and numbered(file_bands) and not by_number:
+        way = (
+            "gdal_edit.py -colorinterp_1 red -colorinterp_2 green -colorinterp_3 blue FILE, in the order that is right"
+        )
         raise UserError(
             f"{files} holds {len(file_bands)} bands without names: which of them are {' '.join(bands)} of {whose} is "
-            "unknown; write their names into the files"
+            f"unknown; write their names into the files{', or their colours: ' + way if some_of_four else ''}"
         )
     positions = counterparts(bands, file_bands)
-    if positions == [0, 1, 2, None] and len(file_bands) == 4 and numbered(file_bands):
+    if positions == [0, 1, 2, None] and len(file_bands) == 4 and numbered(file_bands[3:]):
         positions[3] = 3
     if lacking := [band for band, position in zip(bands, positions, strict=True) if position is None]:
         raise UserError(f"{files} holds {' '.join(file_bands)} and lacks {' '.join(lacking)} of {whose}{hint}")

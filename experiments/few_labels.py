@@ -31,7 +31,7 @@ from patches.reading import write_array
 DATA_DIR = None  # str: folder of patches: red green blue (0 to 255), perhaps elevation; all 0: no data
 TEST_DIR = None  # str: folder to test on; none: TEST_PATCHES of the first folder, always the same
 TEST_PATCHES = 16  # patches to test on, without TEST_DIR
-BANDS = ("red", "green", "blue")  # bands to use, by name; in files without names, dem is the fourth
+BANDS = ("red", "green", "blue")  # bands to use, by name; in HDF5 without names, dem is the fourth
 LABELLED = (0, 5, 10, 20, 40, 1000)  # numbers of labelled patches; 0: the runs as they come; at most all
 DRAWS = 3  # random draws of each number; of all patches, other fifths for validation
 STARTS = ("rgb", "ImageNet")  # runs to start from; ImageNet: only the encoder has learnt before, scratch: nothing has
@@ -97,10 +97,11 @@ def open_folder(folder, work):
 def write(folder, patches, splits):
     """Write patches as make_patches.py does, with the names of their bands. splits: {split: indices}."""
     dtype = np.uint8 if light(BANDS).all() else np.float32
-    columns = matching_bands(BANDS, patches.file_bands, patches.data_dir, "--bands")
+    columns = matching_bands(BANDS, patches.file_bands, patches.data_dir, "--bands", arrays=True)
     for split, indices in splits.items():
         for number, index in enumerate(indices, 1):
             image, mask = patches.read([index])[0], patches.read_masks([index])[0]
+            # the tiles of Jinsha are cut from a mosaic without a tag; of other patches black is ground
             mask = np.where((image == 0).all(-1), np.uint8(UNLABELLED), mask)
             image = image[..., columns].astype(dtype)
             about = {"bands": list(BANDS), "values": "display"}

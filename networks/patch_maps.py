@@ -186,7 +186,7 @@ def read_patch(path, run, options, pixel_size, report=False):
     names.
     """
     try:
-        patch = reading.read_patch(path, None, options, bands=run.config["file_bands"])
+        patch = reading.read_patch(path, None, options)
     except reading.Fault as fault:
         raise UserError(f"{path}: {fault}") from None
     size = patch.image.shape[:2]
@@ -194,7 +194,8 @@ def read_patch(path, run, options, pixel_size, report=False):
         raise UserError(f"{path}: {reading.size_text(size)} pixels: map it as a scene, as a file of --input")
     check_unit(path, patch.stated.get("values"), run.config.get("values"), "the training patches")
     names = patch.band_names(options.of(path).dates)
-    columns = matching_bands(run.config["bands"], names, path, "the run", run.config["file_bands"])
+    about = {"count": run.config["file_bands"], "arrays": path.suffix.lower() in layouts.HDF5}
+    columns = matching_bands(run.config["bands"], names, path, "the run", **about)
     if report and (text := renamed(run.config["bands"], names, columns)):
         note(text)
     gap = np.zeros(size, bool) if patch.gap is None else patch.gap

@@ -221,8 +221,8 @@ class SameNames(Exception):
 def stated_bands(file, count):
     """Return the names of the first `count` bands of an open raster, or () where it names none that is known.
 
-    Colours count only where they stand in another order than red, green, blue: GDAL calls the first three bands of any
-    picture so.
+    Colours count where nothing else names the bands. Red, green and blue of three bands say nothing, because three
+    bands without names count as these anyway.
 
     Raises:
         SameNames: some of the bands have one name. Where all have it, it says nothing.
@@ -231,7 +231,7 @@ def stated_bands(file, count):
     if called := called_bands(labels[:count]):
         return distinct_names(called)
     names = coloured_bands(file, count)
-    return () if names[:3] == BANDS_RGB else names
+    return () if names == BANDS_RGB else names
 
 
 def listed_bands(texts, path):

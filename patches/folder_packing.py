@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bands import kind_of
+from bands import kind_of, light
 from mask_values import UNLABELLED, MaskRule
 from patches.cutting import cut, patch_name
 from patches.packing import HALF, PackWriter
@@ -15,6 +15,7 @@ from script import UserError, progress
 FAULTS_SHOWN = 20
 FAR = 20  # a value may lie outside the range of all other images by this many times that range
 OTHER_RANGE = 4  # ratio of the largest values of two types from which they are of unlike scales
+BLACK = 0.1  # share of the pixels of a file that are black, from which it is told
 SOON = 64  # number of patches after which packing starts again with float32 if float16 is too coarse
 
 
@@ -66,6 +67,7 @@ class FolderPacking:
         self.types = []  # names of the types of the kept images, as they are in the files
         self.stated = None  # bands and values as the first readable file states them, see reading.Patch
         self.scaled = 0  # number of files whose scale or offset was applied
+        self.black = 0  # number of files in which much ground is 0 in all bands of light
         self.temporary = False  # whether a fault may be gone the next time
 
     def add_all(self, entries):
@@ -96,6 +98,7 @@ class FolderPacking:
             self.writer.add(name, *arrays)
             self.patches.append((name, entry, extent, patch.stated.get("pixel_size")))
         self.scaled += "scaled" in patch.stated
+        self.black += black_share(patch, self.options.dates) > BLACK
         self.extremes.append(extremes(patch))
         self.types.append(patch.image.dtype.name)
         self.kept.append(entry)
@@ -126,6 +129,12 @@ class FolderPacking:
         if count:
             writer.settle(self.patch_format.shape, self.rule.high_is_landslide)
         notes = [f"scale and offset are applied, which {self.scaled} files state"] if self.scaled else []
+        if self.black:
+            notes.append(
+                f"in {self.black} files more than {BLACK:.0%} of the pixels are 0 in all bands of light, which counts "
+                "as ground: if it is the rim of a mosaic, state it in the files (gdal_edit.py -a_nodata 0) or cut the "
+                "mosaic with make_patches.py"
+            )
         if writer.gaps:
             share = writer.missing / writer.pixels
             notes.append(
@@ -152,6 +161,19 @@ class FolderPacking:
         elif not faults:
             raise UserError(f"{self.data_dir}: no patch is left, because nothing in its masks is labelled")
         return record
+
+
+def black_share(patch, dates=0):
+    """Return the share of pixels with data of a Patch that are 0 in all bands of light, of which there are three.
+
+    They are ground in a patch: many public sets have dark water and shadows of 0, also at the rim of a patch, and which
+    of them lies beyond a mosaic is not to be seen in a patch. A scene shows it, see source.SceneSource.
+    """
+    lit = light(patch.band_names(dates))
+    if lit.sum() < 3:
+        return 0.0
+    black = (patch.image[..., lit] == 0).all(-1)
+    return float(np.mean(black if patch.gap is None else black & ~patch.gap))
 
 
 def meaning(stated):

@@ -19,16 +19,11 @@ class NotAPicture(Exception):
     """A file that is not a picture, or that cannot be a patch or a mask; the text gives the reason."""
 
 
-def read(path, bands=0):
+def read(path):
     """Read a picture with the values of its file, palettes expanded, scale and offset tags applied.
 
     An alpha band is not a band of the image: pixels where it is 0 hold no data. GDAL takes the fourth band of any 8-bit
-    TIFF for alpha. It counts as alpha only if `is_alpha`. If it is needed, it is none if it is 0 all over, as near
-    infrared is over water.
-
-    Args:
-        path: of the file.
-        bands: number of bands that are needed; 0: unknown.
+    TIFF for alpha. It counts as alpha only if `is_alpha`.
 
     Returns:
         (image height x width x bands, gap height x width bool: pixels without data, stated: see reading.Patch).
@@ -41,8 +36,7 @@ def read(path, bands=0):
         image, alpha = _colours(file, stored)
         if _has_palette(file):
             return image, _lacking(file, stored, alpha), {}
-        needed = file.driver == "GTiff" and bands == image.shape[2] + 1
-        if alpha is not None and not ((alpha.any() or not needed) and is_alpha(file, alpha)):
+        if alpha is not None and not is_alpha(file, alpha, lambda: image):
             image, alpha = stored, None
         gap = _lacking(file, image, alpha) | holds_fill(image)
         if image.dtype.kind == "f":
@@ -59,15 +53,20 @@ def read(path, bands=0):
         return result, gap, stated if result is image else stated | {"scaled": True}
 
 
-def is_alpha(file, band):
+def is_alpha(file, band, others):
     """Return whether the band of an open raster that GDAL takes for alpha is one, by its values.
 
     PNG and WebP have such a band only for that. In other formats it may be any band, such as near infrared, unless it
     holds nothing but 0 and the largest number of its type, as GDAL's warper writes it, or 255; of floats, also 1. Lossy
-    formats change these numbers beside the edge of what is hidden.
+    formats change these numbers beside the edge of what is hidden. A band that is 0 all over is near infrared over
+    water, unless the others hold one number alone: programs write tiles without data so.
+
+    others: function that reads the other bands.
     """
     if file.driver in ("PNG", "WEBP"):
         return True
+    if not band.any():
+        return np.ptp(others()) == 0
     opaque = {255, np.iinfo(band.dtype).max if band.dtype.kind in "iu" else 1}
     if any(bool(np.isin(band, (0, most)).all()) for most in opaque):
         return True

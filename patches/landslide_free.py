@@ -20,7 +20,7 @@ from patches.reading import Fault, Patch, check_readable, checked_image, from_pi
 from patches.usual_values import check_unit, distance_of_patches, sampled_statistics
 from script import UserError, progress, warn
 
-SUFFIXES = (*HDF5, *PICTURES, ".webp")
+SUFFIXES = (*HDF5, *PICTURES)
 FRACTIONS = (0.8, 0.1, 0.1)  # of the sources for training, validation and test
 
 
@@ -142,10 +142,11 @@ def read_image(path, patch_format):
         if path.suffix.lower() in HDF5:
             image, gap, stated = read_stored(path)
         else:
-            image, gap, stated = from_picture(image_files.read, path, patch_format.shape[2])
+            image, gap, stated = from_picture(image_files.read, path)
         image, gap = checked_image(image, gap)
         names = Patch(image, None, gap, stated).band_names()
-        image = image[..., matching_bands(patch_format.file_bands, names, path, "the training patches")]
+        arrays = path.suffix.lower() in HDF5
+        image = image[..., matching_bands(patch_format.file_bands, names, path, "the training patches", arrays=arrays)]
         check_unit(path, stated.get("values"), patch_format.unit, "the training patches")
         if min(image.shape[:2]) < LEAST:
             raise Fault(f"is {image.shape[0]} x {image.shape[1]} pixels; {LEAST} a side are the least")

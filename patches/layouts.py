@@ -1,7 +1,7 @@
 """Image and mask patches on disk: find them in any of the LAYOUTS, and pair them.
 
 An image file is HDF5 with `img` (height x width x bands), a mask file HDF5 with `mask` (height x width). Pictures (PNG,
-TIFF, JPEG) are read too, and so are series of dates (series.py), which hold image and mask.
+TIFF, JPEG, WebP) are read too, and so are series of dates (series.py), which hold image and mask.
 """
 
 import re
@@ -39,14 +39,14 @@ WORDS = {  # meanings of the words in the name of a folder; in the name of a fil
 }
 MEANING = {word: meaning for meaning, words in WORDS.items() for word in words}
 HDF5 = (".h5", ".hdf5")
-PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
+PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg", ".webp")
 SERIES = ".nc"
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 WAYS = {  # from files that are no patches to such that are, by their ending
     **dict.fromkeys(
         (".npy", ".npz", ".mat"), "Write arrays as HDF5, img and mask, or as PNG or TIFF, one for each patch"
     ),
-    **dict.fromkeys((".bmp", ".jfif", ".jp2", ".webp", ".gif"), "Convert pictures to PNG or TIFF"),
+    **dict.fromkeys((".bmp", ".jfif", ".jp2", ".gif"), "Convert pictures to PNG or TIFF"),
     **dict.fromkeys(
         (".json", ".txt", ".xml"), "Outlines in .json, .txt or .xml (COCO, YOLO, VOC) have to be drawn as masks"
     ),

@@ -99,7 +99,7 @@ class StoredArray(NamedTuple):
 H5_ERRORS = (OSError, RuntimeError, KeyError, TypeError, ValueError)
 
 
-def read_patch(image_path, mask_path, options=None, patch_format=None, bands=0):
+def read_patch(image_path, mask_path, options=None, patch_format=None):
     """Read and check a patch, without a mask if `mask_path` is None.
 
     A pixel has no data if the file marks it so, if signed numbers or floats are one of scale_tags.is_fill there, or if
@@ -109,7 +109,6 @@ def read_patch(image_path, mask_path, options=None, patch_format=None, bands=0):
         image_path, mask_path: paths of its files; the same one for a series.
         options: ReadOptions.
         patch_format: PatchFormat that the image must have; None: any.
-        bands: without it, the number of bands that decides what the fourth band of a picture is; 0: unknown.
 
     Returns:
         Patch.
@@ -125,7 +124,7 @@ def read_patch(image_path, mask_path, options=None, patch_format=None, bands=0):
         if path.suffix.lower() == SERIES:
             image, mask, gap = read_dates(path, options.dates)
         elif picture:
-            image, gap, stated = from_picture(image_files.read, path, expected[2] if expected else bands)
+            image, gap, stated = from_picture(image_files.read, path)
         else:
             image, gap, stated = read_stored(path)
         image, gap = checked_image(image, gap)

@@ -101,7 +101,8 @@ class StoredTags:
 
     Attributes:
         scales, offsets: of its numbers, one for all bands or one for each; 1 and 0 if it states none.
-        fills: its numbers of no data. valid: (least, largest) number of data.
+        fills: its numbers of no data. valid: (least, largest) number of data, by its valid_range, or by its valid_min
+            and valid_max.
     """
 
     def __init__(self, array):
@@ -112,7 +113,8 @@ class StoredTags:
             raise WrongTag(f"holds unsigned numbers as {stored} (_Unsigned is true): write them as u{stored}")
         self.scales, self.offsets = numbers(array, "scale_factor", (1.0,)), numbers(array, "add_offset", (0.0,))
         self.fills = np.append(numbers(array, "_FillValue", ()), numbers(array, "missing_value", ()))
-        self.valid = numbers(array, "valid_range", (-np.inf, np.inf))
+        ends = [numbers(array, name, (limit,)) for name, limit in (("valid_min", -np.inf), ("valid_max", np.inf))]
+        self.valid = numbers(array, "valid_range", np.concatenate(ends))
         if len(self.valid) != 2:
             raise WrongTag(f"states a valid_range of {len(self.valid)} numbers, and two are its ends")
 

@@ -15,6 +15,7 @@ from rasterio.shutil import copy
 
 from patches.image_files import has_own_mask
 from patches.scale_tags import LARGEST, usual_fills
+from scenes.pixel_grid import PixelGrid
 
 SEEN, HIDDEN = 255, 0  # of a mask
 
@@ -78,19 +79,13 @@ def described(file, name, bands, groups, factor=1, options=(), smaller=()):
     file, bands, groups: see `masked_view`. name: of the raster that it reads. factor: of an overview; options: with
     which GDAL opens it. smaller: texts of the overviews.
     """
-    root = vrt(file, factor)
-    SubElement(root, "SRS").text = file.crs.to_wkt() if file.crs else ""
-    transform = file.transform @ Affine.scale(factor)
-    SubElement(root, "GeoTransform").text = ", ".join(map(repr, transform.to_gdal()))
+    root = located(file, factor)
     for position, number in enumerate(bands, 1):
         overviews = [(text, position) for text in smaller]
         add_band(root, type_of(file, number), [(name, number, {})], options, overviews=overviews)
     hiding = [(name, "mask,1", {})] * has_own_mask(file)
     hiding += [mask_of(group, file, name, factor, options) for group in groups]
-    if hiding:
-        overviews = [(text, "mask,1") for text in smaller]
-        function = "min" if len(hiding) > 1 else "real" if hiding[0][2] else ""
-        add_band(SubElement(root, "MaskBand"), "Byte", hiding, options, function, overviews)
+    add_mask(root, hiding, options, [(text, "mask,1") for text in smaller])
     return tostring(root, "unicode")
 
 
@@ -123,8 +118,59 @@ def vrt(file, factor):
     return Element("VRTDataset", rasterXSize=str(-(-file.width // factor)), rasterYSize=str(-(-file.height // factor)))
 
 
+def located(file, factor=1):
+    """Return the head of a VRT on the ground of an open raster; see `vrt`."""
+    root = vrt(file, factor)
+    SubElement(root, "SRS").text = file.crs.to_wkt() if file.crs else ""
+    transform = file.transform @ Affine.scale(factor)
+    SubElement(root, "GeoTransform").text = ", ".join(map(repr, transform.to_gdal()))
+    return root
+
+
+def joined(files, like):
+    """Open the only bands of some rasters as one raster, as `gdalbuildvrt -separate` does, on the grid of one of them.
+
+    Each band keeps its type and tag. Of a raster on another grid, whose axes must be the same, the nearest pixels
+    count. The internal masks of those on this grid hold together.
+
+    Args:
+        files: open rasters. like: the one of them whose grid it is.
+
+    Returns:
+        (the open raster, MemoryFiles that it reads from), to be closed in this order.
+    """
+    root, memories, hiding, grid = located(like), [], [], PixelGrid.of(like)
+    for file in files:
+        memories.append(MemoryFile(ext=".vrt"))
+        name = memories[-1].name
+        copy(file, name, driver="VRT")
+        same = grid.matches(PixelGrid.of(file))
+        band = add_band(root, type_of(file, 1), [(name, 1, {})])
+        if file.nodata is not None:
+            SubElement(band, "NoDataValue").text = repr(file.nodata)
+        if not same:
+            shape = file.shape[::-1]
+            (left, top), (right, bottom) = (~like.transform @ (file.transform @ end) for end in ((0, 0), shape))
+            within = {"SrcRect": (0, 0, *shape), "DstRect": (left, top, right - left, bottom - top)}
+            for tag, sides in within.items():
+                SubElement(band[0], tag, dict(zip(("xOff", "yOff", "xSize", "ySize"), map(repr, sides), strict=True)))
+        elif has_own_mask(file):
+            hiding.append((name, "mask,1", {}))
+    add_mask(root, hiding)
+    return rasterio.open(tostring(root, "unicode")), memories
+
+
+def add_mask(root, sources, options=(), overviews=()):
+    """Add a mask to a VRT that is HIDDEN where any of its sources is; none without sources. See `add_band`."""
+    if sources:
+        function = "min" if len(sources) > 1 else "real" if sources[0][2] else ""
+        add_band(SubElement(root, "MaskBand"), "Byte", sources, options, function, overviews)
+
+
 def add_band(parent, kind, sources, options=(), function="", overviews=()):
     """Add a band to a VRT, of a type as GDAL calls it, that copies its source or is a function of several sources.
+
+    Returns its element.
 
     Args:
         sources: [(name or text of a raster, number of its band, `lookup` or {}), ...]. options: with which GDAL opens
@@ -146,3 +192,4 @@ def add_band(parent, kind, sources, options=(), function="", overviews=()):
             listed = SubElement(element, "OpenOptions")
             for key, value in options.items():
                 SubElement(listed, "OOI", key=key).text = value
+    return band

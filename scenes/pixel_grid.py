@@ -75,6 +75,12 @@ class PixelGrid:
         same_transform = other.transform.almost_equals(self.transform, 1e-3 * abs(self.transform.a))
         return other.shape == self.shape and other.crs == self.crs and (same_transform or self.crs is None)
 
+    def has_axes_of(self, other):
+        """Return whether rows and columns of another grid run along those of this one, in the same CRS."""
+        relative = ~self.transform @ other.transform
+        along = abs(relative.b) < 1e-9 and abs(relative.d) < 1e-9 and relative.a > 0 and relative.e > 0
+        return self.crs == other.crs and (along or self.crs is None)
+
     def coarser(self, step):
         """Return the grid whose pixels are `step` times as large; the last ones may reach beyond this grid."""
         shape = -(-self.height // step), -(-self.width // step)

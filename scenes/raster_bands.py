@@ -91,6 +91,21 @@ def names_in(files, labels, names):
     return called, f"{len(called)} bands without known names are taken for {usual}"
 
 
+def own_names(files, bands, names):
+    """Return what rasters call their bands, as in patches; of those without a known name, what a model calls them.
+
+    So light and terrain are told apart by the file, and the same in a scene and a patch.
+
+    bands: (index of the file, number from 1) of each of `names`, which are of the model's bands.
+    """
+    labels = labels_of(files)
+    entries = [(index, number) for index, of_file in enumerate(labels) for number in range(1, len(of_file) + 1)]
+    called, _ = names_in(files, [label for of_file in labels for label in of_file], names)
+    own = dict(zip(entries, called, strict=False))  # the last band may be one of opacity
+    known = {entry: name for entry, name in own.items() if code_of(name.split(" ")[0]) in KNOWN}
+    return [known.get(entry, name) for entry, name in zip(bands, names, strict=True)]
+
+
 def positions_by_name(names, files, labels):
     """Find the bands of a model in rasters by name, as in patches: (positions, how), see `names_in`; None by order.
 

@@ -17,7 +17,7 @@ from scenes.elevation import Elevation
 from scenes.geodesy import interpolate
 from scenes.opening import damage_reported, open_raster
 from scenes.pixel_grid import PICTURE, PixelGrid, reduced_shape
-from scenes.scene_file import SceneFile, common_type
+from scenes.scene_file import common_type, open_files
 from script import UserError
 
 ROWS = 32  # rows of the files read at once: on the way to the model their values are copied several times
@@ -40,7 +40,7 @@ class Scene:
     Attributes:
         grid: PixelGrid of the scene.
         source: SceneSource that says what to read; preparation.prepare replaces it by one with a scaling.
-        files: SceneFile of each raster. dem: Elevation on the grid and a pixel around it, or None.
+        files: SceneFile or WarpedFile of the rasters. dem: Elevation on the grid and a pixel around it, or None.
         dtypes: of the numbers of each band in its file; views hold float32. dtype: that holds those of all light.
         blank_share: share of the sampled pixels that are without data because they are 0; None before `sample`.
     """
@@ -61,15 +61,7 @@ class Scene:
         self.grid = source.grid or PixelGrid.of(files[source.reference])
         self.dtypes = [files[index].dtypes[number - 1] for index, number in source.bands]
         self.dtype = common_type([self.dtypes[i] for i in source.light_bands] or self.dtypes)
-        moves, self._dates = source.moves or ((0.0, 0.0),) * len(files), source.dates or (0,) * len(files)
-        single = [self._dates.count(date) == 1 for date in self._dates]
-        self.files = []
-        for i, (file, nodata, alone, move) in enumerate(zip(files, source.nodata, single, moves, strict=True)):
-            numbers = [number for index, number in source.bands if index == i]
-            groups = [[source.bands[position] for position in group] for group in source.blank]
-            zeros = [[number for _, number in group] for group in groups if {index for index, _ in group} == {i}]
-            about = {"alpha": i in source.alpha, "filled": i in source.filled, "blank": zeros, "alone": alone}
-            self.files.append(SceneFile(file, self.grid, numbers, nodata, move=move, **about))
+        self.files, self._places = open_files(source, files, self.grid)
         # GDAL reprojects to about an eighth of a pixel, and differently in each window: then a strip is read as one
         self._rows_apart = all(file.crs == self.grid.crs for file in files)
         self.dem = self._open_dem() if source.dem else None
@@ -134,7 +126,7 @@ class Scene:
             window: rasterio Window. bands: positions in source.bands; None: all.
             shape: (H, W), smaller than the window, for averages over blocks of pixels with data.
         """
-        entries = [self.source.bands[i] for i in bands] if bands else self.source.bands
+        entries = self._entries(bands)
         whole = int(window.height), int(window.width)
         shape = shape or whole
         if shape != whole and self._blends(bands) and not any(self.files[index].reduced for index, _ in entries):
@@ -147,11 +139,12 @@ class Scene:
                 continue
             numbers = [entries[i][1] for i in positions]
             rows = f"at rows {int(window.row_off)} to {int(window.row_off + window.height)}"
-            with damage_reported(self.source.paths[index], rows):
+            with damage_reported(" or ".join(self.source.paths[i] for i in file.indices), rows):
                 values[positions], known, of_file = file.read(numbers, window, shape)
             valid &= known
             if of_file is not None:
-                hits.setdefault(self._dates[index], []).append(of_file)
+                date = self.source.dates[file.indices[0]] if self.source.dates else 0
+                hits.setdefault(date, []).append(of_file)
         for of_date in hits.values():
             valid &= ~without_data(np.concatenate(of_date), np.uint8, 0)
         for group in self._blank_among(bands):
@@ -175,8 +168,11 @@ class Scene:
     def _blends(self, bands):
         """Return whether GDAL's averages of some bands may hold numbers of no data that it does not know."""
         blank = self._blank_among(bands) and self.blank_share != 0
-        entries = [self.source.bands[i] for i in bands] if bands else self.source.bands
-        return bool(blank) or any(self.files[index].blends for index, _ in entries)
+        return bool(blank) or any(self.files[index].blends for index, _ in self._entries(bands))
+
+    def _entries(self, bands):
+        """Return (position in `files`, number) of some bands, by their positions in source.bands; None: of all."""
+        return [self._places[i] for i in bands] if bands else self._places
 
     def without_rim(self, valid):
         """Return where averages hold data without a rim that may be blended, see averages.without_rim."""

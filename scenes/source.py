@@ -14,7 +14,7 @@ from scenes.opening import damage_reported, missing_values, open_raster
 from scenes.pixel_grid import PixelGrid, resized_grid
 from scenes.products import recognition
 from scenes.products.product import Product
-from scenes.raster_bands import of_sentinel2, raster_bands, terrain_among
+from scenes.raster_bands import of_sentinel2, own_names, raster_bands, terrain_among
 from scenes.scene import Scene
 from scenes.scene_file import common_type, read_bands
 from script import UserError, note
@@ -123,7 +123,7 @@ def open_scene(scene, model_bands, product=None):
     terrain = terrain_columns(model_bands, scene.dem)
     columns = tuple(i for i in range(len(model_bands)) if i not in dict(terrain).values())
     names = [model_bands[i] for i in columns]
-    lit = light(names)
+    called = names
     if product:
         band_files = product_bands(product, names, scene.bands)
         paths = tuple(dict.fromkeys(band.path for band in band_files))
@@ -141,8 +141,10 @@ def open_scene(scene, model_bands, product=None):
             bands = raster_bands(files, names, scene)
             each = [(files[index], number - 1) for index, number in bands]
             tags = zip(*((file.scales[i], file.offsets[i], file.units[i]) for file, i in each), strict=True)
-            factors, offsets, reflectance = tagged_scaling(*stated_scales(names, *tags), lit)
+            called = own_names(files, bands, names)
+            factors, offsets, reflectance = tagged_scaling(*stated_scales(called, *tags), light(called))
             sentinel2 = of_sentinel2(files, bands, names)
+        lit = light(called)
         nodata = [number for number in (product and product.nodata, scene.nodata) if number is not None]
         alphas = [alpha_of(file) for file in files]
         for i in [] if product or scene.bands else range(len(files)):
@@ -161,7 +163,7 @@ def open_scene(scene, model_bands, product=None):
             paths=paths,
             bands=bands,
             columns=columns,
-            light=tuple(column for column, is_lit in zip(columns, lit, strict=True) if is_lit),
+            light=tuple(i for i, is_lit in zip(columns, light(names), strict=True) if is_lit),
             reference=finest(files),
             dem=tuple(map(str, scene.dem)),
             terrain=terrain,
@@ -228,7 +230,8 @@ def alpha_of(file):
     shape = tuple(min(size, 1024) for size in file.shape)
     with damage_reported(file.name):
         band = file.read(file.count, out_shape=shape)
-    return band if is_alpha(file, band) else None
+        found = is_alpha(file, band, lambda: read_bands(file, file.indexes[:-1], shape))
+    return band if found else None
 
 
 def is_untagged(file, alpha, numbers):

@@ -361,7 +361,7 @@ def test_a_band_of_opacity_is_no_near_infrared(tmp_path):
     image[3] = np.where(np.arange(32) < 9, 0, 255)
     path = write_raster(tmp_path / "a_1.tif", image, photometric="RGB", alpha="YES")
     run = (*BANDS_RGB, "nir")
-    assert reading.read_patch(path, None, bands=4).image.shape[2] == 3
+    assert reading.read_patch(path, None).image.shape[2] == 3
     assert "its last band is one of opacity, and no band4" in refused(open_scene, [path], NUMBERED)
     assert "its last band is one of opacity, and no nir: see --scene-bands" in refused(open_scene, [path], run)
     names = reading.read_patch(path, None).band_names()

@@ -9,9 +9,11 @@ import h5py
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 
 import dataset
 from bands import BANDS_RGB
+from networks.patch_maps import list_patches
 from patches import layouts, reading
 from script import UserError
 from tests.patch_files import open_folder, scar, write_h5, write_patches
@@ -315,6 +317,26 @@ def test_folders_left_aside_are_told(tmp_path):
     write_patches(tmp_path / "e/annotations/train", tmp_path / "e/x", range(1, 5))
     with pytest.raises(UserError, match="holds masks in annotations/train and masks/train: leave only one"):
         open_folder(tmp_path / "e")
+
+
+def test_webp_pictures_are_patches_beside_others(tmp_path):
+    """Pillow says what they hold; a transparent part has no data."""
+    expected = {}
+    for number in range(1, 5):
+        image = np.random.default_rng(number).integers(1, 255, (32, 32, 4), np.uint8)
+        image[..., 3] = np.where(np.arange(32) < (8 if number == 4 else 0), 0, 255)
+        ending, shown = ("png" if number % 2 else "webp"), image if number == 4 else image[..., :3]
+        for kind, pixels in (("images", shown), ("masks", scar(number) * np.uint8(255))):
+            (tmp_path / f"d/{kind}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / f"d/{kind}/t_{number}.{ending}", lossless=True, exact=True)
+        expected[f"images/t_{number}.{ending}"] = image[..., :3], scar(number)
+    patches = open_folder(tmp_path / "d")
+    assert patches.names == list(expected) and (patches.masks[3, :, :8] == 255).all()
+    for i, (image, mask) in enumerate(expected.values()):
+        kept = patches.masks[i] != 255
+        np.testing.assert_array_equal(patches.images[i][kept], image[kept])
+        np.testing.assert_array_equal(patches.masks[i][kept], mask[kept])
+    assert [entry.image.suffix for entry in list_patches([tmp_path / "d"])] == [".png", ".webp"] * 2
 
 
 def test_images_lose_empty_axes(tmp_path):

@@ -134,7 +134,7 @@ def test_three_bands_without_names_are_red_green_and_blue_whatever_the_order_of_
     [
         (("B4", "B3", "B2", "B8"), None),
         (("band1", "band2", "band3", "band4", "band5"), None),
-        (("B2", "B3", "B4", "B8"), "holds band1 band2 band3 band4 and lacks B8 of the training patches"),
+        (("B2", "B3", "B4", "B8"), "holds red green blue band4 and lacks B8 of the training patches"),
         (("B2", "B3", "B4", "B8", "slope"), "holds 5 bands without names: which of them are B2 B3 B4 B8 slope of the"),
         (("B4", "B3", "B8"), "holds red green blue and lacks B8 of the training patches"),
     ],

@@ -19,6 +19,7 @@ from tests.rasters import GRID, open_scene, write_raster
 
 SIZE = 32
 LEFT = np.arange(SIZE)[None].repeat(SIZE, 0) < 10  # what masks and opacity hide
+LIMITS = {"valid_min": 40, "valid_max": 120}
 FLOAT_FILLS = [-9999.0, -32768.0, float(np.finfo(np.float32).min), -3.4028230607370965e38, -3.4e38]
 
 
@@ -114,12 +115,12 @@ def test_values_beyond_all_measure_are_no_data_of_a_scene_and_damage_of_a_patch(
         reading.read_patch(path, None)
 
 
-@pytest.mark.parametrize("attributes", [{"_FillValue": -1, "missing_value": -2}, {"valid_range": [40, 120]}])
+@pytest.mark.parametrize("attributes", [{"_FillValue": -1, "missing_value": -2}, {"valid_range": [40, 120]}, LIMITS])
 def test_patches_and_scenes_follow_the_attributes_of_netcdf(tmp_path, attributes):
     """The numbers of no data are the same of HDF5; GDAL knows one of two, and makes the fill of what is not valid."""
     bands, expected = ground("int16"), np.ones((SIZE, SIZE), bool)
     bands[:, 5], bands[0, 9], bands[1, 11], expected[[5, 9, 11]] = -2, -1, 300, False
-    if "valid_range" in attributes:
+    if "missing_value" not in attributes:
         attributes = {"_FillValue": -99, **attributes}
     else:
         expected[11] = True

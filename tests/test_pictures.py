@@ -256,26 +256,6 @@ def test_palettes_of_images_are_expanded(tmp_path):
     np.testing.assert_array_equal(patches.images, list(colours.values()))
 
 
-def test_the_fourth_band_is_data_unless_it_holds_0_and_255_alone(tmp_path):
-    """GDAL takes the fourth band of any 8-bit TIFF for alpha; near infrared is 0 over water."""
-    rng = np.random.default_rng(0)
-    for kind, fourth in (("infrared", rng.integers(40, 200, (32, 32))), ("alpha", np.full((32, 32), 255))):
-        for number in range(3):
-            image = rng.integers(40, 200, (4, 32, 32)).astype(np.uint8)
-            image[3] = fourth
-            image[3, :, :10] = 0
-            write_raster(tmp_path / kind / f"images/t_{number}.tif", image, crs=None)
-        lake = image.copy()
-        lake[3] = 0 if kind == "infrared" else 255  # water alone; the others say what the band is
-        write_raster(tmp_path / kind / "images/t_9.tif", lake, crs=None)
-        patch = reading.read_patch(tmp_path / kind / "images/t_9.tif", None, bands=4)  # as predict.py reads it
-        count = 4 if kind == "infrared" else 3
-        assert patch.image.shape[2] == count and patch.gap is None
-        patches = open_folder(tmp_path / kind)
-        assert patches.input_shape[2] == count
-        assert len(patches) == 4 and bool(patches.notes) == (kind == "alpha")
-
-
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize("fourth", ["infrared", "alpha"])
 @pytest.mark.parametrize("tag", [None, 7])

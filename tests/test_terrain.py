@@ -135,3 +135,23 @@ def test_elevation_in_feet_is_brought_to_metres_in_scenes_and_patches(tmp_path, 
     assert patch.image[..., -1].mean() == pytest.approx(feet, rel=1e-5)
     with open_scene([path], names[:-1] + ("dem",), dem=(str(dem),)) as scene:
         assert scene.read(0, SIZE)[0][-1].mean() == pytest.approx(feet, rel=1e-5)
+
+
+@pytest.mark.parametrize("names", [("B4", "B3", "B2", "slope"), ("red", "green", "blue", "elevation")])
+@pytest.mark.parametrize("run", ["by number", "by name"])
+def test_the_names_of_the_file_say_whose_scale_and_unit_is_of_terrain(tmp_path, names, run):
+    """A run that knows its bands by number takes them from a scene as from a patch."""
+    bands = np.full((4, 8, 8), 2000, np.uint16) * np.arange(1, 5, dtype=np.uint16)[:, None, None]
+    path = write_raster(tmp_path / "a_1.tif", bands, descriptions=names)
+    with rasterio.open(path, "r+") as file:
+        file.scales, file.units = (0.001,) * 4, ("", "", "", "ft")
+    expected = [20000, 40000, 60000, 8 * (0.3048 if names[3] == "elevation" else 1)]
+    with open_scene([path], names if run == "by name" else ("band1", "band2", "band3", "band4")) as scene:
+        np.testing.assert_allclose(scene.read(0, 1)[0][:, 0, 0], expected, rtol=1e-6)
+    np.testing.assert_allclose(reading.read_patch(path, None).image[0, 0], expected, rtol=1e-6)
+
+
+def test_a_run_by_number_adds_the_offset_to_what_the_file_calls_light(tmp_path):
+    path = write_raster(tmp_path / "a.tif", STACK[[0, 1, 2, 4]].astype(np.int16), descriptions=(*NAMES[:3], "dem"))
+    with open_scene([path], ("band1", "band2", "band3", "band4"), offset=-1000.0) as scene:
+        np.testing.assert_array_equal(scene.read(0, SIZE)[0][3], TERRAIN[1])
