@@ -48,7 +48,7 @@ LAZY = {  # modules that import within functions: the number of places, and why 
 }
 HEAVY = "keras tensorflow matplotlib rasterio pyogrio geopandas pandas pyproj shapely sklearn skimage".split()
 HEAVY += [f"scipy.{part}" for part in ("ndimage", "optimize", "sparse", "special", "stats")]
-HELP_SECONDS = 0.3  # of processor time, beside Python's start and the import of NumPy and h5py
+HELP_SECONDS = 0.6  # of processor time, beside Python, NumPy and h5py; half of it on a core that does nothing else
 
 
 def imports(name, lazy=True):
