@@ -35,6 +35,7 @@ CLEAR_WORDS, FILLERS = (
     {"clear", "valid", "seen", "usable"},
     {"mask", "sky", "pixel", "pixels", "ground", "udm2", "band"},
 )
+CLEAR_MASK = re.compile(r"\b(?:clear|valid|seen|usable)(?: (?:data|land|sky|ground|pixels?))? mask\b")
 
 
 def udm2_band(file):
@@ -47,15 +48,15 @@ def called_coding(file):
     """Return (coding, name) of an open raster by what its band is called; ("", "") where that says nothing.
 
     Of the names that a band has in scenes, the name of the file last, the first one decides that has a word of a
-    coding, and in it the last such word: SCL_cloudmask is a "mask". A band is "clear" if all of its name says so, and a
-    file by the last word of its name: clear_creek is a place.
+    coding, and in it the last such word: SCL_cloudmask is a "mask". A band is "clear" if all of its name says so, or
+    calls it a mask of that (T33_valid_mask), and a file by the last word of its name: clear_creek is a place.
     """
     *stated, of_file = band_labels.candidates(file, udm2_band(file) or 1, by_file=True)
     for name in (*stated, of_file):
         words = re.findall(r"[a-z0-9]+", re.sub(r"cloud[ _-]?free", "clear", name.lower()))
         codings = [match.lastgroup for match in CODING_WORDS.finditer(" ".join(words))]
         own = set(words[-1:] if name == of_file and "mask" not in codings else words)
-        if own & CLEAR_WORDS and own <= CLEAR_WORDS | FILLERS:
+        if (own & CLEAR_WORDS and own <= CLEAR_WORDS | FILLERS) or CLEAR_MASK.search(" ".join(words)):
             return "clear", name
         if codings:
             return codings[-1], name

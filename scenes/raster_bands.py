@@ -91,16 +91,19 @@ def names_in(files, labels, names):
     return called, f"{len(called)} bands without known names are taken for {usual}"
 
 
-def own_names(files, bands, names):
+def own_names(files, bands, names, chosen=False):
     """Return what rasters call their bands, as in patches; of those without a known name, what a model calls them.
 
     So light and terrain are told apart by the file, and the same in a scene and a patch.
 
-    bands: (index of the file, number from 1) of each of `names`, which are of the model's bands.
+    bands: (index of the file, number from 1) of each of `names`, which are of the model's bands. chosen: whether a user
+    chose them: three or fourteen bands without names are then any.
     """
     labels = labels_of(files)
     entries = [(index, number) for index, of_file in enumerate(labels) for number in range(1, len(of_file) + 1)]
-    called, _ = names_in(files, [label for of_file in labels for label in of_file], names)
+    called, how = names_in(files, [label for of_file in labels for label in of_file], names)
+    if chosen and how not in (BY_NAME, BY_COLOUR):
+        return names
     own = dict(zip(entries, called, strict=False))  # the last band may be one of opacity
     known = {entry: name for entry, name in own.items() if code_of(name.split(" ")[0]) in KNOWN}
     return [known.get(entry, name) for entry, name in zip(bands, names, strict=True)]
@@ -112,7 +115,7 @@ def positions_by_name(names, files, labels):
     If a band of the model is missing, the order does not stand in for it: a file of B2, B3 and B8 lacks red, and one of
     B8, B11 and B12 lacks red, green and blue. Names decide nothing if the model knows its bands by number, or if none
     of its names is known or in the file. In rasters of more than three bands, GDAL calls the first three red, green and
-    blue, whatever they are: there the order decides if the model takes others, too.
+    blue, whatever they are: there the order decides if the model takes as many, and others, too.
 
     Raises:
         UserError: a band of the model is missing, or is there several times; or the names are those of Landsat, whose
@@ -130,7 +133,7 @@ def positions_by_name(names, files, labels):
     positions, kinds = counterparts(names, called), list(map(kind_of, called))
     if lacking := [name for name, position in zip(names, positions, strict=True) if position is None]:
         unknown = lacking == list(names) and not any(code_of(name) in KNOWN for name in names)
-        if unknown or (how == BY_COLOUR and called[:3] == BANDS_RGB and len(called) > 3):
+        if unknown or (how == BY_COLOUR and called[:3] == BANDS_RGB and 3 < len(called) == len(names)):
             return None
         instead = f"called {listed}" if how == BY_NAME else f"taken for {', '.join(called)}"
         raise UserError(lacking_text(names, lacking, f"its bands are {instead}", path))

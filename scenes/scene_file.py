@@ -127,6 +127,7 @@ class WarpedFile:
             return {n: lookup(file.dtypes[n - 1], [tag for tag in tags[n] if tag is not None]) for n in numbers}
 
         eight_bits = {number for number, dtype in zip(file.indexes, file.dtypes, strict=True) if dtype == "uint8"}
+        self._eight_bits = eight_bits
         groups = [{number: table} for number, table in tables_of(set(numbers) - eight_bits).items()]
         groups.append(tables_of(eight_bits.intersection(deciding or numbers)))
         groups += [{number: lookup(file.dtypes[number - 1], [0]) for number in group} for group in blank]
@@ -137,10 +138,11 @@ class WarpedFile:
         self._opened.append(self.view)
 
     def read(self, numbers, window, shape):
-        """Read bands in a window, see SceneFile.read; there are no hits, because the view holds NaN there."""
+        """Read bands in a window, see SceneFile.read; hits of bands of 8 bits are where the view holds NaN."""
         where = {"window": window, "resampling": Resampling.average}
         data = read_bands(self.view, [self._positions[number] for number in numbers], shape, **where)
-        return data, within_measure(data), None
+        hits = np.isnan(data[[number in self._eight_bits for number in numbers]])
+        return data, within_measure(data), hits if len(hits) else None
 
     def close(self):
         """Close the rasters and the views of them."""

@@ -141,7 +141,7 @@ def open_scene(scene, model_bands, product=None):
             bands = raster_bands(files, names, scene)
             each = [(files[index], number - 1) for index, number in bands]
             tags = zip(*((file.scales[i], file.offsets[i], file.units[i]) for file, i in each), strict=True)
-            called = own_names(files, bands, names)
+            called = own_names(files, bands, names, bool(scene.bands))
             factors, offsets, reflectance = tagged_scaling(*stated_scales(called, *tags), light(called))
             sentinel2 = of_sentinel2(files, bands, names)
         lit = light(called)

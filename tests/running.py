@@ -22,6 +22,8 @@ SMALL = "--base-filters 4 --depth 2 --batch-size 8 --learning-rate 0.01".split()
 FORKS = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")
 FORKS.set_forkserver_preload(["pyogrio", "keras", "h5py", "matplotlib"])
 
+LONGEST = 600  # seconds of a script; the longest take 240 on two cores with AVX2 alone, beside other work
+
 
 class Script:
     """A script of the project that runs as from a shell, with what it prints."""
@@ -43,10 +45,10 @@ class Script:
 
     def result(self):
         """Wait for its end; returns what subprocess.run does, with its output as text."""
-        self.process.join(240)
+        self.process.join(LONGEST)
         if self.process.is_alive():
             self.process.kill()
-            raise subprocess.TimeoutExpired(self.command, 240)
+            raise subprocess.TimeoutExpired(self.command, LONGEST)
         with self.folder:
             texts = [path.read_text() for path in self.files]
         return subprocess.CompletedProcess(self.command, self.process.exitcode, *texts)

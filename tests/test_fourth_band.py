@@ -116,3 +116,10 @@ def test_colours_that_a_file_states_of_more_bands_count_in_patches_as_in_scenes(
     expected = [50 + colours.index(name) for name in BANDS_RGB]
     assert patch_bands(path, BANDS_RGB) == scene_bands(path, BANDS_RGB) == expected
     assert reading.read_patch(path, None).band_names()[3] == "band4"
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_red_green_and_blue_are_no_other_three_bands(tmp_path, count):
+    path = write_raster(tmp_path / "a.tif", np.full((count, 8, 8), 9, np.uint8))
+    with pytest.raises(UserError, match="lacks B8"), open_scene([path], ("B8", "B4", "B3")):
+        pass

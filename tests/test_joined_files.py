@@ -71,6 +71,17 @@ def test_files_of_several_grids_hide_the_edge_of_the_swath_together(tmp_path, ki
     assert values[2, valid].min() >= 100 and not valid[:, beyond].any() and valid[:, -1].all()
 
 
+@pytest.mark.parametrize("metres", [None, 5.0, 20.0])
+def test_a_band_that_is_0_alone_lacks_no_data_whatever_the_grids(tmp_path, metres):
+    bands = np.full((3, SIZE, SIZE), 100, np.uint8)
+    bands[0, :4] = 0
+    paths = write_files(tmp_path, bands, 0)
+    for path, band in zip(paths[1:], bands[1:], strict=True):
+        write_raster(path, band[None, ::2, ::2], GRID @ GRID.scale(2), nodata=0)
+    with open_scene(paths, BANDS_RGB, pixel_size=metres) as scene:
+        assert scene.read(0, scene.grid.height)[1].all()
+
+
 def test_each_file_keeps_its_tag_and_its_internal_mask(tmp_path):
     bands = swath("uint8", 0)
     paths = [write_raster(tmp_path / f"{i}.tif", bands[i : i + 1], nodata=tag) for i, tag in enumerate((0, 9, 0))]

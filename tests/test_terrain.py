@@ -155,3 +155,16 @@ def test_a_run_by_number_adds_the_offset_to_what_the_file_calls_light(tmp_path):
     path = write_raster(tmp_path / "a.tif", STACK[[0, 1, 2, 4]].astype(np.int16), descriptions=(*NAMES[:3], "dem"))
     with open_scene([path], ("band1", "band2", "band3", "band4"), offset=-1000.0) as scene:
         np.testing.assert_array_equal(scene.read(0, SIZE)[0][3], TERRAIN[1])
+
+
+@pytest.mark.parametrize("count", [3, 4, 14, 15])
+def test_chosen_bands_without_names_are_those_of_the_run(tmp_path, count):
+    path = write_raster(tmp_path / "a.tif", np.full((count, 8, 8), 3000, np.float32))
+    with open_scene([path], ("red", "slope", "dem"), ("1", "2", "3"), offset=-1000.0) as scene:
+        assert scene.read(0, 8)[0].mean((1, 2)).tolist() == [2000, 3000, 3000]
+    path = write_raster(tmp_path / "b.tif", np.full((count, 8, 8), 3000, np.uint16))
+    with rasterio.open(path, "r+") as file:
+        file.scales = [0.0001] * count
+    chosen = [str(count - i) for i in range(3)]
+    with open_scene([path], ("red", "green", "blue"), chosen) as scene:
+        assert scene.read(0, 8)[0].mean((1, 2)).tolist() == pytest.approx([3000] * 3)
