@@ -11,6 +11,7 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
+from patches.band_labels import candidates
 from patches.image_files import has_alpha
 from patches.scale_tags import metres_of
 from records import expanded
@@ -52,9 +53,11 @@ def elevation_files(paths):
 def other_terrain(file):
     """Return what an open raster holds instead of elevation, "slope" or another of DERIVED; "" if nothing says so.
 
-    The description of its band decides, then the name of the file; in both, the last word that is known.
+    The description of its band decides, then its tags (a variable of NetCDF, its long_name), then the name of the file;
+    in each, the last word that is known.
     """
-    for text in (file.descriptions[0] or "", re.split(r"[/\\!]", file.name)[-1].rpartition(".")[0]):
+    texts = candidates(file, 1, by_file=False)
+    for text in (*texts, re.split(r"[/\\!]", file.name)[-1].rpartition(".")[0]):
         words = [word for word in re.findall(r"[a-z]+", text.lower()) if word in DERIVED or word in ELEVATION_WORDS]
         if words:
             return words[-1] if words[-1] in DERIVED else ""

@@ -242,6 +242,9 @@ def is_untagged(file, alpha, numbers):
     if alpha is not None:
         return bool(alpha.all()) and all(file.nodatavals[number - 1] is None for number in numbers)
     flags = [file.mask_flag_enums[number - 1] for number in numbers]
+    fills = {"_FillValue", "missing_value"}
+    if file.driver == "netCDF" and not any(fills & file.tags(number).keys() for number in numbers):
+        return True  # GDAL takes the usual fill of the library for a tag that nobody wrote
     return all(each == [MaskFlags.all_valid] or MaskFlags.alpha in each for each in flags)
 
 

@@ -2,6 +2,7 @@
 
 import zipfile
 
+import h5py
 import numpy as np
 import pytest
 import rasterio
@@ -147,6 +148,16 @@ def test_what_says_that_it_is_no_elevation_is_refused(tmp_path, capsys, name, de
         assert not capsys.readouterr().out
         return
     with pytest.raises(UserError, match=f"{name} {fault}"):
+        Elevation([path], grid)
+
+
+def test_what_a_variable_of_netcdf_is_called_counts(tmp_path):
+    path = write_netcdf(tmp_path / "terrain.nc", np.full((20, 20), 20, np.float32))
+    with h5py.File(path, "r+") as file:
+        file["Band1"].attrs["long_name"] = "slope"
+    with rasterio.open(path) as file:
+        grid = PixelGrid.of(file)
+    with pytest.raises(UserError, match="terrain.nc is called slope"):
         Elevation([path], grid)
 
 

@@ -1,5 +1,6 @@
 """Several files of one band each lack data where one file of the same bands does, on any grid."""
 
+import h5py
 import numpy as np
 import pytest
 import rasterio
@@ -8,7 +9,7 @@ from rasterio.enums import Resampling
 from bands import BANDS_RGB
 from scenes.before_after import reopened
 from script import UserError
-from tests.rasters import GRID, grid_of, open_scene, write_raster
+from tests.rasters import GRID, grid_of, open_scene, write_netcdf, write_raster
 
 SIZE = 32
 ROWS, COLUMNS = np.mgrid[:SIZE, :SIZE]
@@ -125,3 +126,17 @@ def test_damage_names_the_files(tmp_path):
         pytest.raises(UserError, match=r"red.tif or .*green.tif or .*blue.tif cannot be read at rows"),
     ):
         scene.read(0, 256)
+
+
+@pytest.mark.parametrize("tag", ["_FillValue", ""])
+def test_a_fill_that_netcdf_does_not_state_is_no_tag(tmp_path, tag):
+    """GDAL takes the usual fill of the library for one: zeros beyond a swath would be ground."""
+    band = np.where(EDGE, 0, 100).astype(np.int16)
+    paths = [write_netcdf(tmp_path / f"{name}.nc", band) for name in BANDS_RGB]
+    for path in paths:
+        with h5py.File(path, "r+") as file:
+            del file["Band1"].attrs["_FillValue"]
+            if tag:
+                file["Band1"].attrs[tag] = np.int16([-1])
+    with open_scene(paths, BANDS_RGB) as scene:
+        np.testing.assert_array_equal(scene.read(0, SIZE)[1], ~EDGE if not tag else True)
