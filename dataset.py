@@ -14,7 +14,7 @@ from filelock import FileLock
 from bands import matching_bands, renamed
 from patches import places, split_table
 from patches.folder_packing import describe_faults, pack_folder
-from patches.layouts import HDF5, NoPatches, find_patches, unused_folders
+from patches.layouts import NoPatches, find_patches, is_hdf5, unused_folders
 from patches.packing import PACK_FORMAT, Patches, read_pack
 from patches.patch_format import PatchFormat, sampled_formats
 from patches.pixel_sizes import known_or_usual, learnt_by
@@ -77,7 +77,7 @@ def open_sources(
 
 def use_matching(patches, bands, whose, count, hint=""):
     """Read from now on those bands of packing.Patches that are some bands by name, see bands.matching_bands."""
-    arrays = Path(patches.names[0].split("@")[0]).suffix.lower() in HDF5
+    arrays = is_hdf5(patches.names[0].split("@")[0])
     positions = matching_bands(bands, patches.file_bands, patches.data_dir, whose, count, hint, arrays)
     patches.use([position + 1 for position in positions])
     if text := renamed(bands, patches.file_bands, positions):

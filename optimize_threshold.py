@@ -15,10 +15,9 @@ network may be sure of itself at one size and not at another. Pictures that are 
 --scaling match) have one more.
 
 Fewer than ten validation patches choose a threshold by chance. The training patches choose with them then: the network
-is surer of these, but they show how much it calls landslide where none is. With
-CROSS_FIT, more patches choose that no network has learnt from. It takes runs of the same recipe and data with another
-SPLIT_SEED (and --no-own-splits, if the folder has splits), and each predicts its own validation patches. Test patches
-of this run are left out.
+is surer of these, but they show how much it calls landslide where none is. With CROSS_FIT, more patches choose that no
+network has learnt from. It takes runs of the same recipe and data with another SPLIT_SEED (and --no-own-splits, if the
+folder has splits), and each predicts its own validation patches. Test patches of this run are left out.
 
 Writes threshold.json, threshold_curve.csv and .png into the run's folder (with --tta threshold_tta.json and so on), and
 with --elsewhere threshold_curve_elsewhere and reliability_elsewhere. Next: python evaluate.py --run <run>

@@ -194,7 +194,7 @@ def read_patch(path, run, options, pixel_size, report=False):
         raise UserError(f"{path}: {reading.size_text(size)} pixels: map it as a scene, as a file of --input")
     check_unit(path, patch.stated.get("values"), run.config.get("values"), "the training patches")
     names = patch.band_names(options.of(path).dates)
-    about = {"count": run.config["file_bands"], "arrays": path.suffix.lower() in layouts.HDF5}
+    about = {"count": run.config["file_bands"], "arrays": layouts.is_hdf5(path)}
     columns = matching_bands(run.config["bands"], names, path, "the run", **about)
     if report and (text := renamed(run.config["bands"], names, columns)):
         note(text)

@@ -14,7 +14,7 @@ from filelock import FileLock
 from bands import matching_bands
 from patches import image_files
 from patches.cutting import LEAST, cut, patch_name
-from patches.layouts import HDF5, PICTURES, SPLITS
+from patches.layouts import HDF5, PICTURES, SPLITS, is_hdf5
 from patches.packing import PACK_FORMAT, JoinedPatches, PackWriter, Patches, content_hash, read_pack
 from patches.reading import Fault, Patch, check_readable, checked_image, from_picture, read_stored
 from patches.usual_values import check_unit, distance_of_patches, sampled_statistics
@@ -139,13 +139,13 @@ def read_image(path, patch_format):
     """
     try:
         check_readable(path)
-        if path.suffix.lower() in HDF5:
+        arrays = is_hdf5(path)
+        if arrays:
             image, gap, stated = read_stored(path)
         else:
             image, gap, stated = from_picture(image_files.read, path)
         image, gap = checked_image(image, gap)
         names = Patch(image, None, gap, stated).band_names()
-        arrays = path.suffix.lower() in HDF5
         image = image[..., matching_bands(patch_format.file_bands, names, path, "the training patches", arrays=arrays)]
         check_unit(path, stated.get("values"), patch_format.unit, "the training patches")
         if min(image.shape[:2]) < LEAST:

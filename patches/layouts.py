@@ -54,6 +54,11 @@ WAYS = {  # from files that are no patches to such that are, by their ending
 }
 
 
+def is_hdf5(path):
+    """Return whether a file is HDF5, judged by its ending. path: str or Path."""
+    return str(path).lower().endswith(HDF5)
+
+
 class NoPatches(UserError):
     """A folder that holds no patches in any layout."""
 

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from bands import value_unit
-from patches.layouts import HDF5
+from patches.layouts import is_hdf5
 from patches.reading import H5_ERRORS, Fault, StoredArray, read_patch, size_text, squeezed
 from patches.scale_tags import StoredTags, WrongTag
 from patches.usual_values import sampled_statistics
@@ -103,7 +103,7 @@ def sampled_formats(entries, options=None):
 
 def format_of_header(path):
     """Return (shape, dtype) of the image in an HDF5 file from its header; None if that alone does not say it."""
-    if path.suffix.lower() not in HDF5:
+    if not is_hdf5(path):
         return None
     with h5py.File(path) as file:
         stored = file["img"]

@@ -35,7 +35,7 @@ CLEAR_WORDS, FILLERS = (
     {"clear", "valid", "seen", "usable"},
     {"mask", "sky", "pixel", "pixels", "ground", "udm2", "band"},
 )
-CLEAR_MASK = re.compile(r"\b(?:clear|valid|seen|usable)(?: (?:data|land|sky|ground|pixels?))? mask\b")
+CLEAR_MASK = re.compile(rf"\b(?:{'|'.join(sorted(CLEAR_WORDS))})(?: (?:data|land|sky|ground|pixels?))? mask\b")
 
 
 def udm2_band(file):
