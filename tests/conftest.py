@@ -1,6 +1,7 @@
 """Fixtures that many test files share, and the order of the files."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -9,13 +10,14 @@ from tests.patch_files import write_patches
 
 pytest.register_assert_rewrite("tests.running")
 pytest_plugins = ("tests.maps", "tests.labelled_scene", "tests.comparison")
+os.environ.setdefault("MATPLOTLIBRC", str(Path(__file__).with_name("matplotlibrc")))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as keras_start has it; here modules import Keras first
 
 
 # Files that take longest, in order: started last, one of them would go on alone.
-LONG = "families devices cross_dataset resume ablate pipeline make_patches start series model_files teacher".split()
-LONG += "before_after openvino export predict sample inventory tiling batch_norm_folding batch encoders".split()
+LONG = "families start places cross_dataset devices resume ablate pipeline make_patches export predict".split()
+LONG += "inventory before_after unet encoders features sample series model_files tiling teacher openvino".split()
 
 
 def pytest_collection_modifyitems(items):
@@ -32,7 +34,7 @@ def flat(tmp_path):
     return data
 
 
-@pytest.fixture(params=["0", "1"], ids=["float32", "bfloat16"])
+@pytest.fixture(params=["0", pytest.param("1", marks=pytest.mark.slow)], ids=["float32", "bfloat16"])
 def both_processors(request, monkeypatch):
     """The answers of a processor without and of one with bfloat16, in this process and in scripts it runs."""
     monkeypatch.setenv("LANDSLIDE_BFLOAT16", request.param)

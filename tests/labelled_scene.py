@@ -9,15 +9,15 @@ from tests.maps import make_bands
 from tests.rasters import LEFT, TOP, box, write_raster, write_shapes
 from tests.running import call_main
 
-HEIGHT, WIDTH = 400, 480
-AREA = box(10, 0, 250, 470)  # the part of the scene that was looked at
+HEIGHT, WIDTH = 272, 384
+AREA = box(10, 0, 200, 375)  # the part of the scene that was looked at
 
 
 @pytest.fixture
 def slides():
     """Discs and blobs on the ground of the scene."""
     rng = np.random.default_rng(3)
-    centres = rng.uniform((20, 20), (HEIGHT - 20, WIDTH - 20), (60, 2))
+    centres = rng.uniform((20, 20), (HEIGHT - 20, WIDTH - 20), (30, 2))
     return [shapely.Point(LEFT + 10 * c, TOP - 10 * r).buffer(rng.uniform(20, 120)) for r, c in centres]
 
 

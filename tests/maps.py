@@ -82,6 +82,7 @@ def unet(results):
     images, masks = (np.stack(arrays) for arrays in zip(*(make_pair(i, TILE, 3) for i in range(64)), strict=True))
     model.compile("adam", "binary_crossentropy")
     model.optimizer.learning_rate = 0.01
+    model.optimizer.build(model.trainable_variables)  # if built in the first step, TensorFlow traces that step twice
     model.fit(images, masks[..., None], batch_size=8, epochs=5, verbose=0)
     write_run(results, "unet", model, ("red", "green", "blue"), 0.5)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import script
 
 ROOT = Path(__file__).parent.parent
-SMALL = "--base-filters 4 --depth 2 --batch-size 8 --learning-rate 0.01".split()  # a network for tiny patches
+SMALL = "--base-filters 4 --depth 1 --batch-size 8 --learning-rate 0.01".split()  # a network for tiny patches
 
 # Keras takes seconds to import and the tests run some ninety scripts: each is forked from a process that has it.
 FORKS = multiprocessing.get_context("spawn" if os.name == "nt" else "forkserver")

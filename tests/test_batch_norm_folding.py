@@ -16,7 +16,7 @@ NETWORKS = {
     "encoder": {"ENCODER": "efficientnet_lite0"},
     "segformer": {"MODEL": "segformer", "STRIDE": 2},
 }
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("two dates", "segformer")]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("encoder", "two dates", "segformer")]
 
 
 def unsettled(model):
@@ -28,7 +28,7 @@ def unsettled(model):
     return model
 
 
-@pytest.mark.parametrize("name", ["residual", "plain", "encoder", *SLOW])
+@pytest.mark.parametrize("name", ["residual", "plain", *SLOW])
 def test_a_folded_network_gives_the_same_answers(name):
     constants = train.constants() | {"BASE_FILTERS": 6, "DEPTH": 2} | NETWORKS[name]
     names = bands.dated_names(2) if name == "two dates" else ("red", "green", "blue", "dem")

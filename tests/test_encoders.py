@@ -61,7 +61,7 @@ def test_the_encoder_sees_bands_with_the_moments_of_imagenet():
     np.testing.assert_allclose(values.std((0, 1, 2)), encoders.IMAGENET_SD, atol=3)
 
 
-@pytest.mark.parametrize("enlarge", [1, 2])
+@pytest.mark.parametrize("enlarge", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_decoder_ends_on_the_grid_of_the_patch(enlarge):
     model = encoders.build_encoder_unet((64, 96, 4), tuple("0123"), enlarge=enlarge, dropout=0.1)
     assert model.output_shape == (None, 64, 96, 1)
@@ -92,7 +92,13 @@ def test_saved_in_bfloat16_it_predicts_the_same(tmp_path, both_processors):
     assert np.abs(again.predict_on_batch(image) - expected).mean() < 0.02  # noise is the hardest picture
 
 
-@pytest.mark.parametrize("name", ["MobileNetV2", "ResNet50", "EfficientNetV2B0", "DenseNet121"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MobileNetV2",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("ResNet50", "EfficientNetV2B0", "DenseNet121")),
+    ],
+)
 def test_networks_of_keras_applications_have_all_maps(monkeypatch, name):
     """Without their weights, which need the internet; the first layer shows them the values they were trained on."""
     monkeypatch.setattr(

@@ -208,6 +208,7 @@ def test_every_family_is_exported(call, tmp_path, family):
         call(FORMAT="onnx", SIZE=0, **settings)
 
 
+@pytest.mark.slow
 def test_a_file_that_differs_is_not_put_in_place(call, tmp_path):
     path = call()
     before = path.read_bytes()

@@ -19,13 +19,14 @@ FAMILIES = {
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    """Make a folder with patches in data/ and series of dates in series/, all of 32 x 32 pixels."""
-    workdir = tmp_path_factory.mktemp("families")
-    write_patches(workdir / "data/images", workdir / "data/masks", range(1, 25))
-    for number in range(1, 25):
-        write_published(workdir / f"series/s2/a_s2_{number}.nc", number, (2, 3) if number % 4 else None)
-    return workdir
+def workdirs(tmp_path_factory):
+    """Make a folder for each precision with patches in data/ and series of dates in series/, of 32 x 32 pixels."""
+    folders = {trained: tmp_path_factory.mktemp(f"bfloat16_{trained}") for trained in ("0", "1")}
+    for workdir in folders.values():
+        write_patches(workdir / "data/images", workdir / "data/masks", range(1, 25))
+        for number in range(1, 25):
+            write_published(workdir / f"series/s2/a_s2_{number}.nc", number, (2, 3) if number % 4 else None)
+    return folders
 
 
 def run_stage(workdir, script, *flags):
@@ -37,14 +38,17 @@ def run_stage(workdir, script, *flags):
 @pytest.mark.slow
 @pytest.mark.parametrize(("trained", "used"), PROCESSORS)
 @pytest.mark.parametrize("family", [*FAMILIES, "ensemble"])
-def test_a_family_goes_through_all_stages(data, tmp_path, monkeypatch, family, trained, used):
-    shutil.copytree(data, tmp_path, dirs_exist_ok=True)
+def test_a_family_goes_through_all_stages(workdirs, tmp_path, monkeypatch, family, trained, used):
+    """Tests share the runs that they train, and each takes them through the other stages in a folder of its own."""
+    workdir = workdirs[trained]
     monkeypatch.setenv("LANDSLIDE_BFLOAT16", trained)
     members = ("unet", "segformer") if family == "ensemble" else (family,)
     for run in members:
-        run_stage(tmp_path, "train.py", "--run", run, "--epochs", 1, *FAMILIES[run])
+        if not (workdir / "results" / run).exists():
+            run_stage(workdir, "train.py", "--run", run, "--epochs", 1, *FAMILIES[run])
         precision = "mixed_bfloat16" if trained == "1" else "float32"
-        assert record(tmp_path, "config.json", run)["precision"] == precision
+        assert record(workdir, "config.json", run)["precision"] == precision
+    shutil.copytree(workdir, tmp_path, dirs_exist_ok=True)
     if family == "ensemble":
         run_stage(tmp_path, "ensemble.py", "--members", *members, "--run", family)
     monkeypatch.setenv("LANDSLIDE_BFLOAT16", used)

@@ -86,11 +86,11 @@ def test_a_patch_has_the_same_number_in_every_split(event, cut):
 
 
 def test_several_boxes_give_a_patch_each(event, cut):
-    boxes = [box(r, c, 30, 31) for r in (5, 133, 261, 360) for c in (3, 100, 200, 300, 420)]
+    boxes = [box(r, c, 30, 31) for r in (5, 120, 235) for c in (3, 100, 200, 340)]
     write_shapes("boxes.gpkg", *boxes)
     cut("scene.tif", LABELS=["slides.gpkg"], AREA=("boxes.gpkg",))
     rows = listed(event / "event")
-    assert len(rows) == 20
+    assert len(rows) == 12
     extents = [shapely.box(*(float(row[side]) for side in ("left", "bottom", "right", "top"))) for row in rows]
     assert all(any(patch.contains(each) for patch in extents) for each in boxes)
 
@@ -136,7 +136,7 @@ def test_clouds_and_no_data_are_not_labelled(workdir, cut):
             np.testing.assert_array_equal(file["mask"][()] == 255, hidden[top : top + 16, left : left + 16])
 
 
-@pytest.mark.parametrize("kind", ["float32", "uint8"])
+@pytest.mark.parametrize("kind", ["float32", pytest.param("uint8", marks=pytest.mark.slow)])
 def test_pixels_without_data_are_so_in_training_and_in_maps(workdir, slides, cut, call, kind):
     scene = make_bands(HEIGHT, WIDTH) if kind == "float32" else (60 * make_bands(HEIGHT, WIDTH)).clip(1, 255)
     fill = -9999 if kind == "float32" else 0
@@ -256,7 +256,7 @@ def bad_labels(kind):
         return {"LABELS": ["slides.gpkg"], "AREA": (str(area),)}, "smaller than a patch"
     if kind == "no landslide in the area":
         area = write_shapes("a.gpkg", box(0, 0, 32, 32), box(0, 100, 32, 32))
-        return {"LABELS": [write_shapes("x.gpkg", box(300, 300, 5, 5))], "AREA": (str(area),)}, "no landslide lies"
+        return {"LABELS": [write_shapes("x.gpkg", box(250, 300, 5, 5))], "AREA": (str(area),)}, "no landslide lies"
     if kind == "too few":
         return {"LABELS": [write_shapes("x.gpkg", square)]}, "label more ground"
     if kind == "values":

@@ -18,7 +18,10 @@ def build(kind):
     return build_unet((32, 32, 3), 8, 2, block="residual", **statistics)
 
 
-@pytest.fixture(scope="module", params=["float32", "mixed_bfloat16", pytest.param("segformer", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=["float32", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mixed_bfloat16", "segformer"))],
+)
 def trained(request):
     """Train a network for some steps on noise, so that no statistics are initial; return (kind, network, images)."""
     keras.utils.set_random_seed(0)

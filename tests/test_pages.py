@@ -13,6 +13,7 @@ files (B10, metrics_at0.4) are ignored.
 
 import ast
 import csv
+import functools
 import json
 import re
 import shlex
@@ -125,6 +126,7 @@ def commands(code):
                 break
 
 
+@functools.cache
 def flags_of(path):
     """Return the flags that --help of a script shows, without running it; none for a module."""
     source = path.read_text()

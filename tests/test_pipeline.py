@@ -6,6 +6,8 @@ import shutil
 import subprocess
 import sys
 
+import h5py
+import keras
 import numpy as np
 import pytest
 from matplotlib.image import imread
@@ -20,7 +22,7 @@ def workplace(tmp_path_factory):
     """Make a folder with 60 patches and run all stages on it, as the run `small`."""
     workdir = tmp_path_factory.mktemp("workplace")
     write_patches(workdir / "data" / "images", workdir / "data" / "masks", range(1, 61))
-    result = run_script("train.py", "--run", "small", "--epochs", 8, *SMALL, cwd=workdir)
+    result = run_script("train.py", "--run", "small", "--epochs", 4, *SMALL, cwd=workdir)
     assert result.returncode == 0, result.stderr
     for stage in ("optimize_threshold.py", "evaluate.py", "visualize.py"):
         result = run_script(stage, "--run", "small", cwd=workdir)
@@ -39,30 +41,29 @@ def test_a_run_holds_its_whole_record(workplace):
         "samples/best.png samples/worst.png samples/random.png".split()
     )
     config = record(workplace, "config.json")
-    assert config["constants"]["EPOCHS"] == 8 and config["constants"]["BASE_FILTERS"] == 4
+    assert config["constants"]["EPOCHS"] == 4 and config["constants"]["BASE_FILTERS"] == 4
     assert config["bands"][:2] == ["B1", "B2"] and config["input_shape"] == [32, 32, 14]
     assert {"seed", "packages", "revision", "data_digest", "band_mean", "calibration", "backend"} <= config.keys()
     history = rows(folder / "history.csv")
-    assert [row["epoch"] for row in history] == [str(epoch) for epoch in range(1, 9)]
+    assert [row["epoch"] for row in history] == [str(epoch) for epoch in range(1, 5)]
     assert float(history[-1]["val_dice"]) > 0.8  # the patches are easy
 
 
 def test_scores_agree_with_scikit_learn(workplace):
     """The pooled scores are recomputed from the saved model, the mask files and the recorded split."""
-    code = (
-        "import csv, h5py, json, keras, numpy as np\n"
-        "rows = list(csv.DictReader(open('results/small/split.csv')))\n"
-        "read = lambda name, key: h5py.File('data/' + name)[key][()]\n"
-        "x = np.stack([read(r['image'], 'img') for r in rows])\n"
-        "y = np.stack([read(r['image'].replace('image', 'mask'), 'mask') for r in rows])\n"
-        "p = np.asarray(keras.models.load_model('results/small/model.keras').predict(x, verbose=0))[..., 0]\n"
-        "test = np.array([r['split'] == 'test' for r in rows])\n"
-        "np.savez('scores.npz', y=y[test], p=p[test], y_before=y[~test], p_before=p[~test])\n"
-    )
-    subprocess.run([sys.executable, "-c", code], cwd=workplace, check=True, capture_output=True)
-    saved, metrics = np.load(workplace / "scores.npz"), record(workplace, "metrics.json")
-    truth, called = saved["y"].ravel(), saved["p"].ravel() >= np.float32(metrics["threshold"])
-    assert metrics["images"] == len(saved["y"]) == 9
+    drawn = rows(workplace / "results/small/split.csv")
+    pairs = [(f"data/{row['image']}", "img") for row in drawn]
+    pairs += [(f"data/{row['image'].replace('image', 'mask')}", "mask") for row in drawn]
+    arrays = []
+    for name, key in pairs:
+        with h5py.File(workplace / name) as file:
+            arrays.append(file[key][()])
+    images, masks = np.stack(arrays[: len(drawn)]), np.stack(arrays[len(drawn) :])
+    model = keras.models.load_model(workplace / "results/small/model.keras")
+    said = np.asarray(model.predict(images, verbose=0))[..., 0]
+    test, metrics = np.array([row["split"] == "test" for row in drawn]), record(workplace, "metrics.json")
+    truth, called = masks[test].ravel(), said[test].ravel() >= np.float32(metrics["threshold"])
+    assert metrics["images"] == test.sum() == 9
     assert metrics["dice"] == pytest.approx(f1_score(truth, called), abs=1e-3)
     assert metrics["iou"] == pytest.approx(jaccard_score(truth, called), abs=1e-3)
     assert metrics["tp"] + metrics["fn"] == truth.sum()
@@ -73,7 +74,7 @@ def test_scores_agree_with_scikit_learn(workplace):
     assert np.mean([float(row["dice"]) for row in each]) == pytest.approx(metrics["mean_image_dice"])
     # nine validation patches are few, so the training patches calibrate, too
     after = record(workplace, "config.json")["calibration"]["cross_entropy_after"]
-    assert after == pytest.approx(log_loss(saved["y_before"].ravel(), saved["p_before"].ravel()), rel=1e-3)
+    assert after == pytest.approx(log_loss(masks[~test].ravel(), said[~test].ravel()), rel=1e-3)
 
 
 def test_threshold_is_the_best_of_its_curve_and_is_what_evaluate_applies(workplace):
@@ -91,7 +92,7 @@ def test_threshold_is_the_best_of_its_curve_and_is_what_evaluate_applies(workpla
 )
 def test_pictures_are_pictures(workplace, name):
     picture = imread(workplace / "results" / "small" / f"{name}.png")
-    assert min(picture.shape[:2]) > 300 and picture.std() > 0.05
+    assert min(picture.shape[:2]) > 100 and picture.std() > 0.05
 
 
 def test_augmentations_are_drawn(workplace):
@@ -209,6 +210,7 @@ def test_the_runs_own_data_is_known_where_it_has_moved(workplace):
     assert (after["images"], after["dice"]) == (before["images"], before["dice"])
 
 
+@pytest.mark.slow
 def test_unlabelled_patches_are_drawn(workplace):
     shutil.copytree(workplace / "data" / "images", workplace / "bare" / "images")
     result = run_script("visualize.py", "--run", "small", "--data-dir", "bare", cwd=workplace)
@@ -303,6 +305,7 @@ def test_a_threshold_is_not_chosen_on_foreign_data(workplace):
     assert (workplace / "results/small/threshold.json").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_split_without_landslides_is_drawn_and_scored(workplace):
     empty = workplace / "empty"
     write_patches(empty / "images", empty / "masks", [4, 8, 12])  # every fourth patch has no landslide

@@ -149,6 +149,7 @@ def test_patches_of_any_size_are_taken_also_in_one_folder(call, workdir):
 
 
 @pytest.mark.usefixtures("unet")
+@pytest.mark.slow
 def test_a_network_takes_smaller_and_larger_patches_than_it_was_trained_on(call, workdir):
     """A U-Net of stride 4: smaller ones filled up by mirroring where 4 does not divide, larger ones as scenes are."""
     from networks.model_files import load_model, resized

@@ -34,9 +34,9 @@ REAL_STD = [0.141, 0.221, 0.318, 0.572, 0.460, 0.447, 0.465, 0.495, 0.513, 0.684
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
-    """Write 80 patches, 20 of each region, with make_sample_data.py."""
+    """Write 24 patches, 6 of each region, with make_sample_data.py."""
     workdir = tmp_path_factory.mktemp("sample")
-    result = run_script("make_sample_data.py", "--patches", 80, cwd=workdir)
+    result = run_script("make_sample_data.py", "--patches", 24, cwd=workdir)
     assert result.returncode == 0, result.stderr
     return workdir / "data" / "sample"
 
@@ -44,7 +44,7 @@ def sample(tmp_path_factory):
 @pytest.fixture(scope="module")
 def arrays(sample):
     images, masks = [], []
-    for number in range(1, 81):
+    for number in range(1, 25):
         with h5py.File(sample / "images" / f"image_{number}.h5") as file:
             images.append(file["img"][()])
         with h5py.File(sample / "masks" / f"mask_{number}.h5") as file:
@@ -54,12 +54,12 @@ def arrays(sample):
 
 def test_files_have_the_released_form(sample, arrays):
     images, masks = arrays
-    assert images.shape == (80, 128, 128, 14) and images.dtype == np.float64
-    assert masks.shape == (80, 128, 128) and masks.dtype == np.uint8
+    assert images.shape == (24, 128, 128, 14) and images.dtype == np.float64
+    assert masks.shape == (24, 128, 128) and masks.dtype == np.uint8
     numbers = images * SCALE_L4S  # digital numbers, degrees and metres are integers, as in the real files
     np.testing.assert_allclose(numbers, np.rint(numbers), atol=1e-6)
     patches = dataset.open_patches(sample, sample.parent.parent / "cache")
-    assert len(patches) == 80 and patches.labelled.all()
+    assert len(patches) == 24 and patches.labelled.all()
 
 
 def test_bands_have_nearly_the_real_mean_and_spread(arrays):

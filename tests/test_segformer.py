@@ -20,7 +20,7 @@ def test_parameters_are_those_of_the_published_b0():
     assert trainable(model) + 149 * (256 + 1) == 3_752_694
 
 
-@pytest.mark.parametrize(("stride", "bands"), [(4, 14), (2, 3)])
+@pytest.mark.parametrize(("stride", "bands"), [(4, 14), pytest.param(2, 3, marks=pytest.mark.slow)])
 def test_stages_halve_from_the_stride_of_the_first(stride, bands):
     model = build_segformer((64, 64, bands), stride)
     first = 64 // stride
@@ -40,6 +40,7 @@ def test_a_size_that_does_not_divide_is_answered_with_one_that_does():
         build_segformer((80, 64, 3))
 
 
+@pytest.mark.slow
 def test_every_place_sees_the_whole_patch():
     """A change in one corner changes the result in the opposite corner."""
     keras.utils.set_random_seed(0)

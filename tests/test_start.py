@@ -212,7 +212,7 @@ def workdir(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("workdir")
     write_patches(workdir / "data/images", workdir / "data/masks", range(1, 13), bands=3)
     write_patches(workdir / "event/images", workdir / "event/masks", range(21, 33), size=48, bands=4)
-    result = run_script("train.py", "--run", "first", *FIRST, "--depth", 3, cwd=workdir)
+    result = run_script("train.py", "--run", "first", *FIRST, "--depth", 2, cwd=workdir)
     assert result.returncode == 0, result.stderr
     return workdir
 
@@ -225,7 +225,7 @@ def event(workdir):
 
 def test_a_run_records_what_it_started_from(workdir, event):
     assert event.returncode == 0, event.stderr
-    assert "starting from run first: BASE_FILTERS = 4, DEPTH = 3" in event.stdout
+    assert "starting from run first: BASE_FILTERS = 4, DEPTH = 2" in event.stdout
     assert (
         "bands carried over: red to band1, green to band2, blue to band3; new, with weights of 0: band4" in event.stdout
     )
@@ -240,7 +240,7 @@ def test_a_run_records_what_it_started_from(workdir, event):
     assert config["constants"]["BASE_FILTERS"] == 4
     assert float(rows(workdir / "results/event/history.csv")[0]["val_dice"]) > 0
     models = (model_files.load_model(workdir / "results" / run, to_store=True) for run in ("first", "event"))
-    kept, now = (model.get_layer("down1_norm1") for model in models)
+    kept, now = (model.get_layer("down0_norm1") for model in models)
     np.testing.assert_array_equal(now.moving_mean, kept.moving_mean)
     for stage in ("optimize_threshold.py", "evaluate.py"):
         result = run_script(stage, "--run", "event", cwd=workdir)
@@ -326,14 +326,14 @@ def test_mistakes_are_told_in_one_line(workdir, tmp_path):
         return assert_user_error(result).strip()
 
     started = ("--data-dir", "event", "--start-from", "first")
-    assert fails(*started, "--depth", 2).endswith("--depth is 2, but start first has 3: leave it out")
+    assert fails(*started, "--depth", 3).endswith("--depth is 3, but start first has 2: leave it out")
     itself = fails("--start-from", "first", "--run", "first", "--overwrite")
     assert itself.endswith("--start-from first is the run itself: choose another --run")
     assert "results/nowhere holds no run: choose another --start-from" in fails("--start-from", "nowhere")
     assert "--freeze encoder is for networks with a pre-trained encoder" in fails(*started, "--freeze", "encoder")
-    write_patches(tmp_path / "odd/images", tmp_path / "odd/masks", range(1, 13), size=36, bands=3)
+    write_patches(tmp_path / "odd/images", tmp_path / "odd/masks", range(1, 13), size=38, bands=3)
     odd = fails("--data-dir", tmp_path / "odd", "--start-from", "first")
-    assert odd.endswith("patches of 36 x 36 pixels are not divisible by 8: cut or mirror them, --patch-size 32 or 40")
+    assert odd.endswith("patches of 38 x 38 pixels are not divisible by 4: cut or mirror them, --patch-size 36 or 40")
     config = record(workdir, "config.json", "first")
     for name, fields in (("half", {"finished": None}), ("abc", {"members": ["a", "b"], "finished": "now"})):
         folder = workdir / "results" / name

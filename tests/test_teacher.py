@@ -50,7 +50,7 @@ def test_masks_that_are_not_to_be_used_are_those_of_training_patches(workdir):
     assert [split if split != "unlabelled" else "train" for split in recorded] == list(whole)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("weight", [0.5, *(pytest.param(weight, marks=pytest.mark.slow) for weight in (0.0, 1.0))])
 def test_targets_are_mask_and_teacher_mixed_and_the_teacher_alone_without_mask(workdir, opened, weight):
     run, patches, assigned = opened
     targets = Teacher(run, patches, assigned, workdir / "results/cache").targets(weight) / 255
