@@ -153,8 +153,9 @@ def main():
             rows.append({"run": name, "rendering": title})
             rows[-1] |= {score: float(scores[score]) for score in ("dice", "precision", "recall")}
             if ground:
-                found = RenderedPatches(ground, way), np.arange(len(ground)), threshold, BATCH_SIZE
-                alarms = false_alarms.summary(*false_alarms.count(model, *found))
+                shown_ground = RenderedPatches(ground, way)
+                found = false_alarms.count(model, shown_ground, np.arange(len(ground)), threshold, BATCH_SIZE)
+                alarms = false_alarms.summary(*found, shown_ground.pixel_sizes)
                 rows[-1] |= {"ground_pixels": alarms["pixel_share"], "ground_patches": alarms["patch_share"]}
             print(", ".join(f"{key} {value:.4f}" if type(value) is float else value for key, value in rows[-1].items()))
         for title, change in SCALINGS.items() if SCENE else ():

@@ -288,12 +288,14 @@ def test_all_stages_count_false_alarms(free, tmp_path):
 
     said = call("evaluate.py", "--landslide-free-dirs", "free/town")
     assert "of the 20 patches of free/town" in said  # it was trained on some of them
-    assert (
-        json.loads((tmp_path / "results/small/metrics_landslide_free_town.json").read_text())["landslide_free"][
-            "patches"
-        ]
-        == 20
-    )
+    town = record(tmp_path, "metrics_landslide_free_town.json")["landslide_free"]
+    assert town["patches"] == 20
+    flags = ("--runs", "small", "--landslide-free-dirs", "free/town")
+    result = run_script("experiments/renderings.py", *flags, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    (stored,) = (row for row in rows(tmp_path / "results/figures/renderings.csv") if row["rendering"] == "as stored")
+    assert float(stored["dice"]) == pytest.approx(record(tmp_path, "metrics.json")["dice"])
+    assert float(stored["ground_pixels"]) == pytest.approx(town["pixel_share"])
 
     free.rename(tmp_path / "elsewhere")
     result = run_script("evaluate.py", "--run", "small", cwd=tmp_path)
