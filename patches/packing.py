@@ -15,7 +15,7 @@ from patches.usual_values import mean_and_variance
 from records import atomic_folder, write_json
 from script import UserError
 
-PACK_FORMAT = 14  # raise it when the content of a cache changes: caches of another format are rebuilt
+PACK_FORMAT = 15  # raise it when the content of a cache changes: caches of another format are rebuilt
 RECORD = "pack.json"  # in the folder of a cache
 HALF = np.dtype(np.float16)
 COARSE = 0.002  # root mean square error of float16, in standard deviations of a band, above which it is not used

@@ -10,8 +10,8 @@ import numpy as np
 
 from bands import value_unit
 from patches.layouts import is_hdf5
-from patches.reading import H5_ERRORS, Fault, StoredArray, read_patch, size_text, squeezed
-from patches.scale_tags import StoredTags, WrongTag
+from patches.reading import H5_ERRORS, Fault, read_patch, size_text, squeezed
+from patches.scale_tags import StoredArray, StoredTags, WrongTag
 from patches.usual_values import sampled_statistics
 
 

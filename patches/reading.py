@@ -2,17 +2,16 @@
 
 import contextlib
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import h5py
 import numpy as np
 
 from bands import band_names, light
-from mask_values import UNLABELLED, Labels, WrongValues, as_labels, is_tagged
+from mask_values import UNLABELLED, Labels, WrongValues, as_labels
 from patches import ground, image_files, resizing, series
 from patches.band_labels import SameNames, listed_bands
 from patches.layouts import PICTURES, SERIES
-from patches.scale_tags import LARGEST, SCALED_MASK, StoredTags, WrongTag, numbers, scaled, without_data
+from patches.scale_tags import LARGEST, StoredArray, StoredTags, WrongTag, scaled, without_class, without_data
 from records import atomic_hdf5
 
 
@@ -80,19 +79,6 @@ class Patch:
     def band_names(self, dates=0):
         """Return the names of its bands: those that the file states, or by their number. dates: of a series."""
         return tuple(self.stated.get("bands") or band_names(self.image.shape[2], dates))
-
-
-class StoredArray(NamedTuple):
-    """The type of an array of HDF5, and what it states: its own attributes and, where it lacks them, its file's."""
-
-    dtype: np.dtype
-    attrs: dict
-
-    @classmethod
-    def of(cls, array):
-        """Read the attributes of an h5py.Dataset."""
-        each = (array.file.attrs, array.attrs)
-        return cls(array.dtype, {name: attributes[name] for attributes in each for name in attributes})
 
 
 # h5py raises one of these for a damaged file, depending on which bytes are damaged
@@ -336,14 +322,10 @@ def read_stored_mask(path):
     """
     with opened(path) as file:
         values = squeezed(read_array(file, "mask"), 2)
-        stored = StoredArray.of(file["mask"])
         try:
-            tags, nodata = StoredTags(stored), numbers(stored, "nodata", ())
+            return values, without_class(values, StoredArray.of(file["mask"]))
         except WrongTag as wrong:
             raise Fault(f"'mask' {wrong}") from None
-        if tags.changes:
-            raise Fault(f"'mask' {SCALED_MASK}")
-    return values, is_tagged(values, np.append(nodata, tags.fills))
 
 
 def checked_labels(size, values, unlabelled, lossy=False, colour=()):

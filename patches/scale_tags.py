@@ -1,8 +1,11 @@
 """What files state of their numbers: scale, offset and values of no data; one rule for scenes and patches."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from bands import REFLECTANCE, code_of
+from mask_values import is_unknown
 
 LEAST_SCALE = 0.01  # a smaller scale turns whole numbers into reflectance
 LARGEST = 1e30  # absolute value of an image, at most: larger ones are no data or damage
@@ -96,6 +99,19 @@ class WrongTag(Exception):
     """An attribute that cannot be applied; the text describes it."""
 
 
+class StoredArray(NamedTuple):
+    """The type of an array of HDF5, and what it states: its own attributes and, where it lacks them, its file's."""
+
+    dtype: np.dtype
+    attrs: dict
+
+    @classmethod
+    def of(cls, array):
+        """Read the attributes of an h5py.Dataset."""
+        each = (array.file.attrs, array.attrs)
+        return cls(array.dtype, {name: attributes[name] for attributes in each for name in attributes})
+
+
 class StoredTags:
     """Scale, offset and values of no data of an array of HDF5 or NetCDF, by the CF conventions.
 
@@ -106,7 +122,7 @@ class StoredTags:
     """
 
     def __init__(self, array):
-        """Read the attributes of an h5py.Dataset; raise WrongTag for what is no number, and for `_Unsigned`."""
+        """Read the attributes of a StoredArray; raise WrongTag for what is no number, and for `_Unsigned`."""
         unsigned = array.attrs.get("_Unsigned", b"")
         if array.dtype.kind == "i" and np.bytes_(unsigned).lower() == b"true":
             stored = array.dtype.name
@@ -130,19 +146,22 @@ class StoredTags:
         return lacking | np.isnan(stored) if np.isnan(fills).any() else lacking
 
 
-def mask_fills(file, key):
-    """Return what an open HDF5 file, and its array of a mask or of classes at a key, call no data.
+def without_class(values, array):
+    """Return where values of a mask or of classes say nothing, by what is stated of them: bool, see `is_unknown`.
 
-    Raises WrongTag if that is no number, or if the values are not as they are stored.
+    values: numbers of any shape. array: StoredArray that holds them.
+
+    Raises:
+        WrongTag: what it states is no number, or the values are not as they are stored.
     """
-    tags = StoredTags(file[key])
+    tags = StoredTags(array)
     if tags.changes:
         raise WrongTag(SCALED_MASK)
-    return np.append(numbers(file, "nodata", ()), tags.fills)
+    return is_unknown(values, np.append(numbers(array, "nodata", ()), tags.fills))
 
 
 def numbers(array, name, default):
-    """Return an attribute of an h5py.Dataset or File as an array of numbers, or a default where there is none."""
+    """Return an attribute of a StoredArray as an array of numbers, or a default where there is none."""
     try:
         return np.ravel(array.attrs[name]).astype(float) if name in array.attrs else np.array(default, float)
     except (OSError, RuntimeError, TypeError, ValueError):

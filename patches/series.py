@@ -12,9 +12,8 @@ import h5py
 import numpy as np
 
 from bands import BANDS_SEN12
-from mask_values import is_tagged, is_unknown
 from patches.image_files import holds_fill
-from patches.scale_tags import StoredTags, WrongTag, mask_fills, scaled
+from patches.scale_tags import StoredArray, StoredTags, WrongTag, scaled, without_class
 from patches.slope import horn_slope
 from records import atomic_hdf5
 
@@ -57,15 +56,14 @@ def read_series(path, dates):
         missing = [name for name in (*BANDS_SEN12, "SCL", "DEM", "MASK") if name not in file]
         if missing:
             raise NotASeries(f"has no variable {missing[0]}, which Sentinel-2 files of Sen12Landslides have")
-        classes, fills = file["SCL"][()], fills_of(file, "SCL")
-        without = np.isin(classes, NO_DATA) | is_unknown(classes, fills)
+        classes, unknown = classes_of(file["SCL"])
+        without = np.isin(classes, NO_DATA) | unknown
         clouds = (without | np.isin(classes, UNUSABLE)).mean((1, 2))
         positions = choose_dates(clouds, event_dates(file.attrs), dates)
         chosen = [(file[band], position) for position in positions for band in BANDS_SEN12]
         planes = [*(values_of(*each) for each in chosen), values_of(file["DEM"], 0, reflectance=False)]
         gap = np.any([plane(file["SCL"], position, without) for position in positions], axis=0)
-        mask = plane(file["MASK"], positions[-1])
-        mask = mask, is_tagged(mask, fills_of(file, "MASK"))
+        mask = tuple(plane(file["MASK"], positions[-1], values) for values in classes_of(file["MASK"]))
     *light, dem = (values for values, _ in planes)
     slope = horn_slope(np.pad(np.where(planes[-1][1], np.nan, dem), 1, constant_values=np.nan), PIXEL, PIXEL)
     return np.stack([*light, slope, dem], -1), mask, np.any([gap, *(lacking for _, lacking in planes)], axis=0)
@@ -78,19 +76,20 @@ def values_of(variable, date, reflectance=True):
     """
     stored = plane(variable, date)[..., None]
     try:
-        tags = StoredTags(variable)
+        tags = StoredTags(StoredArray.of(variable))
         lacking = tags.lacking(stored)[..., 0] | holds_fill(stored)
         return scaled(stored, tags.scales, tags.offsets, reflectance)[..., 0].astype(np.float32), lacking
     except WrongTag as wrong:
         raise NotASeries(f"has a variable {variable.name.strip('/')} that {wrong}") from None
 
 
-def fills_of(file, name):
-    """Return what a variable of classes, and its file, call no data; raise NotASeries if it has a scale."""
+def classes_of(variable):
+    """Read all dates of a variable of classes: (its values; where they say nothing, bool); NotASeries for a scale."""
+    values = variable[()]
     try:
-        return mask_fills(file, name)
+        return values, without_class(values, StoredArray.of(variable))
     except WrongTag as wrong:
-        raise NotASeries(f"has a variable {name} that {wrong}") from None
+        raise NotASeries(f"has a variable {variable.name.strip('/')} that {wrong}") from None
 
 
 def plane(variable, date, values=None):

@@ -106,6 +106,20 @@ def test_what_a_series_states_of_its_numbers_is_applied(tmp_path):
         reading.read_patch(tmp_path / "a_1.nc", None)
 
 
+@pytest.mark.parametrize("at", ["array", "file"])
+def test_attributes_of_a_series_stand_at_the_array_or_the_file(tmp_path, at):
+    """As in HDF5, of bands and of the mask: odc and rioxarray write nodata at the variable."""
+    write_published(tmp_path / "a_1.nc", 1)
+    with netCDF4.Dataset(tmp_path / "a_1.nc", "a") as file:
+        file.set_auto_maskandscale(False)
+        file["B03"][:, :4], file["MASK"][:, 8:12] = 9999, 255  # time, x, y
+        for name, attributes in {"B03": {"missing_value": np.int16(9999)}, "MASK": {"nodata": 255}}.items():
+            (file[name] if at == "array" else file).setncatts(attributes)
+    patch = reading.read_patch(tmp_path / "a_1.nc", tmp_path / "a_1.nc")
+    assert patch.gap[:, :4].all() and not patch.gap[:, 4:].any()
+    assert (patch.labels.mask[:, 8:12] == 255).all() and not patch.labels.undecided.any()
+
+
 def test_what_is_no_such_series_is_told(tmp_path):
     write_published(tmp_path / "d/a_1.nc", 1)
     write_published(tmp_path / "d/a_2.nc", 2, drop=("SCL",))
