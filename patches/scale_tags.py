@@ -9,9 +9,10 @@ from mask_values import is_unknown
 
 LEAST_SCALE = 0.01  # a smaller scale turns whole numbers into reflectance
 LARGEST = 1e30  # absolute value of an image, at most: larger ones are no data or damage
-# Numbers that GDAL, QGIS, ArcGIS and elevation models write for pixels without data, often without a tag. Floats may be
-# LEAST or below: the least float32 is -3.4028234663852886e38, ArcGIS writes -3.4028230607370965e38, and R -3.4e38.
-FILLS, LEAST = (-9999.0, -32768.0), float(np.float32(-3.4e38))
+# Numbers that GDAL, QGIS, ArcGIS, elevation models and the NetCDF library (-32767 and -2147483647) write for pixels
+# without data, often without a tag. Floats may be LEAST or below: the least float32 is -3.4028234663852886e38, ArcGIS
+# writes -3.4028230607370965e38, and R -3.4e38.
+FILLS, LEAST = (-9999.0, -32767.0, -32768.0, -2147483647.0), float(np.float32(-3.4e38))
 METRES = {
     **dict.fromkeys(("", "m", "metre", "metres", "meter", "meters", "1"), 1.0),
     **dict.fromkeys(("ft", "foot", "feet", "international foot"), 0.3048),
@@ -90,8 +91,8 @@ def is_fill(values):
     low = values <= max(FILLS)
     if not low.any():
         return None
-    hits = np.logical_or.reduce([values == fill for fill in FILLS])
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore"):  # of float16
+        hits = np.logical_or.reduce([values == fill for fill in FILLS])
         return hits | (values <= LEAST) if values.dtype.kind == "f" else hits
 
 

@@ -16,7 +16,7 @@ from patches.image_files import has_alpha
 from patches.scale_tags import metres_of
 from records import expanded
 from scenes.masked_view import lookup, masked_view
-from scenes.opening import RASTERS, band_count, damage_reported, missing_values, names_in_zip, open_raster
+from scenes.opening import RASTERS, band_count, band_tags, damage_reported, names_in_zip, open_raster
 from scenes.pixel_grid import PixelGrid
 from script import UserError, note
 
@@ -176,7 +176,7 @@ class ElevationRaster:
         if self.unit is None:
             note(f"{path}: its unit, {file.units[0].strip().lower()}, is unknown: taken for metres")
             self.unit = 1.0
-        stated = [value for value in (file.nodata, nodata, *missing_values(file)) if value is not None]
+        stated = [value for value in (nodata, *band_tags(file).fills) if value is not None]
         within = (
             sorted((metres / self.unit - self.offset) / self.scale for metres in ELEVATIONS) if self.scale else None
         )

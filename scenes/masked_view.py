@@ -130,8 +130,8 @@ def located(file, factor=1):
 def joined(files, like):
     """Open the only bands of some rasters as one raster, as `gdalbuildvrt -separate` does, on the grid of one of them.
 
-    Each band keeps its type and tag. Of a raster on another grid, whose axes must be the same, the nearest pixels
-    count. The internal masks of those on this grid hold together.
+    Each band keeps its type and loses its tag. Of a raster on another grid, whose axes must be the same, the nearest
+    pixels count. The internal masks of those on this grid hold together.
 
     Args:
         files: open rasters. like: the one of them whose grid it is.
@@ -146,8 +146,6 @@ def joined(files, like):
         copy(file, name, driver="VRT")
         same = grid.matches(PixelGrid.of(file))
         band = add_band(root, type_of(file, 1), [(name, 1, {})])
-        if file.nodata is not None:
-            SubElement(band, "NoDataValue").text = repr(file.nodata)
         if not same:
             shape = file.shape[::-1]
             (left, top), (right, bottom) = (~like.transform @ (file.transform @ end) for end in ((0, 0), shape))

@@ -16,6 +16,7 @@ from rasterio.windows import Window
 
 from patches.image_files import has_alpha, has_own_mask
 from patches.picture_damage import damage
+from patches.scale_tags import StoredArray, StoredTags, WrongTag
 from scenes.masked_view import masked_view
 from scenes.pixel_grid import PixelGrid
 from scenes.raster_faults import RASTERS, content_fault, open_fault, read_fault
@@ -28,6 +29,7 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.p
 MASKED = -(2**24)  # value of masked pixels where a mask, classes or percentages are read; exact also as float32
 BEYOND = 2 * MASKED  # value of ground beyond such a raster, where it is brought onto another grid
 ANY_CRS = "EPSG:3857"  # stands for no coordinate system where GDAL needs one to move pixels
+ATTRIBUTES = ("_FillValue", "missing_value")  # of NetCDF, which GDAL applies in part
 PICTURES = ("PNG", "GIF", "BMP", "WEBP")  # drivers of GDAL
 
 
@@ -119,17 +121,29 @@ def nearest_on_grid(file, grid, fill=BEYOND):
 
 def tags_of(opened):
     """Return the values that the rasters of `open_mask` call no data, for mask_values.is_tagged."""
-    own = [file.nodata for file in (opened[0], opened[-1]) if file.nodata is not None]
-    return [*own, *missing_values(opened[-1])]
+    return [*band_tags(opened[-1]).fills, *[MASKED] * (len(opened) > 1)]
 
 
-def missing_values(file):
-    """Return the numbers that a NetCDF file calls missing beside its _FillValue, of which GDAL knows one."""
-    numbers = {}
-    for number in file.indexes if file.driver == "netCDF" else ():
-        with contextlib.suppress(ValueError):  # no number
-            numbers |= dict.fromkeys(map(float, file.tags(number).get("missing_value", "").strip("{}").split(",")))
-    return tuple(numbers)
+def band_tags(file, number=1):
+    """Return what an open raster states of the numbers of a band, as scale_tags.StoredTags without a scale.
+
+    That is the tag of the band, and of NetCDF the attributes of its variable: GDAL knows one number of several, and
+    takes the usual fill of the NetCDF library for a tag that nobody wrote.
+
+    Raises:
+        UserError: an attribute cannot be applied.
+    """
+    tag, attributes = file.nodatavals[number - 1], {}
+    if file.driver == "netCDF":
+        stated = file.tags(number)
+        attributes = {name: stated[name].strip("{}").split(",") for name in ATTRIBUTES if name in stated}
+        attributes |= {"_FillValue": tag} if "_FillValue" in stated else {}  # a text has less digits
+    elif tag is not None:
+        attributes = {"_FillValue": tag}
+    try:
+        return StoredTags(StoredArray(np.dtype(file.dtypes[number - 1]), attributes))
+    except WrongTag as wrong:
+        raise UserError(f"{file.name} {wrong}") from None
 
 
 def strips(file, path, height=256):

@@ -6,7 +6,7 @@ from rasterio.enums import ColorInterp, MaskFlags, Resampling
 
 from patches.scale_tags import LARGEST, is_fill, usual_fills
 from scenes.masked_view import joined, lookup, masked_view
-from scenes.opening import ANY_CRS
+from scenes.opening import ANY_CRS, band_tags
 from scenes.pixel_grid import PixelGrid
 from script import UserError
 
@@ -53,10 +53,10 @@ class SceneFile:
         flags = set().union(*file.mask_flag_enums)
         self._masked = MaskFlags.per_dataset in flags and (alpha or MaskFlags.alpha not in flags)
         beside_alpha = file.colorinterp[-1] == ColorInterp.alpha  # then GDAL's masks know only one of both
-        tags = [tag for tag in file.nodatavals if tag is not None and not np.isnan(tag)]
-        self._tagged = MaskFlags.nodata in flags and bool(tags) and not beside_alpha
+        fills = [band_tags(file, number).fills for number in file.indexes]
+        self._tagged = not np.isnan(np.concatenate(fills)).all() and MaskFlags.nodata in flags and not beside_alpha
         self.reduced = any(file.overviews(number) for number in numbers)
-        stated = [number for number in dict.fromkeys((file.nodata, *nodata)) if number is not None]
+        stated = dict.fromkeys((*fills[0].tolist(), *nodata))
         self._compared = [
             number for number in stated if not np.isnan(number) and not (self._tagged and number == file.nodata)
         ]
@@ -84,9 +84,9 @@ class SceneFile:
         for number in self._compared:
             hits = hits | (data == number)
         hits, eight_bits = np.broadcast_to(hits, data.shape), self._eight_bits[np.array(numbers) - 1]
-        for lacking in (hits, is_fill(data)) if not eight_bits.all() else ():
-            if lacking is not None:
-                known &= ~lacking[~eight_bits].any(0)
+        if not eight_bits.all():
+            fills = is_fill(data)
+            known &= ~(hits if fills is None else hits | fills)[~eight_bits].any(0)
         return data, known, hits[eight_bits] if eight_bits.any() else None
 
     def close(self):
@@ -105,13 +105,13 @@ class WarpedFile:
 
     blends = False
 
-    def __init__(self, file, grid, numbers, nodata, alpha=False, blank=(), deciding=(), move=(0.0, 0.0), memories=()):
+    def __init__(self, file, grid, numbers, no_data, alpha=False, blank=(), deciding=(), move=(0.0, 0.0), memories=()):
         """Bring a raster onto a grid.
 
         Args:
             file: open raster, which `close` closes. grid: PixelGrid of the scene.
             numbers: of the bands that are read, from 1. alpha: see SceneFile.
-            nodata: for each band of the file, the numbers of no data that are stated beside its tag.
+            no_data: for each band of the file, its numbers of no data.
             blank: groups of numbers of bands; a pixel that is 0 in all bands of a group has no data.
             deciding: numbers of bands of 8 bits that lack data only together; (): those that are read.
             move: (x, y) on the map from a pixel of the grid to where the file shows its ground.
@@ -123,8 +123,7 @@ class WarpedFile:
         self.reduced = any(file.overviews(number) for number in numbers)
 
         def tables_of(numbers):
-            tags = {number: (file.nodatavals[number - 1], *nodata[number - 1]) for number in numbers}
-            return {n: lookup(file.dtypes[n - 1], [tag for tag in tags[n] if tag is not None]) for n in numbers}
+            return {number: lookup(file.dtypes[number - 1], no_data[number - 1]) for number in numbers}
 
         eight_bits = {number for number, dtype in zip(file.indexes, file.dtypes, strict=True) if dtype == "uint8"}
         self._eight_bits = eight_bits
@@ -194,19 +193,20 @@ def open_files(source, files, grid):
     moves, opened, places = source.moves or ((0.0, 0.0),) * len(files), [], {}
     grids = [PixelGrid.of(file) for file in files]
     for i, file in enumerate(files):
-        if i in places:
+        if (i, 1) in places:
             continue
         numbers = [number for index, number in source.bands if index == i]
-        own, partners = [i], []
+        own, inside = [i], {(i, number): number for number in file.indexes}
         if not numbers or (grid.matches(grids[i]) and not any(moves[i])):
             opened.append(SceneFile(file, numbers, source.nodata[i], i in source.alpha, i in source.filled))
         else:
-            partners = deciding_with(i, source, files, grids)
-            own = [j for j in partners if grids[i].matches(grids[j])] or own
-            opened.append(warped_file(own, partners, source, files, grid))
+            if partners := deciding_with(i, source, files, grids):
+                own = [j for j in partners if grids[i].matches(grids[j])]
+                inside = {(j, 1): number for number, j in enumerate(partners, 1)}
+            opened.append(warped_file(own, inside, source, files, grid))
         opened[-1].indices = own
-        places |= {j: (len(opened) - 1, partners.index(j) + 1 if partners else None) for j in own}
-    return opened, [(places[index][0], places[index][1] or number) for index, number in source.bands]
+        places |= {band: (len(opened) - 1, number) for band, number in inside.items() if band[0] in own}
+    return opened, [places[band] for band in source.bands]
 
 
 def deciding_with(i, source, files, grids):
@@ -226,27 +226,25 @@ def deciding_with(i, source, files, grids):
     return together if i in together and len(together) > 1 else ()
 
 
-def warped_file(own, partners, source, files, grid):
-    """Return the WarpedFile of the rasters `own`, which lie on one grid; see `open_files` and `deciding_with`."""
+def warped_file(own, inside, source, files, grid):
+    """Return the WarpedFile of the rasters `own`, which lie on one grid; see `open_files` and `deciding_with`.
+
+    inside: {band as in source.bands: its number} of the raster, or of several of one band each as one raster.
+    """
     file, memories, i = files[own[0]], (), own[0]
-    numbers = [number for index, number in source.bands if index == i]
-    places = {(i, number): number for number in file.indexes}
-    nodata = [source.nodata[i]] * file.count
-    if partners:
+    partners = list(dict.fromkeys(index for index, _ in inside))
+    if len(partners) > 1:
         file, memories = joined([files[j] for j in partners], file)
         memories = [*(files[j] for j in own), *memories]
-        places = {(j, 1): number for number, j in enumerate(partners, 1)}
-        numbers = [places[j, 1] for j in own]
-        nodata = [source.nodata[j] for j in partners]
-    groups = [[places.get(source.bands[position]) for position in group] for group in source.blank]
+    groups = [[inside.get(source.bands[position]) for position in group] for group in source.blank]
     return WarpedFile(
         file,
         grid,
-        numbers,
-        nodata,
+        [inside[band] for band in source.bands if band[0] in own],
+        [[*band_tags(files[j], number).fills, *source.nodata[j]] for j, number in inside],
         alpha=i in source.alpha,
         blank=[group for group in groups if None not in group],
-        deciding=list(places.values()) if partners else (),
+        deciding=list(inside.values()) if memories else (),
         move=source.moves[i] if source.moves else (0.0, 0.0),
         memories=memories,
     )

@@ -10,7 +10,7 @@ from bands import TERRAIN, code_of, light, numbered
 from patches.image_files import is_alpha
 from patches.scale_tags import is_fill, stated_scales, tagged_scaling, usual_fills
 from scenes.geodesy import has_ellipsoid
-from scenes.opening import damage_reported, missing_values, open_raster
+from scenes.opening import band_tags, damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid, resized_grid
 from scenes.products import recognition
 from scenes.products.product import Product
@@ -53,7 +53,7 @@ class SceneSource:
         reference: index of the file whose grid is the scene's.
         dem: paths of elevation, see SceneInput. terrain: ((name, position among the model's bands), ...) of the bands
             that come from it.
-        nodata: for each file, the numbers of no data that are stated for it beside its tag.
+        nodata: for each file, the numbers of no data that the user or a product states beside its tags.
         factors, offsets: for each band of the files: value = factor * (number in the file) + offset.
         dem_nodata: value of no elevation beside the tag of its file, or None.
         alpha: indices of files whose last band is a mask. blank: groups of positions in `bands`; a pixel that is 0 in
@@ -167,7 +167,7 @@ def open_scene(scene, model_bands, product=None):
             reference=finest(files),
             dem=tuple(map(str, scene.dem)),
             terrain=terrain,
-            nodata=tuple((*nodata, *missing_values(file)) for file in files),
+            nodata=(tuple(nodata),) * len(files),
             factors=factors,
             offsets=offsets,
             dem_nodata=scene.dem_nodata,
@@ -239,13 +239,12 @@ def is_untagged(file, alpha, numbers):
 
     alpha: that band, reduced, or None. One that is opaque everywhere says nothing. numbers: of the bands, from 1.
     """
+    if any(band_tags(file, number).fills.size for number in numbers):
+        return False
     if alpha is not None:
-        return bool(alpha.all()) and all(file.nodatavals[number - 1] is None for number in numbers)
-    flags = [file.mask_flag_enums[number - 1] for number in numbers]
-    fills = {"_FillValue", "missing_value"}
-    if file.driver == "netCDF" and not any(fills & file.tags(number).keys() for number in numbers):
-        return True  # GDAL takes the usual fill of the library for a tag that nobody wrote
-    return all(each == [MaskFlags.all_valid] or MaskFlags.alpha in each for each in flags)
+        return bool(alpha.all())
+    no_mask = {MaskFlags.all_valid, MaskFlags.alpha, MaskFlags.nodata}  # the last one is a fill that nobody stated
+    return all(no_mask.intersection(file.mask_flag_enums[number - 1]) for number in numbers)
 
 
 def tell_fills(paths, files, alphas, bands):
