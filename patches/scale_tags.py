@@ -119,13 +119,13 @@ class StoredTags:
     Attributes:
         scales, offsets: of its numbers, one for all bands or one for each; 1 and 0 if it states none.
         fills: its numbers of no data. valid: (least, largest) number of data, by its valid_range, or by its valid_min
-            and valid_max.
+            and valid_max; infinite without them.
     """
 
     def __init__(self, array):
         """Read the attributes of a StoredArray; raise WrongTag for what is no number, and for `_Unsigned`."""
-        unsigned = array.attrs.get("_Unsigned", b"")
-        if array.dtype.kind == "i" and np.bytes_(unsigned).lower() == b"true":
+        unsigned = np.bytes_(array.attrs.get("_Unsigned", b"")).lower() == b"true"
+        if array.dtype.kind == "i" and unsigned:
             stored = array.dtype.name
             raise WrongTag(f"holds unsigned numbers as {stored} (_Unsigned is true): write them as u{stored}")
         self.scales, self.offsets = numbers(array, "scale_factor", (1.0,)), numbers(array, "add_offset", (0.0,))
@@ -134,17 +134,33 @@ class StoredTags:
         self.valid = numbers(array, "valid_range", np.concatenate(ends))
         if len(self.valid) != 2:
             raise WrongTag(f"states a valid_range of {len(self.valid)} numbers, and two are its ends")
+        if array.dtype.kind == "u" and unsigned:  # the attributes are of the signed type
+            turn = 2.0 ** (8 * array.dtype.itemsize)
+            self.fills, self.valid = (np.where(each < 0, each + turn, each) for each in (self.fills, self.valid))
+        if array.dtype.kind == "f":  # 0.1 as text or float64 is the float32 next to it
+            with np.errstate(over="ignore"):
+                self.valid = self.valid.astype(array.dtype).astype(float)
 
     @property
     def changes(self):
         """Whether the numbers become others."""
         return bool((self.scales != 1).any() or self.offsets.any())
 
+    @property
+    def valid_class(self):
+        """(least, largest) number of a class: `valid` widened by 0, which has a meaning also beside a tag of 0."""
+        return min(self.valid[0], 0.0), max(self.valid[1], 0.0)
+
     def lacking(self, stored):
         """Return where numbers of the array, of any shape, are those of no data."""
         fills = self.fills.astype(stored.dtype) if stored.dtype.kind == "f" else self.fills
-        lacking = np.isin(stored, fills) | (stored < self.valid[0]) | (stored > self.valid[1])
+        lacking = np.isin(stored, fills) | beyond(stored, self.valid)
         return lacking | np.isnan(stored) if np.isnan(fills).any() else lacking
+
+
+def beyond(values, valid):
+    """Return where values, an array of any shape, lie beyond (least, largest) number of data."""
+    return (values < valid[0]) | (values > valid[1])
 
 
 def without_class(values, array):
@@ -158,7 +174,8 @@ def without_class(values, array):
     tags = StoredTags(array)
     if tags.changes:
         raise WrongTag(SCALED_MASK)
-    return is_unknown(values, np.append(numbers(array, "nodata", ()), tags.fills))
+    fills = np.append(numbers(array, "nodata", ()), tags.fills)
+    return is_unknown(values, fills) | beyond(values, tags.valid_class)
 
 
 def numbers(array, name, default):

@@ -176,11 +176,11 @@ class ElevationRaster:
         if self.unit is None:
             note(f"{path}: its unit, {file.units[0].strip().lower()}, is unknown: taken for metres")
             self.unit = 1.0
-        stated = [value for value in (nodata, *band_tags(file).fills) if value is not None]
-        within = (
-            sorted((metres / self.unit - self.offset) / self.scale for metres in ELEVATIONS) if self.scale else None
-        )
-        table = lookup(file.dtypes[0], stated, within)
+        tags, within = band_tags(file), (-np.inf, np.inf)
+        if self.scale:
+            within = sorted((metres / self.unit - self.offset) / self.scale for metres in ELEVATIONS)
+        within = max(within[0], tags.valid[0]), min(within[1], tags.valid[1])
+        table = lookup(file.dtypes[0], [*tags.fills, *([] if nodata is None else [nodata])], within)
         masked, memory = masked_view(file, [1], [{1: table}], has_alpha(file))
         # ground beyond 180 degrees may have longitudes that differ by a turn
         turns = (0, -360, 360) if PixelGrid.of(file).reaches_beyond_180 or grid.reaches_beyond_180 else (0,)

@@ -20,7 +20,7 @@ from scenes.pixel_grid import PixelGrid
 SEEN, HIDDEN = 255, 0  # of a mask
 
 
-def lookup(dtype, numbers, within=None):
+def lookup(dtype, numbers, within=(-np.inf, np.inf)):
     """Return the table (LUT) by which GDAL makes a mask of a band, {number: SEEN or HIDDEN}; empty if it hides nothing.
 
     GDAL interpolates between the entries, and takes the first one for NaN and all that is smaller. So each number of no
@@ -28,20 +28,22 @@ def lookup(dtype, numbers, within=None):
 
     Args:
         dtype: of the band. numbers: of no data, beside scale_tags.usual_fills. within: (least, largest) number of data;
-            None: of floats LARGEST, of whole numbers all.
+            of floats LARGEST at most.
     """
     dtype = np.dtype(dtype)
-    exact = dtype.type if dtype.kind == "f" else float
+    whole = dtype.kind in "iu"
+    exact = float if whole else dtype.type
+    ends = (np.iinfo(dtype).min, np.iinfo(dtype).max) if whole else (-LARGEST, LARGEST)
     with np.errstate(over="ignore"):
-        low, high, *numbers = (
-            float(exact(number)) for number in (*(within or (-LARGEST, LARGEST)), *numbers, *usual_fills(dtype))
-        )
-    if dtype.kind in "iu":  # others would be cut to one that the type holds
-        low, high = max(low, np.iinfo(dtype).min), min(high, np.iinfo(dtype).max)
+        each = (float(exact(number)) for number in (*ends, *within, *numbers, *usual_fills(dtype)))
+        least, most, low, high, *numbers = each
+    if whole:  # others would be cut to one that the type holds
         numbers = [number for number in numbers if number.is_integer()]
+    limited = not whole or low > least or high < most
+    low, high = max(low, least), min(high, most)
     numbers = [number for number in numbers if low <= number <= high]  # not NaN
     table = {float(np.nextafter(number, side)): SEEN for number in numbers for side in (-np.inf, np.inf)}
-    if within or dtype.kind == "f":
+    if limited:
         beyond = np.nextafter((low, high), (-np.inf, np.inf)).tolist()
         table |= {low: SEEN, high: SEEN} | dict.fromkeys(beyond, HIDDEN)
     table |= dict.fromkeys(numbers, HIDDEN)
@@ -93,7 +95,7 @@ def mask_of(group, file, name, factor, options):
     """Return the source of a band that is HIDDEN where all bands of a group are; see `described` and `add_band`."""
     sources = [(name, number, table) for number, table in group.items()]
     kinds = {file.dtypes[number - 1] for number in group}
-    one_number = len(kinds) == 1 and all(len(table) == 3 for table in group.values())  # and the two beside it
+    one_number = len(kinds) == 1 and all([*table.values()].count(HIDDEN) == 1 for table in group.values())
     if len(sources) == 1 and not one_number:
         return sources[0]
     together = vrt(file, factor)

@@ -17,7 +17,7 @@ from rasterio.windows import Window
 from patches.image_files import has_alpha, has_own_mask
 from patches.picture_damage import damage
 from patches.scale_tags import StoredArray, StoredTags, WrongTag
-from scenes.masked_view import masked_view
+from scenes.masked_view import lookup, masked_view
 from scenes.pixel_grid import PixelGrid
 from scenes.raster_faults import RASTERS, content_fault, open_fault, read_fault
 from script import UserError
@@ -29,7 +29,8 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.p
 MASKED = -(2**24)  # value of masked pixels where a mask, classes or percentages are read; exact also as float32
 BEYOND = 2 * MASKED  # value of ground beyond such a raster, where it is brought onto another grid
 ANY_CRS = "EPSG:3857"  # stands for no coordinate system where GDAL needs one to move pixels
-ATTRIBUTES = ("_FillValue", "missing_value")  # of NetCDF, which GDAL applies in part
+# Of NetCDF: GDAL applies one number of several, and writes a fill over what lies beyond both ends, of 8 bits a 0.
+ATTRIBUTES = ("_FillValue", "missing_value", "valid_range", "valid_min", "valid_max")
 PICTURES = ("PNG", "GIF", "BMP", "WEBP")  # drivers of GDAL
 
 
@@ -46,6 +47,9 @@ def open_raster(path):
         raise UserError(f"{path} {found}: fetch it again")
     try:
         file = rasterio.open(rasterio_path(path))
+        if file.driver == "netCDF":
+            file.close()
+            file = rasterio.open(rasterio_path(path), HONOUR_VALID_RANGE="NO")  # see `band_tags`
     except RasterioError as error:
         if not re.match(r"^[\w+]+:|^/vsi", path):
             check_readable(path)
@@ -54,7 +58,13 @@ def open_raster(path):
         file.close()
         listed = " ".join(f"'{name}'" for name in inside[:3])
         raise UserError(f"{path} holds {len(inside)} rasters: give one or more of them instead, such as {listed}")
-    if fault := content_fault(file):
+    try:
+        fault = content_fault(file)
+        for number in file.indexes:
+            band_tags(file, number)
+    except WrongTag as wrong:
+        fault = f"{wrong}: correct that attribute, or take it out"
+    if fault:
         file.close()
         raise UserError(f"{path} {fault}")
     points, _ = file.gcps
@@ -74,7 +84,7 @@ def band_count(file):
 
 
 def open_mask(path, what, band_of=None):
-    """Open a raster of one band: a mask, classes or probabilities. An internal mask or a band of opacity is applied.
+    """Open a raster of one band: a mask, classes or probabilities. Its mask, band of opacity or valid range is applied.
 
     Args:
         path: of the raster. what: it has to be, in words for an error.
@@ -91,21 +101,25 @@ def open_mask(path, what, band_of=None):
     file = open_raster(path)
     fault = ""
     masked, transparent = has_own_mask(file), has_alpha(file)
+    valid = band_tags(file).valid_class
+    limited = bool(np.isfinite(valid).any())
     number = 1 if band_count(file) == 1 else band_of and band_of(file)
     if not number:
         fault = f"has {file.count} bands: {what} has one"
     elif file.driver in PICTURES and (transparent or file.colorinterp[0] == ColorInterp.palette):
         kind = "transparent pixels" if transparent else "a palette"
         fault = f"is a picture with {kind}: write {what} as GeoTIFF, or as grey values"
-    elif (masked or transparent or file.count > 1) and not file.crs:
-        kind = "a mask of its own or transparent pixels" if masked or transparent else "several bands"
+    elif (masked or transparent or limited or file.count > 1) and not file.crs:
+        kind = "a valid range" if limited else "several bands"
+        kind = "a mask of its own or transparent pixels" if masked or transparent else kind
         fault = f"has {kind}, but no coordinate system: write {what} without them"
     if fault:
         file.close()
         raise UserError(f"{path} {fault}")
-    if not (masked or transparent or file.count > 1):
+    if not (masked or transparent or limited or file.count > 1):
         return [file]
-    view, memory = masked_view(file, [number], alpha=transparent)
+    groups = [{number: lookup(file.dtypes[number - 1], (), valid)}] * limited
+    view, memory = masked_view(file, [number], groups, transparent)
     return [nearest_on_grid(view, PixelGrid.of(view), MASKED), view, memory, file]
 
 
@@ -131,19 +145,17 @@ def band_tags(file, number=1):
     takes the usual fill of the NetCDF library for a tag that nobody wrote.
 
     Raises:
-        UserError: an attribute cannot be applied.
+        WrongTag: an attribute cannot be applied; `open_raster` refuses such a file.
     """
     tag, attributes = file.nodatavals[number - 1], {}
     if file.driver == "netCDF":
         stated = file.tags(number)
         attributes = {name: stated[name].strip("{}").split(",") for name in ATTRIBUTES if name in stated}
         attributes |= {"_FillValue": tag} if "_FillValue" in stated else {}  # a text has less digits
+        attributes["_Unsigned"] = stated.get("_Unsigned", "")
     elif tag is not None:
         attributes = {"_FillValue": tag}
-    try:
-        return StoredTags(StoredArray(np.dtype(file.dtypes[number - 1]), attributes))
-    except WrongTag as wrong:
-        raise UserError(f"{file.name} {wrong}") from None
+    return StoredTags(StoredArray(np.dtype(file.dtypes[number - 1]), attributes))
 
 
 def strips(file, path, height=256):

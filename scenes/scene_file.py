@@ -4,7 +4,7 @@ import numpy as np
 from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags, Resampling
 
-from patches.scale_tags import LARGEST, is_fill, usual_fills
+from patches.scale_tags import LARGEST, beyond, is_fill, usual_fills
 from scenes.masked_view import joined, lookup, masked_view
 from scenes.opening import ANY_CRS, band_tags
 from scenes.pixel_grid import PixelGrid
@@ -30,8 +30,8 @@ class SceneFile:
     """An open raster on the scene's grid, read as it is.
 
     A pixel has no data where an internal mask or an alpha band hides it, where it holds NaN or a value beyond LARGEST,
-    and where a number of no data stands: the tag of the band, one that is stated beside it, and in signed numbers and
-    floats one of scale_tags.is_fill, with and without a tag.
+    and where a number of no data stands: the tag of the band, one that is stated beside it, what lies beyond a valid
+    range, and in signed numbers and floats one of scale_tags.is_fill, with and without a tag.
 
     Attributes:
         view: open raster to read. indices: see `open_files`.
@@ -61,7 +61,9 @@ class SceneFile:
             number for number in stated if not np.isnan(number) and not (self._tagged and number == file.nodata)
         ]
         beside_tag = flags != {MaskFlags.all_valid} and usual_fills(common_type(file.dtypes))
-        self.blends = bool(self._compared or filled or (beside_tag and not self.reduced))
+        self._valid = band_tags(file).valid
+        self._limited = bool(np.isfinite(self._valid).any())
+        self.blends = bool(self._compared or self._limited or filled or (beside_tag and not self.reduced))
 
     def read(self, numbers, window, shape):
         """Read bands by their numbers in a window, averaged to a `shape` if that is smaller.
@@ -83,6 +85,8 @@ class SceneFile:
             hits = self.view.read_masks(numbers, out_shape=data.shape, **where) == 0
         for number in self._compared:
             hits = hits | (data == number)
+        if self._limited:
+            hits = hits | beyond(data, self._valid)
         hits, eight_bits = np.broadcast_to(hits, data.shape), self._eight_bits[np.array(numbers) - 1]
         if not eight_bits.all():
             fills = is_fill(data)
@@ -111,7 +115,7 @@ class WarpedFile:
         Args:
             file: open raster, which `close` closes. grid: PixelGrid of the scene.
             numbers: of the bands that are read, from 1. alpha: see SceneFile.
-            no_data: for each band of the file, its numbers of no data.
+            no_data: for each band of the file, (its numbers of no data, (least, largest) number of data).
             blank: groups of numbers of bands; a pixel that is 0 in all bands of a group has no data.
             deciding: numbers of bands of 8 bits that lack data only together; (): those that are read.
             move: (x, y) on the map from a pixel of the grid to where the file shows its ground.
@@ -123,7 +127,7 @@ class WarpedFile:
         self.reduced = any(file.overviews(number) for number in numbers)
 
         def tables_of(numbers):
-            return {number: lookup(file.dtypes[number - 1], no_data[number - 1]) for number in numbers}
+            return {number: lookup(file.dtypes[number - 1], *no_data[number - 1]) for number in numbers}
 
         eight_bits = {number for number, dtype in zip(file.indexes, file.dtypes, strict=True) if dtype == "uint8"}
         self._eight_bits = eight_bits
@@ -237,11 +241,12 @@ def warped_file(own, inside, source, files, grid):
         file, memories = joined([files[j] for j in partners], file)
         memories = [*(files[j] for j in own), *memories]
     groups = [[inside.get(source.bands[position]) for position in group] for group in source.blank]
+    tags = [(band_tags(files[j], number), source.nodata[j]) for j, number in inside]
     return WarpedFile(
         file,
         grid,
         [inside[band] for band in source.bands if band[0] in own],
-        [[*band_tags(files[j], number).fills, *source.nodata[j]] for j, number in inside],
+        [([*each.fills, *nodata], each.valid) for each, nodata in tags],
         alpha=i in source.alpha,
         blank=[group for group in groups if None not in group],
         deciding=list(inside.values()) if memories else (),

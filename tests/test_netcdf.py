@@ -1,14 +1,23 @@
 """What NetCDF states of its numbers counts as in HDF5 and GeoTIFF, whatever GDAL makes of it."""
 
+import contextlib
+
 import h5py
+import netCDF4
 import numpy as np
 import pytest
 import rasterio
+from rasterio.windows import Window
 
 from patches import reading
-from tests.rasters import open_scene, write_netcdf, write_raster
+from scenes.elevation import Elevation
+from scenes.exclusion import open_excluded
+from scenes.labels import MaskRaster
+from scenes.pixel_grid import PixelGrid
+from script import UserError
+from tests.rasters import GRID, UTM, open_scene, write_netcdf, write_raster
 
-SIZE = 32
+SIZE, CRS = 32, rasterio.crs.CRS.from_string(UTM)
 
 
 def write_plain(path, band, **attributes):
@@ -51,3 +60,96 @@ def test_a_fill_that_nobody_states_means_what_it_means_in_other_formats(tmp_path
     if kind != "float32" and not metres:
         gap = reading.read_patch(write_patch(tmp_path / "a_1.h5", band), None).gap
         np.testing.assert_array_equal(valid, ~gap if gap is not None else True)
+
+
+ENDS = [{"valid_range": [10, 120]}, {"valid_min": 10, "valid_max": 120}, {"valid_min": 10}, {"valid_max": 120}]
+FILLS = [{}, {"_FillValue": 7}]
+
+
+def limited_band(kind):
+    """Numbers of which some lie beyond 10 to 120."""
+    band = np.full((SIZE, SIZE), 100, kind)
+    band[:4], band[-4:] = 5, 200
+    return band
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int16", "float32"])
+@pytest.mark.parametrize("fill", FILLS)
+@pytest.mark.parametrize("ends", ENDS)
+def test_what_lies_beyond_one_end_is_no_data_as_netcdf4_says(tmp_path, kind, fill, ends):
+    """GDAL asks for both ends, and knows no number for what lies beyond them in 8 bits without a fill."""
+    band = limited_band(kind)
+    path = write_plain(tmp_path / "a.nc", band, **fill, **ends)
+    with netCDF4.Dataset(path) as file:
+        expected = ~np.ma.getmaskarray(file["Band1"][:])
+    assert 0 < (~expected).sum() < SIZE * SIZE
+    values, valid = read(path)
+    np.testing.assert_array_equal(valid, expected)
+    np.testing.assert_array_equal(values[0][valid], band[valid])
+    coarse, known = read(path, pixel_size=20.0)
+    assert coarse[0][known].min() >= band[valid].min() and coarse[0][known].max() <= band[valid].max()  # not blended
+    gap = reading.read_patch(write_patch(tmp_path / "a_1.h5", band, **fill, **ends), None).gap
+    np.testing.assert_array_equal(~gap, expected)
+
+
+def test_a_band_of_8_bits_beyond_its_range_is_ground_where_others_hold_data(tmp_path):
+    """GDAL reads a 0 there."""
+    band = limited_band("uint8")
+    paths = [write_plain(tmp_path / "red.nc", band, valid_range=[10, 120])]
+    paths += [write_plain(tmp_path / f"{name}.nc", np.minimum(band, 90)) for name in ("green", "blue")]
+    with open_scene(paths, ("red", "green", "blue")) as scene:
+        values, valid = scene.read(0, SIZE)
+    assert valid.all()
+    np.testing.assert_array_equal(values[0], band)
+
+
+@pytest.mark.parametrize("ends", [{"valid_max": 4000}, {"valid_range": [-100, 4000]}])
+def test_elevation_beyond_one_end_is_a_void(tmp_path, ends):
+    heights = np.full((SIZE, SIZE), 500, np.int16)
+    heights[:4] = 5000
+    elevation = Elevation([write_plain(tmp_path / "dem.nc", heights, **ends)], PixelGrid((SIZE, SIZE), GRID, CRS))
+    metres = elevation.read(Window(0, 0, SIZE, SIZE))
+    elevation.close()
+    np.testing.assert_array_equal(np.isnan(metres), heights == 5000)
+
+
+@pytest.mark.parametrize("coarser", [1, 2])
+@pytest.mark.parametrize("ends", [{"valid_range": [0, 1]}, {"valid_max": 1}, {"valid_range": [1, 1]}])
+def test_what_lies_beyond_the_range_of_a_mask_is_not_labelled(tmp_path, ends, coarser):
+    """GDAL reads 0 there, no landslide; 0 itself has a meaning in every mask."""
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[:8], mask[-8:] = 255, 1
+    mask[8:12] = 9
+    grid = PixelGrid((SIZE, SIZE), GRID, CRS).coarser(coarser)
+    expected = np.where(mask > 1, 255, mask)[::coarser, ::coarser]
+    path = write_plain(tmp_path / "labels.nc", mask, **ends)
+    with contextlib.closing(MaskRaster(path, grid)) as raster:
+        np.testing.assert_array_equal(raster.read(0, grid.height, 0, grid.width), expected)
+    (excluded,) = open_excluded([path], grid)
+    with contextlib.closing(excluded):
+        np.testing.assert_array_equal(excluded.hidden(0, grid.height), expected == 1)
+    with h5py.File(tmp_path / "mask_1.h5", "w") as file:
+        file["mask"] = mask
+        file["mask"].attrs.update({name: np.array(value, np.uint8) for name, value in ends.items()})
+    labels = reading.read_patch(write_patch(tmp_path / "a_1.h5", mask // 2 + 40), tmp_path / "mask_1.h5").labels
+    np.testing.assert_array_equal(labels.decided(False)[::coarser, ::coarser], expected)
+    assert not labels.undecided.any()
+
+
+def test_the_range_of_unsigned_numbers_in_a_signed_type_is_unsigned(tmp_path):
+    band = np.full((SIZE, SIZE), 100, np.int16)
+    band[:4], band[4:8] = -1, -20000  # 65535 and 45536
+    path = write_plain(tmp_path / "a.nc", band, valid_range=[0, -2])
+    with h5py.File(path, "r+") as file:
+        file["Band1"].attrs["_Unsigned"] = np.bytes_("true")
+    values, valid = read(path)
+    np.testing.assert_array_equal(valid, band != -1)
+    assert values[0, 5, 0] == 45536
+
+
+def test_an_attribute_that_is_no_number_is_refused(tmp_path):
+    path = write_plain(tmp_path / "a.nc", limited_band("int16"))
+    with h5py.File(path, "r+") as file:
+        file["Band1"].attrs["valid_max"] = np.bytes_("high")
+    with pytest.raises(UserError, match="a.nc states a valid_max that is no number: correct that attribute"):
+        read(path)
