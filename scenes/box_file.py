@@ -73,12 +73,12 @@ def check_coordinates(path, content, crs):
 
 
 def finished_boxes(path, content, silent=False):
-    """Return the finished boxes that the content of a file lists; unless `silent`, print how many others it lists.
+    """Return the finished boxes of the content of a file, the last changed last; unless `silent`, count the others.
 
     Raises:
         UserError: no box is finished.
     """
-    finished = [box for box in content["boxes"] if box["finished"]]
+    finished = in_order(content)
     if not finished:
         raise UserError(f"{path}: no box is finished, so nothing is labelled: finish boxes on the page, and save")
     rest = len(content["boxes"]) - len(finished)
@@ -87,8 +87,23 @@ def finished_boxes(path, content, silent=False):
     return finished
 
 
+def in_order(content):
+    """Return the finished boxes of the content of a file, the last changed last."""
+    return sorted((box for box in content["boxes"] if box["finished"]), key=lambda box: box["when"] or "")
+
+
+def decided_ground(outlines):
+    """Return the ground on which each box decides, from outlines in order: where boxes overlap, the last one does."""
+    ground = []
+    for number, outline in enumerate(outlines, 1):
+        later = np.array(outlines[number:], object)
+        later = later[shapely.intersects(outline, later) & ~shapely.touches(outline, later)]
+        ground.append(outline.difference(shapely.union_all(later)) if len(later) else outline)
+    return ground
+
+
 def outlines(path, crs, transform=None):
-    """Return the outlines of the finished boxes of a file, a geopandas.GeoSeries; there may be none.
+    """Return the ground of each finished box of a file (`decided_ground`), a geopandas.GeoSeries; there may be none.
 
     crs: to bring them into; None: of a scene without one, whose `transform` brings pixels to its coordinates.
 
@@ -97,7 +112,7 @@ def outlines(path, crs, transform=None):
     """
     content = read_content(path)
     check_coordinates(path, content, crs)
-    shapes = [shapely.Polygon(box["outline"]) for box in content["boxes"] if box["finished"]]
+    shapes = decided_ground([shapely.Polygon(box["outline"]) for box in in_order(content)])
     if crs:
         return geopandas.GeoSeries(shapes, crs=4326).to_crs(crs)
     return geopandas.GeoSeries(shapes).affine_transform(transform.to_shapely())
@@ -124,7 +139,7 @@ def judged_ground(path):
 def in_finished_boxes(path, table, silent=False):
     """Return the polygons of a file that lie in its finished boxes; one without a verdict is unsure.
 
-    A polygon counts within its box alone.
+    A polygon counts within its box alone, on the ground on which that decides.
 
     Args:
         path: of the file. table: of all polygons, with the columns box and verdict unless it is empty.
@@ -135,10 +150,13 @@ def in_finished_boxes(path, table, silent=False):
     """
     content = read_content(path)
     check_coordinates(path, content, table.crs)
-    boxes = {box["id"]: shapely.Polygon(box["outline"]) for box in finished_boxes(path, content, silent)}
+    boxes = finished_boxes(path, content, silent)
     if not len(table):
         return table
+    ground = decided_ground([shapely.Polygon(box["outline"]) for box in boxes])
+    boxes = dict(zip((box["id"] for box in boxes), ground, strict=True))
     table = table[table["box"].isin(boxes)]
     _, blank = labels_of(path, table["verdict"])
     shapes = shapely.intersection(table.geometry.to_numpy(), np.array([boxes[box] for box in table["box"]], object))
-    return table.assign(verdict=table["verdict"].mask(blank, VERDICTS[2])).set_geometry(shapes, crs=table.crs)
+    table = table.assign(verdict=table["verdict"].mask(blank, VERDICTS[2])).set_geometry(shapes, crs=table.crs)
+    return table[~table.is_empty]

@@ -7,7 +7,7 @@ from affine import Affine
 from rasterio.features import rasterize
 
 from mask_values import LANDSLIDE, OTHER, UNLABELLED
-from scenes.box_file import check_coordinates, finished_boxes, read_content
+from scenes.box_file import check_coordinates, decided_ground, finished_boxes, read_content
 from scenes.lon_lat import LonLat
 from scenes.scene_digest import scene_digests
 from scenes.shape_repair import repaired
@@ -20,7 +20,7 @@ STEP = 100  # positions are kept to the hundredth of a pixel, on the page as in 
 class BoxLabels:
     """Labels of the finished boxes of a scene: within them every pixel is labelled or unsure, beyond them none is.
 
-    A polygon counts within its box alone.
+    A polygon counts within its box alone. Where boxes overlap, the one that changed last decides.
 
     Attributes:
         other_scene: name of the scene that the file belongs to, if that is another one; then it has no boxes. "": it
@@ -47,7 +47,7 @@ class BoxLabels:
             self.other_scene = scene["name"] or "unknown"
             return
         check_coordinates(path, content, grid.crs)
-        finished = sorted(finished_boxes(path, content), key=lambda box: box["when"] or "")
+        finished = finished_boxes(path, content)
         ids = {box["id"] for box in finished}
         inside = [feature for feature in content["features"] if feature["properties"]["box"] in ids]
         self._convert = LonLat(grid).in_pixels if grid.crs else np.asarray
@@ -55,10 +55,10 @@ class BoxLabels:
         tables = {box_id: [] for box_id in ids}
         for feature, (shape, label) in zip(inside, self._labelled(inside, grid, min_area), strict=True):
             tables[feature["properties"]["box"]].append((shape, label))
-        for box, outline in zip(finished, self.outlines, strict=True):
+        for box, ground in zip(finished, decided_ground(self.outlines), strict=True):
             shapes = sorted(tables[box["id"]], key=lambda pair: DRAWING_ORDER.index(pair[1]))
-            self._boxes.append((outline, shapes))
-            self.has_landslides |= any(label == LANDSLIDE and shape.intersects(outline) for shape, label in shapes)
+            self._boxes.append((ground, shapes))
+            self.has_landslides |= any(label == LANDSLIDE and shape.intersects(ground) for shape, label in shapes)
 
     def _labelled(self, features, grid, min_area):
         """Return [(polygon in pixels, label), ...] of features."""
@@ -80,10 +80,10 @@ class BoxLabels:
         shape, window = (bottom - top, right - left), shapely.box(left, top, right, bottom)
         options = {"out_shape": shape, "transform": Affine.translation(left, top), "dtype": "uint8"}
         labels, finished = np.full(shape, UNLABELLED, np.uint8), np.zeros(shape, bool)
-        for outline, shapes in self._boxes:
-            if not outline.intersects(window):
+        for ground, shapes in self._boxes:
+            if not ground.intersects(window):
                 continue
-            inside = rasterize([outline], **options) > 0
+            inside = rasterize([ground], **options) > 0
             labels[inside], finished[inside] = OTHER, True
             if near := [(shape, int(label)) for shape, label in shapes if shape.intersects(window)]:
                 of_box = rasterize(near, fill=OTHER, all_touched=self.all_touched, **options)

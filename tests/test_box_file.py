@@ -10,8 +10,9 @@ import shapely
 from scenes.box_file import PIXELS
 from scenes.comparing.comparison import judged_by
 from scenes.comparing.inventory import read_inventory
-from scenes.comparing.layers import read_polygons
+from scenes.comparing.layers import PolygonLayer, read_polygons
 from scenes.labels import Labels
+from scenes.scene_digest import scene_digests
 from scenes.suggestions import doubt_of_free_tiles
 from scenes.vectors import EVERYTHING, Choice, ground_areas, shapes_over
 from script import UserError
@@ -27,8 +28,8 @@ def grid(tmp_path, monkeypatch):
     return grid_of(write_raster("scene.tif", np.ones((1, 64, 64), np.uint8)))
 
 
-def write_labels(path, polygons=POLYGONS, finished=("a",), coordinates="longitude, latitude"):
-    """Write labels of two boxes."""
+def write_labels(path, polygons=POLYGONS, finished=("a",), coordinates="longitude, latitude", boxes=BOXES, when=None):
+    """Write labels of two boxes. when: {name of a box: when it changed}."""
 
     def ground(place):
         return shapely.geometry.mapping(in_degrees([box(*place)])[0])
@@ -36,10 +37,15 @@ def write_labels(path, polygons=POLYGONS, finished=("a",), coordinates="longitud
     content = {
         "type": "FeatureCollection",
         "landslide_labels": 1,
-        "scene": {"name": "scene", "digests": ["0"], "coordinates": coordinates},
+        "scene": {"name": "scene", "digests": list(scene_digests(["scene.tif"])), "coordinates": coordinates},
         "boxes": [
-            {"id": name, "outline": ground(place)["coordinates"][0], "finished": name in finished, "when": None}
-            for name, place in BOXES.items()
+            {
+                "id": name,
+                "outline": ground(place)["coordinates"][0],
+                "finished": name in finished,
+                "when": when and when[name],
+            }
+            for name, place in boxes.items()
         ],
         "features": [
             {
@@ -75,6 +81,46 @@ def test_the_ground_of_boxes_is_judged_but_for_what_is_unsure(grid):
     Path("none.geojson").write_text('{"type": "FeatureCollection", "features": []}')
     labels = Labels(["none.geojson"], grid, area=(path,)).read(0, 64, 0, 64)
     assert (labels == 0).sum() == known and (labels == 255).sum() == 64 * 64 - known
+
+
+OVERLAPPING = {"a": (0, 0, 32, 32), "b": (16, 16, 32, 32)}
+WITHIN_BOTH = (20, 20, 8, 8)
+
+
+@pytest.mark.parametrize("last", ["a", "b"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"a": "landslide"},
+        {"a": "unsure"},
+        {"a": "landslide", "b": "unsure"},
+        {"a": "unsure", "b": "not landslide"},
+        {"a": "unsure", "b": "landslide"},
+    ],
+)
+def test_where_boxes_overlap_the_one_that_changed_last_decides(grid, words, last):
+    """In labels, references, judged ground and inventories alike."""
+    when = {name: "2026-01-02T00:00:00Z" if name == last else "2026-01-01T00:00:00Z" for name in OVERLAPPING}
+    polygons = [(name, word, WITHIN_BOTH) for name, word in words.items()] + [("a", "landslide", (4, 12, 24, 8))]
+    path = write_labels("scene_labels.geojson", polygons, ("a", "b"), boxes=OVERLAPPING, when=when)
+    expected = np.full((64, 64), 255)
+    for name in sorted(OVERLAPPING, key=when.get):
+        row, column, height, width = OVERLAPPING[name]
+        drawn = np.zeros((64, 64), int)
+        for _, word, (top, left, rows, columns) in (each for each in polygons if each[0] == name):
+            label = {"landslide": 1, "not landslide": 0, "unsure": 255}[word]
+            drawn[top : top + rows, left : left + columns] = label
+        window = slice(row, row + height), slice(column, column + width)
+        expected[window] = drawn[window]
+    np.testing.assert_array_equal(Labels([path], grid, scene_paths=["scene.tif"]).read(0, 64, 0, 64), expected)
+    landslides, unsure = read_polygons(path, "map", EVERYTHING, 0)
+    tables = unsure, judged_by(path, "map", EVERYTHING)
+    doubt, ground = (PolygonLayer(table, grid, path, "map", None, True, small=False) for table in tables)
+    layer = PolygonLayer(landslides, grid, path, "map", ground, True, unsure=doubt)
+    numbers, known, _ = layer.read(0, 64)
+    np.testing.assert_array_equal(np.where(known, numbers > 0, 255), expected)
+    assert ground_areas(tables[1]).sum() == pytest.approx(100 * (expected != 255).sum(), rel=0.01)
+    assert read_inventory(path)[0].sum() == pytest.approx(100 * (expected == 1).sum(), rel=0.01)
 
 
 def test_boxes_are_labelled_ground_in_any_coordinates(grid):
