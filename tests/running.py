@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import runs
 import script
 
 ROOT = Path(__file__).parent.parent
@@ -90,6 +91,19 @@ def call_main(stage, monkeypatch, **constants):
         monkeypatch.setattr(stage, name, value)
     script.check_constants(vars(stage))
     stage.main()
+
+
+def call_experiment(experiment, monkeypatch, **constants):
+    """Run an experiment's main() as `call_main` does; the scripts that it runs are forked, as in `run_script`."""
+
+    def forked(name, *arguments, threads=None):
+        result = run_script(name, *arguments)
+        if result.returncode:
+            raise script.UserError(result.stderr.strip())
+        return result.stdout
+
+    monkeypatch.setattr(runs, "call_script", forked)
+    call_main(experiment, monkeypatch, **constants)
 
 
 def assert_user_error(result, *parts):

@@ -5,16 +5,23 @@ import shutil
 
 import pytest
 
-from tests.running import assert_user_error, record, rows, run_script
-
-TWO = ("--factors", "baseline", "flips only", "--epochs", 1, "--timed-steps", 1)
+from experiments import ablate
+from script import UserError
+from tests.running import SMALL, assert_user_error, call_experiment, record, rows, run_script
 
 
 @pytest.mark.slow
-def test_runs_are_compared_with_the_baseline_and_not_repeated(flat):
+def test_runs_are_compared_with_the_baseline_and_not_repeated(flat, monkeypatch, capsys):
     workdir = flat.parent
-    result = run_script("experiments/ablate.py", *TWO, cwd=workdir)
-    assert result.returncode == 0, result.stderr
+    monkeypatch.chdir(workdir)
+    monkeypatch.setitem(ablate.CHANGES, "baseline", " ".join(SMALL))
+
+    def call(**constants):
+        settings = {"FACTORS": ("baseline", "flips only"), "EPOCHS": 1, "TIMED_STEPS": 0}
+        call_experiment(ablate, monkeypatch, **settings | constants)
+        return capsys.readouterr().out
+
+    call(TIMED_STEPS=1)
     table = {row["factor"]: row for row in rows(workdir / "results/ablation.csv")}
     dice = {
         factor: record(workdir, "threshold.json", f"ablation/{name}-0")["dice"]
@@ -28,12 +35,10 @@ def test_runs_are_compared_with_the_baseline_and_not_repeated(flat):
     assert record(workdir, "config.json", "ablation/flips_only-0")["constants"]["AUGMENT"] == ["flips"]
     assert (workdir / "results/ablation.png").exists()
 
-    result = run_script("experiments/ablate.py", *TWO[:-1], 0, cwd=workdir)
-    assert result.stdout.count("already trained") == 2
+    assert call().count("already trained") == 2
     runs_dir = workdir / "results/ablation"
     (runs_dir / "flips_only-0").rename(workdir / "elsewhere")
-    result = run_script("experiments/ablate.py", "--factors", *TWO[1:2], *TWO[3:-1], 0, cwd=workdir)
-    assert result.returncode == 0, result.stderr
+    call(FACTORS=("baseline",))
     assert {row["factor"]: row for row in rows(workdir / "results/ablation.csv")} == table
 
     # a second seed is added to the row although the run of the first is absent
@@ -42,13 +47,12 @@ def test_runs_are_compared_with_the_baseline_and_not_repeated(flat):
     config["seed"] = config["constants"]["SEED"] = 1
     (runs_dir / "flips_only-1/config.json").write_text(json.dumps(config))
     (runs_dir / "flips_only-1/threshold.json").write_text('{"dice": 0.9}')
-    result = run_script("experiments/ablate.py", "--factors", "flips only", *TWO[3:-1], 0, "--seeds", 1, cwd=workdir)
-    assert result.returncode == 0, result.stderr
+    call(FACTORS=("flips only",), SEEDS=(1,))
     row = next(row for row in rows(workdir / "results/ablation.csv") if row["factor"] == "flips only")
     assert row["dice_of_seeds"] == f"0:{dice['flips only']:.4f} 1:0.9000" and row["seeds"] == "2"
     assert float(row["validation_dice"]) == pytest.approx((dice["flips only"] + 0.9) / 2, abs=1e-4)
-    result = run_script("experiments/ablate.py", *TWO[:-3], 2, cwd=workdir)
-    assert_user_error(result, "results/ablation/baseline-0 was trained with --epochs = 1, not 2")
+    with pytest.raises(UserError, match="results/ablation/baseline-0 was trained with EPOCHS = 1, not 2"):
+        call(EPOCHS=2)
     assert_user_error(
         run_script("experiments/ablate.py", "--factors", "luck", cwd=workdir), "--factors: 'luck' is none of baseline"
     )

@@ -7,6 +7,7 @@ import pytest
 
 import records
 from dataset import open_sources
+from experiments import leave_one_event_out
 from experiments.bands_on_few import folds_by_place
 from patches import blocks, splits
 from patches.places import (
@@ -20,7 +21,7 @@ from patches.places import (
 )
 from script import UserError
 from tests.patch_files import open_folder, write_h5
-from tests.running import SMALL, assert_user_error, record, rows, run_script
+from tests.running import SMALL, assert_user_error, call_experiment, record, rows, run_script
 
 KNOWN = [  # number in the RGB subset, number of the original, event, row and column there
     (1111, 2, "taiwan", 0, 1),
@@ -272,22 +273,24 @@ def test_train_holds_out_an_event_and_says_so(cut):
 
 
 @pytest.mark.slow
-def test_each_event_is_held_out_in_turn(cut):
+def test_each_event_is_held_out_in_turn(cut, monkeypatch, capsys):
     opened(cut)
-    flags = ["--data-dir", "data", "--places", "places.csv", "--recipes", "default", "--epochs", "1"]
-    result = run_script("experiments/leave_one_event_out.py", *flags, cwd=cut)
-    assert result.returncode == 0, result.stderr
-    table = rows(cut / "results" / "figures" / "leave_one_event_out.csv")
+    monkeypatch.chdir(cut)
+    monkeypatch.setitem(leave_one_event_out.FLAGS, "default", SMALL)
+
+    def table_of(**constants):
+        settings = {"DATA_DIR": ("data",), "PLACES": "places.csv", "RECIPES": ("default",), "EPOCHS": 1}
+        call_experiment(leave_one_event_out, monkeypatch, **settings | constants)
+        return rows(cut / "results" / "figures" / "leave_one_event_out.csv")
+
+    table = table_of()
     assert [(row["held_out"], row["patches"]) for row in table] == [("east", "20"), ("west", "12")]
     for row in table:
         run = cut / "results" / "leave_one_event_out" / f"data-default-{row['held_out']}-0-1"
         assert {each["event"] for each in rows(run / "split.csv") if each["split"] == "test"} == {row["held_out"]}
-    again = run_script("experiments/leave_one_event_out.py", *flags, cwd=cut)
-    assert again.returncode == 0 and rows(cut / "results" / "figures" / "leave_one_event_out.csv") == table
-    labels = ("--held-out", "east", "--labelled", 4, 400)
-    more = run_script("experiments/leave_one_event_out.py", *flags, *labels, cwd=cut)
-    assert more.returncode == 0 and "400 are not tried" in more.stdout, more.stderr
-    table = rows(cut / "results" / "figures" / "leave_one_event_out.csv")
+    assert table_of() == table
+    table = table_of(HELD_OUT=("east",), LABELLED=(4, 400))
+    assert "400 are not tried" in capsys.readouterr().out
     assert [row["labelled"] for row in table if row["held_out"] == "east"] == ["", "0", "4"]
     assert len({row["patches"] for row in table if row["labelled"]}) == 1
 
