@@ -197,8 +197,8 @@ def test_scenes_of_one_place_are_split_together(event, cut):
 
 @pytest.mark.slow
 def test_areas_of_several_files_count_together_and_a_scene_without_any_says_so(event, cut, capsys):
-    write_shapes("west.gpkg", box(10, 0, 250, 200))
-    write_shapes("east.gpkg", box(10, 200, 250, 270))
+    write_shapes("west.gpkg", box(10, 0, 200, 200))
+    write_shapes("east.gpkg", box(10, 200, 200, 175))
     cut("scene.tif", LABELS=["slides.gpkg"], AREA=("area.gpkg",))
     whole = [row["labelled"] for row in listed(event / "event")]
     cut("scene.tif", LABELS=["slides.gpkg"], AREA=("west.gpkg", "east.gpkg"), OVERWRITE=True)
