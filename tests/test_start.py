@@ -280,7 +280,7 @@ def test_every_backend_goes_on_from_a_start_and_keeps_what_is_frozen(tmp_path, b
 
     network = ["--encoder", "efficientnet_lite0", "--batch-size", 4] if backend == "tensorflow" else SMALL
     end(begin("first", "--epochs", 1, *network, "--augment"))
-    event = ["--start-from", "first", "--epochs", 6, "--epoch-steps", 2, "--split-seed", 0]
+    event = ["--start-from", "first", "--epochs", 4, "--epoch-steps", 2, "--split-seed", 0]
     event += ["--freeze", "encoder"] if backend == "tensorflow" else []
     end(begin("whole", *event))
     killed, history = begin("killed", *event), tmp_path / "results/killed/history.csv"
