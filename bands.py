@@ -144,12 +144,20 @@ def counterparts(bands, others):
     return positions
 
 
+def beside_colours(positions, file_bands):
+    """Let the nameless last of four bands be the last one sought, if the first three are sought in their order.
+
+    GDAL calls the first three of any four bands red, green and blue. positions: see `counterparts`.
+    """
+    fourth = len(file_bands) == 4 and numbered(file_bands[3:])
+    return [0, 1, 2, 3] if fourth and positions == [0, 1, 2, None] else positions
+
+
 def matching_bands(bands, file_bands, files, whose, count=None, hint="", arrays=False):
     """Return the position of each band among those of files, by name or number.
 
     Bands that are known by number alone are taken by it, whatever files of as many bands call them. Others are found by
-    name, see `counterparts`; of four bands that count as red, green, blue and one without a name, that one is whatever
-    stands beside red, green and blue, in this order. Of four bands of a raster that states neither names nor colours,
+    name, see `counterparts` and `beside_colours`. Of four bands of a raster that states neither names nor colours,
     it is unknown which three are red, green and blue: many satellites have blue first.
 
     Args:
@@ -176,9 +184,7 @@ def matching_bands(bands, file_bands, files, whose, count=None, hint="", arrays=
             f"{files} holds {len(file_bands)} bands without names: which of them are {' '.join(bands)} of {whose} is "
             f"unknown; write their names into the files{', or their colours: ' + way if some_of_four else ''}"
         )
-    positions = counterparts(bands, file_bands)
-    if positions == [0, 1, 2, None] and len(file_bands) == 4 and numbered(file_bands[3:]):
-        positions[3] = 3
+    positions = beside_colours(counterparts(bands, file_bands), file_bands)
     if lacking := [band for band, position in zip(bands, positions, strict=True) if position is None]:
         raise UserError(f"{files} holds {' '.join(file_bands)} and lacks {' '.join(lacking)} of {whose}{hint}")
     return positions

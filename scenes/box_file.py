@@ -22,6 +22,7 @@ from script import UserError, note
 
 VERSION = 1
 DEGREES, PIXELS = "longitude, latitude", "column, row"  # what the coordinates of a file are
+LEAST_LEFT = 0.01  # of a polygon beside a later box: less is a sliver, because edges are straight in degrees
 MARK = re.compile(rb'"landslide_labels"\s*:')
 
 
@@ -153,10 +154,13 @@ def in_finished_boxes(path, table, silent=False):
     boxes = finished_boxes(path, content, silent)
     if not len(table):
         return table
-    ground = decided_ground([shapely.Polygon(box["outline"]) for box in boxes])
-    boxes = dict(zip((box["id"] for box in boxes), ground, strict=True))
-    table = table[table["box"].isin(boxes)]
+    number_of = {box["id"]: number for number, box in enumerate(boxes)}
+    table = table[table["box"].isin(number_of)]
     _, blank = labels_of(path, table["verdict"])
-    shapes = shapely.intersection(table.geometry.to_numpy(), np.array([boxes[box] for box in table["box"]], object))
+    whole = [shapely.Polygon(box["outline"]) for box in boxes]
+    within, shapes = (
+        shapely.intersection(table.geometry.to_numpy(), np.array(ground, object)[table["box"].map(number_of)])
+        for ground in (whole, decided_ground(whole))
+    )
     table = table.assign(verdict=table["verdict"].mask(blank, VERDICTS[2])).set_geometry(shapes, crs=table.crs)
-    return table[~table.is_empty]
+    return table[shapely.area(shapes) > LEAST_LEFT * shapely.area(within)]

@@ -29,12 +29,14 @@ KINDS = {
     **{"scl": "Sentinel-2's scene classification (SCL)", "qa_pixel": "bits of Landsat's QA_PIXEL"},
     **{"fmask": "classes of Fmask", "hls": "bits of HLS's Fmask"},
 }
-# Words of a name: of classes and masks of clouds; of a band that is 1 where the ground is seen, and their company.
+# Words of a name: of classes and masks of clouds; of a band that is 1 where the ground is seen, and their company; and
+# those by which a name may mean that band, or its reverse, or something else.
 CODING_WORDS = re.compile(r"\b(?:(?P<scl>scl)|(?P<fmask>fmask\w*)|(?P<qa_pixel>qa pixel)|(?P<mask>cloud\w*|mask))\b")
-CLEAR_WORDS, FILLERS = (
-    {"clear", "valid", "seen", "usable"},
-    {"mask", "sky", "pixel", "pixels", "ground", "udm2", "band"},
-)
+CLEAR_WORDS = {"clear", "valid", "seen", "usable"}
+FILLERS = {"mask", "sky", "pixel", "pixels", "ground", "land", "data", "udm2", "band"}
+MAYBE_CLEAR = re.compile(r"\b(?:in|un)?(?:clear|valid|seen|usable)\w*")
+ONE_IS_CLEAR = re.compile(r"\b1 (?:is )?(?:clear|valid|seen|usable)\b")
+DENIED = re.compile(r"\b(?:no|non|not|without)\b")
 CLEAR_MASK = re.compile(rf"\b(?:{'|'.join(sorted(CLEAR_WORDS))})(?: (?:data|land|sky|ground|pixels?))? mask\b")
 
 
@@ -49,17 +51,22 @@ def called_coding(file):
 
     Of the names that a band has in scenes, the name of the file last, the first one decides that has a word of a
     coding, and in it the last such word: SCL_cloudmask is a "mask". A band is "clear" if all of its name says so, or
-    calls it a mask of that (T33_valid_mask), and a file by the last word of its name: clear_creek is a place.
+    calls it a mask of that (T33_valid_mask), and a file by the last word of its name. Other names with such a word may
+    mean that, the reverse or a place (clear_creek), and are "unclear", unless they have a word of another coding, too.
     """
     *stated, of_file = band_labels.candidates(file, udm2_band(file) or 1, by_file=True)
     for name in (*stated, of_file):
         words = re.findall(r"[a-z0-9]+", re.sub(r"cloud[ _-]?free", "clear", name.lower()))
-        codings = [match.lastgroup for match in CODING_WORDS.finditer(" ".join(words))]
-        own = set(words[-1:] if name == of_file and "mask" not in codings else words)
-        if (own & CLEAR_WORDS and own <= CLEAR_WORDS | FILLERS) or CLEAR_MASK.search(" ".join(words)):
+        text = " ".join(words)
+        found = [(match.lastgroup, match[0]) for match in CODING_WORDS.finditer(text)]
+        own = set(words[-1:] if name == of_file and "mask" not in dict(found) else words)
+        plain = (own & CLEAR_WORDS and own <= CLEAR_WORDS | FILLERS) or CLEAR_MASK.search(text)
+        if ONE_IS_CLEAR.search(text) or (plain and not DENIED.search(text)):
             return "clear", name
-        if codings:
-            return codings[-1], name
+        if MAYBE_CLEAR.search(text) and all(word == "mask" for _, word in found):
+            return "unclear", name
+        if found:
+            return found[-1][0], name
     return "", ""
 
 
@@ -205,6 +212,13 @@ class HidingRaster:
                 raise UserError(f"{self.path}: its band {name} holds {listed}: 0 is hidden ground, 1 is seen")
             note(f"{self.path}: by its name, {name}, it is 1 where the ground is seen, and 0 where it is hidden")
             return
+        if self.coding == "unclear":
+            self.coding = coding_of(values)
+            if self.coding == "mask":
+                raise UserError(
+                    f"{self.path}: its name, {name}, does not say whether 0 is ground that is seen or hidden: call the "
+                    "band, or the file, clear (1 is seen) or cloud (1 is hidden)"
+                )
         if self.coding == "scl" and set(values) <= {0, 1, 255}:  # a mask that was made of SCL and kept its name
             self.coding = "mask"
         if self.coding in ("", "mask"):

@@ -6,6 +6,7 @@ from bands import (
     BANDS_RGB,
     band_code,
     band_names,
+    beside_colours,
     code_of,
     counterparts,
     kind_of,
@@ -50,6 +51,14 @@ def raster_bands(files, names, scene):
     if scene.bands:
         called, _ = names_in(files, labels, scene.bands)
         entries = [entries[find_band(name, called, labels, path)] for name in scene.bands]
+    elif some := some_numbers(names):
+        if max(some) > len(entries):
+            raise UserError(
+                f"{path}: {len(entries)} bands, but the run takes bands {' '.join(map(str, some))} of its files, which "
+                "it knows by number alone: choose bands, in this order, with --scene-bands"
+            )
+        entries = [entries[number - 1] for number in some]
+        tell("the run knows its bands by number, so they are taken by it", names, entries)
     elif by_name := positions_by_name(names, files, labels):
         positions, how = by_name
         usual = entries if how == BY_NAME else entries[: len(positions)]
@@ -68,9 +77,15 @@ def raster_bands(files, names, scene):
         raise UserError(
             f"{files_text}: {len(entries)} bands, but the run takes {len(names)} ({' '.join(names)}): {hint}"
         )
-    if numbered(names) and not scene.bands and called_bands(labels):
+    if numbered(names) and not (scene.bands or some_numbers(names)) and called_bands(labels):
         tell("the run knows its bands by number, so they are taken in their order", names, entries)
     return tuple(entry[:2] for entry in entries)
+
+
+def some_numbers(names):
+    """Return the numbers of bands that are known by them alone; () if they are the first ones in their order."""
+    numbers = [int(name.removeprefix("band")) for name in names] if numbered(names) else []
+    return () if numbers == list(range(1, len(numbers) + 1)) else tuple(numbers)
 
 
 def names_in(files, labels, names):
@@ -115,7 +130,8 @@ def positions_by_name(names, files, labels):
     If a band of the model is missing, the order does not stand in for it: a file of B2, B3 and B8 lacks red, and one of
     B8, B11 and B12 lacks red, green and blue. Names decide nothing if the model knows its bands by number, or if none
     of its names is known or in the file. In rasters of more than three bands, GDAL calls the first three red, green and
-    blue, whatever they are: there the order decides if the model takes as many, and others, too.
+    blue, whatever they are: of more than four the order decides if the model takes as many, and others, too; of four,
+    `bands.beside_colours` says.
 
     Raises:
         UserError: a band of the model is missing, or is there several times; or the names are those of Landsat, whose
@@ -131,9 +147,11 @@ def positions_by_name(names, files, labels):
     if numbered(names) or numbered(called):
         return None
     positions, kinds = counterparts(names, called), list(map(kind_of, called))
+    if how == BY_COLOUR:
+        positions = beside_colours(positions, called)
     if lacking := [name for name, position in zip(names, positions, strict=True) if position is None]:
         unknown = lacking == list(names) and not any(code_of(name) in KNOWN for name in names)
-        if unknown or (how == BY_COLOUR and called[:3] == BANDS_RGB and 3 < len(called) == len(names)):
+        if unknown or (how == BY_COLOUR and called[:3] == BANDS_RGB and 4 < len(called) == len(names)):
             return None
         instead = f"called {listed}" if how == BY_NAME else f"taken for {', '.join(called)}"
         raise UserError(lacking_text(names, lacking, f"its bands are {instead}", path))

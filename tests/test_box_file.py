@@ -123,6 +123,16 @@ def test_where_boxes_overlap_the_one_that_changed_last_decides(grid, words, last
     assert read_inventory(path)[0].sum() == pytest.approx(100 * (expected == 1).sum(), rel=0.01)
 
 
+def test_a_polygon_that_ends_at_the_edge_of_a_later_box_leaves_no_sliver(grid):
+    """Predicted polygons follow pixels, as boxes do; edges are straight in degrees, here as in metres."""
+    when = {"a": "2026-01-01T00:00:00Z", "b": "2026-01-02T00:00:00Z"}
+    polygons = [("a", "landslide", (16, 20, 8, 8)), ("a", "landslide", (4, 4, 8, 8))]
+    path = write_labels("scene_labels.geojson", polygons, ("a", "b"), boxes=OVERLAPPING, when=when)
+    landslides, _ = read_polygons(path, "map", EVERYTHING, 0)
+    assert len(landslides) == 1 and set(landslides.geom_type) == {"Polygon"}
+    assert ground_areas(landslides).sum() == pytest.approx(6400, rel=0.01)
+
+
 def test_boxes_are_labelled_ground_in_any_coordinates(grid):
     path = write_labels("scene_labels.geojson")
     free = doubt_of_free_tiles(np.zeros((2, 2)), grid, 32, labelled=(path,))

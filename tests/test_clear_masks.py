@@ -30,18 +30,36 @@ def hidden(path):
         ("T33_valid_mask.tif", None, [1, 0, 0, 1]),
         ("S2_cloudfree_mask.tif", None, [1, 0, 0, 1]),
         ("a.tif", "valid data mask", [1, 0, 0, 1]),
-        ("clear_creek_mask.tif", None, [0, 1, 1, 0]),
+        ("T33_valid.tif", None, [1, 0, 0, 1]),
+        ("a.tif", "valid data", [1, 0, 0, 1]),
+        ("a.tif", "Mask: 1 valid, 0 cloud", [1, 0, 0, 1]),
         ("a.tif", "cloud", [0, 1, 1, 0]),
         ("a.tif", "0 clear, 1 cloud", [0, 1, 1, 0]),
         ("clear_creek_clouds.tif", None, [0, 1, 1, 0]),
-        ("clear_creek.tif", None, [0, 1, 1, 0]),
         ("clear.tif", "cloud", [0, 1, 1, 0]),
+        ("clear_creek.tif", "cloud", [0, 1, 1, 0]),
     ],
 )
 def test_a_mask_means_what_its_band_is_called(tmp_path, capsys, name, description, expected):
     path = write_raster(tmp_path / name, np.array([[[0, 1, 1, 0]]], np.uint8), descriptions=(description,))
     assert hidden(path) == expected
     assert ("it is 1 where the ground is seen" in capsys.readouterr().out) == (expected[0] == 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    "clear_creek.tif clear_creek_mask.tif valid_20200101.tif T33_clear_sky.tif T33_valid_pixels.tif mask_valid_T33.tif "
+    "clearsky_mask.tif T33_validity_mask.tif T33_invalid_mask.tif non-valid_mask.tif no_valid_data_mask.tif".split(),
+)
+def test_a_mask_whose_name_may_mean_both_is_refused(tmp_path, name):
+    path = write_raster(tmp_path / name, np.array([[[0, 1, 1, 0]]], np.uint8))
+    with pytest.raises(UserError, match=f"its name, {name.partition('.')[0]}.*, does not say whether 0 is ground"):
+        hidden(path)
+
+
+def test_classes_keep_their_meaning_under_such_a_name(tmp_path, capsys):
+    path = write_raster(tmp_path / "clear_creek.tif", np.array([[[4, 8, 9, 4]]], np.uint8))
+    assert hidden(path) == [0, 1, 1, 0] and "SCL" in capsys.readouterr().out
 
 
 def test_a_udm2_of_planet_is_read_by_its_band_clear(tmp_path):

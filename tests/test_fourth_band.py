@@ -123,3 +123,31 @@ def test_red_green_and_blue_are_no_other_three_bands(tmp_path, count):
     path = write_raster(tmp_path / "a.tif", np.full((count, 8, 8), 9, np.uint8))
     with pytest.raises(UserError, match="lacks B8"), open_scene([path], ("B8", "B4", "B3")):
         pass
+
+
+@pytest.mark.parametrize("read", [patch_bands, scene_bands])
+@pytest.mark.parametrize("kind", ["uint8", "uint16"])
+def test_the_band_beside_three_colours_is_the_last_one_of_a_run_of_four_in_the_same_order(tmp_path, read, kind):
+    path = write_raster(tmp_path / "a_1.tif", numbered(kind, 4), photometric="RGB")
+    runs = {"rgb": (*BANDS_RGB, "B8"), "bgr": ("B2", "B3", "B4", "B8"), "infrared first": ("B8", "B4", "B3", "B2")}
+    for colours, order in ((BANDS_RGB, "rgb"), (BANDS_RGB[::-1], "bgr")):
+        with rasterio.open(path, "r+") as file:
+            file.colorinterp = [rasterio.enums.ColorInterp[name] for name in (*colours, "undefined")]
+        assert read(path, runs[order]) == [50, 51, 52, 53]
+        for other in runs.keys() - {order}:
+            with pytest.raises(UserError, match="lacks B8"):
+                read(path, runs[other])
+
+
+def test_a_run_that_knows_some_bands_by_number_takes_them_by_it(tmp_path, capsys):
+    run, ten = ("band8", "band4", "band3"), write_raster(tmp_path / "a_1.tif", numbered("uint16", 10))
+    patch = reading.read_patch(ten, None)
+    of_patch = patch.image[0, 0, matching_bands(run, patch.band_names(), ten, "the run", 10)].tolist()
+    assert of_patch == scene_bands(ten, run) == [57, 53, 52]
+    assert "the run knows its bands by number, so they are taken by it: band8 band 8" in capsys.readouterr().out
+    for count in (3, 4):
+        path = write_raster(tmp_path / f"{count}.tif", numbered("uint8", count))
+        with pytest.raises(UserError, match=f"{count} bands, but the run takes bands 8 4 3 of its files"):
+            scene_bands(path, run)
+    backwards = ("band4", "band3", "band2")
+    assert scene_bands(path, backwards) == [53, 52, 51]
