@@ -26,11 +26,12 @@ import rendering
 import runs
 import script
 from bands import BANDS_RGB, SCALE_L4S, optical_bands
+from mask_values import LANDSLIDE
 from networks.inference import confusions, probabilities
 from networks.model_files import load_model
 from patches import landslide_free
 from patches.patch_format import PatchFormat
-from patches.pixel_sizes import shown
+from patches.pixel_sizes import REFERENCE, shown
 from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
@@ -145,7 +146,8 @@ def main():
         landslide_free.open_landslide_free(run.constants["LANDSLIDE_FREE_DIRS"], PatchFormat.of_run(run.config), cache)
     for name, run in zip(RUNS, opened, strict=True):
         patches, indices, _ = dataset.open_for_run(run, SPLIT, DATA_DIR, cache)
-        ground = landslide_free.open_landslide_free(LANDSLIDE_FREE_DIRS, PatchFormat.of(patches), cache)
+        size = run.constants.get("LANDSLIDE_FREE_PIXEL_SIZE") or REFERENCE  # as in evaluate.py
+        ground = landslide_free.open_landslide_free(LANDSLIDE_FREE_DIRS, PatchFormat.of(patches), cache, size)
         model, threshold = load_model(run.folder), run.threshold()
         for title, way in RENDERINGS.items():
             counts = confusions(model, RenderedPatches(patches, way), indices, threshold, BATCH_SIZE)
@@ -238,7 +240,7 @@ def draw(rows, patches, indices, path):
 
     import plots
 
-    example = max(indices[:100], key=lambda i: patches.masks[i].sum())
+    example = max(indices[:100], key=lambda i: np.count_nonzero(patches.read_masks([i]) == LANDSLIDE))
     titles, names = list(RENDERINGS), list(dict.fromkeys(row["run"] for row in rows))
     figure = plt.figure(figsize=(14, 6.5), layout="constrained")
     pictures, below = figure.subfigures(2, 1, height_ratios=(1, 2.2))
