@@ -135,7 +135,10 @@ def nearest_on_grid(file, grid, fill=BEYOND):
 
 def tags_of(opened):
     """Return the values that the rasters of `open_mask` call no data, for mask_values.is_tagged."""
-    return [*band_tags(opened[-1]).fills, *[MASKED] * (len(opened) > 1)]
+    file = opened[-1]
+    floats = file.driver == "netCDF" and np.dtype(file.dtypes[0]).kind == "f"  # for NaN, GDAL gives its usual fill
+    fills = [value for value in file.nodatavals if floats and value is not None]
+    return [*fills, *band_tags(file).fills, *[MASKED] * (len(opened) > 1)]
 
 
 def band_tags(file, number=1):

@@ -15,7 +15,7 @@ from scenes.exclusion import open_excluded
 from scenes.labels import MaskRaster
 from scenes.pixel_grid import PixelGrid
 from script import UserError
-from tests.rasters import GRID, UTM, open_scene, write_netcdf, write_raster
+from tests.rasters import GRID, UTM, grid_of, open_scene, write_netcdf, write_raster
 
 SIZE, CRS = 32, rasterio.crs.CRS.from_string(UTM)
 
@@ -153,3 +153,19 @@ def test_an_attribute_that_is_no_number_is_refused(tmp_path):
         file["Band1"].attrs["valid_max"] = np.bytes_("high")
     with pytest.raises(UserError, match="a.nc states a valid_max that is no number: correct that attribute"):
         read(path)
+
+
+@pytest.mark.parametrize("write", [write_plain, lambda path, band: write_raster(path, [band])], ids=["nc", "tif"])
+def test_nan_of_a_mask_without_a_fill_is_not_labelled_and_excludes_nothing(tmp_path, write):
+    """While it reads, GDAL writes the usual fill of the NetCDF library over NaN."""
+    band = np.zeros((SIZE, SIZE), np.float32)
+    band[:8], band[8:16] = 1, np.nan
+    path = write(tmp_path / ("a.tif" if write is not write_plain else "a.nc"), band)
+    grid = grid_of(path)
+    with contextlib.closing(MaskRaster(path, grid)) as raster:
+        labels = raster.read(0, SIZE, 0, SIZE)
+    np.testing.assert_array_equal(labels == 255, np.isnan(band))
+    np.testing.assert_array_equal(labels == 1, band == 1)
+    (excluded,) = open_excluded([path], grid)
+    with contextlib.closing(excluded):
+        np.testing.assert_array_equal(excluded.hidden(0, SIZE), band == 1)
