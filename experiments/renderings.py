@@ -31,7 +31,7 @@ from networks.inference import confusions, probabilities
 from networks.model_files import load_model
 from patches import landslide_free
 from patches.patch_format import PatchFormat
-from patches.pixel_sizes import REFERENCE, shown
+from patches.pixel_sizes import shown
 from scores import false_alarms
 
 RESULTS_DIR = "results"  # folder of all runs
@@ -146,18 +146,18 @@ def main():
         landslide_free.open_landslide_free(run.constants["LANDSLIDE_FREE_DIRS"], PatchFormat.of_run(run.config), cache)
     for name, run in zip(RUNS, opened, strict=True):
         patches, indices, _ = dataset.open_for_run(run, SPLIT, DATA_DIR, cache)
-        size = run.constants.get("LANDSLIDE_FREE_PIXEL_SIZE") or REFERENCE  # as in evaluate.py
-        ground = landslide_free.open_landslide_free(LANDSLIDE_FREE_DIRS, PatchFormat.of(patches), cache, size)
+        if LANDSLIDE_FREE_DIRS:
+            ground, on_ground = false_alarms.open_for_run(run, SPLIT, cache, LANDSLIDE_FREE_DIRS)
         model, threshold = load_model(run.folder), run.threshold()
         for title, way in RENDERINGS.items():
             counts = confusions(model, RenderedPatches(patches, way), indices, threshold, BATCH_SIZE)
             scores = metrics.scores(*(count.sum() for count in counts[:3]))
             rows.append({"run": name, "rendering": title})
             rows[-1] |= {score: float(scores[score]) for score in ("dice", "precision", "recall")}
-            if ground:
+            if LANDSLIDE_FREE_DIRS:
                 shown_ground = RenderedPatches(ground, way)
-                found = false_alarms.count(model, shown_ground, np.arange(len(ground)), threshold, BATCH_SIZE)
-                alarms = false_alarms.summary(*found, shown_ground.pixel_sizes)
+                found = false_alarms.count(model, shown_ground, on_ground, threshold, BATCH_SIZE)
+                alarms = false_alarms.summary(*found, shown_ground.pixel_sizes[on_ground])
                 rows[-1] |= {"ground_pixels": alarms["pixel_share"], "ground_patches": alarms["patch_share"]}
             print(", ".join(f"{key} {value:.4f}" if type(value) is float else value for key, value in rows[-1].items()))
         for title, change in SCALINGS.items() if SCENE else ():

@@ -32,12 +32,12 @@ KINDS = {
 # Words of a name: of classes and masks of clouds; of a band that is 1 where the ground is seen, and their company; and
 # those by which a name may mean that band, or its reverse, or something else.
 CODING_WORDS = re.compile(r"\b(?:(?P<scl>scl)|(?P<fmask>fmask\w*)|(?P<qa_pixel>qa pixel)|(?P<mask>cloud\w*|mask))\b")
-CLEAR_WORDS = {"clear", "valid", "seen", "usable"}
+CLEAR = "clear|valid|seen|usable"
 FILLERS = {"mask", "sky", "pixel", "pixels", "ground", "land", "data", "udm2", "band"}
-MAYBE_CLEAR = re.compile(r"\b(?:in|un)?(?:clear|valid|seen|usable)\w*")
-ONE_IS_CLEAR = re.compile(r"\b1 (?:is )?(?:clear|valid|seen|usable)\b")
+MAYBE_CLEAR = re.compile(rf"\b(?:in|un)?(?:{CLEAR})\w*")
+ONE_IS_CLEAR = re.compile(rf"\b1 (?:is )?(?:{CLEAR})\b")
 DENIED = re.compile(r"\b(?:no|non|not|without)\b")
-CLEAR_MASK = re.compile(rf"\b(?:{'|'.join(sorted(CLEAR_WORDS))})(?: (?:data|land|sky|ground|pixels?))? mask\b")
+CLEAR_MASK = re.compile(rf"\b(?:{CLEAR})(?: (?:data|land|sky|ground|pixels?))? mask\b")
 
 
 def udm2_band(file):
@@ -60,7 +60,8 @@ def called_coding(file):
         text = " ".join(words)
         found = [(match.lastgroup, match[0]) for match in CODING_WORDS.finditer(text)]
         own = set(words[-1:] if name == of_file and "mask" not in dict(found) else words)
-        plain = (own & CLEAR_WORDS and own <= CLEAR_WORDS | FILLERS) or CLEAR_MASK.search(text)
+        clear = own & {*CLEAR.split("|")}
+        plain = (clear and own <= clear | FILLERS) or CLEAR_MASK.search(text)
         if ONE_IS_CLEAR.search(text) or (plain and not DENIED.search(text)):
             return "clear", name
         if MAYBE_CLEAR.search(text) and all(word == "mask" for _, word in found):

@@ -48,10 +48,11 @@ def raster_bands(files, names, scene):
         for number, label in enumerate(of_file, 1)
     ]
     labels = [label for *_, label in entries]
+    some = () if scene.bands else some_numbers(names)
     if scene.bands:
         called, _ = names_in(files, labels, scene.bands)
         entries = [entries[find_band(name, called, labels, path)] for name in scene.bands]
-    elif some := some_numbers(names):
+    elif some:
         if max(some) > len(entries):
             raise UserError(
                 f"{path}: {len(entries)} bands, but the run takes bands {' '.join(map(str, some))} of its files, which "
@@ -77,7 +78,7 @@ def raster_bands(files, names, scene):
         raise UserError(
             f"{files_text}: {len(entries)} bands, but the run takes {len(names)} ({' '.join(names)}): {hint}"
         )
-    if numbered(names) and not (scene.bands or some_numbers(names)) and called_bands(labels):
+    if numbered(names) and not (scene.bands or some) and called_bands(labels):
         tell("the run knows its bands by number, so they are taken in their order", names, entries)
     return tuple(entry[:2] for entry in entries)
 

@@ -12,7 +12,7 @@ import dataset
 from experiments import cross_dataset, domain_adaptation
 from experiments.labelled_patches import draw_patches
 from tests.patch_files import make_pair, write_h5
-from tests.running import assert_user_error, call_experiment, rows, run_script
+from tests.running import assert_user_error, rows, run_script
 
 NETWORK = "--base-filters 4 --depth 3"
 
@@ -99,14 +99,13 @@ def test_a_pooled_folder_holds_all_labelled_patches(two, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_pair_is_scored_in_every_way(tmp_path, monkeypatch, capsys):
+def test_every_pair_is_scored_in_every_way(tmp_path):
     folders = write_set(tmp_path / "a", range(1, 31)), write_set(tmp_path / "b", range(41, 71), 3.0)
-    monkeypatch.chdir(tmp_path)
-    constants = {"EPOCHS": 3, "LABELLED": (4, 50), "DRAWS": 2, "NETWORK": NETWORK}
-    constants |= {"DATA_DIRS": tuple(map(str, folders)), "FINE_TUNING": "--epochs 1 --epoch-steps 1"}
-    call_experiment(cross_dataset, monkeypatch, **constants)
-    printed = capsys.readouterr()
-    assert "retracing" not in printed.err
+    flags = "--epochs 3 --labelled 4 50 --draws 2".split() + ["--network", NETWORK]
+    flags += ["--fine-tuning", "--epochs 1 --epoch-steps 1"]
+    result = run_script("experiments/cross_dataset.py", "--data-dirs", *folders, *flags, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "retracing" not in result.stderr
     folder = tmp_path / "results" / "cross_dataset"
     scores = rows(folder / "scores.csv")
     scored = [(row["source"], row["target"], row["method"], row["labelled"]) for row in scores]
@@ -118,7 +117,7 @@ def test_every_pair_is_scored_in_every_way(tmp_path, monkeypatch, capsys):
         ("b", "b", "in-domain", ""),
         *(("a", "b", *way) for way in ways),
     ]
-    assert "22 training patches: 50 labelled ones are not tried" in printed.out
+    assert "22 training patches: 50 labelled ones are not tried" in result.stdout
     # evaluate.py gives the same scores for the same run and patches
     result = run_script("evaluate.py", "--results-dir", "results/cross_dataset", "--run", "b", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -51,14 +51,14 @@ def test_a_run_holds_its_whole_record(workplace):
 
 def test_scores_agree_with_scikit_learn(workplace):
     """The pooled scores are recomputed from the saved model, the mask files and the recorded split."""
+
+    def read(name, key):
+        with h5py.File(workplace / "data" / name) as file:
+            return file[key][()]
+
     drawn = rows(workplace / "results/small/split.csv")
-    pairs = [(f"data/{row['image']}", "img") for row in drawn]
-    pairs += [(f"data/{row['image'].replace('image', 'mask')}", "mask") for row in drawn]
-    arrays = []
-    for name, key in pairs:
-        with h5py.File(workplace / name) as file:
-            arrays.append(file[key][()])
-    images, masks = np.stack(arrays[: len(drawn)]), np.stack(arrays[len(drawn) :])
+    images = np.stack([read(row["image"], "img") for row in drawn])
+    masks = np.stack([read(row["image"].replace("image", "mask"), "mask") for row in drawn])
     model = keras.models.load_model(workplace / "results/small/model.keras")
     said = np.asarray(model.predict(images, verbose=0))[..., 0]
     test, metrics = np.array([row["split"] == "test" for row in drawn]), record(workplace, "metrics.json")
