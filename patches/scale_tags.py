@@ -1,5 +1,6 @@
 """What files state of their numbers: scale, offset and values of no data; one rule for scenes and patches."""
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ METRES = {
     **{"mm": 0.001, "cm": 0.01, "dm": 0.1, "dam": 10.0, "km": 1000.0},
 }
 SCALED_MASK = "states a scale or an offset: write the values of a mask as they are"
+COLOUR_TAG = "calls a colour no data (NODATA_VALUES={}): write it with a mask or an alpha band instead"
 
 
 def tagged_scaling(scales, offsets, reflectance=True):
@@ -179,8 +181,14 @@ def without_class(values, array):
 
 
 def numbers(array, name, default):
-    """Return an attribute of a StoredArray as an array of numbers, or a default where there is none."""
+    """Return an attribute of a StoredArray as an array of numbers, or a default where there is none.
+
+    Numbers as text, as GDAL hands them on and some programs write them, may stand in braces, with commas or without.
+    """
+    stated = array.attrs.get(name, default)
+    if isinstance(stated, bytes):
+        stated = stated.decode(errors="replace")
     try:
-        return np.ravel(array.attrs[name]).astype(float) if name in array.attrs else np.array(default, float)
+        return np.ravel(re.sub("[{},]", " ", stated).split() if isinstance(stated, str) else stated).astype(float)
     except (OSError, RuntimeError, TypeError, ValueError):
         raise WrongTag(f"states a {name} that is no number") from None

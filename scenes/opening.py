@@ -16,7 +16,7 @@ from rasterio.windows import Window
 
 from patches.image_files import has_alpha, has_own_mask
 from patches.picture_damage import damage
-from patches.scale_tags import StoredArray, StoredTags, WrongTag
+from patches.scale_tags import StoredArray, StoredTags, WrongTag, numbers
 from scenes.masked_view import lookup, masked_view
 from scenes.pixel_grid import PixelGrid
 from scenes.raster_faults import RASTERS, content_fault, open_fault, read_fault
@@ -29,8 +29,9 @@ warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)  # predict.p
 MASKED = -(2**24)  # value of masked pixels where a mask, classes or percentages are read; exact also as float32
 BEYOND = 2 * MASKED  # value of ground beyond such a raster, where it is brought onto another grid
 ANY_CRS = "EPSG:3857"  # stands for no coordinate system where GDAL needs one to move pixels
-# Of NetCDF: GDAL applies one number of several, and writes a fill over what lies beyond both ends, of 8 bits a 0.
-ATTRIBUTES = ("_FillValue", "missing_value", "valid_range", "valid_min", "valid_max")
+WITH_ATTRIBUTES = ("netCDF", "HDF5Image", "Zarr")  # drivers of GDAL whose arrays state more of their numbers than a tag
+# GDAL applies one number of several, and writes a fill over what lies beyond both ends, of 8 bits a 0.
+ATTRIBUTES = ("_FillValue", "missing_value", "valid_range", "valid_min", "valid_max", "_Unsigned")
 PICTURES = ("PNG", "GIF", "BMP", "WEBP")  # drivers of GDAL
 
 
@@ -60,8 +61,7 @@ def open_raster(path):
         raise UserError(f"{path} holds {len(inside)} rasters: give one or more of them instead, such as {listed}")
     try:
         fault = content_fault(file)
-        for number in file.indexes:
-            band_tags(file, number)
+        check_attributes(file)
     except WrongTag as wrong:
         fault = f"{wrong}: correct that attribute, or take it out"
     if fault:
@@ -138,27 +138,45 @@ def tags_of(opened):
     file = opened[-1]
     floats = file.driver == "netCDF" and np.dtype(file.dtypes[0]).kind == "f"  # for NaN, GDAL gives its usual fill
     fills = [value for value in file.nodatavals if floats and value is not None]
+    of_file, of_array = stated_attributes(file, 1)
+    fills += numbers(StoredArray(None, of_file | of_array), "nodata", ()).tolist()
     return [*fills, *band_tags(file).fills, *[MASKED] * (len(opened) > 1)]
 
 
 def band_tags(file, number=1):
     """Return what an open raster states of the numbers of a band, as scale_tags.StoredTags without a scale.
 
-    That is the tag of the band, and of NetCDF the attributes of its variable: GDAL knows one number of several, and
-    takes the usual fill of the NetCDF library for a tag that nobody wrote.
+    That is the tag of the band, and in formats WITH_ATTRIBUTES those of the array and, where it lacks them, of the
+    file: GDAL knows one number of several, and of NetCDF takes the usual fill of the library for a tag that nobody
+    wrote.
 
     Raises:
         WrongTag: an attribute cannot be applied; `open_raster` refuses such a file.
     """
-    tag, attributes = file.nodatavals[number - 1], {}
-    if file.driver == "netCDF":
-        stated = file.tags(number)
-        attributes = {name: stated[name].strip("{}").split(",") for name in ATTRIBUTES if name in stated}
-        attributes |= {"_FillValue": tag} if "_FillValue" in stated else {}  # a text has less digits
-        attributes["_Unsigned"] = stated.get("_Unsigned", "")
-    elif tag is not None:
-        attributes = {"_FillValue": tag}
+    tag, (of_file, of_array) = file.nodatavals[number - 1], stated_attributes(file, number)
+    attributes = {name: value for name, value in (of_file | of_array).items() if name in ATTRIBUTES}
+    if tag is not None and (file.driver != "netCDF" or "_FillValue" in of_array):
+        attributes["_FillValue"] = tag  # a text has less digits
     return StoredTags(StoredArray(np.dtype(file.dtypes[number - 1]), attributes))
+
+
+def stated_attributes(file, number):
+    """Return the attributes of the file and of the array of a band, {name: text}; ({}, {}) in other formats."""
+    if file.driver not in WITH_ATTRIBUTES:
+        return {}, {}
+    return {name.removeprefix("NC_GLOBAL#"): text for name, text in file.tags().items()}, file.tags(number)
+
+
+def check_attributes(file):
+    """Raise WrongTag if an open raster has attributes that cannot be applied, or that GDAL does not hand on."""
+    tags = [band_tags(file, number) for number in file.indexes]
+    of_file, of_array = stated_attributes(file, 1)
+    numbers(StoredArray(None, of_file | of_array), "nodata", ())  # of masks
+    for name in ("scale_factor", "add_offset"):
+        if name in of_file and name not in of_array and file.driver != "Zarr":  # there the array is the file
+            raise WrongTag(f"states its {name} for the whole file, where GDAL does not look for it")
+    if file.driver in WITH_ATTRIBUTES and len({(*each.fills, *each.valid) for each in tags}) > 1:
+        raise WrongTag("states other numbers of no data for each band")
 
 
 def strips(file, path, height=256):

@@ -3,7 +3,10 @@
 import re
 from pathlib import Path
 
+import rasterio
+
 from patches.picture_damage import turned
+from patches.scale_tags import COLOUR_TAG
 
 RASTERS = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".png", ".jpg", ".hgt", ".asc", ".bil", ".dt1", ".dt2")
 TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".ods")
@@ -21,6 +24,7 @@ KINDS = {  # what a file is by its ending, and what to do
     **dict.fromkeys((".qml", ".sld", ".lyrx"), "is a style, no raster: give the raster that it is for"),
     **dict.fromkeys((".tar", ".gz", ".7z", ".rar", ".tgz"), "is an archive: unpack it"),
 }
+ARRAYS = re.compile(r"^(NETCDF|HDF5|ZARR):|\.(nc4?|cdf|h5|hdf5?|he5|zarr)(/|$)", re.IGNORECASE)  # of many attributes
 LARGEST_LIGHT = 1e10  # beyond it, values of light are a number of no data
 
 
@@ -43,14 +47,31 @@ def open_fault(path, error):
 def content_fault(file):
     """Return what is wrong with an open raster before a pixel is read; "" if nothing is."""
     if file.driver == "VRT":
-        local = (name for name in file.files if not re.match(r"/vsi|\w{2,}:", name))
+        sources = list(sources_of(file))
+        local = (name for name in sources if not re.match(r"/vsi|\w{2,}:", name))
         if missing := [name for name in local if not Path(name).exists()]:
             return f"is a virtual raster of other files, and {missing[0]} is missing: bring it back, or make it anew"
+        if arrays := [name for name in sources if ARRAYS.search(name)]:
+            return (
+                f"is a virtual raster of {arrays[0]}, and keeps a part of what that states of its numbers: give such "
+                "files themselves, or write them as GeoTIFF"
+            )
+    if colour := file.tags().get("NODATA_VALUES"):
+        return COLOUR_TAG.format(colour)
     if not file.crs and (fault := turned(file.name, file.tags())):
         return fault
     if any(dtype.startswith("complex") for dtype in file.dtypes):
         return "holds complex numbers, as radar does: light is needed, or give their amplitude as a raster of its own"
     return ""
+
+
+def sources_of(file):
+    """Yield the names of the files that an open virtual raster is made of, those of virtual rasters in it, too."""
+    for name in file.files[1:]:  # the first one is its own
+        yield name
+        if name.lower().endswith(".vrt") and Path(name).exists():
+            with rasterio.open(name) as inner:
+                yield from sources_of(inner)
 
 
 def read_fault(error):

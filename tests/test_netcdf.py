@@ -1,6 +1,8 @@
 """What NetCDF states of its numbers counts as in HDF5 and GeoTIFF, whatever GDAL makes of it."""
 
 import contextlib
+import json
+import re
 
 import h5py
 import netCDF4
@@ -169,3 +171,82 @@ def test_nan_of_a_mask_without_a_fill_is_not_labelled_and_excludes_nothing(tmp_p
     (excluded,) = open_excluded([path], grid)
     with contextlib.closing(excluded):
         np.testing.assert_array_equal(excluded.hidden(0, SIZE), band == 1)
+
+
+def write_array(path, band, root=(), **attributes):
+    """Write H x W as the array of HDF5 or Zarr that a scene is, with attributes of the array, and of the `root`."""
+    if path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["red"] = band
+            file["red"].attrs.update(attributes)
+            file.attrs.update(root)
+        return path
+    write_raster(path, [band], driver="Zarr")
+    (path / ".zmetadata").unlink()
+    for stated in path.rglob(".zattrs"):
+        stated.write_text(json.dumps(json.loads(stated.read_text()) | attributes))
+    return path
+
+
+LIMITS = [{"missing_value": 5}, {"valid_range": [10, 120]}, {"valid_max": 120}, {"valid_range": "10, 120"}]
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+@pytest.mark.parametrize("name", ["a.h5", "a.zarr"])
+def test_attributes_of_other_arrays_hold_as_in_patches(tmp_path, name, limits):
+    """GDAL knows a `_FillValue` of them, and nothing else."""
+    band = limited_band("int16")
+    values, valid = read(write_array(tmp_path / name, band, **limits))
+    image = write_patch(tmp_path / "a_1.h5", band)
+    with h5py.File(image, "r+") as file:
+        file["img"].attrs.update(limits)
+    gap = reading.read_patch(image, None).gap
+    np.testing.assert_array_equal(valid, ~gap)
+    assert gap.any() and not gap.all()
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.zarr"])
+def test_the_attribute_nodata_of_a_mask_holds_as_in_masks_of_patches(tmp_path, name):
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[:8], mask[8:12] = 255, 1
+    path = write_array(tmp_path / name, mask, nodata=1)
+    with contextlib.closing(MaskRaster(path, grid_of(path))) as raster:
+        labels = raster.read(0, SIZE, 0, SIZE)
+    np.testing.assert_array_equal(labels, np.select([mask == 255, mask == 1], [1, 255]))
+
+
+def test_attributes_of_the_whole_file_hold_in_hdf5_or_are_refused(tmp_path):
+    band = limited_band("int16")
+    _, valid = read(write_array(tmp_path / "a.h5", band, {"missing_value": 5}))
+    np.testing.assert_array_equal(valid, band != 5)
+    with pytest.raises(UserError, match="b.h5 states its scale_factor for the whole file, where GDAL does not look"):
+        read(write_array(tmp_path / "b.h5", band, {"scale_factor": 0.0001}))
+    bands = np.stack([band] * 3)
+    with pytest.raises(UserError, match="c.h5 states other numbers of no data for each band: correct"):
+        read(write_array(tmp_path / "c.h5", bands, missing_value=[1, 2, 3]))
+
+
+@pytest.mark.parametrize("name", ["a.nc", "a.h5", "a.zarr"])
+def test_a_virtual_raster_of_arrays_is_refused(tmp_path, name):
+    """GDAL writes into it the fill that nobody stated, and no range."""
+    path = tmp_path / name
+    band = limited_band("int16")
+    write_plain(path, band, valid_max=120) if name == "a.nc" else write_array(path, band, valid_max=120)
+    rasterio.shutil.copy(path, tmp_path / "a.vrt", driver="VRT")
+    text = (tmp_path / "a.vrt").read_text()
+    nested = re.sub('relativeToVRT="."(.*)>.*<', rf'relativeToVRT="0"\1>{tmp_path}/a.vrt<', text)
+    (tmp_path / "b.vrt").write_text(nested)
+    for view in ("a.vrt", "b.vrt"):
+        with pytest.raises(UserError, match=rf"{view} is a virtual raster of .*{name}.*, and keeps a part of what"):
+            read(tmp_path / view)
+
+
+def test_a_colour_of_no_data_is_refused(tmp_path):
+    """It was lost where pixels are brought onto another grid."""
+    path = write_raster(tmp_path / "a.tif", np.full((3, SIZE, SIZE), 7, np.uint8))
+    with rasterio.open(path, "r+") as file:
+        file.update_tags(NODATA_VALUES="0 0 7")
+    with pytest.raises(UserError, match=r"a.tif calls a colour no data \(NODATA_VALUES=0 0 7\): write it with a mask"):
+        read(path)
+    with pytest.raises(reading.Fault, match="calls a colour no data"):
+        reading.read_patch(path, None)
