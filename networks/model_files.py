@@ -5,8 +5,6 @@ Light to import; functions import Keras when they are called.
 
 import zipfile
 
-import ml_dtypes
-
 from networks.image_sizes import padded_size
 from networks.keras_start import hardware_has_bfloat16, import_keras
 from patches.pixel_sizes import octaves
@@ -26,7 +24,8 @@ def save_model(model, path):
     in_float32 = keras.layers.BatchNormalization, keras.layers.LayerNormalization  # under any policy
     for layer in all_layers(model):
         if layer.compute_dtype == "bfloat16" and not isinstance(layer, in_float32):
-            layer.set_weights([w.astype(ml_dtypes.bfloat16).astype("float32") for w in layer.get_weights()])
+            rounded = (keras.ops.cast(w, "bfloat16") for w in layer.get_weights())
+            layer.set_weights([keras.ops.cast(w, "float32") for w in rounded])
     with atomic_write(path) as partial:
         model.save(partial)
         with zipfile.ZipFile(partial) as stored:

@@ -9,7 +9,7 @@ from bands import BANDS_RGB, band_names, light
 from mask_values import equals
 from patches.band_labels import SameNames, stated_bands
 from patches.picture_damage import damage, turned
-from patches.scale_tags import COLOUR_TAG, SCALED_MASK, is_fill, scaled, stated_scales, without_data
+from patches.scale_tags import SCALED_MASK, colour_fault, is_fill, scaled, stated_scales, without_data
 
 LOSSY_OPAQUE = 223  # of 255; JPEG at quality 50 leaves more than LOSSY_SHARE of an alpha band within 32 of 0 and 255
 LOSSY_SHARE = 0.98
@@ -223,9 +223,7 @@ def opened(path):
             with rasterio.open(path) as file:
                 if pages := len(file.subdatasets):
                     raise NotAPicture(f"holds {pages} pages, of which one would be read: write all bands into one page")
-                if colour := file.tags().get("NODATA_VALUES"):
-                    raise NotAPicture(COLOUR_TAG.format(colour))
-                if not file.crs and (fault := turned(path, file.tags())):
+                if fault := colour_fault(file) or (not file.crs and turned(path, file.tags())):
                     raise NotAPicture(fault)
                 yield file
         except rasterio.errors.RasterioError:

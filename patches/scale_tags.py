@@ -21,7 +21,18 @@ METRES = {
     **{"mm": 0.001, "cm": 0.01, "dm": 0.1, "dam": 10.0, "km": 1000.0},
 }
 SCALED_MASK = "states a scale or an offset: write the values of a mask as they are"
-COLOUR_TAG = "calls a colour no data (NODATA_VALUES={}): write it with a mask or an alpha band instead"
+
+
+def colour_fault(file):
+    """Return why the colour that an open raster calls no data cannot be applied; "" if it states none.
+
+    GDAL loses such a colour where pixels are brought onto another grid. For the transparent colour of a PNG, which
+    seldom has coordinates, it also gives a number for each band.
+    """
+    colour = file.tags().get("NODATA_VALUES")
+    if not colour or file.driver == "PNG":
+        return ""
+    return f"calls a colour no data (NODATA_VALUES={colour}): write it with a mask or an alpha band instead"
 
 
 def tagged_scaling(scales, offsets, reflectance=True):

@@ -6,7 +6,7 @@ from pathlib import Path
 import rasterio
 
 from patches.picture_damage import turned
-from patches.scale_tags import COLOUR_TAG
+from patches.scale_tags import colour_fault
 
 RASTERS = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".png", ".jpg", ".hgt", ".asc", ".bil", ".dt1", ".dt2")
 TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".ods")
@@ -56,9 +56,7 @@ def content_fault(file):
                 f"is a virtual raster of {arrays[0]}, and keeps a part of what that states of its numbers: give such "
                 "files themselves, or write them as GeoTIFF"
             )
-    if colour := file.tags().get("NODATA_VALUES"):
-        return COLOUR_TAG.format(colour)
-    if not file.crs and (fault := turned(file.name, file.tags())):
+    if fault := colour_fault(file) or (not file.crs and turned(file.name, file.tags())):
         return fault
     if any(dtype.startswith("complex") for dtype in file.dtypes):
         return "holds complex numbers, as radar does: light is needed, or give their amplitude as a raster of its own"

@@ -46,7 +46,7 @@ LAZY = {  # modules that import within functions: the number of places, and why 
     "networks.keras_start": (2, "it is the module that imports Keras, and PyTorch may not be installed"),
     "training.devices": (2, "it is imported before Keras, and JAX may not be installed"),
 }
-HEAVY = "keras tensorflow matplotlib rasterio pyogrio geopandas pandas pyproj shapely sklearn skimage".split()
+HEAVY = "keras tensorflow ml_dtypes matplotlib rasterio pyogrio geopandas pandas pyproj shapely sklearn skimage".split()
 HEAVY += [f"scipy.{part}" for part in ("ndimage", "optimize", "sparse", "special", "stats")]
 HELP_SECONDS = 0.6  # of processor time, beside Python, NumPy and h5py; half of it on a core that does nothing else
 
