@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import dataset
+from experiments import pixel_size_input
 from patches import landslide_free, split_table, splits
 from patches.cutting import cut
 from patches.patch_format import PatchFormat
@@ -15,7 +16,7 @@ from patches.places import Places
 from patches.reading import ReadOptions
 from script import UserError
 from tests.patch_files import make_pair, write_h5, write_patches
-from tests.running import SMALL, assert_user_error, run_script
+from tests.running import SMALL, assert_user_error, call_experiment, rows, run_script
 from training.feed import PatchFeed
 from training.run_record import source_shares
 
@@ -259,3 +260,30 @@ def test_a_threshold_for_elsewhere_is_chosen_on_what_other_runs_left_out(two):
         flags = flags or ("--data-dir", "new", "--split", "all")
         said = run_script("evaluate.py", "--run", "both", *flags, cwd=two).stdout
         assert f"threshold          {threshold:.3f}" in said
+
+
+@pytest.mark.slow
+def test_networks_that_are_told_the_size_of_a_pixel_are_compared_with_others(two, monkeypatch):
+    write_patches(two / "new/images", two / "new/masks", range(51, 59), bands=3)
+    write_patches(two / "free", two / "none", range(61, 71), bands=3)
+    monkeypatch.chdir(two)
+    settings = {"DATA_DIR": ("s2", "uav", "new"), "PIXEL_SIZES": (10, 0.5, 3), "LEAVE_OUT": ("new",), "SEEDS": (4,)}
+    flags = " ".join([*SMALL, "--epochs", "1", "--landslide-free-dirs", "free"])
+    call_experiment(pixel_size_input, monkeypatch, FLAGS=flags, **settings)
+    table = rows(two / "results/figures/pixel_size_input.csv")
+    for told in ("on", "off"):
+        folder = two / f"results/pixel_size_input/{told}-4"
+        config = json.loads((folder / "config.json").read_text())
+        assert config["pixel_size_input"] == (told == "on") and config["constants"]["SEED"] == 4
+        for split, sources in (("validation", ["s2", "uav"]), ("test", ["new"])):
+            of_split = [row for row in table if (row["told"], row["split"]) == (told, split)]
+            assert [row["source"] for row in of_split] == [*sources, "landslide-free"]
+            metrics = json.loads((folder / f"metrics{'_validation' * (split == 'validation')}.json").read_text())
+            for row in of_split[:-1]:
+                assert float(row["dice"]) == pytest.approx(metrics["by_source"][row["source"]]["dice"], abs=1e-4)
+            assert float(of_split[-1]["landslide_free_pixels"]) == pytest.approx(
+                metrics["landslide_free"]["pixel_share"], abs=1e-6
+            )
+    (two / "uav").rename(two / "moved")  # nothing is trained or scored again
+    call_experiment(pixel_size_input, monkeypatch, FLAGS=flags, **settings)
+    assert rows(two / "results/figures/pixel_size_input.csv") == table
