@@ -53,6 +53,20 @@ def check_held_out(role, run, patches, assigned):
             )
 
 
+def known_splits(run):
+    """Return {content hash: split} of what a run, and those that it learnt from, were trained, chosen and tested on.
+
+    What any of them was trained on is training.
+    """
+    known = {}
+    for each in run.predecessors():
+        splits = split_of(each.folder / "split.csv", f"python train.py --run {each.name}", "content")
+        for content, split in splits.items():
+            if split in ("train", NO_MASK) or content not in known:
+                known[content] = "train" if split == NO_MASK else split
+    return known
+
+
 def split_of(path, stage, key="image"):
     """Read split.csv into {image: split}, or with key "content" into {content hash: split}."""
     return {row[key]: row["split"] for row in _split_rows(path, stage)}

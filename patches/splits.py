@@ -24,6 +24,7 @@ def split_patches(
     hold_out=(),
     places=None,
     test_elsewhere=False,
+    known=None,
     fractions=(0.70, 0.15, 0.15),
 ):
     """Assign every labelled patch to train, validation or test.
@@ -46,6 +47,7 @@ def split_patches(
             used then.
         places: places.Places of the patches, or None.
         test_elsewhere: whether other sources are the test, so that none of these patches are, but those held out.
+        known: {content hash: split} that patches keep where a split is cut at random, see split_table.known_splits.
         fractions: of train, validation and test, for splits that are cut.
 
     Returns:
@@ -92,7 +94,11 @@ def split_patches(
     if method == "blocks" and boxed and missing:
         _cut_blocks(patches, assigned, pool, shares, places, block_size, seed)
     elif missing:
-        _cut_groups(patches, assigned, pool, shares, block_size if method == "blocks" else 1, seed)
+        if known and method == "random":
+            pool = _keep_known(patches, assigned, pool, shares, known, notes)
+            shares = {s: share for s, share in shares.items() if round(share * len(pool)) or s not in assigned}
+        if shares:
+            _cut_groups(patches, assigned, pool, shares, block_size if method == "blocks" else 1, seed)
     if not flat:
         notes += [
             f"no {split} split in the folder: {(assigned == split).sum()} patches cut from training ({method})"
@@ -194,6 +200,19 @@ def _near_held_out(boxes, assigned):
     near[first[held_out[second]]] = True
     near[second[held_out[first]]] = True
     return near
+
+
+def _keep_known(patches, assigned, pool, shares, known, notes):
+    """Give the patches at `pool` that are in `known` their split, in place, and return the others.
+
+    shares: {split: fraction} of the splits that are to be cut; no other split is given but training.
+    """
+    splits = np.array([known.get(content, "") for content in patches.contents[pool]])
+    kept = np.isin(splits, ("train", *shares))
+    assigned[pool[kept]] = splits[kept]
+    if kept.any():
+        notes.append(f"{kept.sum()} of {len(pool)} patches keep the split that the start has of them")
+    return pool[~kept]
 
 
 def _cut_groups(patches, assigned, pool, shares, size, seed):

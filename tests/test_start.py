@@ -17,6 +17,7 @@ import dataset
 import train
 from bands import BANDS_RGB
 from networks import builder, encoders, model_files
+from patches import split_table
 from runs import Run
 from script import UserError
 from tests.patch_files import write_patches
@@ -313,11 +314,29 @@ def test_a_run_without_an_epoch_needs_the_same_start(workdir, event, tmp_path):
 def test_a_start_that_has_seen_what_the_run_is_judged_on_is_refused(workdir, event, tmp_path):
     """Known in another folder, and through the run that the start itself came from."""
     write_patches(tmp_path / "more/images", tmp_path / "more/masks", range(1, 15), bands=3)
-    flags = ("--data-dir", tmp_path / "more", "--run", "leak", "--split-seed", 3)
+    flags = ("--data-dir", tmp_path / "more", "--run", "leak", "--split-method", "blocks", "--block-size", 2)
     for start, said in (("first", "start first has"), ("event", "start event (through run first) has")):
         result = run_script("train.py", *flags, "--start-from", start, cwd=workdir)
         assert_user_error(result, f"{said} learnt from", "patches of this run's validation and test splits")
         assert not (workdir / "results/leak").exists()
+
+
+def test_patches_that_the_start_knows_keep_their_split(workdir, event, tmp_path):
+    """Under another name, beside patches that were added, by any seed, and of what the start itself came from."""
+    write_patches(tmp_path / "more/images", tmp_path / "more/masks", range(1, 31), bands=3)
+    flags = ("--data-dir", tmp_path / "more", "--split-seed", 3, "--epochs", 1, "--overwrite", "--run")
+    before = split_table.split_of(workdir / "results/first/split.csv", "train.py", "content")
+    for start in ("first", "event"):
+        result = run_script("train.py", *flags, "more", "--start-from", start, cwd=workdir)
+        assert "12 of 30 patches keep the split that the start has of them" in result.stdout, result.stderr
+        now = split_table.split_of(workdir / "results/more/split.csv", "train.py", "content")
+        assert before.items() < now.items()
+        added = [split for content, split in now.items() if content not in before]
+        assert [added.count(split) for split in ("train", "validation", "test")] == [12, 3, 3]
+    for number in range(13, 31):
+        (tmp_path / f"more/images/image_{number}.h5").unlink()
+    result = run_script("train.py", *flags, "same", "--start-from", "first", cwd=workdir)
+    assert "12 of 12 patches keep the split" in result.stdout, result.stderr
 
 
 def test_mistakes_are_told_in_one_line(workdir, tmp_path):

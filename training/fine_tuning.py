@@ -38,6 +38,13 @@ def start_constants(constants, schedule):
     print(f"starting from run {source.name}: {', '.join(f'{name} = {value!r}' for name, value in adopted.items())}")
 
 
+def known_splits(constants):
+    """Return {content hash: split} of the run START_FROM, see split_table.known_splits; {} without it."""
+    if not constants["START_FROM"]:
+        return {}
+    return split_table.known_splits(open_source(constants["RESULTS_DIR"], constants["START_FROM"]))
+
+
 def start_record(constants, patches, assigned, mean, variance):
     """Check that a run can start from the run START_FROM, and return the record of this start.
 

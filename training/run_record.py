@@ -62,6 +62,7 @@ def begin(folder, constants, patches, landslide_free):
         labelled_fraction=constants["LABELLED_FRACTION"],
         own_splits=constants["OWN_SPLITS"],
         hold_out=constants["HOLD_OUT"],
+        known=fine_tuning.known_splits(constants),
     )
     teacher = open_teacher(constants, patches, assigned)  # it can raise UserError, so it comes before any writing
     mean, variance = patches.statistics((assigned == "train").nonzero()[0])
