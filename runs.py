@@ -105,8 +105,11 @@ class Run:
         """Folder of the scores on other data than the run's own."""
         return scores_folder(self.output)
 
-    def predecessors(self):
-        """Yield this run and the runs that it learnt from, by their weights or probabilities, as far as they remain."""
+    def predecessors(self, tell=True):
+        """Yield this run and the runs that it learnt from, by their weights or probabilities, as far as they remain.
+
+        tell: whether to print which of them are gone.
+        """
         yield self
         start = self.config.get("start") or {}
         finished = {
@@ -119,8 +122,8 @@ class Run:
             except UserError:
                 run = None
             if run and run.config.get("finished") == finished[name]:
-                yield from run.predecessors()
-            else:
+                yield from run.predecessors(tell)
+            elif tell:
                 note(f"run {name}, which run {self.name} learnt from, is gone: it is unknown what it has seen")
 
     def path_of(self, name):

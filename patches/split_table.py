@@ -59,7 +59,7 @@ def known_splits(run):
     What any of them was trained on is training.
     """
     known = {}
-    for each in run.predecessors():
+    for each in run.predecessors(tell=False):  # `check_held_out` tells
         splits = split_of(each.folder / "split.csv", f"python train.py --run {each.name}", "content")
         for content, split in splits.items():
             if split in ("train", NO_MASK) or content not in known:
