@@ -4,8 +4,8 @@ r"""What it brings that a network is told the size of a pixel: the same training
         --flags="--encoder efficientnet_lite0 --epochs 10"
 
 Each run is scored at its own threshold: on the validation split of the sources that it learnt from, on the sources left
-out, and on ground without landslides if --flags name some. Runs that are finished are not trained again, and one that
-was stopped goes on.
+out, and on ground without landslides if --flags name some. Runs that have rows in OUT or are finished are not trained
+again, and one that was stopped goes on.
 
 Writes OUT, a row for each run, split and source; the rows of ground without landslides have, in the place of scores,
 the share of its pixels that are called landslide.
@@ -35,15 +35,18 @@ def main():
     """Train and score what is missing, and write the table."""
     if len(DATA_DIR) < 2:
         raise script.UserError("name folders of several pixel sizes with --data-dir")
-    rows = []
+    rows = records.read_rows(OUT)
     for seed in SEEDS:
         for told in ("on", "off"):
+            if any((row["told"], row["seed"]) == (told, str(seed)) for row in rows):
+                continue
             run = trained(told, seed)
             for split in ("validation", "test"):
-                rows += [(told, seed, split, *scores) for scores in scores_by_source(run, split)]
-            records.write_csv(OUT, FIELDS, rows)
+                named = ((told, str(seed), split, *scores) for scores in scores_by_source(run, split))
+                rows += [dict(zip(FIELDS, row, strict=True)) for row in named]
+            records.write_csv(OUT, FIELDS, [[row[name] for name in FIELDS] for row in rows])
     for row in rows:
-        print(" ".join(f"{name} {value}" for name, value in zip(FIELDS, row, strict=True) if value != ""))
+        print(" ".join(f"{name} {value}" for name, value in row.items() if value != ""))
     print(f"written: {OUT}")
 
 
