@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bands import BAND_WORDS, BANDS_RGB, BANDS_SENTINEL2, TERRAIN, TERRAIN_WORDS, band_code, code_of, kind_of
+from patches.scale_tags import metres_of
+from patches.stated_words import words_of_bands
 
 # Bands of Landsat by number, as the Sentinel-2 bands nearest to them: of Landsat 8 and 9, and of Landsat 4 to 7.
 OLI = {"1": ("B1",), "2": ("B2",), "3": ("B3",), "4": ("B4",), "5": ("B8", "B8A"), "6": ("B11",), "7": ("B12",)}
@@ -74,10 +76,26 @@ def labelled(texts, paths):
 
 
 def candidates(file, number, by_file):
-    """List the texts that may name a band of an open raster, the first one first. by_file: whether its name may."""
-    tags = [value for key, value in file.tags(number).items() if re.search(r"(name|description)$", key, re.I)]
-    texts = [file.descriptions[number - 1] or "", *tags, *([Path(file.name).stem] if by_file else [])]
-    return [text for text in texts if text]
+    """List the texts that may name a band of an open raster, the first one first. by_file: whether its name may.
+
+    The bands of a virtual raster are also called as in its files, and by their names if each is of another file.
+    """
+    words = words_of_bands(file)
+    own = words[number - 1]
+    of_files = own.files if by_file or len({each.files for each in words}) > 1 else ()
+    return [*own.names, *([Path(file.name).stem] if by_file else []), *of_files]
+
+
+def unlike_sources(file):
+    """Return in words how the files of an open virtual raster contradict each other on a band; "" if they do not."""
+    for number, words in enumerate(words_of_bands(file), 1):
+        labels = [best_label(each.names, {}) for each in words.sources]
+        names = {label.codes[:1]: label.text for label in labels if is_known(label)}
+        units = {metres_of(each.unit) or each.unit: each.unit for each in words.sources if each.unit}
+        for said in (names, units):
+            if len(said) > 1:
+                return f"band {number} is {' and '.join(sorted(said.values()))}"
+    return ""
 
 
 def best_label(texts, landsat):

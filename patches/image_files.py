@@ -10,6 +10,7 @@ from mask_values import equals
 from patches.band_labels import SameNames, stated_bands
 from patches.picture_damage import damage, turned
 from patches.scale_tags import SCALED_MASK, colour_fault, is_fill, scaled, stated_scales, without_data
+from patches.stated_words import is_lossy, words_of_bands
 
 LOSSY_OPAQUE = 223  # of 255; JPEG at quality 50 leaves more than LOSSY_SHARE of an alpha band within 32 of 0 and 255
 LOSSY_SHARE = 0.98
@@ -47,7 +48,8 @@ def read(path):
         except SameNames as fault:
             raise NotAPicture(str(fault)) from None
         called = names or band_names(count)
-        tags = stated_scales(called, file.scales[:count], file.offsets[:count], file.units[:count])
+        units = [words.unit for words in words_of_bands(file)][:count]
+        tags = stated_scales(called, file.scales[:count], file.offsets[:count], units)
         result = scaled(image, *tags, light(called))
         stated = {"bands": list(names)} if names else {}
         return result, gap, stated if result is image else stated | {"scaled": True}
@@ -152,14 +154,6 @@ def has_own_mask(file):
     """Return whether an open raster has a mask beside its bands, in the file or next to it; tags and alpha are none."""
     flags = {flag.name for flag in file.mask_flag_enums[0]}
     return "per_dataset" in flags and not flags & {"alpha", "nodata"}
-
-
-def is_lossy(file):
-    """Return whether the format of an open raster changes values, as JPEG does, by what it states of itself."""
-    stated = file.tags(ns="IMAGE_STRUCTURE")
-    jpeg = file.driver == "JPEG" or stated.get("COMPRESSION", "").endswith("JPEG")
-    lerc = float(stated.get("MAX_Z_ERROR", 0)) > 0
-    return jpeg or lerc or stated.get("COMPRESSION_REVERSIBILITY") == "LOSSY"
 
 
 def has_alpha(file):

@@ -17,7 +17,7 @@ FILLS, LEAST = (-9999.0, -32767.0, -32768.0, -2147483647.0), float(np.float32(-3
 METRES = {
     **dict.fromkeys(("", "m", "metre", "metres", "meter", "meters", "1"), 1.0),
     **dict.fromkeys(("ft", "foot", "feet", "international foot"), 0.3048),
-    **dict.fromkeys(("us-ft", "us survey foot", "us_survey_foot"), 1200 / 3937),
+    **dict.fromkeys(("us-ft", "us_ft", "ftus", "foot_us", "us_foot", "us survey foot", "us_survey_foot"), 1200 / 3937),
     **{"mm": 0.001, "cm": 0.01, "dm": 0.1, "dam": 10.0, "km": 1000.0},
 }
 SCALED_MASK = "states a scale or an offset: write the values of a mask as they are"

@@ -11,9 +11,9 @@ from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.warp import transform_bounds
 
-from patches.band_labels import candidates
 from patches.image_files import has_alpha
 from patches.scale_tags import metres_of
+from patches.stated_words import words_of_bands
 from records import expanded
 from scenes.masked_view import lookup, masked_view
 from scenes.opening import RASTERS, band_count, band_tags, damage_reported, names_in_zip, open_raster
@@ -56,8 +56,8 @@ def other_terrain(file):
     The description of its band decides, then its tags (a variable of NetCDF, its long_name), then the name of the file;
     in each, the last word that is known.
     """
-    texts = candidates(file, 1, by_file=False)
-    for text in (*texts, re.split(r"[/\\!]", file.name)[-1].rpartition(".")[0]):
+    words = words_of_bands(file)[0]
+    for text in (*words.names, re.split(r"[/\\!]", file.name)[-1].rpartition(".")[0], *words.files):
         words = [word for word in re.findall(r"[a-z]+", text.lower()) if word in DERIVED or word in ELEVATION_WORDS]
         if words:
             return words[-1] if words[-1] in DERIVED else ""
@@ -162,7 +162,7 @@ class ElevationRaster:
             fault = ": without a coordinate system the elevation cannot be laid over the scene"
         elif band_count(file) > 1:
             fault = f" has {file.count} bands, and elevation has one: write it to a file of its own"
-        elif (unit := (file.units[0] or "").strip().lower()) in ANGLES:
+        elif (unit := words_of_bands(file)[0].unit.strip().lower()) in ANGLES:
             fault = f" is in {unit}: --dem takes elevation, in metres or feet, from which slope is computed"
         elif other := other_terrain(file):
             fault = f" is called {other}: --dem takes elevation, from which slope is computed; rename it if it is that"
@@ -170,11 +170,11 @@ class ElevationRaster:
             file.close()
             raise UserError(f"{path}{fault}")
         self.bounds, self.scale, self.offset = file.bounds, file.scales[0], file.offsets[0]
-        self.unit = metres_of(file.units[0])
+        self.unit = metres_of(unit)
         if np.dtype(file.dtypes[0]).itemsize == 1:
             note(f"{path} has 8 bits, so elevation to 255 m at most: is it a hillshade or slope? --dem takes elevation")
         if self.unit is None:
-            note(f"{path}: its unit, {file.units[0].strip().lower()}, is unknown: taken for metres")
+            note(f"{path}: its unit, {unit}, is unknown: taken for metres")
             self.unit = 1.0
         tags, within = band_tags(file), (-np.inf, np.inf)
         if self.scale:

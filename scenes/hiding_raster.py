@@ -1,6 +1,7 @@
 """A raster of ground that cannot be judged: clouds and their shadows, faulty pixels, or what a user excludes."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import scipy
@@ -10,8 +11,9 @@ from rasterio.windows import Window
 
 from mask_values import WrongValues, as_labels, is_unknown
 from patches import band_labels
-from patches.image_files import is_lossy, states_scale
+from patches.image_files import states_scale
 from patches.scale_tags import SCALED_MASK, is_fill
+from patches.stated_words import is_lossy, words_of_bands
 from scenes.opening import BEYOND, damage_reported, nearest_on_grid, open_mask, strips, tags_of
 from scenes.pixel_grid import PixelGrid
 from script import UserError, note, warn
@@ -42,7 +44,7 @@ CLEAR_MASK = re.compile(rf"\b(?:{CLEAR})(?: (?:data|land|sky|ground|pixels?))? m
 
 def udm2_band(file):
     """Return the number of the band "clear" of an open raster of Planet's UDM2, by its descriptions; None of others."""
-    names = [(name or "").lower() for name in file.descriptions]
+    names = [words.names[0].lower() if words.names else "" for words in words_of_bands(file)]
     return names.index("clear") + 1 if {"clear", "cloud"} <= set(names) else None
 
 
@@ -54,12 +56,13 @@ def called_coding(file):
     calls it a mask of that (T33_valid_mask), and a file by the last word of its name. Other names with such a word may
     mean that, the reverse or a place (clear_creek), and are "unclear", unless they have a word of another coding, too.
     """
-    *stated, of_file = band_labels.candidates(file, udm2_band(file) or 1, by_file=True)
-    for name in (*stated, of_file):
+    number = udm2_band(file) or 1
+    of_files = {Path(file.name).stem, *words_of_bands(file)[number - 1].files}
+    for name in band_labels.candidates(file, number, by_file=True):
         words = re.findall(r"[a-z0-9]+", re.sub(r"cloud[ _-]?free", "clear", name.lower()))
         text = " ".join(words)
         found = [(match.lastgroup, match[0]) for match in CODING_WORDS.finditer(text)]
-        own = set(words[-1:] if name == of_file and "mask" not in dict(found) else words)
+        own = set(words[-1:] if name in of_files and "mask" not in dict(found) else words)
         clear = own & {*CLEAR.split("|")}
         plain = (clear and own <= clear | FILLERS) or CLEAR_MASK.search(text)
         if ONE_IS_CLEAR.search(text) or (plain and not DENIED.search(text)):

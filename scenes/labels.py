@@ -9,8 +9,9 @@ from rasterio.windows import Window
 from scipy.ndimage import distance_transform_edt
 
 from mask_values import LANDSLIDE, OTHER, UNLABELLED, MaskRule, WrongValues, as_labels
-from patches.image_files import is_lossy, states_scale
+from patches.image_files import states_scale
 from patches.scale_tags import SCALED_MASK
+from patches.stated_words import is_lossy
 from scenes.antimeridian import utm_of
 from scenes.box_file import is_box_labels
 from scenes.box_labels import BoxLabels

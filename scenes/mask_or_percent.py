@@ -6,7 +6,8 @@ import numpy as np
 
 from map_files import FILES
 from mask_values import MaskRule, WrongValues, as_labels, is_unknown
-from patches.image_files import is_lossy, states_scale
+from patches.image_files import states_scale
+from patches.stated_words import is_lossy
 from scenes.opening import strips, tags_of
 from script import UserError
 

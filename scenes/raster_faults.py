@@ -5,6 +5,7 @@ from pathlib import Path
 
 import rasterio
 
+from patches.band_labels import unlike_sources
 from patches.picture_damage import turned
 from patches.scale_tags import colour_fault
 
@@ -56,6 +57,8 @@ def content_fault(file):
                 f"is a virtual raster of {arrays[0]}, and keeps a part of what that states of its numbers: give such "
                 "files themselves, or write them as GeoTIFF"
             )
+        if said := unlike_sources(file):
+            return f"is a virtual raster of files that contradict each other: {said}: give them apart"
     if fault := colour_fault(file) or (not file.crs and turned(file.name, file.tags())):
         return fault
     if any(dtype.startswith("complex") for dtype in file.dtypes):

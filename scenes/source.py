@@ -9,6 +9,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 from bands import TERRAIN, code_of, light, numbered
 from patches.image_files import is_alpha
 from patches.scale_tags import is_fill, stated_scales, tagged_scaling, usual_fills
+from patches.stated_words import words_of_bands
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import band_tags, damage_reported, open_raster
 from scenes.pixel_grid import PixelGrid, resized_grid
@@ -140,7 +141,9 @@ def open_scene(scene, model_bands, product=None):
         else:
             bands = raster_bands(files, names, scene)
             each = [(files[index], number - 1) for index, number in bands]
-            tags = zip(*((file.scales[i], file.offsets[i], file.units[i]) for file, i in each), strict=True)
+            tags = zip(
+                *((file.scales[i], file.offsets[i], words_of_bands(file)[i].unit) for file, i in each), strict=True
+            )
             called = own_names(files, bands, names, bool(scene.bands))
             factors, offsets, reflectance = tagged_scaling(*stated_scales(called, *tags), light(called))
             sentinel2 = of_sentinel2(files, bands, names)

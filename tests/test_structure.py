@@ -40,6 +40,7 @@ LAZY = {  # modules that import within functions: the number of places, and why 
     "networks.model_files": (3, "all scripts import it before Keras, and TensorFlow is not there under other backends"),
     "patches.image_files": (1, "all scripts import it, and rasterio takes 0.1 s"),
     "patches.resizing": (1, "all scripts import it, and rasterio takes 0.1 s"),
+    "patches.stated_words": (1, "all scripts import it, and rasterio takes 0.1 s"),
     "scenes.clouds": (1, "ukis-csmask may not be installed"),
     "scenes.dask_cluster": (1, "Dask may not be installed"),
     "networks.engines": (1, "OpenVINO may not be installed"),

@@ -1,0 +1,150 @@
+"""Virtual rasters as gdalbuildvrt writes them: what their files state of names, units and formats counts."""
+
+import contextlib
+
+import netCDF4
+import numpy as np
+import pytest
+import rasterio
+from rasterio.windows import Window
+
+from scenes.elevation import Elevation
+from scenes.hiding_raster import HidingRaster
+from scenes.labels import MaskRaster
+from script import UserError
+from tests.rasters import GRID, grid_of, open_scene, write_netcdf, write_raster
+
+SIZE = 32
+
+
+def build_vrt(path, files, separate=False):
+    """Write a virtual raster of files that lie beside each other, or are one band each, without the words in them."""
+    with rasterio.open(files[0]) as first:
+        kind, count, crs = {"uint8": "Byte"}.get(first.dtypes[0], first.dtypes[0].capitalize()), first.count, first.crs
+    kind, width = kind.replace("Uint", "UInt"), SIZE * (1 if separate else len(files))
+
+    def source(file, band, left):
+        return (
+            f'<SimpleSource><SourceFilename relativeToVRT="1">{file.name}</SourceFilename>'
+            f"<SourceBand>{band}</SourceBand>"
+            f'<SrcRect xOff="0" yOff="0" xSize="{SIZE}" ySize="{SIZE}"/>'
+            f'<DstRect xOff="{left}" yOff="0" xSize="{SIZE}" ySize="{SIZE}"/></SimpleSource>'
+        )
+
+    if separate:
+        bands = [source(file, 1, 0) for file in files]
+    else:
+        bands = ["".join(source(file, n, i * SIZE) for i, file in enumerate(files)) for n in range(1, count + 1)]
+    text = f'<VRTDataset rasterXSize="{width}" rasterYSize="{SIZE}"><SRS>{crs.to_wkt()}</SRS>'
+    text += f"<GeoTransform>{', '.join(map(str, GRID.to_gdal()))}</GeoTransform>"
+    text += "".join(f'<VRTRasterBand dataType="{kind}" band="{n}">{b}</VRTRasterBand>' for n, b in enumerate(bands, 1))
+    path.write_text(text + "</VRTDataset>")
+    return path
+
+
+def levels(*values, kind="uint16"):
+    return np.stack([np.full((SIZE, SIZE), value, kind) for value in values])
+
+
+def read_light(*paths, names=("red", "green", "blue")):
+    with open_scene(paths, names) as scene:
+        return scene.read(0, SIZE)[0].mean((1, 2)).tolist()
+
+
+def test_bands_of_tiles_are_called_as_in_the_tiles(tmp_path, capsys):
+    tiles = [
+        write_raster(tmp_path / f"t{n}.tif", levels(1000, 2000, 3000), descriptions=("B2", "B3", "B4")) for n in (0, 1)
+    ]
+    mosaic = build_vrt(tmp_path / "m.vrt", tiles)
+    nested = build_vrt(tmp_path / "n.vrt", [mosaic])
+    for path in (tiles[0], mosaic, nested):
+        assert read_light(path) == [3000, 2000, 1000]
+        assert "red B4 (band 3), green B3 (band 2), blue B2 (band 1)" in capsys.readouterr().out
+
+
+def test_bands_of_files_of_one_band_are_called_as_the_files(tmp_path):
+    files = [
+        write_raster(tmp_path / f"T33UVP_{name}.tif", levels(1000 * n))
+        for n, name in enumerate(("B02", "B03", "B04", "B08"), 1)
+    ]
+    stack = build_vrt(tmp_path / "s.vrt", files, separate=True)
+    assert read_light(stack) == read_light(*files) == [3000, 2000, 1000]
+    assert read_light(stack, names=("red", "green", "blue", "nir")) == [3000, 2000, 1000, 4000]
+
+
+def test_tiles_that_contradict_each_other_are_refused(tmp_path):
+    tiles = [
+        write_raster(tmp_path / f"t{n}.tif", levels(1, 2, 3), descriptions=names)
+        for n, names in enumerate((("B2", "B3", "B4"), ("B4", "B3", "B2")))
+    ]
+    with pytest.raises(
+        UserError, match="m.vrt is a virtual raster of files that contradict each other: band 1 is B2 and"
+    ):
+        read_light(build_vrt(tmp_path / "m.vrt", tiles))
+
+
+def elevation_of(path):
+    with contextlib.closing(Elevation([path], grid_of(path))) as elevation:
+        return float(np.nanmean(elevation.read(Window(0, 0, SIZE, SIZE))))
+
+
+def test_tiles_of_elevation_keep_their_unit_and_what_they_are(tmp_path):
+    tiles = [write_raster(tmp_path / f"e{n}.tif", levels(1000, kind="float32")) for n in (0, 1)]
+    for tile in tiles:
+        with rasterio.open(tile, "r+") as file:
+            file.units = ["ft"]
+    assert elevation_of(build_vrt(tmp_path / "e.vrt", tiles)) == elevation_of(tiles[0]) == pytest.approx(304.8)
+    slope = write_raster(tmp_path / "a_slope.tif", levels(20, kind="float32"))
+    with pytest.raises(UserError, match="terrain.vrt is called slope"):
+        elevation_of(build_vrt(tmp_path / "terrain.vrt", [slope]))
+
+
+def hidden(path):
+    with contextlib.closing(HidingRaster(path, "clouds", grid_of(path))) as raster:
+        raster.recognise()
+        return raster.hidden(0, SIZE)
+
+
+@pytest.mark.parametrize(("name", "description", "values"), [("a.tif", "clear", (0, 1)), ("SCL_x.tif", "", (4, 8))])
+def test_masks_of_clouds_mean_what_they_mean_in_their_files(tmp_path, name, description, values):
+    band = np.full((SIZE, SIZE), values[1], np.uint8)
+    band[:10] = values[0]
+    path = write_raster(tmp_path / name, band[None], descriptions=(description,))
+    expected = hidden(path)
+    assert 0 < expected.mean() < 1
+    np.testing.assert_array_equal(hidden(build_vrt(tmp_path / "m.vrt", [path])), expected)
+
+
+def test_a_mask_in_jpeg_is_refused_in_a_virtual_raster_too(tmp_path):
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[4:21, 3:18] = 255
+    path = write_raster(tmp_path / "j.tif", mask[None], compress="jpeg", jpeg_quality=30)
+    view = build_vrt(tmp_path / "j.vrt", [path])
+    for each in (path, view):
+        with pytest.raises(UserError, match="in a format that changes values"):
+            MaskRaster(each, grid_of(each))
+
+
+@pytest.mark.parametrize("how", ["dimension", "long_name"])
+def test_names_that_netcdf_lists_count(tmp_path, how):
+    """As xarray writes them: in the coordinate of the bands, or for all bands in one attribute."""
+    names = ["B02", "B03", "B04"]
+    path = tmp_path / "a.nc"
+    write_netcdf(tmp_path / "grid.nc", levels(1)[0])
+    with netCDF4.Dataset(path, "w") as file, netCDF4.Dataset(tmp_path / "grid.nc") as like:
+        for name, size in (("band", 3), ("y", SIZE), ("x", SIZE)):
+            file.createDimension(name, size)
+        if how == "dimension":
+            file.createVariable("band", str, ("band",))[:] = np.array(names, object)
+        for axis in "xy":
+            variable = file.createVariable(axis, "f8", (axis,))
+            variable[:] = like[axis][:]
+            variable.setncatts({key: like[axis].getncattr(key) for key in ("standard_name", "units")})
+        light = file.createVariable("light", "u2", ("band", "y", "x"))
+        light[:] = levels(1000, 2000, 3000)
+        if how == "long_name":
+            light.long_name = names
+        mapping = file.createVariable("crs", "i4")
+        mapping.spatial_ref = grid_of(tmp_path / "grid.nc").crs.to_wkt()
+        light.grid_mapping = "crs"
+    assert read_light(path) == [3000, 2000, 1000]
