@@ -83,7 +83,8 @@ def candidates(file, number, by_file):
     words = words_of_bands(file)
     own = words[number - 1]
     of_files = own.files if by_file or len({each.files for each in words}) > 1 else ()
-    return [*own.names, *([Path(file.name).stem] if by_file else []), *of_files]
+    named = (name for name in of_files if not name.isdigit())  # numbers choose bands
+    return [*own.names, *([Path(file.name).stem] if by_file else []), *named]
 
 
 def unlike_sources(file):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-NAME_TAGS = re.compile(r"(name|description)$", re.IGNORECASE)
+NAME_TAGS, COORDINATE = re.compile(r"(name|description)$", re.IGNORECASE), re.compile(r"^DIM_\w+_VALUE$")  # of Zarr
 SOURCES = ("SimpleSource", "ComplexSource", "AveragedSource", "KernelFilteredSource")  # of a band of a virtual raster
 
 
@@ -50,6 +50,17 @@ def sources_of_bands(file):
         for mapping in warped.iter("BandMapping"):
             found[int(mapping.get("dst"))] = [(_path(file, name), int(mapping.get("src")))]
     return found
+
+
+def loses_no_data(file):
+    """Return whether an open virtual raster has 0 where its files have no data by another number, which it drops.
+
+    gdalbuildvrt writes such a one of tiles of which the first states no number.
+    """
+    text = file.tags(ns="xml:VRT").get("xml:VRT", "<VRTDataset/>")
+    bands = ElementTree.fromstring(text).findall("VRTRasterBand")
+    numbers = (band.findall("ComplexSource/NODATA") for band in bands if band.find("NoDataValue") is None)
+    return any(number.text not in ("0", "0.0") for of_band in numbers for number in of_band)
 
 
 def _path(file, name):
@@ -116,9 +127,10 @@ def _own_names(file, number):
     """
     stated, tags = file.tags(), file.tags(number)
     dimensions = stated.get("NETCDF_DIM_EXTRA", "").strip("{}").split(",")
-    values = stated.get(f"NETCDF_DIM_{dimensions[0]}_VALUES", "") if len(dimensions) == 1 else ""
-    words = values if re.search("[A-Za-z]", values) else ""
-    texts = [file.descriptions[number - 1], words, *(text for key, text in tags.items() if NAME_TAGS.search(key))]
+    listed = stated.get(f"NETCDF_DIM_{dimensions[0]}_VALUES", "") if len(dimensions) == 1 else ""
+    coordinates = [listed, *(text for key, text in tags.items() if COORDINATE.search(key))]
+    named = [text for text in coordinates if re.search("[A-Za-z]", text)]  # others are dates, or wavelengths
+    texts = [file.descriptions[number - 1], *named, *(text for key, text in tags.items() if NAME_TAGS.search(key))]
     return [_listed(text, number, file.count) for text in texts if text]
 
 

@@ -57,7 +57,8 @@ def other_terrain(file):
     in each, the last word that is known.
     """
     words = words_of_bands(file)[0]
-    for text in (*words.names, re.split(r"[/\\!]", file.name)[-1].rpartition(".")[0], *words.files):
+    of_file = re.split(r"[/\\!]", file.name)[-1]
+    for text in (*words.names, of_file.rpartition(".")[0] or of_file, *words.files):
         words = [word for word in re.findall(r"[a-z]+", text.lower()) if word in DERIVED or word in ELEVATION_WORDS]
         if words:
             return words[-1] if words[-1] in DERIVED else ""

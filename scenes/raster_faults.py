@@ -8,6 +8,7 @@ import rasterio
 from patches.band_labels import unlike_sources
 from patches.picture_damage import turned
 from patches.scale_tags import colour_fault
+from patches.stated_words import loses_no_data
 
 RASTERS = (".tif", ".tiff", ".jp2", ".img", ".vrt", ".png", ".jpg", ".hgt", ".asc", ".bil", ".dt1", ".dt2")
 TABLES = (".csv", ".tsv", ".txt", ".xlsx", ".xls", ".ods")
@@ -59,6 +60,10 @@ def content_fault(file):
             )
         if said := unlike_sources(file):
             return f"is a virtual raster of files that contradict each other: {said}: give them apart"
+        if loses_no_data(file):
+            return (
+                "is a virtual raster that drops the no-data value of its files: write it with gdalbuildvrt -vrtnodata"
+            )
     if fault := colour_fault(file) or (not file.crs and turned(file.name, file.tags())):
         return fault
     if any(dtype.startswith("complex") for dtype in file.dtypes):

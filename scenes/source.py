@@ -8,7 +8,7 @@ from rasterio.enums import ColorInterp, MaskFlags
 
 from bands import TERRAIN, code_of, light, numbered
 from patches.image_files import is_alpha
-from patches.scale_tags import is_fill, stated_scales, tagged_scaling, usual_fills
+from patches.scale_tags import is_fill, metres_of, stated_scales, tagged_scaling, usual_fills
 from patches.stated_words import words_of_bands
 from scenes.geodesy import has_ellipsoid
 from scenes.opening import band_tags, damage_reported, open_raster
@@ -141,10 +141,12 @@ def open_scene(scene, model_bands, product=None):
         else:
             bands = raster_bands(files, names, scene)
             each = [(files[index], number - 1) for index, number in bands]
-            tags = zip(
-                *((file.scales[i], file.offsets[i], words_of_bands(file)[i].unit) for file, i in each), strict=True
-            )
+            units = [words_of_bands(file)[i].unit for file, i in each]
+            tags = [file.scales[i] for file, i in each], [file.offsets[i] for file, i in each], units
             called = own_names(files, bands, names, bool(scene.bands))
+            for (index, _), name, unit in zip(bands, called, units, strict=True):
+                if code_of(name) == "dem" and metres_of(unit) is None:
+                    note(f"{paths[index]}: the unit of its elevation, {unit}, is unknown: taken for metres")
             factors, offsets, reflectance = tagged_scaling(*stated_scales(called, *tags), light(called))
             sentinel2 = of_sentinel2(files, bands, names)
         lit = light(called)

@@ -99,6 +99,35 @@ def test_tiles_of_elevation_keep_their_unit_and_what_they_are(tmp_path):
         elevation_of(build_vrt(tmp_path / "terrain.vrt", [slope]))
 
 
+def test_a_number_of_no_data_that_is_dropped_is_told(tmp_path):
+    """As gdalbuildvrt writes tiles of which the first states none: what the second calls no data becomes 0."""
+    tile = write_raster(tmp_path / "e.tif", levels(1000, kind="float32"))
+    path = build_vrt(tmp_path / "e.vrt", [tile])
+    text = path.read_text().replace("SimpleSource", "ComplexSource")
+    for number, refused in (("-9999", True), ("0", False)):
+        path.write_text(text.replace("</ComplexSource>", f"<NODATA>{number}</NODATA></ComplexSource>"))
+        if refused:
+            with pytest.raises(UserError, match="e.vrt is a virtual raster that drops the no-data value of its files"):
+                elevation_of(path)
+        else:
+            assert elevation_of(path) == 1000
+
+
+@pytest.mark.parametrize("name", ["slope", "slope.img"])
+def test_slope_is_no_elevation_whatever_the_ending(tmp_path, name):
+    path = write_raster(tmp_path / name, levels(20, kind="float32"), driver="ENVI")
+    with pytest.raises(UserError, match="is called slope"):
+        elevation_of(path)
+
+
+def test_an_unknown_unit_of_elevation_is_told(tmp_path, capsys):
+    path = write_raster(tmp_path / "a.tif", levels(1, 2, 3, 100), descriptions=("red", "green", "blue", "dem"))
+    with rasterio.open(path, "r+") as file:
+        file.units = ["", "", "", "cubits"]
+    read_light(path, names=("red", "green", "blue", "dem"))
+    assert "the unit of its elevation, cubits, is unknown: taken for metres" in capsys.readouterr().out
+
+
 def hidden(path):
     with contextlib.closing(HidingRaster(path, "clouds", grid_of(path))) as raster:
         raster.recognise()
