@@ -44,6 +44,14 @@ def exported(results, monkeypatch, run, **constants):
     return records.read_json(engines.openvino_folder(results / run) / "record.json", "")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def in_float32():
+    """Compute without bfloat16, which engines round differently, on processors that have it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LANDSLIDE_BFLOAT16", "0")
+        yield
+
+
 def images(*shape):
     return np.random.default_rng(0).uniform(0, 255, shape).astype(np.float32)
 
