@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-NAME_TAGS, COORDINATE = re.compile(r"(name|description)$", re.IGNORECASE), re.compile(r"^DIM_\w+_VALUE$")  # of Zarr
+NAME_TAGS, COORDINATE = (
+    re.compile(r"(name|description)$|^bands$", re.IGNORECASE),
+    re.compile(r"^DIM_\w+_VALUE$"),
+)  # of Zarr
 SOURCES = ("SimpleSource", "ComplexSource", "AveragedSource", "KernelFilteredSource")  # of a band of a virtual raster
 
 

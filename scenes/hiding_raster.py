@@ -38,6 +38,9 @@ CLEAR = "clear|valid|seen|usable"
 FILLERS = {"mask", "sky", "pixel", "pixels", "ground", "land", "data", "udm2", "band"}
 MAYBE_CLEAR = re.compile(rf"\b(?:in|un)?(?:{CLEAR})\w*")
 ONE_IS_CLEAR = re.compile(rf"\b1 (?:is )?(?:{CLEAR})\b")
+CLOUDLESS = re.compile(
+    r"cloud[ _-]?(?:free|less)|(?<![a-z])(?:non?|not|without|(?:free|clear) of)[ _-]*cloud(?:s|y)?(?![a-z])"
+)
 DENIED = re.compile(r"\b(?:no|non|not|without)\b")
 CLEAR_MASK = re.compile(rf"\b(?:{CLEAR})(?: (?:data|land|sky|ground|pixels?))? mask\b")
 
@@ -59,12 +62,14 @@ def called_coding(file):
     number = udm2_band(file) or 1
     of_files = {Path(file.name).stem, *words_of_bands(file)[number - 1].files}
     for name in band_labels.candidates(file, number, by_file=True):
-        words = re.findall(r"[a-z0-9]+", re.sub(r"cloud[ _-]?free", "clear", name.lower()))
+        words = re.findall(r"[a-z0-9]+", CLOUDLESS.sub("clear", name.lower()))
         text = " ".join(words)
         found = [(match.lastgroup, match[0]) for match in CODING_WORDS.finditer(text)]
         own = set(words[-1:] if name in of_files and "mask" not in dict(found) else words)
         clear = own & {*CLEAR.split("|")}
         plain = (clear and own <= clear | FILLERS) or CLEAR_MASK.search(text)
+        if MAYBE_CLEAR.search(text) and re.search(" [01]$", text):  # as of "clear=1 cloud=0"
+            return "unclear", name
         if ONE_IS_CLEAR.search(text) or (plain and not DENIED.search(text)):
             return "clear", name
         if MAYBE_CLEAR.search(text) and all(word == "mask" for _, word in found):

@@ -29,6 +29,11 @@ def hidden(path):
         ("udm2_clear.tif", None, [1, 0, 0, 1]),
         ("T33_valid_mask.tif", None, [1, 0, 0, 1]),
         ("S2_cloudfree_mask.tif", None, [1, 0, 0, 1]),
+        ("no_clouds.tif", None, [1, 0, 0, 1]),
+        ("S2_cloudless_mask.tif", None, [1, 0, 0, 1]),
+        ("a.tif", "not cloudy", [1, 0, 0, 1]),
+        ("a.tif", "free of clouds", [1, 0, 0, 1]),
+        ("a.tif", "cloud mask (1=no cloud)", [1, 0, 0, 1]),
         ("a.tif", "valid data mask", [1, 0, 0, 1]),
         ("T33_valid.tif", None, [1, 0, 0, 1]),
         ("a.tif", "valid data", [1, 0, 0, 1]),
@@ -54,6 +59,13 @@ def test_a_mask_means_what_its_band_is_called(tmp_path, capsys, name, descriptio
 def test_a_mask_whose_name_may_mean_both_is_refused(tmp_path, name):
     path = write_raster(tmp_path / name, np.array([[[0, 1, 1, 0]]], np.uint8))
     with pytest.raises(UserError, match=f"its name, {name.partition('.')[0]}.*, does not say whether 0 is ground"):
+        hidden(path)
+
+
+@pytest.mark.parametrize("name", ["clear=1 cloud=0", "cloud=1 clear=0", "cloud mask clear=1"])
+def test_numbers_behind_their_words_are_refused(tmp_path, name):
+    path = write_raster(tmp_path / "a.tif", np.array([[[0, 1, 1, 0]]], np.uint8), descriptions=(name,))
+    with pytest.raises(UserError, match="does not say whether 0 is ground"):
         hidden(path)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import h5py
 import netCDF4
 import numpy as np
 import pytest
@@ -152,6 +153,13 @@ def test_a_mask_in_jpeg_is_refused_in_a_virtual_raster_too(tmp_path):
     for each in (path, view):
         with pytest.raises(UserError, match="in a format that changes values"):
             MaskRaster(each, grid_of(each))
+
+
+def test_names_in_an_attribute_of_hdf5_count_as_in_patches(tmp_path):
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["img"] = levels(1000, 2000, 3000)
+        file["img"].attrs["bands"] = ["B02", "B03", "B04"]
+    assert read_light(f'HDF5:"{tmp_path}/s.h5"://img') == [3000, 2000, 1000]
 
 
 @pytest.mark.parametrize("how", ["dimension", "long_name"])
