@@ -171,7 +171,8 @@ def matching_bands(bands, file_bands, files, whose, count=None, hint="", arrays=
     """
     by_number, count = numbered(bands), count or len(bands)
     if by_number and len(file_bands) == count:
-        return [int(band.removeprefix("band")) - 1 for band in bands]
+        by_name = set(bands) <= set(file_bands)  # files may call them band3, band2, band1
+        return [file_bands.index(band) if by_name else int(band.removeprefix("band")) - 1 for band in bands]
     if by_number and count > 4:
         known = f"those of {whose} are known by number alone, in files of {count}"
         raise UserError(f"{files} holds {len(file_bands)} bands, and {known}")

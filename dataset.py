@@ -79,7 +79,7 @@ def use_matching(patches, bands, whose, count, hint=""):
     """Read from now on those bands of packing.Patches that are some bands by name, see bands.matching_bands."""
     arrays = is_hdf5(patches.names[0].split("@")[0])
     positions = matching_bands(bands, patches.file_bands, patches.data_dir, whose, count, hint, arrays)
-    patches.use([position + 1 for position in positions])
+    patches.use_columns(positions)  # a number might be the name of another band
     if text := renamed(bands, patches.file_bands, positions):
         note(f"{patches.data_dir}: {text}")
 

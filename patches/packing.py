@@ -61,7 +61,11 @@ class Patches:
 
     def use(self, bands):
         """Read these bands of the files from now on; names or numbers from 1, empty for all."""
-        self._columns = band_columns(bands, self.file_bands, self.data_dir)
+        self.use_columns(band_columns(bands, self.file_bands, self.data_dir))
+
+    def use_columns(self, columns):
+        """Read the bands at these positions of the files from now on."""
+        self._columns = list(columns)
         self.bands = tuple(self.file_bands[i] for i in self._columns)
 
     def __len__(self):
