@@ -175,6 +175,10 @@ def check_attributes(file):
     for name in ("scale_factor", "add_offset"):
         if name in of_file and name not in of_array and file.driver != "Zarr":  # there the array is the file
             raise WrongTag(f"states its {name} for the whole file, where GDAL does not look for it")
+        for number, applied in zip(file.indexes, (file.scales, file.offsets)[name == "add_offset"], strict=True):
+            stated = numbers(StoredArray(None, stated_attributes(file, number)[1]), name, ())
+            if not np.allclose(stated, applied, rtol=1e-5, atol=0):  # GDAL applies one number at most
+                raise WrongTag(f"states its {name} for each band")
     if file.driver in WITH_ATTRIBUTES and len({(*each.fills, *each.valid) for each in tags}) > 1:
         raise WrongTag("states other numbers of no data for each band")
 

@@ -15,6 +15,7 @@ from patches import reading
 from scenes.elevation import Elevation
 from scenes.exclusion import open_excluded
 from scenes.labels import MaskRaster
+from scenes.opening import open_raster
 from scenes.pixel_grid import PixelGrid
 from script import UserError
 from tests.rasters import GRID, UTM, grid_of, open_scene, write_netcdf, write_raster
@@ -224,6 +225,22 @@ def test_attributes_of_the_whole_file_hold_in_hdf5_or_are_refused(tmp_path):
     bands = np.stack([band] * 3)
     with pytest.raises(UserError, match="c.h5 states other numbers of no data for each band: correct"):
         read(write_array(tmp_path / "c.h5", bands, missing_value=[1, 2, 3]))
+
+
+@pytest.mark.parametrize("name", ["a.nc", "a.h5"])
+def test_a_scale_for_each_band_is_refused(tmp_path, name):
+    """GDAL applies the first one to all bands of NetCDF, and none of HDF5."""
+    bands, path = np.stack([limited_band("int16")] * 3), tmp_path / name
+    if name == "a.h5":
+        write_array(path, bands, scale_factor=2.0)
+    else:
+        write_netcdf(path, bands[0])
+    with contextlib.closing(open_raster(path)):
+        pass  # one number for all
+    with h5py.File(path, "r+") as file:
+        file["red" if name == "a.h5" else "Band1"].attrs["scale_factor"] = np.array([2.0, 3.0, 2.0])
+    with pytest.raises(UserError, match=f"{name} states its scale_factor for each band: correct that attribute"):
+        open_raster(path)
 
 
 @pytest.mark.parametrize("name", ["a.nc", "a.h5", "a.zarr"])
