@@ -24,6 +24,7 @@ TM = {"1": ("B2",), "2": ("B3",), "3": ("B4",), "4": ("B8", "B8A"), "5": ("B11",
 LANDSAT = re.compile(r"(?<![a-z])(?:L[COTE]0([4-9])(?![0-9])|HLS\.L30)", re.I)  # in names of files
 NUMBER = re.compile(r"(?<![a-z0-9])(SR_)?B0?(\d+)(?![a-z0-9])", re.I)  # of a band in its label
 KNOWN = {*BANDS_SENTINEL2, *TERRAIN}
+LIGHT = {*BANDS_RGB, "coastal", "rededge", "nir", "swir"}  # colours of GDAL
 # Words for light that several bands of Sentinel-2 have in common: the number beside such a word says which one it is.
 SHARED = {"nir": ("B8", "B8A"), "rededge": ("B5", "B6", "B7", "B8A"), "swir": ("B11", "B12")}
 WORDS = {*BAND_WORDS, *SHARED, *TERRAIN, *TERRAIN_WORDS}
@@ -225,9 +226,12 @@ def alike(names):
 def coloured_bands(file, count):
     """Return the names of the first `count` bands of an open raster by its colours: red, green, blue, others band4 ...
 
-    () if one of the three colours is missing, or there twice.
+    Where one of the three is missing, the others have to be light as well: nir, red, green. () of other colours, or if
+    one of the three is there twice.
     """
     colours = [colour.name for colour in file.colorinterp[:count]]
+    if not {*BANDS_RGB} <= {*colours} and {*colours} <= LIGHT and len({*colours}) == count > 1:
+        return tuple(colours)
     if any(colours.count(colour) != 1 for colour in BANDS_RGB):
         return ()
     return tuple(colour if colour in BANDS_RGB else f"band{number}" for number, colour in enumerate(colours, 1))

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import ColorInterp
 
 import bands
 import dataset
@@ -355,6 +356,16 @@ def test_numbers_of_landsat_at_the_top_of_the_atmosphere_are_its_own(tmp_path, n
     path = write_raster(tmp_path / "a_1.tif", numbers, descriptions=names)
     nir = {9: 3, 11: 4, 13: 7}[len(names)]
     assert taken(path, (*BANDS_RGB, "B8")) == [red, red - 1, red - 2, nir]
+
+
+def test_colours_of_three_bands_may_be_infrared(tmp_path):
+    """As GDAL 3.10 stores them; three bands without a name are red, green and blue otherwise."""
+    path = write_raster(tmp_path / "a_1.tif", NUMBERS[:3].astype(np.uint16))
+    with rasterio.open(path, "r+") as file:
+        file.colorinterp = [ColorInterp.nir, ColorInterp.red, ColorInterp.green]
+    assert reading.read_patch(path, None).band_names() == ("nir", "red", "green")
+    assert "lacks blue" in refused(open_scene, [path], BANDS_RGB)
+    assert taken(path, ("red", "nir")) == [1, 0]
 
 
 def test_a_band_of_opacity_is_no_near_infrared(tmp_path):
