@@ -7,7 +7,6 @@ import rasterio
 from rasterio.enums import ColorInterp
 
 import bands
-import dataset
 from bands import BANDS_RGB
 from experiments import few_labels
 from patches import reading
@@ -389,14 +388,3 @@ def test_few_labels_takes_bands_by_name(tmp_path):
     with h5py.File(tmp_path / "out/images/train/image_1.h5") as file:
         assert list(file.attrs["bands"]) == ["red", "green", "blue"]
         np.testing.assert_array_equal(file["img"], np.moveaxis(NUMBERS[[2, 1, 0]], 0, -1).astype(np.uint8))
-
-
-@pytest.mark.parametrize("names", [["4", "3", "2"], ["band3", "band2", "band1"]])
-def test_numbers_that_are_names_mean_the_same_bands_in_another_folder(tmp_path, names):
-    for folder in ("d", "other"):
-        (tmp_path / folder / "images").mkdir(parents=True)
-        hdf5(tmp_path / folder / "images", names)
-    first = dataset.open_sources([tmp_path / "d"], tmp_path / "cache")
-    again = dataset.open_sources([tmp_path / "other"], tmp_path / "cache", bands=first.bands, of_run=3)
-    assert again.bands == first.bands
-    np.testing.assert_array_equal(again.read([0]), first.read([0]))

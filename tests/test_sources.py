@@ -51,6 +51,21 @@ def test_two_folders_are_read_as_one(two):
     assert both.digest == opened(two, "s2", "uav").digest != opened(two, "uav", "s2", bands=("1", "2", "3")).digest
 
 
+@pytest.mark.parametrize("names", [["4", "3", "2"], ["band3", "band2", "band1"]])
+def test_numbers_that_are_names_mean_the_same_bands_in_another_folder(two, names):
+    for folder in ("s2", "uav"):
+        for path in (two / folder / "images").glob("*.h5"):
+            with h5py.File(path, "r+") as file:
+                image = file["img"][..., :3]
+                del file["img"]
+                file["img"] = image
+                file["img"].attrs["bands"] = names
+    first, other = opened(two, "s2"), opened(two, "uav")
+    again = opened(two, "uav", bands=first.bands, of_run=3)
+    assert again.bands == first.bands == other.bands
+    np.testing.assert_array_equal(again.read([0]), other.read([0]))
+
+
 def test_folders_that_do_not_go_together_are_refused(two):
     with pytest.raises(UserError, match="holds red green blue and lacks band4 of the other sources"):
         opened(two, "uav", "s2")
