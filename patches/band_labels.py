@@ -55,7 +55,7 @@ class Label(NamedTuple):
 
 def labels_of(files):
     """Return the Label of each band of some open rasters, in a list for each file."""
-    texts = [[candidates(file, number, len(files) > 1) for number in file.indexes] for file in files]
+    texts = [candidates(file, words_of_bands(file), len(files) > 1) for file in files]
     named = iter(labelled(texts, [file.name for file in files]))
     return [[next(named) for _ in of_file] for of_file in texts]
 
@@ -76,16 +76,16 @@ def labelled(texts, paths):
     return told_apart(labels)
 
 
-def candidates(file, number, by_file):
-    """List the texts that may name a band of an open raster, the first one first. by_file: whether its name may.
+def candidates(file, bands, by_file):
+    """List for each band of an open raster the texts that may name it, the first one first.
 
     The bands of a virtual raster are also called as in its files, and by their names if each is of another file.
+
+    bands: its stated_words.BandWords. by_file: whether the name of the file may name a band.
     """
-    words = words_of_bands(file)
-    own = words[number - 1]
-    of_files = own.files if by_file or len({each.files for each in words}) > 1 else ()
-    named = (name for name in of_files if not name.isdigit())  # numbers choose bands
-    return [*own.names, *([Path(file.name).stem] if by_file else []), *named]
+    of_file, by_source = [Path(file.name).stem] * by_file, by_file or len({words.files for words in bands}) > 1
+    sources = ([name for name in words.files if not name.isdigit()] for words in bands)  # numbers choose bands
+    return [[*words.names, *of_file, *names * by_source] for words, names in zip(bands, sources, strict=True)]
 
 
 def unlike_sources(file):

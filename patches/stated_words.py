@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-NAME_TAGS, COORDINATE = (
-    re.compile(r"(name|description)$|^bands$", re.IGNORECASE),
-    re.compile(r"^DIM_\w+_VALUE$"),
-)  # of Zarr
+NAME_TAGS = re.compile(r"(name|description)$|^bands$", re.IGNORECASE)
+COORDINATE = re.compile(r"^DIM_\w+_VALUE$")  # of Zarr
 SOURCES = ("SimpleSource", "ComplexSource", "AveragedSource", "KernelFilteredSource")  # of a band of a virtual raster
 
 
@@ -41,10 +39,7 @@ def words_of_bands(file):
 
 def sources_of_bands(file):
     """Return {number of a band: [(file, number of its band), ...]} of an open virtual raster; {} of any other."""
-    text = file.tags(ns="xml:VRT").get("xml:VRT") if file.driver == "VRT" else None
-    if not text:
-        return {}
-    root, found = ElementTree.fromstring(text), {}
+    root, found = _description(file), {}
     for number, band in enumerate(root.findall("VRTRasterBand"), 1):
         parts = [part for part in band if part.tag in SOURCES and part.find("SourceFilename") is not None]
         each = [(_path(file, part.find("SourceFilename")), part.findtext("SourceBand") or "1") for part in parts]
@@ -60,10 +55,15 @@ def loses_no_data(file):
 
     gdalbuildvrt writes such a one of tiles of which the first states no number.
     """
-    text = file.tags(ns="xml:VRT").get("xml:VRT", "<VRTDataset/>")
-    bands = ElementTree.fromstring(text).findall("VRTRasterBand")
+    bands = _description(file).findall("VRTRasterBand")
     numbers = (band.findall("ComplexSource/NODATA") for band in bands if band.find("NoDataValue") is None)
     return any(number.text not in ("0", "0.0") for of_band in numbers for number in of_band)
+
+
+def _description(file):
+    """Return the root of the XML of an open virtual raster, an empty element of other files."""
+    text = file.tags(ns="xml:VRT").get("xml:VRT") if file.driver == "VRT" else None
+    return ElementTree.fromstring(text or "<VRTDataset/>")
 
 
 def _path(file, name):
@@ -128,7 +128,7 @@ def _own_names(file, number):
 
     NetCDF names all bands in one list: in the coordinate of their dimension, as xarray writes it, or in an attribute.
     """
-    stated, tags = file.tags(), file.tags(number)
+    stated, tags = file.tags() if file.driver == "netCDF" else {}, file.tags(number)
     dimensions = stated.get("NETCDF_DIM_EXTRA", "").strip("{}").split(",")
     listed = stated.get(f"NETCDF_DIM_{dimensions[0]}_VALUES", "") if len(dimensions) == 1 else ""
     coordinates = [listed, *(text for key, text in tags.items() if COORDINATE.search(key))]

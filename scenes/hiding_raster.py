@@ -59,9 +59,9 @@ def called_coding(file):
     calls it a mask of that (T33_valid_mask), and a file by the last word of its name. Other names with such a word may
     mean that, the reverse or a place (clear_creek), and are "unclear", unless they have a word of another coding, too.
     """
-    number = udm2_band(file) or 1
-    of_files = {Path(file.name).stem, *words_of_bands(file)[number - 1].files}
-    for name in band_labels.candidates(file, number, by_file=True):
+    index, bands = (udm2_band(file) or 1) - 1, words_of_bands(file)
+    of_files = {Path(file.name).stem, *bands[index].files}
+    for name in band_labels.candidates(file, bands, by_file=True)[index]:
         words = re.findall(r"[a-z0-9]+", CLOUDLESS.sub("clear", name.lower()))
         text = " ".join(words)
         found = [(match.lastgroup, match[0]) for match in CODING_WORDS.finditer(text)]

@@ -172,10 +172,10 @@ def check_attributes(file):
     tags = [band_tags(file, number) for number in file.indexes]
     of_file, of_array = stated_attributes(file, 1)
     numbers(StoredArray(None, of_file | of_array), "nodata", ())  # of masks
-    for name in ("scale_factor", "add_offset"):
+    for name, of_bands in (("scale_factor", file.scales), ("add_offset", file.offsets)):
         if name in of_file and name not in of_array and file.driver != "Zarr":  # there the array is the file
             raise WrongTag(f"states its {name} for the whole file, where GDAL does not look for it")
-        for number, applied in zip(file.indexes, (file.scales, file.offsets)[name == "add_offset"], strict=True):
+        for number, applied in zip(file.indexes, of_bands, strict=True):
             stated = numbers(StoredArray(None, stated_attributes(file, number)[1]), name, ())
             if not np.allclose(stated, applied, rtol=1e-5, atol=0):  # GDAL applies one number at most
                 raise WrongTag(f"states its {name} for each band")

@@ -49,6 +49,23 @@ def open_scene(paths, model_bands, bands=(), **options):
     return source.open_scene(source.SceneInput(tuple(paths), tuple(bands), **options), model_bands)
 
 
+def write_virtual(path, parts):
+    """Write a virtual raster of the first bands of some files, each with its own type and tag; return its path."""
+    bands = ""
+    for number, part in enumerate(parts, 1):
+        with rasterio.open(part) as file:
+            tag = "" if file.nodata is None else f"<NoDataValue>{file.nodata}</NoDataValue>"
+            kind, name = {"uint8": "Byte"}.get(file.dtypes[0], file.dtypes[0].title().replace("Ui", "UI")), file.name
+            bands += (
+                f'<VRTRasterBand dataType="{kind}" band="{number}">{tag}<SimpleSource><SourceFilename>{name}'
+                "</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
+            )
+            head = f"<SRS>{file.crs.to_string()}</SRS><GeoTransform>{str(GRID.to_gdal())[1:-1]}</GeoTransform>"
+            size = f'rasterXSize="{file.width}" rasterYSize="{file.height}"'
+    path.write_text(f"<VRTDataset {size}>{head}{bands}</VRTDataset>")
+    return path
+
+
 def grid_of(path):
     with rasterio.open(path) as file:
         return PixelGrid.of(file)

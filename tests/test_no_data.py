@@ -15,7 +15,7 @@ from patches.scale_tags import is_fill
 from scenes import before_after, source
 from scenes.scene_digest import scene_digests
 from tests.product_files import digital_number, make_safe
-from tests.rasters import GRID, open_scene, write_raster
+from tests.rasters import GRID, open_scene, write_raster, write_virtual
 
 SIZE = 32
 LEFT = np.arange(SIZE)[None].repeat(SIZE, 0) < 10  # what masks and opacity hide
@@ -233,30 +233,13 @@ def test_the_warper_of_gdal_writes_such_opacity(tmp_path):
     np.testing.assert_array_equal(both_valid(path), bands[3] > 0)
 
 
-def virtual(path, parts):
-    """Write a virtual raster of the first bands of some files, each with its own type and tag; return its path."""
-    bands = ""
-    for number, part in enumerate(parts, 1):
-        with rasterio.open(part) as file:
-            tag = "" if file.nodata is None else f"<NoDataValue>{file.nodata}</NoDataValue>"
-            kind, name = {"uint8": "Byte"}.get(file.dtypes[0], file.dtypes[0].title().replace("Ui", "UI")), file.name
-            bands += (
-                f'<VRTRasterBand dataType="{kind}" band="{number}">{tag}<SimpleSource><SourceFilename>{name}'
-                "</SourceFilename><SourceBand>1</SourceBand></SimpleSource></VRTRasterBand>"
-            )
-            head = f"<SRS>{file.crs.to_string()}</SRS><GeoTransform>{str(GRID.to_gdal())[1:-1]}</GeoTransform>"
-            size = f'rasterXSize="{file.width}" rasterYSize="{file.height}"'
-    path.write_text(f"<VRTDataset {size}>{head}{bands}</VRTDataset>")
-    return path
-
-
 def test_bands_of_a_virtual_raster_may_have_tags_of_their_own(tmp_path):
     parts = [write_raster(tmp_path / f"{i}.tif", band[None], nodata=7) for i, band in enumerate(ground("uint16"))]
     write_raster(parts[0], np.where(np.arange(SIZE)[:, None] == 2, 7, ground("uint16")[:1]))
     band = ground("uint16")[1:2]
     band[:, 4] = 7
     write_raster(parts[1], band, nodata=7)
-    path = virtual(tmp_path / "a.vrt", parts)
+    path = write_virtual(tmp_path / "a.vrt", parts)
     assert np.flatnonzero(~scene_valid(path)[1].all(1)).tolist() == [4]
 
 
@@ -270,7 +253,7 @@ def test_each_tag_of_a_virtual_raster_holds_where_pixels_are_resampled(tmp_path,
         parts.append(write_raster(tmp_path / f"{i}.tif", bands[i : i + 1], nodata=tag))
     bands[2, 20:, 28:] = 0  # a value of this band
     write_raster(parts[2], bands[2:], nodata=tags[2])
-    path = virtual(tmp_path / "a.vrt", parts)
+    path = write_virtual(tmp_path / "a.vrt", parts)
     np.testing.assert_array_equal(scene_valid(path)[1], expected)
     values, valid = scene_valid(path, pixel_size=20.0)
     assert valid[inside(expected)].all() and not valid[inside(~expected)].any()
@@ -285,7 +268,7 @@ def test_a_virtual_raster_may_hold_bands_of_several_types(tmp_path, kind):
     bands = ground(kind)
     bands[:, 8:10], bands[0, 12] = 0, 0
     parts = [write_raster(tmp_path / f"{i}.tif", band[None], nodata=0) for i, band in enumerate(bands)]
-    path = virtual(tmp_path / "a.vrt", [*parts, write_raster(tmp_path / "dem.tif", dem, nodata=-32767)])
+    path = write_virtual(tmp_path / "a.vrt", [*parts, write_raster(tmp_path / "dem.tif", dem, nodata=-32767)])
     expected = np.ones((SIZE, SIZE), bool)
     expected[:4] = expected[8:10] = expected[12] = False
     expected[12] = kind == "uint8"  # where a single dark band of 8 bits is ground

@@ -13,16 +13,16 @@ from scenes.elevation import Elevation
 from scenes.hiding_raster import HidingRaster
 from scenes.labels import MaskRaster
 from script import UserError
-from tests.rasters import GRID, grid_of, open_scene, write_netcdf, write_raster
+from tests.rasters import GRID, grid_of, open_scene, write_netcdf, write_raster, write_virtual
 
 SIZE = 32
 
 
-def build_vrt(path, files, separate=False):
-    """Write a virtual raster of files that lie beside each other, or are one band each, without the words in them."""
+def join_tiles(path, files):
+    """Write a virtual raster of files that lie side by side, without the words in them."""
     with rasterio.open(files[0]) as first:
-        kind, count, crs = {"uint8": "Byte"}.get(first.dtypes[0], first.dtypes[0].capitalize()), first.count, first.crs
-    kind, width = kind.replace("Uint", "UInt"), SIZE * (1 if separate else len(files))
+        kind, count, crs = first.dtypes[0], first.count, first.crs
+    kind = {"uint8": "Byte"}.get(kind, kind.title().replace("Ui", "UI"))
 
     def source(file, band, left):
         return (
@@ -32,13 +32,11 @@ def build_vrt(path, files, separate=False):
             f'<DstRect xOff="{left}" yOff="0" xSize="{SIZE}" ySize="{SIZE}"/></SimpleSource>'
         )
 
-    if separate:
-        bands = [source(file, 1, 0) for file in files]
-    else:
-        bands = ["".join(source(file, n, i * SIZE) for i, file in enumerate(files)) for n in range(1, count + 1)]
-    text = f'<VRTDataset rasterXSize="{width}" rasterYSize="{SIZE}"><SRS>{crs.to_wkt()}</SRS>'
-    text += f"<GeoTransform>{', '.join(map(str, GRID.to_gdal()))}</GeoTransform>"
-    text += "".join(f'<VRTRasterBand dataType="{kind}" band="{n}">{b}</VRTRasterBand>' for n, b in enumerate(bands, 1))
+    text = f'<VRTDataset rasterXSize="{SIZE * len(files)}" rasterYSize="{SIZE}"><SRS>{crs.to_wkt()}</SRS>'
+    text += f"<GeoTransform>{str(GRID.to_gdal())[1:-1]}</GeoTransform>"
+    for number in range(1, count + 1):
+        sources = "".join(source(file, number, i * SIZE) for i, file in enumerate(files))
+        text += f'<VRTRasterBand dataType="{kind}" band="{number}">{sources}</VRTRasterBand>'
     path.write_text(text + "</VRTDataset>")
     return path
 
@@ -56,8 +54,8 @@ def test_bands_of_tiles_are_called_as_in_the_tiles(tmp_path, capsys):
     tiles = [
         write_raster(tmp_path / f"t{n}.tif", levels(1000, 2000, 3000), descriptions=("B2", "B3", "B4")) for n in (0, 1)
     ]
-    mosaic = build_vrt(tmp_path / "m.vrt", tiles)
-    nested = build_vrt(tmp_path / "n.vrt", [mosaic])
+    mosaic = join_tiles(tmp_path / "m.vrt", tiles)
+    nested = join_tiles(tmp_path / "n.vrt", [mosaic])
     for path in (tiles[0], mosaic, nested):
         assert read_light(path) == [3000, 2000, 1000]
         assert "red B4 (band 3), green B3 (band 2), blue B2 (band 1)" in capsys.readouterr().out
@@ -68,7 +66,7 @@ def test_bands_of_files_of_one_band_are_called_as_the_files(tmp_path):
         write_raster(tmp_path / f"T33UVP_{name}.tif", levels(1000 * n))
         for n, name in enumerate(("B02", "B03", "B04", "B08"), 1)
     ]
-    stack = build_vrt(tmp_path / "s.vrt", files, separate=True)
+    stack = write_virtual(tmp_path / "s.vrt", files)
     assert read_light(stack) == read_light(*files) == [3000, 2000, 1000]
     assert read_light(stack, names=("red", "green", "blue", "nir")) == [3000, 2000, 1000, 4000]
 
@@ -81,7 +79,7 @@ def test_tiles_that_contradict_each_other_are_refused(tmp_path):
     with pytest.raises(
         UserError, match="m.vrt is a virtual raster of files that contradict each other: band 1 is B2 and"
     ):
-        read_light(build_vrt(tmp_path / "m.vrt", tiles))
+        read_light(join_tiles(tmp_path / "m.vrt", tiles))
 
 
 def elevation_of(path):
@@ -94,16 +92,16 @@ def test_tiles_of_elevation_keep_their_unit_and_what_they_are(tmp_path):
     for tile in tiles:
         with rasterio.open(tile, "r+") as file:
             file.units = ["ft"]
-    assert elevation_of(build_vrt(tmp_path / "e.vrt", tiles)) == elevation_of(tiles[0]) == pytest.approx(304.8)
+    assert elevation_of(join_tiles(tmp_path / "e.vrt", tiles)) == elevation_of(tiles[0]) == pytest.approx(304.8)
     slope = write_raster(tmp_path / "a_slope.tif", levels(20, kind="float32"))
     with pytest.raises(UserError, match="terrain.vrt is called slope"):
-        elevation_of(build_vrt(tmp_path / "terrain.vrt", [slope]))
+        elevation_of(join_tiles(tmp_path / "terrain.vrt", [slope]))
 
 
 def test_a_number_of_no_data_that_is_dropped_is_told(tmp_path):
     """As gdalbuildvrt writes tiles of which the first states none: what the second calls no data becomes 0."""
     tile = write_raster(tmp_path / "e.tif", levels(1000, kind="float32"))
-    path = build_vrt(tmp_path / "e.vrt", [tile])
+    path = join_tiles(tmp_path / "e.vrt", [tile])
     text = path.read_text().replace("SimpleSource", "ComplexSource")
     for number, refused in (("-9999", True), ("0", False)):
         path.write_text(text.replace("</ComplexSource>", f"<NODATA>{number}</NODATA></ComplexSource>"))
@@ -142,14 +140,14 @@ def test_masks_of_clouds_mean_what_they_mean_in_their_files(tmp_path, name, desc
     path = write_raster(tmp_path / name, band[None], descriptions=(description,))
     expected = hidden(path)
     assert 0 < expected.mean() < 1
-    np.testing.assert_array_equal(hidden(build_vrt(tmp_path / "m.vrt", [path])), expected)
+    np.testing.assert_array_equal(hidden(join_tiles(tmp_path / "m.vrt", [path])), expected)
 
 
 def test_a_mask_in_jpeg_is_refused_in_a_virtual_raster_too(tmp_path):
     mask = np.zeros((SIZE, SIZE), np.uint8)
     mask[4:21, 3:18] = 255
     path = write_raster(tmp_path / "j.tif", mask[None], compress="jpeg", jpeg_quality=30)
-    view = build_vrt(tmp_path / "j.vrt", [path])
+    view = join_tiles(tmp_path / "j.vrt", [path])
     for each in (path, view):
         with pytest.raises(UserError, match="in a format that changes values"):
             MaskRaster(each, grid_of(each))
